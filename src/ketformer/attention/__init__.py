@@ -1,0 +1,19 @@
+"""Attention mechanisms: one file each, and the registry. Needs torch and `ketformer.quantum` only."""
+
+from ketformer.attention.base import Attention
+from ketformer.attention.masking import attention_mask
+from ketformer.attention.registry import (
+    ATTENTION,
+    attention_class,
+    attention_options,
+    build_attention,
+)
+
+__all__ = [
+    "ATTENTION",
+    "Attention",
+    "attention_class",
+    "attention_mask",
+    "attention_options",
+    "build_attention",
+]

@@ -1,0 +1,220 @@
+"""The seam: query/key map -> score -> softmax -> mix the value map.
+
+A mechanism fills in one method, :meth:`Attention.project`. Everything else,
+masks, cache, dropout, the fused kernel, is here once.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ketformer.attention.masking import attention_mask
+from ketformer.attention.scores import SCORES, Score, as_dot_product, reference_scores
+from ketformer.errors import KetformerError
+
+Mixing = Literal["causal", "transposed"]
+CacheUpdate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class LeakWarning(UserWarning):
+    """The mechanism lets a position see the tokens that it is to predict."""
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with a replaceable query/key map, score and value map.
+
+    Args:
+        hidden_size: width d of the model.
+        num_heads: number of heads H; the head width is d / H.
+        bias: whether the mechanism's linear maps carry a bias.
+        dropout: probability of dropping an attention weight while training.
+        score: ``gaussian`` -‖q-k‖²/t, ``dot`` q·k/(sqrt(d_head) t), or
+            ``double_exponential`` exp(-‖q-k‖²/t) as in the code of arXiv 2603.03318.
+        temperature: t above; a positive number.
+        learnable_temperature: train one temperature per head, starting there.
+        mixing: ``causal``, or ``transposed``: position j sums the values of
+            positions i >= j, as the released code of arXiv 2603.03318 does. That is
+            a leak of the future; it exists to measure the leak.
+
+    Raises:
+        KetformerError: a size or option that does not fit.
+    """
+
+    #: Highest width that an exact simulation is asked to hold, as a power of two.
+    MAX_QUBITS = 16
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_heads: int,
+        *,
+        bias: bool,
+        dropout: float,
+        score: Score,
+        temperature: float,
+        learnable_temperature: bool,
+        mixing: Mixing,
+    ) -> None:
+        super().__init__()
+        if num_heads < 1 or hidden_size % num_heads:
+            raise KetformerError(f"{num_heads} heads do not divide hidden_size {hidden_size}")
+        require_choice("score", score, SCORES)
+        require_choice("mixing", mixing, get_args(Mixing))
+        if not temperature > 0:
+            raise KetformerError(f"temperature must be positive, got {temperature}")
+        self.hidden_size = hidden_size
+        self.num_heads = num_heads
+        self.head_dim = hidden_size // num_heads
+        self.score: Score = score
+        self.mixing: Mixing = mixing
+        self.dropout = dropout
+        self.initial_temperature = temperature
+        self.log_temperature = (
+            nn.Parameter(torch.empty(num_heads, 1, 1)) if learnable_temperature else None
+        )
+        self.out_proj = nn.Linear(hidden_size, hidden_size)
+        self.bias = bias
+        if not self.is_causal:
+            warn_of_leak(type(self).__name__)
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether no position sees a later one."""
+        return self.mixing == "causal"
+
+    @property
+    def temperature(self) -> Tensor | float:
+        """A number, or ``[H, 1, 1]`` if it is trained."""
+        if self.log_temperature is None:
+            return self.initial_temperature
+        return self.log_temperature.exp()
+
+    def project(self, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys ``[B, H, T, Dk]`` and values ``[B, H, T, head_dim]``.
+
+        Args:
+            hidden_states: ``[B, T, hidden_size]``.
+        """
+        raise NotImplementedError  # abstract
+
+    def reset_parameters(self) -> None:
+        """Initialise the parameters that are not those of a linear layer."""
+        if self.log_temperature is not None:
+            nn.init.constant_(self.log_temperature, math.log(self.initial_temperature))
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        *,
+        mask: Tensor | None = None,
+        cache: CacheUpdate | None = None,
+        return_weights: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend.
+
+        Args:
+            hidden_states: ``[B, Tq, hidden_size]``.
+            mask: bool, broadcastable to ``[B, 1, Tq, Tk]``, see
+                :func:`~ketformer.attention.attention_mask`. None means plain
+                causal attention without padding.
+            cache: takes the new keys and values, returns all of them.
+            return_weights: also return the weights ``[B, H, Tq, Tk]``; row i
+                says what position i takes from each position.
+
+        Returns:
+            ``[B, Tq, hidden_size]`` and the weights or None.
+
+        Raises:
+            KetformerError: a cache was given to a mechanism that is not causal.
+        """
+        queries, keys, values = self.project(hidden_states)
+        if cache is not None:
+            if not self.is_causal:
+                raise KetformerError(
+                    f"{type(self).__name__} sees the future, so it cannot use a key-value cache; "
+                    "pass use_cache=False"
+                )
+            keys, values = cache(keys, values)
+        if mask is None and queries.shape[-2] != keys.shape[-2]:
+            offset = keys.shape[-2] - queries.shape[-2]
+            mask = attention_mask(
+                queries.shape[-2], keys.shape[-2], offset=offset, device=queries.device
+            )
+        dot_product = as_dot_product(self.score, queries, keys, self.temperature)
+        if dot_product is None or return_weights or not self.is_causal:
+            mixed, weights = self._mix_explicitly(queries, keys, values, mask)
+        else:
+            mixed, weights = self._mix_fused(*dot_product, values, mask), None
+        merged = mixed.transpose(1, 2).flatten(2)
+        return self.out_proj(merged), weights if return_weights else None
+
+    def _mix_fused(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        # The fused CPU kernel wants equal widths; zero columns of values cost little.
+        width = max(queries.shape[-1], values.shape[-1])
+        mixed = F.scaled_dot_product_attention(
+            _widen(queries, width),
+            _widen(keys, width),
+            _widen(values, width),
+            attn_mask=mask,
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=mask is None,
+            scale=1.0,
+        )
+        return mixed[..., : values.shape[-1]]
+
+    def _mix_explicitly(
+        self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The readable reference, and the only path where the weights themselves are needed."""
+        scores = reference_scores(self.score, queries, keys, self.temperature)
+        if mask is None:
+            mask = attention_mask(*scores.shape[-2:], device=scores.device)
+        # The lowest finite number, not -inf: a row without any key then gives 0, not NaN.
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        weights = scores.softmax(dim=-1) * mask
+        if not self.is_causal:
+            # A padding position must hand on nothing: its row counts only if it is a token.
+            weights = (weights * mask.diagonal(dim1=-2, dim2=-1)[..., None]).mT
+        dropped = F.dropout(weights, self.dropout, self.training)
+        return dropped @ values, weights
+
+    def split_heads(self, merged: Tensor) -> Tensor:
+        """``[B, T, H * w]`` to ``[B, H, T, w]``."""
+        return merged.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+    def extra_repr(self) -> str:
+        """What ``print(model)`` says of the mechanism."""
+        return f"heads={self.num_heads}, score={self.score}, mixing={self.mixing}"
+
+
+def require_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
+    """Refuse a value that is none of the choices, naming them."""
+    if value not in choices:
+        raise KetformerError(f"{what} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def _widen(tensor: Tensor, width: int) -> Tensor:
+    missing = width - tensor.shape[-1]
+    return F.pad(tensor, (0, missing)) if missing else tensor
+
+
+_warned: set[str] = set()
+
+
+def warn_of_leak(name: str) -> None:
+    """Say once per mechanism and process that its losses are not a language model's."""
+    if name not in _warned:
+        _warned.add(name)
+        warnings.warn(
+            f"{name} reproduces a published leak: each position sees later tokens. Its cross "
+            "entropy is not that of a language model; read prefix_cross_entropy.",
+            LeakWarning,
+            stacklevel=3,
+        )

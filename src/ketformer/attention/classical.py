@@ -1,0 +1,46 @@
+"""Scaled dot-product attention, the baseline."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ketformer.attention.base import Attention, Mixing
+from ketformer.attention.scores import Score
+
+
+class ClassicalAttention(Attention):
+    """Linear queries, keys and values; q·k / sqrt(d_head). No bias but the output's.
+
+    Options as in :class:`~ketformer.attention.base.Attention`; the other scores and
+    the transposed mixing make it the classical control of each.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_heads: int,
+        *,
+        bias: bool = False,
+        dropout: float = 0.0,
+        score: Score = "dot",
+        temperature: float = 1.0,
+        learnable_temperature: bool = False,
+        mixing: Mixing = "causal",
+    ) -> None:
+        super().__init__(
+            hidden_size,
+            num_heads,
+            bias=bias,
+            dropout=dropout,
+            score=score,
+            temperature=temperature,
+            learnable_temperature=learnable_temperature,
+            mixing=mixing,
+        )
+        self.qkv_proj = nn.Linear(hidden_size, 3 * hidden_size, bias=bias)
+        self.reset_parameters()
+
+    def project(self, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Linear maps (GPT)."""
+        query, key, value = self.qkv_proj(hidden_states).chunk(3, dim=-1)
+        return self.split_heads(query), self.split_heads(key), self.split_heads(value)

@@ -1,0 +1,34 @@
+"""Who may look at whom."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def attention_mask(
+    query_length: int,
+    key_length: int,
+    *,
+    offset: int = 0,
+    padding: Tensor | None = None,
+    device: torch.device | None = None,
+) -> Tensor:
+    """True where query ``i`` may attend to key ``j``: ``j <= offset + i``, and ``j`` is a token.
+
+    Args:
+        query_length: number of new positions.
+        key_length: number of keys, cached ones included.
+        offset: absolute position of the first query (what the cache already holds).
+        padding: ``[batch, key_length]``, true (or 1) for tokens and false for padding.
+
+    Returns:
+        Bool ``[batch or 1, 1, query_length, key_length]``. The row of a padding
+        position can be false throughout; such a row mixes nothing and gives 0.
+    """
+    if padding is not None:
+        device = padding.device
+    keys = torch.arange(key_length, device=device)
+    queries = torch.arange(query_length, device=device) + offset
+    mask = (keys[None, :] <= queries[:, None])[None, None]
+    return mask if padding is None else mask & padding[:, None, None, :key_length].bool()

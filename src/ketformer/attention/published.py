@@ -1,0 +1,46 @@
+"""QISA and QISA-A exactly as the released code of arXiv 2603.03318 computes them.
+
+Both mix with the transpose of the causal weights, so position j sums the values of
+positions i >= j: the future. They are here to reproduce the published table and to
+show where its gain comes from. Nothing else should use them.
+"""
+
+from __future__ import annotations
+
+from ketformer.attention.qisa import QISA
+from ketformer.attention.qisa_a import QISAA
+
+
+class QISAPublished(QISA):
+    """QISA with random strings, L: d → d, softmax of the exponential, transposed mixing."""
+
+    def __init__(
+        self, hidden_size: int, num_heads: int, *, bias: bool = True, dropout: float = 0.0
+    ) -> None:
+        super().__init__(
+            hidden_size,
+            num_heads,
+            bias=bias,
+            dropout=dropout,
+            score="double_exponential",
+            observables="random",
+            hilbert_dim=hidden_size,
+            mixing="transposed",
+        )
+
+
+class QISAAPublished(QISAA):
+    """QISA-A with random strings, softmax of the exponential, transposed mixing."""
+
+    def __init__(
+        self, hidden_size: int, num_heads: int, *, bias: bool = True, dropout: float = 0.0
+    ) -> None:
+        super().__init__(
+            hidden_size,
+            num_heads,
+            bias=bias,
+            dropout=dropout,
+            score="double_exponential",
+            observables="random",
+            mixing="transposed",
+        )

@@ -1,0 +1,83 @@
+"""QISA: values are Pauli expectations of a linear map of the token (arXiv 2603.03318)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ketformer.attention.base import Attention, Mixing
+from ketformer.attention.observables import Observables, PauliObservables
+from ketformer.attention.scores import Score
+from ketformer.errors import KetformerError
+from ketformer.quantum.encoding import pad_amplitudes, qubits_for
+
+
+class QISA(Attention):
+    """Linear queries and keys; values v_h = <Lx|P_h|Lx>.
+
+    Lx is zero-padded to 2^n amplitudes and not normalised, so a value is a
+    quadratic form of the token, v(x) = v(-x).
+
+    Args:
+        observables: ``distinct`` Pauli strings, none dead on real amplitudes, or
+            ``random`` ones as published.
+        hilbert_dim: width of L for each head. The head width by default, which
+            makes L as large as the classical value map; ``hidden_size`` is the
+            published choice, d² parameters for each head.
+
+    Other options as in :class:`~ketformer.attention.base.Attention`.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_heads: int,
+        *,
+        bias: bool = True,
+        dropout: float = 0.0,
+        score: Score = "gaussian",
+        observables: Observables = "distinct",
+        hilbert_dim: int | None = None,
+        temperature: float = 1.0,
+        learnable_temperature: bool = False,
+        mixing: Mixing = "causal",
+    ) -> None:
+        super().__init__(
+            hidden_size,
+            num_heads,
+            bias=bias,
+            dropout=dropout,
+            score=score,
+            temperature=temperature,
+            learnable_temperature=learnable_temperature,
+            mixing=mixing,
+        )
+        self.hilbert_dim = self.head_dim if hilbert_dim is None else hilbert_dim
+        if self.hilbert_dim < 1:
+            raise KetformerError(f"hilbert_dim must be positive, got {hilbert_dim}")
+        self.n_qubits = check_qubits(qubits_for(self.hilbert_dim), self.MAX_QUBITS)
+        self.qk_proj = nn.Linear(hidden_size, 2 * hidden_size, bias=bias)
+        self.state_proj = nn.Linear(hidden_size, num_heads * self.hilbert_dim, bias=False)
+        self.observables = PauliObservables.draw(
+            observables, num_heads, self.head_dim, self.n_qubits
+        )
+        self.reset_parameters()
+
+    def project(self, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Linear queries and keys, quadratic values."""
+        query, key = self.qk_proj(hidden_states).chunk(2, dim=-1)
+        mapped = self.state_proj(hidden_states).unflatten(-1, (self.num_heads, -1))
+        value = self.observables(pad_amplitudes(mapped, self.n_qubits)).transpose(1, 2)
+        return self.split_heads(query), self.split_heads(key), value
+
+
+def check_qubits(n_qubits: int, most: int) -> int:
+    """Refuse a register that an exact simulation cannot hold, and say what it would take."""
+    if n_qubits < 1:
+        raise KetformerError(f"n_qubits must be positive, got {n_qubits}")
+    if n_qubits > most:
+        gibibytes = 2 ** (2 * n_qubits) * 8 / 2**30
+        raise KetformerError(
+            f"{n_qubits} qubits: the exact circuit would be a 2^{n_qubits} x 2^{n_qubits} matrix of "
+            f"{gibibytes:,.0f} GiB; at most {most} qubits are simulated"
+        )
+    return n_qubits

@@ -1,0 +1,87 @@
+"""QISA-A: values measured on a trained circuit, for quantum hardware (arXiv 2603.03318)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ketformer.attention.base import Attention, Mixing
+from ketformer.attention.observables import Observables, PauliObservables
+from ketformer.attention.qisa import check_qubits
+from ketformer.attention.scores import Score
+from ketformer.quantum import amplitude_encode, entangling_ansatz, qubits_for, unitary
+
+
+class QISAA(Attention):
+    """Linear queries and keys; values v_h = <psi|U† P_h U|psi>, psi = x / ‖x‖.
+
+    U is RX and RY on each wire, the CNOT ring, RY on each wire, with 3n angles per
+    head. All tokens share it, so it is built once per forward and applied as a
+    matrix.
+
+    Options as in :class:`~ketformer.attention.qisa.QISA`, without ``hilbert_dim``:
+    the amplitudes are the token's.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_heads: int,
+        *,
+        bias: bool = True,
+        dropout: float = 0.0,
+        score: Score = "gaussian",
+        observables: Observables = "distinct",
+        temperature: float = 1.0,
+        learnable_temperature: bool = False,
+        mixing: Mixing = "causal",
+    ) -> None:
+        super().__init__(
+            hidden_size,
+            num_heads,
+            bias=bias,
+            dropout=dropout,
+            score=score,
+            temperature=temperature,
+            learnable_temperature=learnable_temperature,
+            mixing=mixing,
+        )
+        self.n_qubits = check_qubits(qubits_for(hidden_size), self.MAX_QUBITS)
+        self.circuit = entangling_ansatz(self.n_qubits)
+        self.qk_proj = nn.Linear(hidden_size, 2 * hidden_size, bias=bias)
+        self.angles = nn.Parameter(torch.empty(num_heads, len(self.circuit.parameters)))
+        self.observables = PauliObservables.draw(
+            observables, num_heads, self.head_dim, self.n_qubits
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Angles uniform over a full turn."""
+        super().reset_parameters()
+        nn.init.uniform_(self.angles, 0, 2 * math.pi)
+
+    def project(self, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Linear queries and keys, measured values."""
+        query, key = self.qk_proj(hidden_states).chunk(2, dim=-1)
+        state = amplitude_encode(hidden_states, self.n_qubits)
+        value = self.observables(*apply_shared(unitary(self.circuit, self.angles), state))
+        return self.split_heads(query), self.split_heads(key), value.transpose(1, 2)
+
+
+def apply_shared(unitaries: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """Complex unitaries applied to real states, as one real matrix product.
+
+    Args:
+        unitaries: ``[H, D, D]`` complex.
+        state: ``[..., D]`` real.
+
+    Returns:
+        Real and imaginary parts, each ``[..., H, D]``.
+    """
+    dimension = state.shape[-1]
+    matrix = torch.stack([unitaries.real, unitaries.imag]).to(state.dtype)  # [2, H, D, D]
+    both = nn.functional.linear(state, matrix.reshape(-1, dimension))
+    real, imag = both.unflatten(-1, (2, -1, dimension)).unbind(-3)
+    return real, imag

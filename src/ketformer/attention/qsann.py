@@ -1,0 +1,118 @@
+"""QSANN: queries, keys and values all measured on circuits (arXiv 2205.05625)."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ketformer.attention.base import Attention, Mixing, require_choice
+from ketformer.attention.observables import Observables, PauliObservables
+from ketformer.attention.qisa import check_qubits
+from ketformer.attention.qisa_a import apply_shared
+from ketformer.attention.scores import Score
+from ketformer.quantum import (
+    PauliStrings,
+    amplitude_encode,
+    angle_encoding,
+    entangling_ansatz,
+    qubits_for,
+    run,
+    unitary,
+)
+
+Encoding = Literal["amplitude", "angle"]
+QueryObservables = Literal["z0", "pauli"]
+
+
+class QSANN(Attention):
+    """Three circuits per head, shared by all positions, act on the encoded token.
+
+    Queries and keys are <Z_0>, values are d_head Pauli expectations, the score is
+    -(q - k)². With ``z0``, a final RY on a wire other than 0 cannot reach the
+    measured qubit, so those angles of the query and key circuits have no gradient:
+    that is the published mechanism.
+
+    Args:
+        encoding: ``amplitude`` as in the comparison of arXiv 2603.03318, or
+            ``angle``: the token's entries are the angles of the encoder of
+            arXiv 2205.05625.
+        query_observables: ``z0``, or ``pauli``: d_head strings, drawn like the values'.
+        n_qubits: register of the angle encoding; ceil(log2 d) by default, which the
+            amplitude encoding always takes.
+
+    Other options as in :class:`~ketformer.attention.qisa.QISA`. It has no linear map
+    before the circuits, so ``bias`` changes nothing.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_heads: int,
+        *,
+        bias: bool = False,
+        dropout: float = 0.0,
+        score: Score = "gaussian",
+        observables: Observables = "distinct",
+        query_observables: QueryObservables = "z0",
+        encoding: Encoding = "amplitude",
+        n_qubits: int | None = None,
+        temperature: float = 1.0,
+        learnable_temperature: bool = False,
+        mixing: Mixing = "causal",
+    ) -> None:
+        super().__init__(
+            hidden_size,
+            num_heads,
+            bias=bias,
+            dropout=dropout,
+            score=score,
+            temperature=temperature,
+            learnable_temperature=learnable_temperature,
+            mixing=mixing,
+        )
+        require_choice("encoding", encoding, get_args(Encoding))
+        require_choice("query_observables", query_observables, get_args(QueryObservables))
+        if n_qubits is None or encoding == "amplitude":
+            n_qubits = qubits_for(hidden_size)
+        self.n_qubits = check_qubits(n_qubits, self.MAX_QUBITS)
+        self.encoder = angle_encoding(hidden_size, n_qubits) if encoding == "angle" else None
+        self.circuit = entangling_ansatz(n_qubits)
+        self.angles = nn.Parameter(torch.empty(3, num_heads, len(self.circuit.parameters)))
+        z0 = PauliStrings(("Z" + "I" * (n_qubits - 1),))
+
+        def draw() -> PauliObservables:
+            return PauliObservables.draw(observables, num_heads, self.head_dim, n_qubits)
+
+        one_for_each_head = [z0] * num_heads
+        self.query_observables = (
+            PauliObservables(one_for_each_head) if query_observables == "z0" else draw()
+        )
+        self.observables = draw()
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Angles uniform over a full turn."""
+        super().reset_parameters()
+        nn.init.uniform_(self.angles, 0, 2 * math.pi)
+
+    def project(self, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Measure the three circuits on each encoded token."""
+        unitaries = unitary(self.circuit, self.angles)  # [3, H, D, D]
+        if self.encoder is None:
+            state = amplitude_encode(hidden_states, self.n_qubits)
+            real, imag = apply_shared(unitaries.flatten(0, 1), state)
+            real, imag = (part.unflatten(-2, (3, -1)) for part in (real, imag))
+        else:
+            missing = len(self.encoder.parameters) - self.hidden_size
+            encoded = run(self.encoder, F.pad(hidden_states, (0, missing)))
+            out = torch.einsum("...d,zhed->...zhe", encoded, unitaries)
+            real, imag = (part.to(hidden_states.dtype) for part in (out.real, out.imag))
+        parts = list(zip(real.unbind(-3), imag.unbind(-3), strict=True))
+        query = self.query_observables(*parts[0])
+        key = self.query_observables(*parts[1])
+        value = self.observables(*parts[2])
+        return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)

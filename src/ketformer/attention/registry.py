@@ -1,0 +1,73 @@
+"""Which mechanisms there are. A new one is one file beside this and one line in `ATTENTION`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import Any
+
+from ketformer.attention.base import Attention
+from ketformer.errors import KetformerError
+
+#: Name to ``"module:class"``, imported on first use.
+ATTENTION: dict[str, str] = {
+    "classical": "ketformer.attention.classical:ClassicalAttention",
+    "qsann": "ketformer.attention.qsann:QSANN",
+    "qisa": "ketformer.attention.qisa:QISA",
+    "qisa_a": "ketformer.attention.qisa_a:QISAA",
+    "qisa_published": "ketformer.attention.published:QISAPublished",
+    "qisa_a_published": "ketformer.attention.published:QISAAPublished",
+}
+
+# What the decoder sets for every mechanism; all other keywords are the mechanism's own options.
+_COMMON = ("hidden_size", "num_heads", "dropout", "bias")
+
+
+def attention_class(name: str) -> type[Attention]:
+    """The class behind a registry name.
+
+    Raises:
+        KetformerError: no mechanism has that name.
+    """
+    if name not in ATTENTION:
+        raise KetformerError(f"unknown attention {name!r}; known: {', '.join(ATTENTION)}")
+    module, _, attribute = ATTENTION[name].partition(":")
+    cls: type[Attention] = getattr(importlib.import_module(module), attribute)
+    return cls
+
+
+def attention_options(name: str) -> dict[str, Any]:
+    """The mechanism's own options with their defaults."""
+    parameters = inspect.signature(attention_class(name)).parameters
+    return {key: p.default for key, p in parameters.items() if key not in _COMMON}
+
+
+def build_attention(
+    name: str,
+    hidden_size: int,
+    num_heads: int,
+    *,
+    dropout: float = 0.0,
+    bias: bool | None = None,
+    **options: Any,
+) -> Attention:
+    """Build a mechanism by its registry name.
+
+    Args:
+        name: a key of :data:`ATTENTION`.
+        hidden_size: width of the model; ``num_heads`` must divide it.
+        num_heads: number of heads.
+        dropout: probability of dropping an attention weight while training.
+        bias: whether the linear maps carry a bias; None is the mechanism's own habit.
+        **options: the mechanism's own options, see :func:`attention_options`.
+
+    Raises:
+        KetformerError: an unknown name or option, or a size that does not fit.
+    """
+    known = attention_options(name)
+    if unknown := sorted(set(options) - set(known)):
+        offered = ", ".join(known) or "none"
+        raise KetformerError(f"{name} has no option {', '.join(unknown)}; its options: {offered}")
+    if bias is not None:
+        options["bias"] = bias
+    return attention_class(name)(hidden_size, num_heads, dropout=dropout, **options)

@@ -1,0 +1,157 @@
+"""The configuration: one decoder that can express both papers' models and GPT-1. Strict."""
+
+import difflib
+from dataclasses import fields
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import (
+    StrictDataclassClassValidationError,
+    StrictDataclassFieldValidationError,
+)
+from transformers import GenerationConfig, PreTrainedConfig
+
+from ketformer.attention import ATTENTION, attention_options
+from ketformer.errors import KetformerError
+
+# What transformers itself passes or writes besides the declared fields.
+_TRANSFORMERS_KEYS = {
+    "attn_implementation",
+    "experts_implementation",
+    "model_type",
+    "name_or_path",
+    "num_labels",
+    "output_attentions",
+    "torch_dtype",
+    "_commit_hash",
+}
+
+
+@strict
+class KetformerConfig(PreTrainedConfig):  # type: ignore[misc]
+    """Configuration of :class:`~ketformer.KetformerForCausalLM`.
+
+    An unknown key, a wrong type or a size that does not fit is an error.
+
+    Args:
+        vocab_size: number of tokens.
+        hidden_size: width of the model.
+        num_hidden_layers: number of blocks.
+        num_attention_heads: number of heads; must divide ``hidden_size``.
+        intermediate_size: width of the feed-forward layer; 4 × ``hidden_size`` by default.
+        max_position_embeddings: the context, in tokens.
+        attention: a name of the registry, see ``ketformer.ATTENTION``.
+        attention_options: the mechanism's own options, e.g. ``{"score": "dot"}``.
+        attention_bias: whether the mechanism's linear maps carry a bias; None is
+            the mechanism's own habit.
+        norm_position: ``pre`` (x + f(LN(x)), a final LN) or ``post`` (LN(x + f(x)), GPT-1).
+        hidden_act: ``relu``, ``gelu``, or ``gelu_new`` (the tanh form of GPT-1).
+        embd_pdrop: dropout after the embeddings.
+        attn_pdrop: dropout of the attention weights.
+        resid_pdrop: dropout after the attention and the feed-forward layer.
+        layer_norm_epsilon: epsilon of the layer norms.
+        initializer_range: standard deviation of the initial weights; None keeps
+            torch's own initialisation of each layer.
+        lm_head_bias: whether the output layer has a bias.
+        tie_word_embeddings: whether the output layer shares the token embedding.
+
+    Raises:
+        KetformerError: naming the key and what was expected.
+    """
+
+    model_type = "ketformer"
+    keys_to_ignore_at_inference = ("past_key_values",)
+
+    vocab_size: int = 256
+    hidden_size: int = 64
+    num_hidden_layers: int = 4
+    num_attention_heads: int = 4
+    intermediate_size: int | None = None
+    max_position_embeddings: int = 128
+    attention: str = "classical"
+    attention_options: dict[str, Any] | None = None
+    attention_bias: bool | None = None
+    norm_position: Literal["pre", "post"] = "pre"
+    hidden_act: Literal["relu", "gelu", "gelu_new"] = "gelu"
+    embd_pdrop: float | int = 0.1
+    attn_pdrop: float | int = 0.1
+    resid_pdrop: float | int = 0.1
+    layer_norm_epsilon: float = 1e-5
+    initializer_range: float | None = 0.02
+    lm_head_bias: bool = True
+    tie_word_embeddings: bool = False
+    use_cache: bool = True
+    bos_token_id: int | None = None
+    eos_token_id: int | None = None
+    pad_token_id: int | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Refuse what transformers would let pass, then fill in the defaults."""
+        known = {f.name for f in fields(self)}
+        allowed = known | _TRANSFORMERS_KEYS | set(GenerationConfig().to_dict())
+        for key in kwargs:
+            if key not in allowed:
+                close = difflib.get_close_matches(key, known, n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                raise KetformerError(f"unknown configuration key {key!r}{hint}")
+        self.attention_options = dict(self.attention_options or {})
+        if self.intermediate_size is None and isinstance(self.hidden_size, int):
+            self.intermediate_size = 4 * self.hidden_size
+        super().__post_init__(**kwargs)
+
+    def validate_sizes(self) -> None:
+        """Sizes are positive, heads divide the width, probabilities lie in [0, 1)."""
+        for key in (
+            "vocab_size",
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "intermediate_size",
+            "max_position_embeddings",
+        ):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key} must be positive, got {getattr(self, key)}")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"{self.num_attention_heads} heads do not divide hidden_size {self.hidden_size}"
+            )
+        for key in ("embd_pdrop", "attn_pdrop", "resid_pdrop"):
+            if not 0 <= getattr(self, key) < 1:
+                raise ValueError(f"{key} must lie in [0, 1), got {getattr(self, key)}")
+
+    def validate_attention(self) -> None:
+        """The mechanism exists and has those options."""
+        if self.attention not in ATTENTION:
+            known = ", ".join(ATTENTION)
+            raise ValueError(f"unknown attention {self.attention!r}; known: {known}")
+        offered = attention_options(self.attention)
+        if unknown := sorted(set(self.attention_options or {}) - set(offered)):
+            raise ValueError(
+                f"{self.attention} has no option {', '.join(unknown)}; "
+                f"its options: {', '.join(offered) or 'none'}"
+            )
+
+
+def _with_plain_errors(init: Any) -> Any:
+    """Turn huggingface_hub's validation errors into one plain line.
+
+    transformers wraps ``__init__`` when the class is made, so this is done after.
+    """
+
+    def __init__(self: KetformerConfig, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        try:
+            init(self, *args, **kwargs)
+        except StrictDataclassFieldValidationError as error:
+            cause = error.__cause__ or error
+            raise KetformerError(f"configuration key {_flat(cause)}") from None
+        except StrictDataclassClassValidationError as error:
+            raise KetformerError(_flat(error.__cause__ or error)) from None
+
+    return __init__
+
+
+def _flat(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+KetformerConfig.__init__ = _with_plain_errors(KetformerConfig.__init__)

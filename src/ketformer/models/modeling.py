@@ -1,0 +1,304 @@
+"""One decoder for every attention mechanism, as an ordinary Hugging Face model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationMixin, PreTrainedModel
+from transformers.activations import ACT2FN
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+
+from ketformer.attention import Attention, attention_mask, build_attention
+from ketformer.errors import KetformerError
+from ketformer.models.configuration import KetformerConfig
+
+
+class FeedForward(nn.Module):
+    """Linear, activation, linear, dropout."""
+
+    def __init__(self, config: KetformerConfig) -> None:
+        super().__init__()
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.act = ACT2FN[config.hidden_act]
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.dropout = nn.Dropout(config.resid_pdrop)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """``[B, T, hidden_size]`` to the same."""
+        out: Tensor = self.dropout(self.down_proj(self.act(self.up_proj(hidden_states))))
+        return out
+
+
+class Block(GradientCheckpointingLayer):  # type: ignore[misc]
+    """Attention and feed-forward layer, each with a residual and a norm before or after."""
+
+    def __init__(self, config: KetformerConfig, layer_idx: int) -> None:
+        super().__init__()
+        self.layer_idx = layer_idx
+        self.pre_norm = config.norm_position == "pre"
+        self.attention = build_attention(
+            config.attention,
+            config.hidden_size,
+            config.num_attention_heads,
+            dropout=config.attn_pdrop,
+            bias=config.attention_bias,
+            **config.attention_options,
+        )
+        self.attention_dropout = nn.Dropout(config.resid_pdrop)
+        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_epsilon)
+        self.mlp = FeedForward(config)
+        self.mlp_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_epsilon)
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        mask: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        output_attentions: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """One block; see :meth:`ketformer.attention.Attention.forward` for the mask."""
+
+        def update(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+            pair: tuple[Tensor, Tensor] = past_key_values.update(keys, values, self.layer_idx)
+            return pair
+
+        normed = self.attention_norm(hidden_states) if self.pre_norm else hidden_states
+        attended, weights = self.attention(
+            normed,
+            mask=mask,
+            cache=None if past_key_values is None else update,
+            return_weights=output_attentions,
+        )
+        hidden_states = hidden_states + self.attention_dropout(attended)
+        if self.pre_norm:
+            return hidden_states + self.mlp(self.mlp_norm(hidden_states)), weights
+        hidden_states = self.attention_norm(hidden_states)
+        return self.mlp_norm(hidden_states + self.mlp(hidden_states)), weights
+
+
+class KetformerPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
+    """Initialisation and what transformers needs to know."""
+
+    config_class = KetformerConfig
+    config: KetformerConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ("Block",)
+    _skip_keys_device_placement = ("past_key_values",)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        std = self.config.initializer_range
+        if isinstance(module, Attention):
+            module.reset_parameters()
+        elif isinstance(module, nn.LayerNorm) or (
+            std is None and isinstance(module, nn.Linear | nn.Embedding)
+        ):
+            module.reset_parameters()
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=std)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=std)
+
+
+class KetformerModel(KetformerPreTrainedModel):
+    """Embeddings and blocks, without the output layer."""
+
+    def __init__(self, config: KetformerConfig) -> None:
+        super().__init__(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.dropout = nn.Dropout(config.embd_pdrop)
+        self.layers = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))
+        self.norm = (
+            nn.LayerNorm(config.hidden_size, eps=config.layer_norm_epsilon)
+            if config.norm_position == "pre"
+            else nn.Identity()
+        )
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether no position sees a later one."""
+        return all(block.attention.is_causal for block in self.layers)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        **_: Any,
+    ) -> BaseModelOutputWithPast:
+        """Hidden states ``[B, T, hidden_size]``.
+
+        Args:
+            input_ids: ``[B, T]``; or give ``inputs_embeds`` ``[B, T, hidden_size]``.
+            attention_mask: ``[B, past + T]``, 1 for tokens and 0 for padding on
+                either side.
+            position_ids: ``[B, T]``; by default counted from the first real token.
+            past_key_values: cache of a causal model.
+            use_cache: return a cache; by default as configured, and never for a
+                model that is not causal or while training.
+            output_attentions: also return each layer's weights ``[B, H, T, past + T]``.
+            output_hidden_states: also return the embeddings and each layer's output.
+
+        Raises:
+            KetformerError: the sequence is longer than the context, or a cache was
+                asked of a model that sees the future.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise KetformerError("give exactly one of input_ids and inputs_embeds")
+        if inputs_embeds is None:
+            inputs_embeds = self.embed_tokens(input_ids)
+        length = inputs_embeds.shape[1]
+        if use_cache is None:
+            use_cache = self.config.use_cache and self.is_causal and not self.training
+        if (use_cache or past_key_values is not None) and not self.is_causal:
+            raise KetformerError(
+                f"{self.config.attention} sees the future, so it cannot use a key-value cache; "
+                "pass use_cache=False"
+            )
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache()
+        past = int(past_key_values.get_seq_length()) if past_key_values is not None else 0
+        if past + length > self.config.max_position_embeddings:
+            raise KetformerError(
+                f"{past + length} tokens are longer than the model's context of "
+                f"{self.config.max_position_embeddings}"
+            )
+        if position_ids is None:
+            position_ids = _positions(past, length, attention_mask, inputs_embeds.device)
+        mask = _mask(past, length, attention_mask, inputs_embeds.device)
+
+        hidden_states = self.dropout(inputs_embeds + self.embed_positions(position_ids))
+        all_hidden, all_weights = [hidden_states], []
+        for block in self.layers:
+            hidden_states, weights = block(
+                hidden_states,
+                mask=mask,
+                past_key_values=past_key_values,
+                output_attentions=bool(output_attentions),
+            )
+            all_hidden.append(hidden_states)
+            all_weights.append(weights)
+        hidden_states = self.norm(hidden_states)
+        all_hidden[-1] = hidden_states
+        return BaseModelOutputWithPast(
+            last_hidden_state=hidden_states,
+            past_key_values=past_key_values,
+            hidden_states=tuple(all_hidden) if output_hidden_states else None,
+            attentions=tuple(all_weights) if output_attentions else None,
+        )
+
+
+class KetformerForCausalLM(KetformerPreTrainedModel, GenerationMixin):  # type: ignore[misc]
+    """The decoder with an output layer: trains, generates, saves like any causal language model.
+
+    ``labels`` follow transformers' convention (the same ids as ``input_ids``,
+    shifted inside); ``shift_labels`` are targets that already stand one to the left,
+    so that a window of T tokens gives T targets.
+    """
+
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012
+    main_input_name = "input_ids"
+
+    def __init__(self, config: KetformerConfig) -> None:
+        super().__init__(config)
+        self.model = KetformerModel(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=config.lm_head_bias)
+        self.post_init()
+        if not self.is_causal and self.generation_config is not None:
+            self.generation_config.use_cache = False
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether no position sees a later one."""
+        return self.model.is_causal
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        shift_labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast | tuple[Any, ...]:
+        """Logits ``[B, T, vocab_size]``, and the loss in nats per target if labels are given.
+
+        Targets of -100 do not count. See :meth:`KetformerModel.forward` for the rest.
+        """
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+        )
+        hidden_states = outputs.last_hidden_state
+        keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(hidden_states[:, keep])
+        loss = None
+        if labels is not None or shift_labels is not None:
+            loss = self.loss_function(
+                logits=logits,
+                labels=labels,
+                vocab_size=self.config.vocab_size,
+                shift_labels=shift_labels,
+                **kwargs,
+            )
+        result = CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+        return result.to_tuple() if return_dict is False else result
+
+    @staticmethod
+    def create_masks_for_generate(attention_mask: Tensor | None, **_: Any) -> Tensor | None:
+        """Keep the two-dimensional mask with every kind of cache: the model makes its own."""
+        return attention_mask
+
+
+def _positions(
+    past: int, length: int, attention_mask: Tensor | None, device: torch.device
+) -> Tensor:
+    if attention_mask is None:
+        return torch.arange(past, past + length, device=device)[None]
+    positions = attention_mask.long().cumsum(-1) - 1
+    return positions.clamp_min(0)[:, past : past + length]
+
+
+def _mask(
+    past: int, length: int, padding: Tensor | None, device: torch.device
+) -> Tensor | None:
+    """None where plain causal attention will do, which is the fast path."""
+    if padding is not None and bool(padding[:, : past + length].all()):
+        padding = None
+    if padding is None and past == 0:
+        return None
+    return attention_mask(length, past + length, offset=past, padding=padding, device=device)

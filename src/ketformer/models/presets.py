@@ -1,0 +1,108 @@
+"""Named starting points. Every value can be overridden on the command line."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+from ketformer.errors import KetformerError
+
+#: ``model`` holds configuration keys, ``training`` Trainer's, ``data`` and ``split`` the task's.
+PRESETS: dict[str, dict[str, Any]] = {
+    # The setting of the released code of arXiv 2603.03318.
+    "qisa-small": {
+        "description": "the published QISA setting: 22k parameters, context 16, characters",
+        "data": "tinyshakespeare",
+        "split": "published",
+        "tokenizer": "char",
+        "model": {
+            "attention": "qisa",
+            "hidden_size": 16,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 1,
+            "max_position_embeddings": 16,
+            "norm_position": "pre",
+            "hidden_act": "relu",
+            "embd_pdrop": 0.0,
+            "attn_pdrop": 0.2,
+            "resid_pdrop": 0.2,
+            "initializer_range": None,
+        },
+        "training": {
+            "max_steps": 1000,
+            "per_device_train_batch_size": 128,
+            "learning_rate": 3e-3,
+            "lr_scheduler_type": "constant",
+            "weight_decay": 0.01,
+            "max_grad_norm": 0.0,
+        },
+    },
+    "char-gpt": {
+        "description": "a decent character model: 1M parameters, context 128",
+        "data": "tinyshakespeare",
+        "split": "standard",
+        "tokenizer": "char",
+        "model": {
+            "attention": "qisa",
+            "hidden_size": 128,
+            "num_hidden_layers": 5,
+            "num_attention_heads": 4,
+            "max_position_embeddings": 128,
+            "norm_position": "pre",
+            "hidden_act": "gelu",
+            "embd_pdrop": 0.1,
+            "attn_pdrop": 0.1,
+            "resid_pdrop": 0.1,
+        },
+        "training": {
+            "max_steps": 5000,
+            "per_device_train_batch_size": 64,
+            "learning_rate": 1e-3,
+            "lr_scheduler_type": "cosine",
+            "warmup_steps": 100,
+            "weight_decay": 0.1,
+            "adam_beta2": 0.99,
+        },
+    },
+    "gpt1": {
+        "description": "GPT-1: 12 blocks, width 768, context 512, post-norm, BPE of 40k",
+        "data": "tinyshakespeare",
+        "split": "standard",
+        "tokenizer": "bpe",
+        "vocab_size": 40478,
+        "model": {
+            "attention": "classical",
+            "hidden_size": 768,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 12,
+            "max_position_embeddings": 512,
+            "attention_bias": True,
+            "norm_position": "post",
+            "hidden_act": "gelu_new",
+            "embd_pdrop": 0.1,
+            "attn_pdrop": 0.1,
+            "resid_pdrop": 0.1,
+            "lm_head_bias": False,
+            "tie_word_embeddings": True,
+        },
+        "training": {
+            "num_train_epochs": 100,
+            "per_device_train_batch_size": 64,
+            "learning_rate": 2.5e-4,
+            "lr_scheduler_type": "cosine",
+            "warmup_steps": 2000,
+            "weight_decay": 0.01,
+        },
+    },
+}
+
+
+def preset(name: str) -> dict[str, Any]:
+    """A copy of a preset.
+
+    Raises:
+        KetformerError: there is none of that name.
+    """
+    if name not in PRESETS:
+        raise KetformerError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
+    return deepcopy(PRESETS[name])

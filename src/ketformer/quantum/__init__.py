@@ -1,0 +1,38 @@
+"""Circuits as data, exact batched simulation, encodings and Pauli strings. Needs torch only."""
+
+from ketformer.quantum.ansatz import (
+    angle_encoding,
+    angle_encoding_depth,
+    cnot_ring,
+    entangling_ansatz,
+)
+from ketformer.quantum.circuit import Angle, Circuit, Gate
+from ketformer.quantum.encoding import amplitude_encode, qubits_for
+from ketformer.quantum.pauli import (
+    PauliStrings,
+    distinct_strings,
+    pauli_expectations,
+    random_strings,
+)
+from ketformer.quantum.simulate import apply, overlap, run, unitary, zero_state
+
+__all__ = [
+    "Angle",
+    "Circuit",
+    "Gate",
+    "PauliStrings",
+    "amplitude_encode",
+    "angle_encoding",
+    "angle_encoding_depth",
+    "apply",
+    "cnot_ring",
+    "distinct_strings",
+    "entangling_ansatz",
+    "overlap",
+    "pauli_expectations",
+    "qubits_for",
+    "random_strings",
+    "run",
+    "unitary",
+    "zero_state",
+]

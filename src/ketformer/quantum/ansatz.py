@@ -1,0 +1,55 @@
+"""The parametrised circuits that the published mechanisms share. Each is written once, here."""
+
+from __future__ import annotations
+
+import math
+
+from ketformer.quantum.circuit import Circuit
+
+
+def cnot_ring(n_qubits: int) -> Circuit:
+    """CX(0→1), CX(1→2), …, CX(n-2→n-1), CX(n-1→0); nothing on one qubit."""
+    circuit = Circuit(n_qubits)
+    if n_qubits == 1:
+        return circuit
+    for control in range(n_qubits):
+        circuit = circuit.cnot(control, (control + 1) % n_qubits)
+    return circuit
+
+
+def entangling_ansatz(n_qubits: int, layers: int = 1, prefix: str = "t") -> Circuit:
+    """RX and RY on each wire, then ``layers`` times (CNOT ring, RY on each wire).
+
+    ``n_qubits * (layers + 2)`` angles, named ``{prefix}0``, ``{prefix}1``, … in
+    order of use. With one layer it is the value circuit of QISA-A
+    (arXiv 2603.03318) and the circuit of QSANN (arXiv 2205.05625, fig. 3).
+    """
+    names = (f"{prefix}{i}" for i in range(n_qubits * (layers + 2)))
+    circuit = Circuit(n_qubits)
+    for qubit in range(n_qubits):
+        circuit = circuit.rx(qubit, next(names))
+    for qubit in range(n_qubits):
+        circuit = circuit.ry(qubit, next(names))
+    for _ in range(layers):
+        circuit = circuit.then(cnot_ring(n_qubits))
+        for qubit in range(n_qubits):
+            circuit = circuit.ry(qubit, next(names))
+    return circuit
+
+
+def angle_encoding_depth(n_features: int, n_qubits: int) -> int:
+    """Layers that :func:`angle_encoding` needs to take in ``n_features`` numbers."""
+    return max(math.ceil(n_features / n_qubits) - 2, 1)
+
+
+def angle_encoding(n_features: int, n_qubits: int) -> Circuit:
+    """QSANN's encoder: H on each wire, then the entangling ansatz whose angles are the features.
+
+    The circuit has at least ``n_features`` angles named ``x0``, ``x1``, …; the
+    surplus ones are to be set to 0 (arXiv 2205.05625, section III).
+    """
+    circuit = Circuit(n_qubits)
+    for qubit in range(n_qubits):
+        circuit = circuit.h(qubit)
+    depth = angle_encoding_depth(n_features, n_qubits)
+    return circuit.then(entangling_ansatz(n_qubits, depth, prefix="x"))

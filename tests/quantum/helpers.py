@@ -1,0 +1,123 @@
+"""What the quantum tests share: circuits to draw from, and PennyLane as the second simulator."""
+
+from functools import reduce
+
+import numpy as np
+import pennylane as qml
+import torch
+from hypothesis import strategies as st
+
+from ketformer.quantum import Angle, Circuit, Gate
+from ketformer.quantum.circuit import FIXED_GATES, ROTATIONS
+
+GATES = ROTATIONS + FIXED_GATES
+REAL_GATES = ("RY", "H", "X", "Z")
+PENNYLANE_GATES = {
+    "RX": qml.RX,
+    "RY": qml.RY,
+    "RZ": qml.RZ,
+    "H": qml.Hadamard,
+    "X": qml.X,
+    "Y": qml.Y,
+    "Z": qml.Z,
+}
+PAULI_MATRICES = {
+    "I": torch.tensor([[1, 0], [0, 1]], dtype=torch.complex128),
+    "X": torch.tensor([[0, 1], [1, 0]], dtype=torch.complex128),
+    "Y": torch.tensor([[0, -1j], [1j, 0]], dtype=torch.complex128),
+    "Z": torch.tensor([[1, 0], [0, -1]], dtype=torch.complex128),
+}
+
+seeds = st.integers(0, 2**31)
+
+
+@st.composite
+def circuits(draw, max_qubits=6, max_gates=12, gates=GATES):
+    """Any circuit: up to two controls a gate, fixed angles, and names that may repeat."""
+    n_qubits = draw(st.integers(1, max_qubits))
+    angle = st.one_of(st.sampled_from(["a", "b", "c"]), st.floats(-7, 7)).map(Angle)
+
+    @st.composite
+    def one_gate(draw):
+        name = draw(st.sampled_from(gates))
+        target, *others = draw(st.permutations(range(n_qubits)))
+        controls = others[: draw(st.integers(0, 2))]
+        return Gate(name, target, tuple(controls), draw(angle) if name in ROTATIONS else None)
+
+    return Circuit(n_qubits, tuple(draw(st.lists(one_gate(), max_size=max_gates))))
+
+
+def pauli_strings(n_qubits):
+    """Up to eight strings, which may repeat, on one register."""
+    string = st.text("IXYZ", min_size=n_qubits, max_size=n_qubits)
+    return st.lists(string, min_size=1, max_size=8).map(tuple)
+
+
+def random_angles(circuit, *batch, seed=0):
+    """Angles for a circuit, ``[*batch, P]``, over two turns."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (*batch, len(circuit.parameters))
+    return (torch.rand(shape, generator=generator, dtype=torch.float64) - 0.5) * 25
+
+
+def random_state(n_qubits, *batch, seed=0, dtype=torch.complex128):
+    """Unit vectors ``[*batch, 2^n]``."""
+    generator = torch.Generator().manual_seed(seed)
+    state = torch.randn(*batch, 2**n_qubits, generator=generator, dtype=dtype)
+    return state / state.norm(dim=-1, keepdim=True)
+
+
+def to_pennylane(circuit, angles=()):
+    """The circuit as a list of PennyLane operations, for one set of angles."""
+    values = dict(zip(circuit.parameters, map(float, angles), strict=True))
+    operations = []
+    for gate in circuit.gates:
+        angle = [] if gate.angle is None else [values.get(gate.angle.value, gate.angle.value)]
+        operation = PENNYLANE_GATES[gate.name](*angle, wires=gate.target)
+        operations.append(
+            qml.ctrl(operation, control=gate.controls) if gate.controls else operation
+        )
+    return operations
+
+
+def pennylane_state(operations, n_qubits, start=None):
+    """The state that default.qubit makes of ``start``, or of |0…0>."""
+
+    @qml.qnode(qml.device("default.qubit", wires=n_qubits))
+    def state():
+        if start is not None:
+            qml.StatePrep(start.numpy(), wires=range(n_qubits))
+        for operation in operations:
+            qml.apply(operation)
+        return qml.state()
+
+    return torch.from_numpy(np.array(state(), dtype=np.complex128))
+
+
+def pennylane_unitary(operations, n_qubits):
+    """The operations' matrix, wire 0 first."""
+    tape = qml.tape.QuantumScript([qml.Identity(0), *operations])
+    return torch.from_numpy(np.array(qml.matrix(tape, wire_order=range(n_qubits)), dtype=complex))
+
+
+def pennylane_expectations(state, strings):
+    """<state|P|state> for each string, as default.qubit measures it."""
+    n_qubits = len(strings[0])
+    wires = {i: i for i in range(n_qubits)}
+
+    @qml.qnode(qml.device("default.qubit", wires=n_qubits))
+    def expectations():
+        qml.StatePrep(state.numpy(), wires=range(n_qubits))
+        return [qml.expval(qml.pauli.string_to_pauli_word(s, wires)) for s in strings]
+
+    return torch.tensor([float(e) for e in expectations()], dtype=torch.float64)
+
+
+def dense_pauli(string):
+    """The string's 2^n x 2^n matrix: Kronecker products in register order."""
+    return reduce(torch.kron, (PAULI_MATRICES[letter] for letter in string))
+
+
+def assert_equal_to(tolerance, actual, expected):
+    """Absolute agreement, values only."""
+    torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0, check_dtype=False)
