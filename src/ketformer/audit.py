@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ketformer.attention import Attention, attention_class, build_attention
+from ketformer.attention import Attention, attention_class
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 
 
@@ -131,7 +131,13 @@ def _probe(
         length = length or 16
         shape = (sequences, length, subject.hidden_size)
         vectors = torch.randn(shape, generator=generator).to(device, dtype)
-        return type(subject).__name__, lambda x: subject(x)[0], vectors, lambda x: -3 * x + 1, length
+        return (
+            type(subject).__name__,
+            lambda x: subject(x)[0],
+            vectors,
+            lambda x: -3 * x + 1,
+            length,
+        )
     config = subject.config
     length = min(length or 64, config.max_position_embeddings)
     shape = (sequences, length)

@@ -155,7 +155,9 @@ class Attention(nn.Module):
         merged = mixed.transpose(1, 2).flatten(2)
         return self.out_proj(merged), weights if return_weights else None
 
-    def _mix_fused(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    def _mix_fused(
+        self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
+    ) -> Tensor:
         # The fused CPU kernel wants equal widths; zero columns of values cost little.
         width = max(queries.shape[-1], values.shape[-1])
         mixed = F.scaled_dot_product_attention(

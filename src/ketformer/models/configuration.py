@@ -60,7 +60,7 @@ class KetformerConfig(PreTrainedConfig):  # type: ignore[misc]
     """
 
     model_type = "ketformer"
-    keys_to_ignore_at_inference = ("past_key_values",)
+    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012, transformers wants a list
 
     vocab_size: int = 256
     hidden_size: int = 64
@@ -143,7 +143,7 @@ def _with_plain_errors(init: Any) -> Any:
             init(self, *args, **kwargs)
         except StrictDataclassFieldValidationError as error:
             cause = error.__cause__ or error
-            raise KetformerError(f"configuration key {_flat(cause)}") from None
+            raise KetformerError(_flat(cause).removeprefix("Field ")) from None
         except StrictDataclassClassValidationError as error:
             raise KetformerError(_flat(error.__cause__ or error)) from None
 

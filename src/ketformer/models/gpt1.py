@@ -83,11 +83,16 @@ def _translate(theirs: dict[str, Tensor], width: int) -> dict[str, Tensor]:
         for kind in ("weight", "bias"):
             for old, new in renamed.items():
                 tensor = theirs[f"transformer.h.{layer}.{old}.{kind}"]
-                ours[f"model.layers.{layer}.{new}.{kind}"] = tensor.mT if tensor.ndim == 2 else tensor
+                ours[f"model.layers.{layer}.{new}.{kind}"] = (
+                    tensor.mT if tensor.ndim == 2 else tensor
+                )
             qkv = theirs[f"transformer.h.{layer}.attn.c_attn.{kind}"]
             qkv = qkv.mT if qkv.ndim == 2 else qkv
             prefix = f"model.layers.{layer}.attention"
             ours[f"{prefix}.qkv_proj.{kind}"] = qkv
             ours[f"{prefix}.qk_proj.{kind}"] = qkv[: 2 * width]
         layer += 1
-    return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in ours.items()}
+    return {
+        name: tensor.detach().clone(memory_format=torch.contiguous_format)
+        for name, tensor in ours.items()
+    }

@@ -93,11 +93,10 @@ class KetformerPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         std = self.config.initializer_range
-        if isinstance(module, Attention):
-            module.reset_parameters()
-        elif isinstance(module, nn.LayerNorm) or (
-            std is None and isinstance(module, nn.Linear | nn.Embedding)
-        ):
+        keeps_its_own = Attention | nn.LayerNorm
+        if std is None:
+            keeps_its_own = keeps_its_own | nn.Linear | nn.Embedding
+        if isinstance(module, keeps_its_own):
             module.reset_parameters()
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=std)
@@ -144,11 +143,12 @@ class KetformerModel(KetformerPreTrainedModel):
         """Hidden states ``[B, T, hidden_size]``.
 
         Args:
-            input_ids: ``[B, T]``; or give ``inputs_embeds`` ``[B, T, hidden_size]``.
+            input_ids: ``[B, T]``.
             attention_mask: ``[B, past + T]``, 1 for tokens and 0 for padding on
                 either side.
             position_ids: ``[B, T]``; by default counted from the first real token.
             past_key_values: cache of a causal model.
+            inputs_embeds: ``[B, T, hidden_size]``, instead of ``input_ids``.
             use_cache: return a cache; by default as configured, and never for a
                 model that is not causal or while training.
             output_attentions: also return each layer's weights ``[B, H, T, past + T]``.
@@ -266,7 +266,7 @@ class KetformerForCausalLM(KetformerPreTrainedModel, GenerationMixin):  # type: 
                 logits=logits,
                 labels=labels,
                 vocab_size=self.config.vocab_size,
-                shift_labels=shift_labels,
+                shift_labels=None if shift_labels is None else shift_labels.contiguous(),
                 **kwargs,
             )
         result = CausalLMOutputWithPast(
@@ -293,9 +293,7 @@ def _positions(
     return positions.clamp_min(0)[:, past : past + length]
 
 
-def _mask(
-    past: int, length: int, padding: Tensor | None, device: torch.device
-) -> Tensor | None:
+def _mask(past: int, length: int, padding: Tensor | None, device: torch.device) -> Tensor | None:
     """None where plain causal attention will do, which is the fast path."""
     if padding is not None and bool(padding[:, : past + length].all()):
         padding = None

@@ -24,7 +24,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "norm_position": "pre",
             "hidden_act": "relu",
             "embd_pdrop": 0.0,
-            "attn_pdrop": 0.2,
+            "attn_pdrop": 0.0,
             "resid_pdrop": 0.2,
             "initializer_range": None,
         },

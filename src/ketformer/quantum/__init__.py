@@ -14,12 +14,14 @@ from ketformer.quantum.pauli import (
     pauli_expectations,
     random_strings,
 )
+from ketformer.quantum.pauli_plan import PauliPlan
 from ketformer.quantum.simulate import apply, overlap, run, unitary, zero_state
 
 __all__ = [
     "Angle",
     "Circuit",
     "Gate",
+    "PauliPlan",
     "PauliStrings",
     "amplitude_encode",
     "angle_encoding",

@@ -129,9 +129,9 @@ def pauli_expectations(state: Tensor, strings: PauliStrings) -> Tensor:
 def random_strings(
     count: int, n_qubits: int, generator: torch.Generator | None = None
 ) -> PauliStrings:
-    """Strings as QISA draws them (arXiv 2603.03318): each letter I with probability
-    0.9, else X, Y or Z with equal chance, never all I.
+    """Strings as QISA draws them (arXiv 2603.03318).
 
+    Each letter is I with probability 0.9, else X, Y or Z with equal chance; never all I.
     Strings may repeat, and those with an odd number of Y are dead on real vectors.
     """
     drawn: list[str] = []

@@ -1,0 +1,90 @@
+"""The command. Each verb is a module beside this with `add_arguments` and `run`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from ketformer.cli.common import Parser, report_error, underscored
+from ketformer.errors import KetformerError
+
+#: Verb to its one-line summary; the module has the same name.
+VERBS = {
+    "demo": "the main job on embedded data, in a few minutes: train, audit, compare, sample",
+    "train": "train one model into a run directory",
+    "evaluate": "all metrics of a run",
+    "generate": "continue a prompt with a trained model",
+    "audit": "prove or refute that no position sees a later one",
+    "compare": "train mechanisms on equal terms and print a table with intervals",
+    "reproduce": "a paper's table: published, ours as published, ours leak-free",
+    "data": "list data sets, or get one",
+}
+
+_USAGE = """usage: ketformer VERB [options]
+
+Quantum and quantum-inspired self-attention for generative transformers.
+
+verbs:
+{verbs}
+
+options:
+  -h, --help  this text; `ketformer VERB --help` has an example of each verb
+  --version   the version
+
+example:
+  ketformer demo
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code: 0 done, 1 an honest failure, 2 a user's mistake."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in {"-h", "--help"}:
+        listed = "\n".join(f"  {verb:<10}  {summary}" for verb, summary in VERBS.items())
+        print(_USAGE.format(verbs=listed), end="")
+        return 0
+    if args[0] == "--version":
+        print(f"ketformer {version('ketformer')}")
+        return 0
+    verb, rest = args[0], underscored(args[1:])
+    if verb not in VERBS:
+        report_error(f"unknown verb {verb!r}; verbs: {', '.join(VERBS)}")
+        return 2
+    try:
+        return _run(verb, rest)
+    except KetformerError as error:
+        report_error(str(error))
+        return 2
+    except BrokenPipeError:  # `ketformer … | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        report_error(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        return 2
+    except KeyboardInterrupt:
+        report_error("interrupted")
+        return 130
+
+
+def _run(verb: str, args: list[str]) -> int:
+    module = importlib.import_module(f"ketformer.cli.{verb}")
+    parser = Parser(verb, VERBS[verb], module.EXAMPLE)
+    module.add_arguments(parser)
+    options = parser.parse(args)
+    from ketformer.training import quiet_libraries
+
+    quiet_libraries()
+    with warnings.catch_warnings():
+        warnings.showwarning = _one_line_warning
+        code: int = module.run(options)
+    return code
+
+
+def _one_line_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    # Our own warnings are for the user; other libraries' speak to their developers.
+    if category.__module__.startswith("ketformer") or category is UserWarning:
+        print(f"ketformer: warning: {message}", file=sys.stderr)

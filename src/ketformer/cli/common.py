@@ -1,0 +1,106 @@
+"""What the verbs share: the parser, the JSON and the tables."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from argparse import RawDescriptionHelpFormatter
+from typing import Any, NoReturn
+
+import jsonargparse
+from rich.console import Console
+from rich.table import Table
+
+from ketformer.errors import KetformerError
+from ketformer.tables import COLUMNS, cell
+
+
+class _Formatter(RawDescriptionHelpFormatter):
+    """Plain help, the example as it is written."""
+
+
+class Parser(jsonargparse.ArgumentParser):  # type: ignore[misc]
+    """A verb's parser; a mistake is a :class:`KetformerError`, one line."""
+
+    def __init__(self, verb: str, summary: str, example: str) -> None:
+        super().__init__(
+            prog=f"ketformer {verb}",
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog=f"example:\n{example}",
+            formatter_class=_Formatter,
+            exit_on_error=False,
+        )
+        self.add_argument(
+            "--json",
+            action="store_true",
+            help="print one JSON object on standard output and nothing else",
+        )
+
+    def parse(self, args: list[str]) -> jsonargparse.Namespace:
+        """Parse, with only what the user gave and the defaults of what they did not."""
+        try:
+            return self.parse_args(args)
+        except jsonargparse.ArgumentError as error:
+            raise KetformerError(_first_line(str(error))) from None
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Called by argparse itself for unknown or missing arguments."""
+        raise KetformerError(_first_line(message))
+
+
+def underscored(args: list[str]) -> list[str]:
+    """``--max-steps`` works as well as ``--max_steps``."""
+    out = []
+    for arg in args:
+        if arg.startswith("--"):
+            name, equals, value = arg.partition("=")
+            arg = "--" + name[2:].replace("-", "_") + equals + value
+        out.append(arg)
+    return out
+
+
+def report_error(message: str) -> None:
+    """One clear line on standard error."""
+    print(f"ketformer: error: {' '.join(message.split())}", file=sys.stderr)
+
+
+def print_json(result: Any) -> None:
+    """One JSON object on standard output; a number that JSON lacks becomes null."""
+    print(json.dumps(_finite(result), ensure_ascii=False))
+
+
+def print_rows(rows: list[dict[str, Any]], columns: tuple[tuple[str, str], ...] = COLUMNS) -> None:
+    """A comparison as a table on standard output."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for i, (title, _) in enumerate(columns):
+        table.add_column(title, justify="left" if i == 0 else "right", no_wrap=True)
+    for row in rows:
+        style = None if row["causal"] else "red"
+        table.add_row(*(cell(row, key) for _, key in columns), style=style)
+    # A pipe or a file has no width: let the table be as wide as it needs.
+    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    """``name  value`` lines on standard output."""
+    wide = max(map(len, facts))
+    for name, value in facts.items():
+        shown = f"{value:.4f}" if isinstance(value, float) else value
+        if isinstance(value, bool):
+            shown = "yes" if value else "NO"
+        elif isinstance(value, int):
+            shown = f"{value:,}"
+        print(f"{name:<{wide}}  {shown}")
+
+
+def _first_line(message: str) -> str:
+    return next((line.strip() for line in message.splitlines() if line.strip()), message)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

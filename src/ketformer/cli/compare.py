@@ -1,0 +1,51 @@
+"""``ketformer compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ketformer.attention import ATTENTION
+from ketformer.cli.common import Parser, print_json, print_rows
+from ketformer.comparison import compare
+from ketformer.report import write_report
+from ketformer.settings import add_settings_arguments, load_settings
+from ketformer.tables import COLUMNS
+
+EXAMPLE = """  ketformer compare classical qisa qsann --seeds 3
+  ketformer compare classical qisa --preset qisa-small --data my.txt --max_steps 500"""
+
+_OWN = {"json", "attentions", "preset", "seeds", "match", "out", "attention", "attention_options"}
+
+
+def add_arguments(parser: Parser) -> None:
+    """The verb's options."""
+    parser.add_argument(
+        "attentions", type=str, nargs="+",
+        help=f"two or more of {', '.join(ATTENTION)}; the first is the reference",
+    )  # fmt: skip
+    parser.add_argument("--preset", type=str, default="char-gpt", help="preset or YAML (char-gpt)")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds for each (3)")
+    parser.add_argument(
+        "--match", type=bool, default=True,
+        help="match the reference's parameters within 2 %% by the feed-forward width (true)",
+    )  # fmt: skip
+    parser.add_argument("--out", type=str | None, default=None, help="folder (runs/compare-…)")
+    add_settings_arguments(parser)
+
+
+def run(options: Any) -> int:
+    """Compare, print the table, write a page beside the result."""
+    given = {k: v for k, v in options.as_dict().items() if v is not None and k not in _OWN}
+    settings = load_settings(options.preset).override(given)
+    names = "-".join(options.attentions)
+    out = Path(options.out or f"runs/compare-{settings.name}-{names}")
+    result = compare(options.attentions, settings, out, seeds=options.seeds, match=options.match)
+    summary = f"{', '.join(options.attentions)} on {settings.data}, {options.seeds} seeds."
+    report = write_report(out / "report.html", "Ketformer comparison", summary, result)
+    if options.json:
+        print_json({**result, "report": str(report)})
+        return 0
+    print_rows(result["rows"], (*COLUMNS[:2], ("FFN width", "intermediate_size"), *COLUMNS[2:]))
+    print(f"\n± is half of the 95 % interval over {options.seeds} seeds.\nreport: {report}")
+    return 0

@@ -1,0 +1,69 @@
+"""``ketformer train``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ketformer.cli.common import Parser, print_facts, print_json
+from ketformer.errors import KetformerError
+from ketformer.models import PRESETS
+from ketformer.runs import SETTINGS
+from ketformer.settings import Settings, add_settings_arguments, load_settings
+from ketformer.training import train
+
+EXAMPLE = """  ketformer train char-gpt --attention qisa --data tinyshakespeare
+  ketformer train qisa-small --data my.txt --max_steps 2000 --out runs/mine
+  ketformer train --out runs/mine --resume
+  torchrun --nproc_per_node 2 -m ketformer train char-gpt --out runs/two"""
+
+_OWN = {"json", "preset", "out", "resume"}
+
+
+def add_arguments(parser: Parser) -> None:
+    """The verb's options: a preset or file, and every setting in it."""
+    presets = "; ".join(f"{name}: {content['description']}" for name, content in PRESETS.items())
+    parser.add_argument(
+        "preset", type=str | None, nargs="?", default=None,
+        help=f"a preset ({presets}) or a YAML file such as a run's settings.yaml",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=str | None, default=None, help="run directory (runs/PRESET-ATTENTION-seedN)"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the last checkpoint in --out"
+    )
+    add_settings_arguments(parser)
+
+
+def run(options: Any) -> int:
+    """Train; print what came out."""
+    given = {k: v for k, v in options.as_dict().items() if v is not None and k not in _OWN}
+    settings, out = _settings_and_out(options, given)
+    first = os.environ.get("RANK", "0") == "0"
+    summary = train(settings, out, resume=options.resume, progress=first)
+    if first and options.json:
+        print_json(summary)
+    elif first:
+        print_facts(summary)
+        print(f"\nnext: ketformer evaluate {out}")
+    return 0
+
+
+def _settings_and_out(options: Any, given: dict[str, Any]) -> tuple[Settings, Path]:
+    out = Path(options.out) if options.out else None
+    saved = out / SETTINGS if out and options.resume and (out / SETTINGS).is_file() else None
+    if saved:
+        settings = load_settings(str(saved))
+        if options.preset and load_settings(options.preset).name != settings.name:
+            raise KetformerError(f"{out} was made from {settings.name}, not {options.preset}")
+    elif options.preset:
+        settings = load_settings(options.preset)
+    else:
+        raise KetformerError(f"name a preset ({', '.join(PRESETS)}) or a YAML file")
+    settings = settings.override(given)
+    if out is None:
+        attention = settings.model.get("attention", "classical")
+        out = Path("runs") / f"{settings.name}-{attention}-seed{settings.training.get('seed', 42)}"
+    return settings, out

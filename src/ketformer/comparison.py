@@ -1,0 +1,216 @@
+"""One verb: compare. The same data, batches and seeds for each; matched sizes; intervals."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ketformer import runs
+from ketformer.errors import KetformerError
+from ketformer.evaluation import EVALUATION, evaluate, save_evaluation, timing_batch
+from ketformer.generation import Sampling, generate_text
+from ketformer.models import KetformerConfig, KetformerForCausalLM
+from ketformer.settings import Settings
+from ketformer.tasks.text import TextWindows, inference_seconds
+from ketformer.training import prepare_text, train
+
+METRICS = (
+    "cross_entropy",
+    "prefix_cross_entropy",
+    "cer",
+    "wer",
+    "free_running_cer",
+    "free_running_wer",
+)
+
+# Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom.
+_STUDENT = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+    2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of a comparison: a name and the settings that make it."""
+
+    name: str
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+def run_variants(
+    variants: Sequence[Variant],
+    settings: Settings,
+    out: Path,
+    seeds: Sequence[int],
+    *,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Train and evaluate every variant with every seed, and time them against each other.
+
+    A run that is already finished in ``out`` is taken as it is, so an interrupted
+    comparison goes on where it stopped.
+
+    Args:
+        variants: the rows; the first is what inference time is relative to.
+        settings: what they share.
+        out: folder for the runs, one for each variant and seed.
+        seeds: the same for each variant; they set weights, batches and dropout.
+        progress: show bars on standard error.
+
+    Returns:
+        ``rows``, one for each variant, with its metrics as ``{mean, low, high,
+        values}`` (95 % t-interval over seeds; null bounds for a single seed).
+    """
+    rows, opened = [], {}
+    total = len(variants) * len(seeds)
+    for i, variant in enumerate(variants):
+        results = []
+        for j, seed in enumerate(seeds):
+            label = f"[{i * len(seeds) + j + 1}/{total}] {variant.name}"
+            path = out / f"{variant.name}-seed{seed}"
+            results.append(_one(variant, settings, path, seed, label, progress))
+        opened[variant.name] = runs.open_run(out / f"{variant.name}-seed{seeds[0]}")
+        rows.append(_row(variant, results, opened[variant.name]))
+    _add_times(rows, opened, settings)
+    return {"settings": settings.to_dict(), "seeds": list(seeds), "rows": rows}
+
+
+def matched_variants(
+    attentions: Sequence[str], settings: Settings, vocab_size: int
+) -> list[Variant]:
+    """Each mechanism with as many parameters as the first, by the width of its feed-forward layer.
+
+    Raises:
+        KetformerError: a mechanism cannot come within 2 %.
+    """
+    if len(set(attentions)) != len(attentions):
+        raise KetformerError("each attention can be compared once")
+    variants: list[Variant] = []
+    target = 0
+    for attention in attentions:
+        own = settings.override({"attention": attention})
+        width = KetformerConfig(vocab_size=vocab_size, **own.model).intermediate_size
+        if not variants:
+            target = _count(own, vocab_size, width)
+        else:
+            here = _count(own, vocab_size, width)
+            slope = _count(own, vocab_size, width + 1) - here
+            width = max(width + round((target - here) / slope), 1)
+        size = _count(own, vocab_size, width)
+        if abs(size - target) > 0.02 * target:
+            raise KetformerError(
+                f"{attention} has {size:,} parameters at best, {attentions[0]} has {target:,}: "
+                "not within 2 %; pass --match false to compare them all the same"
+            )
+        variants.append(Variant(attention, {"attention": attention, "intermediate_size": width}))
+    return variants
+
+
+def compare(
+    attentions: Sequence[str],
+    settings: Settings,
+    out: str | Path,
+    *,
+    seeds: int = 3,
+    match: bool = True,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Compare mechanisms on equal terms; the result is also kept in ``out/comparison.json``.
+
+    Args:
+        attentions: registry names; the first is the reference for size and time.
+        settings: what they share.
+        out: folder for the runs and the result.
+        seeds: number of seeds, from the settings' own seed upwards.
+        match: give each the reference's number of parameters, within 2 %.
+        progress: show bars on standard error.
+
+    Raises:
+        KetformerError: unknown or repeated names, or sizes that cannot be matched.
+    """
+    if len(attentions) < 2 or seeds < 1:
+        raise KetformerError("a comparison needs at least two attentions and one seed")
+    if match:
+        vocab_size = len(prepare_text(settings).tokenizer)
+        variants = matched_variants(attentions, settings, vocab_size)
+    else:
+        variants = [Variant(name, {"attention": name}) for name in attentions]
+    first = settings.training.get("seed", 42)
+    result = run_variants(
+        variants, settings, Path(out), range(first, first + seeds), progress=progress
+    )
+    result = {"manifest": runs.make_manifest(), "matched": match, **result}
+    runs.write_json(Path(out) / "comparison.json", result)
+    return result
+
+
+def summarise(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and 95 % t-interval; the bounds are None for a single value."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return {"mean": mean, "low": None, "high": None, "values": list(values)}
+    quantile = _STUDENT[min(len(values) - 2, len(_STUDENT) - 1)]
+    half = quantile * statistics.stdev(values) / math.sqrt(len(values))
+    return {"mean": mean, "low": mean - half, "high": mean + half, "values": list(values)}
+
+
+def _one(
+    variant: Variant, settings: Settings, path: Path, seed: int, label: str, progress: bool
+) -> dict[str, Any]:
+    mine = settings.override({**variant.changes, "seed": seed})
+    if (path / runs.SETTINGS).is_file():
+        if runs.read_yaml(path / runs.SETTINGS) != mine.to_dict():
+            raise KetformerError(f"{path} holds a run with other settings; choose another --out")
+        if (path / EVALUATION).is_file():
+            return runs.read_json(path / EVALUATION)
+    if not (path / "model.safetensors").is_file():
+        train(mine, path, resume=True, progress=progress, label=label)
+    run = runs.open_run(path)
+    result = evaluate(run, progress=progress)
+    save_evaluation(run, result)
+    return result
+
+
+def _row(variant: Variant, results: list[dict[str, Any]], run: runs.Run) -> dict[str, Any]:
+    first = results[0]
+    return {
+        "name": variant.name,
+        "attention": first["attention"],
+        "attention_options": run.model.config.attention_options,
+        "parameters": first["parameters"],
+        "intermediate_size": run.model.config.intermediate_size,
+        "causal": all(result["causal"] for result in results),
+        **{metric: summarise([result[metric] for result in results]) for metric in METRICS},
+        "cross_entropy_by_position": first["cross_entropy_by_position"],
+        "prefix_cross_entropy_by_position": first["prefix_cross_entropy_by_position"],
+        "sample": generate_text(run, "", sampling=Sampling(max_new_tokens=240))[0],
+        "run": str(run.path),
+    }
+
+
+def _add_times(rows: list[dict[str, Any]], opened: dict[str, runs.Run], settings: Settings) -> None:
+    """Inference time of each, taking turns on one batch, and its ratio to the first."""
+    any_run = next(iter(opened.values()))
+    context = any_run.model.config.max_position_embeddings
+    windows = TextWindows(prepare_text(settings).parts["test"], context, stride=context)
+    batch = timing_batch(any_run.model, windows)
+    seconds = inference_seconds({name: run.model for name, run in opened.items()}, batch)
+    for row in rows:
+        row["inference_ms"] = 1000 * seconds[row["name"]]
+        row["relative_inference_time"] = seconds[row["name"]] / seconds[rows[0]["name"]]
+
+
+def _count(settings: Settings, vocab_size: int, width: int) -> int:
+    config = KetformerConfig(
+        vocab_size=vocab_size, **{**settings.model, "intermediate_size": width}
+    )
+    with torch.device("meta"):
+        return int(KetformerForCausalLM(config).num_parameters())

@@ -1,0 +1,84 @@
+"""One verb: demo. The main job on embedded data, in a few minutes and with no download."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ketformer import runs
+from ketformer.comparison import Variant, run_variants
+from ketformer.errors import KetformerError
+from ketformer.report import write_report
+from ketformer.settings import Settings
+
+ATTENTIONS = ("classical", "qisa", "qisa_a", "qsann", "qisa_published")
+
+#: Small enough for two CPU cores, large enough to learn words.
+SETTINGS = Settings(
+    name="demo",
+    data="embedded",
+    split="standard",
+    tokenizer="char",
+    model={
+        "hidden_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 32,
+        "hidden_act": "gelu",
+        "embd_pdrop": 0.0,
+        "attn_pdrop": 0.0,
+        "resid_pdrop": 0.0,
+    },
+    training={
+        "max_steps": 400,
+        "per_device_train_batch_size": 64,
+        "learning_rate": 4e-3,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 30,
+        "weight_decay": 0.01,
+        "seed": 42,
+        "report_to": "none",
+    },
+)
+
+
+def run_demo(
+    out: str | Path = "runs/demo", *, steps: int | None = None, progress: bool = True
+) -> dict[str, Any]:
+    """Train five mechanisms, audit, compare and sample them, and write ``report.html``.
+
+    One seed and no size matching: it shows the tool and the leak, not which mechanism
+    is better.
+
+    Args:
+        out: folder; an earlier demo in it is replaced.
+        steps: training steps of each model.
+        progress: show bars on standard error.
+
+    Returns:
+        The comparison, and the path of the report.
+
+    Raises:
+        KetformerError: the folder holds something that no demo made.
+    """
+    out = Path(out)
+    marker = out / ".ketformer-demo"
+    if out.exists() and any(out.iterdir()):
+        if not marker.is_file():
+            raise KetformerError(f"{out} holds something else than a demo; choose another --out")
+        shutil.rmtree(out)
+    runs.write_text(marker, "This folder is replaced by each `ketformer demo`.\n")
+    settings = SETTINGS if steps is None else SETTINGS.override({"max_steps": steps})
+    variants = [Variant(name, {"attention": name}) for name in ATTENTIONS]
+    result = run_variants(variants, settings, out, [settings.training["seed"]], progress=progress)
+    result = {"manifest": runs.make_manifest(), **result}
+    runs.write_json(out / "demo.json", result)
+    report = write_report(
+        out / "report.html",
+        "Ketformer demo",
+        "Five attention mechanisms trained for "
+        f"{settings.training['max_steps']} steps on Python's language reference; one seed each.",
+        result,
+    )
+    return {**result, "report": str(report)}

@@ -1,0 +1,161 @@
+"""A self-contained HTML page of a comparison: table, curves, the leak, samples."""
+
+from __future__ import annotations
+
+import html
+import io
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+from ketformer import runs
+from ketformer.tables import COLUMNS, cell
+
+_CSS = """
+:root { color-scheme: light dark; --line: #8885; --leak: #c0392b; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
+th, td { padding: .4rem .7rem; border-bottom: 1px solid var(--line); text-align: right; }
+th { white-space: nowrap; font-weight: 600; } th:first-child, td:first-child { text-align: left; }
+tr.leak td { color: var(--leak); }
+figure { margin: 1rem 0; } figure svg { width: 100%; height: auto; }
+figcaption, .small { font-size: .9rem; opacity: .8; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; border: 1px solid var(--line);
+      border-radius: 6px; padding: .8rem; font-size: .85rem; }
+@media (prefers-color-scheme: dark) { :root { --leak: #ff8a75; } }
+@media print { body { max-width: none; } section { break-inside: avoid; } }
+"""
+
+
+def write_report(path: Path, title: str, summary: str, result: dict[str, Any]) -> Path:
+    """Write the page and return its path.
+
+    Args:
+        path: of the HTML file.
+        title: of the page.
+        summary: a sentence under the title.
+        result: what :func:`ketformer.comparison.run_variants` returned, with a manifest.
+    """
+    rows = result["rows"]
+    samples = "".join(
+        f"<h3>{html.escape(row['name'])}</h3><pre>{html.escape(row['sample'].strip())}</pre>"
+        for row in rows
+    )
+    body = f"""
+<h1>{html.escape(title)}</h1>
+<p>{html.escape(summary)}</p>
+<section><h2>Results</h2>
+<div class="scroll">{_table(rows)}</div>
+<p class="small">Cross entropies in nats per token on the test part. “Prefix only” hands the model
+the tokens before each target and nothing else. A mechanism that is not causal sees the tokens it
+is to predict: its cross entropy and error rates are no language model's, its prefix loss is.</p>
+</section>
+<section><h2>Loss while training</h2>{_curves(rows)}</section>
+<section><h2>Where in the window the loss is made</h2>{_positions(rows)}</section>
+<section><h2>Samples</h2>{samples}</section>
+<section><h2>How it was made</h2><pre>{html.escape(_provenance(result))}</pre></section>
+"""
+    page = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{_CSS}</style></head><body>{body}</body></html>\n"
+    )
+    runs.write_text(path, page)
+    return path
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    head = "".join(f"<th>{html.escape(title)}</th>" for title, _ in COLUMNS)
+    lines = []
+    for row in rows:
+        cells = "".join(f"<td>{html.escape(cell(row, key))}</td>" for _, key in COLUMNS)
+        lines.append(f"<tr{'' if row['causal'] else ' class=leak'}>{cells}</tr>")
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def _curves(rows: list[dict[str, Any]]) -> str:
+    def draw(axes: Any) -> None:
+        for row in rows:
+            logged = runs.read_metrics(Path(row["run"]))
+            points = [(r["step"], r["eval_loss"]) for r in logged if "eval_loss" in r]
+            if points:
+                axes.plot(*zip(*points, strict=True), **_style(row), label=row["name"])
+        axes.set_xlabel("training step")
+        axes.set_ylabel("validation cross entropy (nats)")
+
+    return _figure(draw, "Teacher-forced validation loss; dashed lines see the future.")
+
+
+def _positions(rows: list[dict[str, Any]]) -> str:
+    def draw(axes: Any) -> None:
+        for row in rows:
+            style = _style(row)
+            forced, prefix = (
+                row["cross_entropy_by_position"],
+                row["prefix_cross_entropy_by_position"],
+            )
+            (line,) = axes.plot(range(1, len(forced) + 1), forced, **style, label=row["name"])
+            if not row["causal"]:
+                axes.plot(
+                    range(1, len(prefix) + 1),
+                    prefix,
+                    color=line.get_color(),
+                    linestyle=":",
+                    label=f"{row['name']}, prefix only",
+                )
+        axes.set_xlabel("position in the window")
+        axes.set_ylabel("cross entropy (nats)")
+
+    return _figure(
+        draw,
+        "A causal model gains from context, position by position. One that sees the future is "
+        "nearly right everywhere but at the last position, whose target it cannot see, and lost "
+        "when it is given the prefix alone.",
+    )
+
+
+def _style(row: dict[str, Any]) -> dict[str, Any]:
+    return {"linestyle": "-" if row["causal"] else "--", "linewidth": 1.6}
+
+
+def _figure(draw: Any, caption: str) -> str:
+    """An inline SVG in a grey that reads on light and on dark paper."""
+    from matplotlib.figure import Figure
+
+    grey = "#808080"
+    with matplotlib.rc_context(
+        {
+            "text.color": grey,
+            "axes.labelcolor": grey,
+            "axes.edgecolor": grey,
+            "xtick.color": grey,
+            "ytick.color": grey,
+            "svg.fonttype": "none",
+            "svg.hashsalt": "ketformer",
+        }
+    ):
+        figure = Figure(figsize=(8, 4), layout="constrained")
+        axes = figure.add_subplot()
+        draw(axes)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=9)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    return f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>"
+
+
+def _provenance(result: dict[str, Any]) -> str:
+    import yaml
+
+    shown = {
+        "settings": result["settings"],
+        "seeds": result["seeds"],
+        "manifest": result["manifest"],
+    }
+    return yaml.safe_dump(shown, sort_keys=False)

@@ -1,0 +1,245 @@
+"""What a training run is told: a preset or a YAML file, and what the command line changes."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+from transformers import TrainingArguments
+
+from ketformer.errors import KetformerError
+from ketformer.models import PRESETS, KetformerConfig, preset
+from ketformer.runs import read_yaml
+
+#: Shown by ``train --help``; every other option of TrainingArguments works as well.
+COMMON_TRAINING_OPTIONS = (
+    "max_steps",
+    "num_train_epochs",
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "seed",
+    "save_steps",
+    "eval_steps",
+    "logging_steps",
+    "bf16",
+    "gradient_checkpointing",
+    "torch_compile",
+    "report_to",
+    "use_cpu",
+)
+
+# Trainer options that a run directory decides by itself.
+_OURS = {
+    "output_dir",
+    "remove_unused_columns",
+    "label_names",
+    "prediction_loss_only",
+    "resume_from_checkpoint",
+    "disable_tqdm",
+    "do_train",
+    "do_eval",
+    "do_predict",
+    "dataloader_pin_memory",
+    "use_cache",
+    "parallelism_config",
+}
+
+# Configuration keys that the tokenizer or the moment decides, not the training settings.
+_NOT_SET = {"vocab_size", "use_cache", "bos_token_id", "eos_token_id", "pad_token_id"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a training run, resolved.
+
+    Attributes:
+        model: configuration keys of :class:`~ketformer.KetformerConfig`.
+        training: options of transformers' ``TrainingArguments``.
+        name: the preset's name or the file's stem.
+        data: a data set's name or a path.
+        split: ``standard`` or ``published``.
+        tokenizer: ``char`` or ``bpe``.
+        vocab_size: tokens of a BPE; a character tokenizer counts its own.
+    """
+
+    model: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    name: str = "run"
+    data: str = "tinyshakespeare"
+    split: str = "standard"
+    tokenizer: str = "char"
+    vocab_size: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``settings.yaml`` holds them."""
+        return asdict(self)
+
+    def override(self, changes: Mapping[str, Any]) -> Settings:
+        """A copy with flat ``key: value`` changes put where they belong.
+
+        Another ``attention`` starts from its own default options.
+
+        Raises:
+            KetformerError: an unknown key or a value of the wrong type.
+        """
+        own, model, training = {}, dict(self.model), dict(self.training)
+        if changes.get("attention", model.get("attention")) != model.get("attention"):
+            model.pop("attention_options", None)
+        for key, value in _checked(changes).items():
+            if key in _own_keys():
+                own[key] = value
+            elif key in model_keys():
+                model[key] = value
+            else:
+                training[key] = value
+        return Settings(**{**self.to_dict(), **own, "model": model, "training": training})
+
+
+def load_settings(preset_or_path: str) -> Settings:
+    """Settings of a preset, or of a YAML file of the same form as a run's ``settings.yaml``.
+
+    Raises:
+        KetformerError: neither exists, or a key or value in the file is wrong.
+    """
+    if preset_or_path in PRESETS:
+        content = preset(preset_or_path)
+        content.pop("description")
+        return Settings(name=preset_or_path, **content)
+    path = Path(preset_or_path)
+    if path.suffix not in {".yaml", ".yml"} and not path.is_file():
+        known = ", ".join(PRESETS)
+        raise KetformerError(f"no preset or YAML file {preset_or_path!r}; presets: {known}")
+    content = read_yaml(path)
+    changes: dict[str, Any] = {}
+    for key, value in content.items():
+        if key in {"model", "training"}:
+            if not isinstance(value, dict):
+                raise KetformerError(f"{path}: {key} must be a mapping of keys to values")
+            changes.update(value)
+        elif key != "name":
+            changes[key] = value
+    try:
+        name = str(content.get("name", path.stem))
+        return Settings(name=name).override({k: v for k, v in changes.items() if v is not None})
+    except KetformerError as error:
+        raise KetformerError(f"{path}: {error}") from None
+
+
+def add_settings_arguments(parser: jsonargparse.ArgumentParser) -> None:
+    """All settings as ``--key`` options; the rare ones of Trainer without a help line."""
+    own = parser.add_argument_group("data")
+    help_of = _docstring_arguments(Settings)
+    for key in _own_keys():
+        own.add_argument(f"--{key}", type=_hints(Settings)[key], help=help_of.get(key))
+    model = parser.add_argument_group("model")
+    help_of = _docstring_arguments(KetformerConfig)
+    for key in model_keys():
+        model.add_argument(f"--{key}", type=_hints(KetformerConfig)[key], help=help_of.get(key))
+    training = parser.add_argument_group(
+        "training", "any other option of transformers' TrainingArguments works as well"
+    )
+    rare = [key for key in _training_fields() if key not in COMMON_TRAINING_OPTIONS]
+    for key in (*COMMON_TRAINING_OPTIONS, *rare):
+        text = argparse.SUPPRESS
+        if key in COMMON_TRAINING_OPTIONS:
+            text = _first_sentence(_training_fields()[key].metadata.get("help", ""))
+        training.add_argument(f"--{key}", type=_hints(TrainingArguments)[key], help=text)
+
+
+def model_keys() -> tuple[str, ...]:
+    """Configuration keys that belong to this model and not to every transformers model."""
+    inherited = {f.name for f in fields(KetformerConfig.__mro__[1])}
+    ours = (f.name for f in fields(KetformerConfig) if f.name not in inherited)
+    return tuple(key for key in ours if key not in _NOT_SET)
+
+
+def _own_keys() -> tuple[str, ...]:
+    return tuple(f.name for f in fields(Settings) if f.name not in {"model", "training", "name"})
+
+
+@lru_cache
+def _training_fields() -> dict[str, Any]:
+    return {f.name: f for f in fields(TrainingArguments) if f.name not in _OURS and f.init}
+
+
+@lru_cache
+def _hints(cls: type) -> dict[str, Any]:
+    if cls is KetformerConfig:  # its base's annotations name modules that typing cannot see
+        return {f.name: f.type for f in fields(KetformerConfig)}
+    return typing.get_type_hints(cls)
+
+
+@lru_cache
+def _parser() -> jsonargparse.ArgumentParser:
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    add_settings_arguments(parser)
+    return parser
+
+
+def _checked(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes with their types checked and strings such as ``3e-3`` read as numbers."""
+    known = {*_own_keys(), *model_keys(), *_training_fields()}
+    for key in changes:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise KetformerError(f"unknown setting {key!r}{hint}")
+    checked = {}
+    for key, value in changes.items():
+        try:
+            parsed = _parser().parse_object({key: value}, defaults=False)
+        except jsonargparse.ArgumentError:
+            kind = _name_of(_hint_of(key))
+            raise KetformerError(f"setting {key!r} must be {kind}, got {value!r}") from None
+        checked[key] = parsed.as_dict()[key]
+    return checked
+
+
+def _hint_of(key: str) -> Any:
+    for cls in (Settings, KetformerConfig, TrainingArguments):
+        if key in _hints(cls):
+            return _hints(cls)[key]
+    raise KeyError(key)
+
+
+def _name_of(hint: Any) -> str:
+    """A type as a person would say it."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(_name_of(arg) for arg in typing.get_args(hint))
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(hint)))
+    if hint is type(None):
+        return "null"
+    return getattr(hint, "__name__", str(hint))
+
+
+def _docstring_arguments(cls: type) -> dict[str, str]:
+    """``name: text`` lines of a class docstring's Args or Attributes section."""
+    texts: dict[str, str] = {}
+    name = None
+    for line in (cls.__doc__ or "").splitlines():
+        if match := re.match(r"        (\w+): (.+)", line):
+            name, texts[match[1]] = match[1], match[2]
+        elif name and line.startswith("            "):
+            texts[name] += " " + line.strip()
+        else:
+            name = None
+    return {key: text.replace("``", "").replace("%", "%%") for key, text in texts.items()}
+
+
+def _first_sentence(text: str) -> str:
+    return text.split(". ")[0].rstrip(".").replace("%", "%%")

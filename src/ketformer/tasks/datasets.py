@@ -1,0 +1,164 @@
+"""Named data sets: where they are found, what they hash to, what their licence is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+from ketformer.errors import KetformerError
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set that can be asked for by name.
+
+    Attributes:
+        name: as given to ``--data``.
+        description: one line.
+        licence: of the data.
+        filename: inside ``$KETFORMER_DATA`` and the cache; empty if nothing is stored.
+        sha256: of that file.
+        url: where it is downloaded from.
+    """
+
+    name: str
+    description: str
+    licence: str
+    filename: str = ""
+    sha256: str = ""
+    url: str = ""
+
+
+DATASETS: dict[str, DataSet] = {
+    d.name: d
+    for d in (
+        DataSet(
+            name="embedded",
+            description="Python's own language reference, as every CPython carries it; no download",
+            licence="PSF-2.0",
+        ),
+        DataSet(
+            name="tinyshakespeare",
+            description="1,115,394 characters of Shakespeare, 65 symbols",
+            licence="public domain",
+            filename="tinyshakespeare.txt",
+            sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+            url="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text and where it came from."""
+
+    name: str
+    text: str
+    sha256: str
+
+
+def load_text(name_or_path: str) -> Text:
+    """A named data set, or a UTF-8 text file.
+
+    Raises:
+        KetformerError: no such name or file, an empty file, bytes that are not
+            UTF-8, or a stored file whose hash is wrong.
+    """
+    if name_or_path == "embedded":
+        return _embedded_text()
+    if name_or_path in DATASETS:
+        path = locate(DATASETS[name_or_path])
+    else:
+        path = Path(name_or_path)
+        if not path.is_file():
+            known = ", ".join(DATASETS)
+            raise KetformerError(f"no data set or file {name_or_path!r}; data sets: {known}")
+    raw = path.read_bytes()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise KetformerError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    if not text.strip():
+        raise KetformerError(f"{path}: the file has no text")
+    return Text(name_or_path, text, hashlib.sha256(raw).hexdigest())
+
+
+def locate(dataset: DataSet, *, download: bool = True) -> Path:
+    """The data set's file: in ``$KETFORMER_DATA``, in the cache, or downloaded into it.
+
+    Raises:
+        KetformerError: its hash is wrong, or it is nowhere and cannot be downloaded.
+    """
+    if not dataset.filename:
+        raise KetformerError(f"{dataset.name} is made on the spot; there is nothing to download")
+    folders = [Path(folder)] if (folder := os.environ.get("KETFORMER_DATA")) else []
+    for folder_path in (*folders, cache_folder()):
+        path = folder_path / dataset.filename
+        if path.is_file():
+            _check_hash(path, dataset)
+            return path
+    if not download:
+        raise KetformerError(f"{dataset.name} is not on this machine")
+    return _download(dataset, cache_folder() / dataset.filename)
+
+
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/ketformer``, or ``~/.cache/ketformer``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ketformer"
+
+
+def _check_hash(path: Path, dataset: DataSet) -> None:
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != dataset.sha256:
+        raise KetformerError(
+            f"{path} is not {dataset.name}: its SHA-256 is {found[:12]}…, "
+            f"not {dataset.sha256[:12]}…; remove it to download it anew"
+        )
+
+
+def _download(dataset: DataSet, target: Path) -> Path:
+    """Into a temporary file beside the target, checked, then moved into place."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            _fetch(dataset, out.write)
+        _check_hash(temporary, dataset)
+        temporary.replace(target)
+    except (OSError, urllib.error.URLError) as error:
+        hint = f"put {dataset.filename} into a folder and set KETFORMER_DATA to it"
+        raise KetformerError(f"cannot download {dataset.name} ({error}); {hint}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def _fetch(dataset: DataSet, write: Callable[[bytes], object]) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with (
+        urllib.request.urlopen(dataset.url, timeout=30) as response,
+        Progress(*columns, transient=True) as progress,
+    ):
+        total = int(response.headers.get("Content-Length") or 0) or None
+        task = progress.add_task(dataset.name, total=total)
+        while chunk := response.read(1 << 16):
+            write(chunk)
+            progress.advance(task, len(chunk))
+
+
+def _embedded_text() -> Text:
+    """The language reference of the running Python; its text differs between versions."""
+    from pydoc_data.topics import topics
+
+    text = "\n\n".join(topics[key] for key in sorted(topics))
+    return Text("embedded", text, hashlib.sha256(text.encode()).hexdigest())

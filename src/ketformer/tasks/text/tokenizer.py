@@ -1,0 +1,89 @@
+"""Character and byte-pair tokenizers, as ordinary Hugging Face fast tokenizers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from ketformer.errors import KetformerError
+
+# Long texts are encoded in pieces of this many characters, so that memory stays bounded.
+_PIECE = 1 << 16
+
+
+def char_tokenizer(text: str) -> PreTrainedTokenizerFast:
+    """One token for each distinct character of ``text``, in code point order.
+
+    There is no unknown token and no special one: the vocabulary is the alphabet.
+    """
+    alphabet = {character: i for i, character in enumerate(sorted(set(text)))}
+    tokenizer = Tokenizer(models.WordLevel(alphabet))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return _as_fast(tokenizer)
+
+
+def bpe_tokenizer(text: str, vocab_size: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE trained on ``text``; it can encode any text.
+
+    Raises:
+        KetformerError: fewer tokens than there are bytes.
+    """
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    if vocab_size < len(alphabet):
+        raise KetformerError(f"a byte-level BPE needs a vocab_size of {len(alphabet)} at least")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, initial_alphabet=sorted(alphabet), show_progress=False
+    )
+    tokenizer.train_from_iterator(text.splitlines(keepends=True), trainer)
+    return _as_fast(tokenizer)
+
+
+def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
+    """The tokenizer saved in a run directory.
+
+    Raises:
+        KetformerError: there is none, or it cannot be read.
+    """
+    if not (Path(folder) / "tokenizer.json").is_file():
+        raise KetformerError(f"{folder}: no tokenizer.json, so this is not a finished run")
+    try:
+        return AutoTokenizer.from_pretrained(str(folder))
+    except Exception as error:  # the tokenizers library raises bare Exception
+        raise KetformerError(f"{folder}: the tokenizer cannot be read ({error})") from None
+
+
+def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> Tensor:
+    """Token ids of a text, ``[n_tokens]`` int64.
+
+    Raises:
+        KetformerError: a character outside a character tokenizer's alphabet; it is
+            named with its place.
+    """
+    backend = tokenizer.backend_tokenizer
+    if not isinstance(backend.model, models.WordLevel):
+        return torch.tensor(backend.encode(text).ids)
+    alphabet = backend.get_vocab()
+    if unknown := set(text) - set(alphabet):
+        place, character = next((i, c) for i, c in enumerate(text) if c in unknown)
+        raise KetformerError(
+            f"character {character!r} (U+{ord(character):04X}) at position {place} is not in the "
+            f"model's alphabet of {len(alphabet)}"
+        )
+    pieces = [text[i : i + _PIECE] for i in range(0, len(text), _PIECE)]
+    return torch.tensor([i for e in backend.encode_batch(pieces) for i in e.ids])
+
+
+def _as_fast(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],
+    )

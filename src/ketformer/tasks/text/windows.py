@@ -1,0 +1,81 @@
+"""Splits of a text, and windows of it as a data set for Trainer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ketformer.errors import KetformerError
+
+#: Name to what it means.
+SPLITS = {
+    "standard": "contiguous 90 / 5 / 5 % for training, validation and test",
+    "published": "first 64 % for training, last 4 % for validation and test (arXiv 2603.03318)",
+}
+
+
+def split_text(text: str, split: str) -> dict[str, str]:
+    """``train``, ``validation`` and ``test`` parts.
+
+    ``published`` follows the released code of arXiv 2603.03318, which splits 80/20
+    twice: it trains on the first 64 % and tests on the last 4 %, its only held-out
+    part, so validation and test are the same here.
+
+    Raises:
+        KetformerError: an unknown split.
+    """
+    n = len(text)
+    if split == "standard":
+        first, second = int(0.9 * n), int(0.95 * n)
+        return {"train": text[:first], "validation": text[first:second], "test": text[second:]}
+    if split == "published":
+        head = text[: int(0.8 * n)]
+        tail = text[int(0.8 * n) :]
+        held_out = tail[int(0.8 * len(tail)) :]
+        return {"train": head[: int(0.8 * len(head))], "validation": held_out, "test": held_out}
+    raise KetformerError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
+
+
+class TextWindows(Dataset[dict[str, Tensor]]):
+    """Windows of ``context`` tokens, each with the ``context`` tokens one further on as targets.
+
+    A batch is two gathers from one tensor, so that loading stays off the critical path.
+
+    Args:
+        tokens: ``[n_tokens]`` ids.
+        context: tokens in a window.
+        stride: tokens between windows; 1 for training, ``context`` to see each target once.
+        limit: at most that many windows, evenly spaced over the text.
+
+    Raises:
+        KetformerError: the text is shorter than one window and its last target.
+    """
+
+    def __init__(self, tokens: Tensor, context: int, stride: int, limit: int | None = None):
+        if len(tokens) < context + 1:
+            raise KetformerError(
+                f"the text has {len(tokens)} tokens, but a context of {context} "
+                f"needs {context + 1} at least"
+            )
+        self.tokens = tokens
+        self.context = context
+        self.starts = torch.arange(0, len(tokens) - context, stride)
+        if limit is not None and limit < len(self.starts):
+            self.starts = self.starts[torch.linspace(0, len(self.starts) - 1, limit).long()]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {key: value[0] for key, value in self.__getitems__([index]).items()}
+
+    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
+        """A whole batch at once (torch's DataLoader asks for it in this way)."""
+        window = self.starts[torch.tensor(indices)][:, None] + torch.arange(self.context + 1)
+        tokens = self.tokens[window]
+        return {"input_ids": tokens[:, :-1], "shift_labels": tokens[:, 1:]}
+
+    def all(self) -> dict[str, Tensor]:
+        """Every window as one batch."""
+        return self.__getitems__(list(range(len(self))))

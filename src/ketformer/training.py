@@ -1,0 +1,274 @@
+"""One verb: train. Hugging Face Trainer does the work; this hands it data and keeps the run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import (
+    PreTrainedTokenizerFast,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from ketformer import runs
+from ketformer.errors import KetformerError
+from ketformer.models import KetformerConfig, KetformerForCausalLM
+from ketformer.settings import Settings
+from ketformer.tasks.datasets import Text, load_text
+from ketformer.tasks.text import (
+    TextWindows,
+    bpe_tokenizer,
+    char_tokenizer,
+    encode,
+    split_text,
+)
+
+# Validation during training looks at this many targets at most, evenly spread.
+_EVAL_TARGETS = 1 << 16
+
+
+@dataclass(frozen=True)
+class TextData:
+    """A text ready for training: where it came from, its tokenizer, its parts as token ids."""
+
+    source: Text
+    tokenizer: PreTrainedTokenizerFast
+    parts: dict[str, Tensor]
+    part_texts: dict[str, str]
+
+
+def prepare_text(settings: Settings) -> TextData:
+    """Load, split and tokenise.
+
+    A character tokenizer knows the alphabet of the whole text, so that no part
+    has an unknown character; a BPE is trained on the training part alone.
+
+    Raises:
+        KetformerError: unknown data, split or tokenizer.
+    """
+    source = load_text(settings.data)
+    texts = split_text(source.text, settings.split)
+    if settings.tokenizer == "char":
+        tokenizer = char_tokenizer(source.text)
+    elif settings.tokenizer == "bpe":
+        tokenizer = bpe_tokenizer(texts["train"], settings.vocab_size or 1024)
+    else:
+        raise KetformerError(f"unknown tokenizer {settings.tokenizer!r}; known: char, bpe")
+    parts = {name: encode(tokenizer, text) for name, text in texts.items()}
+    return TextData(source, tokenizer, parts, texts)
+
+
+def build_model(settings: Settings, tokenizer: PreTrainedTokenizerFast) -> KetformerForCausalLM:
+    """A freshly initialised model for the tokenizer's vocabulary."""
+    return KetformerForCausalLM(KetformerConfig(vocab_size=len(tokenizer), **settings.model))
+
+
+def train(
+    settings: Settings,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    label: str = "train",
+) -> dict[str, Any]:
+    """Train one model into a run directory.
+
+    Works alone or as one of several processes under ``torchrun``, where each takes
+    its share of the batches and the first one writes.
+
+    Args:
+        settings: what to train on what.
+        out: the run directory; it must be new unless ``resume``.
+        resume: go on from the last whole checkpoint in ``out``, if there is one.
+        progress: show a bar on standard error.
+        label: what the bar calls the run.
+
+    Returns:
+        The run's path, steps, parameters, final training and validation loss, seconds.
+
+    Raises:
+        KetformerError: the directory exists, or a setting does not fit.
+    """
+    out = Path(out)
+    if out.exists() and any(out.iterdir()) and not resume:
+        raise KetformerError(f"{out} exists; choose another --out, or --resume it")
+    arguments = _training_arguments(settings, out)
+    first = arguments.process_index == 0
+    data = prepare_text(settings)
+    set_seed(arguments.seed)
+    model = build_model(settings, data.tokenizer)
+    context = model.config.max_position_embeddings
+    train_windows = TextWindows(data.parts["train"], context, stride=1)
+    eval_windows = TextWindows(
+        data.parts["validation"], context, stride=context, limit=max(_EVAL_TARGETS // context, 1)
+    )
+    checkpoint = last_checkpoint(out) if resume else None
+    if first:
+        _begin(out, settings, data, model, arguments, checkpoint)
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=train_windows,
+        eval_dataset=eval_windows,
+        data_collator=_as_is,
+        callbacks=[_MetricsFile(out), *([_Progress(label)] if progress else [])],
+    )
+    trainer.remove_callback(PrinterCallback)
+    result = trainer.train(resume_from_checkpoint=checkpoint)
+    evaluation = trainer.evaluate()
+    summary = {
+        "run": str(out),
+        "attention": model.config.attention,
+        "parameters": model.num_parameters(),
+        "steps": result.global_step,
+        "train_loss": result.training_loss,
+        "eval_loss": evaluation["eval_loss"],
+        "seconds": result.metrics["train_runtime"],
+        "causal": model.is_causal,
+    }
+    if first:
+        data.tokenizer.save_pretrained(out)
+        model.save_pretrained(out)  # last: its weights are what makes the run a finished one
+    trainer.accelerator.wait_for_everyone()
+    return summary
+
+
+def last_checkpoint(out: Path) -> str | None:
+    """The newest whole checkpoint of a run, or None.
+
+    Trainer writes its state file last, so a folder without it was cut off.
+    """
+    folder = out / runs.CHECKPOINTS
+    if not folder.is_dir():
+        return None
+    whole = sorted(
+        (path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()),
+        key=lambda path: int(path.name.rpartition("-")[2]),
+    )
+    newest = get_last_checkpoint(str(folder))
+    if newest and (not whole or Path(newest) != whole[-1]):
+        used = whole[-1].name if whole else "none: training starts anew"
+        warnings.warn(f"{newest} is incomplete; the one used is {used}", stacklevel=2)
+    return str(whole[-1]) if whole else None
+
+
+def _training_arguments(settings: Settings, out: Path) -> TrainingArguments:
+    options = dict(settings.training)
+    steps = options.get("max_steps", -1)
+    tenth = max(steps // 10, 1) if steps > 0 else 500
+    options.setdefault("logging_steps", min(tenth, 50))
+    options.setdefault("eval_strategy", "steps")
+    options.setdefault("eval_steps", tenth)
+    options.setdefault("save_steps", tenth)
+    options.setdefault("save_total_limit", 2)
+    options.setdefault("report_to", "tensorboard")
+    options.setdefault("per_device_eval_batch_size", options.get("per_device_train_batch_size", 8))
+    if options["report_to"] == "tensorboard":
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
+    try:
+        return TrainingArguments(
+            output_dir=str(out / runs.CHECKPOINTS),
+            remove_unused_columns=False,
+            label_names=["shift_labels"],
+            prediction_loss_only=True,
+            dataloader_pin_memory=False,
+            disable_tqdm=True,
+            **options,
+        )
+    except (ValueError, TypeError, ImportError) as error:
+        raise KetformerError(" ".join(str(error).split())) from None
+
+
+def _begin(
+    out: Path,
+    settings: Settings,
+    data: TextData,
+    model: KetformerForCausalLM,
+    arguments: TrainingArguments,
+    checkpoint: str | None,
+) -> None:
+    """Write what is known before the first step, and cut the metrics back to the checkpoint."""
+    out.mkdir(parents=True, exist_ok=True)
+    runs.write_text(out / runs.SETTINGS, yaml.safe_dump(settings.to_dict(), sort_keys=False))
+    manifest = runs.make_manifest(
+        data={"name": data.source.name, "sha256": data.source.sha256, "split": settings.split},
+        seed=arguments.seed,
+        processes=arguments.world_size,
+        attention=model.config.attention,
+        parameters=model.num_parameters(),
+        causal=model.is_causal,
+    )
+    runs.write_json(out / runs.MANIFEST, manifest)
+    done = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
+    runs.write_metrics(out, [row for row in runs.read_metrics(out) if row["step"] <= done])
+
+
+def _as_is(batch: Any) -> Any:
+    """The data set hands over whole batches already."""
+    return batch
+
+
+class _MetricsFile(TrainerCallback):  # type: ignore[misc]
+    """One JSON line in ``metrics.jsonl`` for each of Trainer's log entries."""
+
+    def __init__(self, out: Path) -> None:
+        self.file = out / runs.METRICS
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if state.is_world_process_zero and logs:
+            with self.file.open("a", encoding="utf-8") as lines:
+                lines.write(runs.json_line({"step": state.global_step, **logs}))
+
+
+class _Progress(TrainerCallback):  # type: ignore[misc]
+    """A bar on standard error with the latest losses (Trainer's own writes to standard output)."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.bar: Any = None
+        self.losses: dict[str, str] = {}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            self.bar = tqdm(
+                total=state.max_steps,
+                initial=state.global_step,
+                desc=self.label,
+                unit="step",
+                dynamic_ncols=True,
+            )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if self.bar is not None:
+            shown = {"loss": "loss", "eval_loss": "validation"}
+            self.losses |= {shown[k]: f"{v:.4f}" for k, v in (logs or {}).items() if k in shown}
+            self.bar.set_postfix(self.losses, refresh=False)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def quiet_libraries() -> None:
+    """Keep transformers' own progress bars and chatter off the terminal."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    logging.getLogger("torch.distributed").setLevel(logging.ERROR)

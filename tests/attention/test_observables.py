@@ -1,0 +1,114 @@
+"""`PauliObservables`: the fast path equals the reference, and the strings belong to the model."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ketformer.attention.observables import PauliObservables
+from ketformer.errors import KetformerError
+from ketformer.quantum import PauliStrings, pauli_expectations
+
+from .helpers import assert_equal_to
+
+
+def states(shape, seed, dtype):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def by_reference(observables, state):
+    """Head by head, as `pauli_expectations` has it."""
+    heads = zip(state.unbind(-2), observables.strings, strict=True)
+    return torch.stack([pauli_expectations(part, strings) for part, strings in heads], dim=-2)
+
+
+@st.composite
+def strings_for_heads(draw):
+    """One to three heads, each with its own strings; repeats and dead strings included."""
+    n_qubits, count = draw(st.integers(1, 4)), draw(st.integers(1, 6))
+    string = st.text("IXYZ", min_size=n_qubits, max_size=n_qubits)
+    head = st.lists(string, min_size=count, max_size=count).map(lambda s: PauliStrings(tuple(s)))
+    return draw(st.lists(head, min_size=1, max_size=3))
+
+
+@settings(max_examples=60, deadline=None)
+@given(strings_for_heads(), st.integers(0, 2**31))
+def test_fast_path_equals_the_reference(strings, seed):
+    observables = PauliObservables(strings)
+    shape = (2, 5, len(strings), 2 ** strings[0].n_qubits)  # [B, T, H, D]
+    real = states(shape, seed, torch.float64)
+    assert_equal_to(1e-12, observables(real), by_reference(observables, real))
+    state = states(shape, seed, torch.complex128)
+    expected = by_reference(observables, state)
+    assert_equal_to(1e-12, observables(state.real, state.imag), expected)
+
+
+def test_odd_strings_are_dead_on_real_states_and_alive_on_complex_ones():
+    observables = PauliObservables([PauliStrings(("YI", "XY", "ZZ"))])
+    state = states((4, 1, 4), 0, torch.complex128)
+    alive = [False, False, True]
+    assert (observables(state.real) != 0).all(dim=0)[0].tolist() == alive
+    assert (observables(state.real, state.imag) != 0).all()
+
+
+@pytest.mark.parametrize(("kind", "sets"), [("random", 3), ("distinct", 1)])
+def test_heads_draw_their_own_random_strings_and_share_the_distinct_ones(kind, sets):
+    torch.manual_seed(0)
+    observables = PauliObservables.draw(kind, num_heads=3, count=8, n_qubits=4)
+    assert observables.codes.shape == (3, 8, 4)
+    assert len({strings.strings for strings in observables.strings}) == sets
+    torch.manual_seed(0)
+    again = PauliObservables.draw(kind, num_heads=3, count=8, n_qubits=4)
+    assert again.strings == observables.strings
+
+
+def test_random_strings_can_be_dead_or_repeated_and_distinct_ones_cannot():
+    torch.manual_seed(0)
+    random, distinct = (
+        PauliObservables.draw(kind, num_heads=1, count=30, n_qubits=3).strings[0]
+        for kind in ("random", "distinct")
+    )
+    assert random.odd.any()
+    assert len(set(random.strings)) < 30
+    assert not distinct.odd.any()
+    assert len(set(distinct.strings)) == 30
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "message"),
+    [
+        ("distinct", 10, "10 distinct observables were asked for, but 2 qubits have only 9"),
+        ("all", 1, "observables must be one of distinct, random, got 'all'"),
+    ],
+)
+def test_mistakes(kind, count, message):
+    with pytest.raises(KetformerError, match=message):
+        PauliObservables.draw(kind, num_heads=1, count=count, n_qubits=2)
+
+
+# The tables behind the fast path are kept between calls, so every way to change the strings counts.
+
+
+def swap_in_place(observables, codes):
+    observables.load_state_dict({"codes": codes})
+
+
+def swap_by_assignment(observables, codes):
+    observables.load_state_dict({"codes": codes}, assign=True)
+
+
+def swap_twice(observables, codes):
+    """The second tensor may lie where the first one lay in memory."""
+    observables.codes = torch.zeros_like(codes)
+    observables.codes = codes.clone()
+
+
+@pytest.mark.parametrize("swap", [swap_in_place, swap_by_assignment, swap_twice])
+def test_new_strings_take_effect_at_once(swap):
+    observables = PauliObservables([PauliStrings(("ZI", "IZ"))])
+    state = states((3, 1, 4), 0, torch.float64)
+    observables(state)
+    new = PauliStrings(("XX", "YY"))
+    swap(observables, new.codes[None])
+    assert observables.strings == [new]
+    assert_equal_to(1e-12, observables(state), pauli_expectations(state, new))
