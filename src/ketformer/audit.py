@@ -97,7 +97,8 @@ def _audit(
 ) -> Audit:
     name, run, original, replace, length = _probe(subject, length, sequences, generator)
     reference = run(original)
-    future, past, worst = 0.0, 0.0, None
+    future, past = 0.0, 0.0
+    worst: tuple[int, int] | None = None
     for position in range(length):
         changed = original.clone()
         changed[:, position] = replace(original[:, position])
@@ -105,7 +106,7 @@ def _audit(
         past = max(past, float(difference[position:].max()))
         if position and (moved := float(difference[:position].max())) > future:
             future = moved
-            worst = (position, int(difference[:position].argmax()))
+            worst = position, int(difference[:position].argmax())
     return Audit(
         attention=name,
         causal=future == 0.0,
@@ -129,8 +130,8 @@ def _probe(
     if isinstance(subject, nn.Module) and isinstance(subject, Attention):
         dtype = next(subject.parameters()).dtype
         length = length or 16
-        shape = (sequences, length, subject.hidden_size)
-        vectors = torch.randn(shape, generator=generator).to(device, dtype)
+        wide = (sequences, length, subject.hidden_size)
+        vectors = torch.randn(wide, generator=generator).to(device, dtype)
         return (
             type(subject).__name__,
             lambda x: subject(x)[0],

@@ -97,7 +97,7 @@ def matched_variants(
     target = 0
     for attention in attentions:
         own = settings.override({"attention": attention})
-        width = KetformerConfig(vocab_size=vocab_size, **own.model).intermediate_size
+        width = KetformerConfig(vocab_size=vocab_size, **own.model).intermediate_size or 0
         if not variants:
             target = _count(own, vocab_size, width)
         else:

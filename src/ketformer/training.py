@@ -220,7 +220,7 @@ def _as_is(batch: Any) -> Any:
     return batch
 
 
-class _MetricsFile(TrainerCallback):  # type: ignore[misc]
+class _MetricsFile(TrainerCallback):
     """One JSON line in ``metrics.jsonl`` for each of Trainer's log entries."""
 
     def __init__(self, out: Path) -> None:
@@ -232,7 +232,7 @@ class _MetricsFile(TrainerCallback):  # type: ignore[misc]
                 lines.write(runs.json_line({"step": state.global_step, **logs}))
 
 
-class _Progress(TrainerCallback):  # type: ignore[misc]
+class _Progress(TrainerCallback):
     """A bar on standard error with the latest losses (Trainer's own writes to standard output)."""
 
     def __init__(self, label: str) -> None:

@@ -1,4 +1,4 @@
-"""Attention mechanisms: one file each, and the registry. Needs torch and `ketformer.quantum` only."""
+"""Attention mechanisms: one file each, and the registry. Needs torch and `quantum` only."""
 
 from ketformer.attention.base import Attention
 from ketformer.attention.masking import attention_mask

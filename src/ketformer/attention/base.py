@@ -20,6 +20,8 @@ from ketformer.attention.scores import SCORES, Score, as_dot_product, reference_
 from ketformer.errors import KetformerError
 
 Mixing = Literal["causal", "transposed"]
+#: Registers beyond this are refused: a circuit's complex matrix takes 32 GiB there.
+MAX_QUBITS = 16
 CacheUpdate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
@@ -47,9 +49,6 @@ class Attention(nn.Module):
         KetformerError: a size or option that does not fit.
     """
 
-    #: Highest width that an exact simulation is asked to hold, as a power of two.
-    MAX_QUBITS = 16
-
     def __init__(
         self,
         hidden_size: int,
@@ -67,8 +66,10 @@ class Attention(nn.Module):
             raise KetformerError(f"{num_heads} heads do not divide hidden_size {hidden_size}")
         require_choice("score", score, SCORES)
         require_choice("mixing", mixing, get_args(Mixing))
-        if not temperature > 0:
-            raise KetformerError(f"temperature must be positive, got {temperature}")
+        if not 0 < temperature < math.inf:
+            raise KetformerError(f"temperature must be positive and finite, got {temperature}")
+        if not 0 <= dropout < 1:
+            raise KetformerError(f"dropout must lie in [0, 1), got {dropout}")
         self.hidden_size = hidden_size
         self.num_heads = num_heads
         self.head_dim = hidden_size // num_heads
@@ -180,7 +181,7 @@ class Attention(nn.Module):
             mask = attention_mask(*scores.shape[-2:], device=scores.device)
         # The lowest finite number, not -inf: a row without any key then gives 0, not NaN.
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-        weights = scores.softmax(dim=-1) * mask
+        weights = scores.softmax(dim=-1).to(values.dtype) * mask
         if not self.is_causal:
             # A padding position must hand on nothing: its row counts only if it is a token.
             weights = (weights * mask.diagonal(dim1=-2, dim2=-1)[..., None]).mT
@@ -189,7 +190,7 @@ class Attention(nn.Module):
 
     def split_heads(self, merged: Tensor) -> Tensor:
         """``[B, T, H * w]`` to ``[B, H, T, w]``."""
-        return merged.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        return merged.reshape(*merged.shape[:-1], self.num_heads, -1).transpose(1, 2)
 
     def extra_repr(self) -> str:
         """What ``print(model)`` says of the mechanism."""
@@ -200,6 +201,19 @@ def require_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
     """Refuse a value that is none of the choices, naming them."""
     if value not in choices:
         raise KetformerError(f"{what} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def check_qubits(n_qubits: int) -> int:
+    """Refuse a register that is empty or that a simulated circuit's matrix cannot hold."""
+    if n_qubits < 1:
+        raise KetformerError(f"a register needs at least one qubit, got {n_qubits}")
+    if n_qubits > MAX_QUBITS:
+        gibibytes = 2 ** (2 * n_qubits) * 8 / 2**30
+        raise KetformerError(
+            f"{n_qubits} qubits are too many to simulate exactly: a circuit's matrix would take "
+            f"{gibibytes:,.0f} GiB; the limit is {MAX_QUBITS}"
+        )
+    return n_qubits
 
 
 def _widen(tensor: Tensor, width: int) -> Tensor:

@@ -21,6 +21,7 @@ def attention_mask(
         key_length: number of keys, cached ones included.
         offset: absolute position of the first query (what the cache already holds).
         padding: ``[batch, key_length]``, true (or 1) for tokens and false for padding.
+        device: of the mask, where there is no padding to take it from.
 
     Returns:
         Bool ``[batch or 1, 1, query_length, key_length]``. The row of a padding

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ketformer.attention.base import Attention, Mixing
+from ketformer.attention.base import Attention, Mixing, check_qubits
 from ketformer.attention.observables import Observables, PauliObservables
 from ketformer.attention.scores import Score
 from ketformer.errors import KetformerError
@@ -54,7 +54,7 @@ class QISA(Attention):
         self.hilbert_dim = self.head_dim if hilbert_dim is None else hilbert_dim
         if self.hilbert_dim < 1:
             raise KetformerError(f"hilbert_dim must be positive, got {hilbert_dim}")
-        self.n_qubits = check_qubits(qubits_for(self.hilbert_dim), self.MAX_QUBITS)
+        self.n_qubits = check_qubits(qubits_for(self.hilbert_dim))
         self.qk_proj = nn.Linear(hidden_size, 2 * hidden_size, bias=bias)
         self.state_proj = nn.Linear(hidden_size, num_heads * self.hilbert_dim, bias=False)
         self.observables = PauliObservables.draw(
@@ -68,16 +68,3 @@ class QISA(Attention):
         mapped = self.state_proj(hidden_states).unflatten(-1, (self.num_heads, -1))
         value = self.observables(pad_amplitudes(mapped, self.n_qubits)).transpose(1, 2)
         return self.split_heads(query), self.split_heads(key), value
-
-
-def check_qubits(n_qubits: int, most: int) -> int:
-    """Refuse a register that an exact simulation cannot hold, and say what it would take."""
-    if n_qubits < 1:
-        raise KetformerError(f"n_qubits must be positive, got {n_qubits}")
-    if n_qubits > most:
-        gibibytes = 2 ** (2 * n_qubits) * 8 / 2**30
-        raise KetformerError(
-            f"{n_qubits} qubits: the exact circuit would be a 2^{n_qubits} x 2^{n_qubits} matrix of "
-            f"{gibibytes:,.0f} GiB; at most {most} qubits are simulated"
-        )
-    return n_qubits

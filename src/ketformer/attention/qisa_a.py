@@ -7,9 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ketformer.attention.base import Attention, Mixing
+from ketformer.attention.base import Attention, Mixing, check_qubits
 from ketformer.attention.observables import Observables, PauliObservables
-from ketformer.attention.qisa import check_qubits
 from ketformer.attention.scores import Score
 from ketformer.quantum import amplitude_encode, entangling_ansatz, qubits_for, unitary
 
@@ -48,7 +47,7 @@ class QISAA(Attention):
             learnable_temperature=learnable_temperature,
             mixing=mixing,
         )
-        self.n_qubits = check_qubits(qubits_for(hidden_size), self.MAX_QUBITS)
+        self.n_qubits = check_qubits(qubits_for(hidden_size))
         self.circuit = entangling_ansatz(self.n_qubits)
         self.qk_proj = nn.Linear(hidden_size, 2 * hidden_size, bias=bias)
         self.angles = nn.Parameter(torch.empty(num_heads, len(self.circuit.parameters)))
@@ -83,5 +82,5 @@ def apply_shared(unitaries: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     dimension = state.shape[-1]
     matrix = torch.stack([unitaries.real, unitaries.imag]).to(state.dtype)  # [2, H, D, D]
     both = nn.functional.linear(state, matrix.reshape(-1, dimension))
-    real, imag = both.unflatten(-1, (2, -1, dimension)).unbind(-3)
+    real, imag = both.reshape(*state.shape[:-1], 2, -1, dimension).unbind(-3)
     return real, imag

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ketformer.attention.base import Attention, Mixing, require_choice
+from ketformer.attention.base import Attention, Mixing, check_qubits, require_choice
 from ketformer.attention.observables import Observables, PauliObservables
-from ketformer.attention.qisa import check_qubits
 from ketformer.attention.qisa_a import apply_shared
 from ketformer.attention.scores import Score
+from ketformer.errors import KetformerError
 from ketformer.quantum import (
     PauliStrings,
     amplitude_encode,
@@ -41,8 +41,8 @@ class QSANN(Attention):
             ``angle``: the token's entries are the angles of the encoder of
             arXiv 2205.05625.
         query_observables: ``z0``, or ``pauli``: d_head strings, drawn like the values'.
-        n_qubits: register of the angle encoding; ceil(log2 d) by default, which the
-            amplitude encoding always takes.
+        n_qubits: register of the angle encoding; ceil(log2 d) by default. The amplitude
+            encoding always takes that, and refuses another.
 
     Other options as in :class:`~ketformer.attention.qisa.QISA`. It has no linear map
     before the circuits, so ``bias`` changes nothing.
@@ -76,9 +76,10 @@ class QSANN(Attention):
         )
         require_choice("encoding", encoding, get_args(Encoding))
         require_choice("query_observables", query_observables, get_args(QueryObservables))
-        if n_qubits is None or encoding == "amplitude":
-            n_qubits = qubits_for(hidden_size)
-        self.n_qubits = check_qubits(n_qubits, self.MAX_QUBITS)
+        if n_qubits is not None and encoding == "amplitude":
+            raise KetformerError("n_qubits belongs to the angle encoding; amplitudes decide it")
+        n_qubits = check_qubits(qubits_for(hidden_size) if n_qubits is None else n_qubits)
+        self.n_qubits = n_qubits
         self.encoder = angle_encoding(hidden_size, n_qubits) if encoding == "angle" else None
         self.circuit = entangling_ansatz(n_qubits)
         self.angles = nn.Parameter(torch.empty(3, num_heads, len(self.circuit.parameters)))

@@ -79,7 +79,7 @@ def _run(verb: str, args: list[str]) -> int:
 
     quiet_libraries()
     with warnings.catch_warnings():
-        warnings.showwarning = _one_line_warning
+        warnings.showwarning = _one_line_warning  # type: ignore[assignment]
         code: int = module.run(options)
     return code
 

@@ -20,7 +20,7 @@ class _Formatter(RawDescriptionHelpFormatter):
     """Plain help, the example as it is written."""
 
 
-class Parser(jsonargparse.ArgumentParser):  # type: ignore[misc]
+class Parser(jsonargparse.ArgumentParser):
     """A verb's parser; a mistake is a :class:`KetformerError`, one line."""
 
     def __init__(self, verb: str, summary: str, example: str) -> None:

@@ -21,7 +21,7 @@ def run(options: Any) -> int:
     """Train, compare, sample; print the table and say where the report is."""
     if not options.json:
         print(
-            "Training five small models on Python's language reference: a few minutes on two cores.",
+            "Training five small models on Python's language reference: some minutes on two cores.",
             file=sys.stderr,
         )
     result = run_demo(options.out, steps=options.steps)

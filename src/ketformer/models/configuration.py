@@ -28,7 +28,7 @@ _TRANSFORMERS_KEYS = {
 
 
 @strict
-class KetformerConfig(PreTrainedConfig):  # type: ignore[misc]
+class KetformerConfig(PreTrainedConfig):
     """Configuration of :class:`~ketformer.KetformerForCausalLM`.
 
     An unknown key, a wrong type or a size that does not fit is an error.
@@ -154,4 +154,4 @@ def _flat(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-KetformerConfig.__init__ = _with_plain_errors(KetformerConfig.__init__)
+KetformerConfig.__init__ = _with_plain_errors(KetformerConfig.__init__)  # type: ignore[method-assign]

@@ -22,6 +22,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: KetformerConfig) -> None:
         super().__init__()
+        assert config.intermediate_size is not None  # the configuration filled it in
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size)
         self.act = ACT2FN[config.hidden_act]
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size)
@@ -33,7 +34,7 @@ class FeedForward(nn.Module):
         return out
 
 
-class Block(GradientCheckpointingLayer):  # type: ignore[misc]
+class Block(GradientCheckpointingLayer):
     """Attention and feed-forward layer, each with a residual and a norm before or after."""
 
     def __init__(self, config: KetformerConfig, layer_idx: int) -> None:
@@ -46,7 +47,7 @@ class Block(GradientCheckpointingLayer):  # type: ignore[misc]
             config.num_attention_heads,
             dropout=config.attn_pdrop,
             bias=config.attention_bias,
-            **config.attention_options,
+            **(config.attention_options or {}),
         )
         self.attention_dropout = nn.Dropout(config.resid_pdrop)
         self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_epsilon)
@@ -63,6 +64,7 @@ class Block(GradientCheckpointingLayer):  # type: ignore[misc]
         """One block; see :meth:`ketformer.attention.Attention.forward` for the mask."""
 
         def update(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+            assert past_key_values is not None
             pair: tuple[Tensor, Tensor] = past_key_values.update(keys, values, self.layer_idx)
             return pair
 
@@ -80,7 +82,7 @@ class Block(GradientCheckpointingLayer):  # type: ignore[misc]
         return self.mlp_norm(hidden_states + self.mlp(hidden_states)), weights
 
 
-class KetformerPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
+class KetformerPreTrainedModel(PreTrainedModel):
     """Initialisation and what transformers needs to know."""
 
     config_class = KetformerConfig
@@ -93,11 +95,11 @@ class KetformerPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         std = self.config.initializer_range
-        keeps_its_own = Attention | nn.LayerNorm
-        if std is None:
-            keeps_its_own = keeps_its_own | nn.Linear | nn.Embedding
-        if isinstance(module, keeps_its_own):
+        if isinstance(module, Attention | nn.LayerNorm):
             module.reset_parameters()
+        elif std is None:
+            if isinstance(module, nn.Linear | nn.Embedding):
+                module.reset_parameters()
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=std)
             if module.bias is not None:
@@ -126,7 +128,7 @@ class KetformerModel(KetformerPreTrainedModel):
     @property
     def is_causal(self) -> bool:
         """Whether no position sees a later one."""
-        return all(block.attention.is_causal for block in self.layers)
+        return all(m.is_causal for m in self.modules() if isinstance(m, Attention))
 
     def forward(
         self,
@@ -203,7 +205,7 @@ class KetformerModel(KetformerPreTrainedModel):
         )
 
 
-class KetformerForCausalLM(KetformerPreTrainedModel, GenerationMixin):  # type: ignore[misc]
+class KetformerForCausalLM(KetformerPreTrainedModel, GenerationMixin):
     """The decoder with an output layer: trains, generates, saves like any causal language model.
 
     ``labels`` follow transformers' convention (the same ids as ``input_ids``,

@@ -46,7 +46,7 @@ class PauliPlan:
             flipped = tuple(
                 q for q, letter in enumerate(strings.strings[members[0]]) if letter in "XY"
             )
-            keep, factor = slice(None), 1
+            keep, factor = torch.ones_like(basis, dtype=torch.bool), 1
             if flipped:  # the first half, counted twice
                 keep = (basis >> (self.n_qubits - 1 - flipped[0])) & 1 == 0
                 factor = 2
