@@ -71,6 +71,8 @@ def evaluate(
     Raises:
         KetformerError: unknown data or split, or characters the model has no token for.
     """
+    if limit is not None and limit < 1:
+        raise KetformerError(f"limit must be positive, got {limit}")
     way, part = _way_and_part(run, split)
     source = load_text(data or run.settings["data"])
     _check_same_data(run, source.name, source.sha256)

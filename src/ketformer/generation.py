@@ -44,6 +44,8 @@ class Sampling:
             raise KetformerError(f"top_p must lie in (0, 1], got {self.top_p}")
         if self.top_k < 0 or self.num_beams < 1:
             raise KetformerError("top_k must not be negative and num_beams must be positive")
+        if not 0 <= self.seed < 2**32:
+            raise KetformerError(f"seed must lie in [0, 2**32), got {self.seed}")
         if self.num_beams > 1 and self.temperature > 0:
             raise KetformerError("beam search needs --temperature 0")
 

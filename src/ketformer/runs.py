@@ -25,6 +25,7 @@ SETTINGS = "settings.yaml"
 METRICS = "metrics.jsonl"
 MANIFEST = "manifest.json"
 CHECKPOINTS = "checkpoints"
+SAMPLES = "samples"
 
 
 @dataclass(frozen=True)

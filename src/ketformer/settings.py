@@ -134,21 +134,28 @@ def load_settings(preset_or_path: str) -> Settings:
             changes[key] = value
     try:
         name = str(content.get("name", path.stem))
-        return Settings(name=name).override({k: v for k, v in changes.items() if v is not None})
+        return Settings(name=name).override(changes)
     except KetformerError as error:
         raise KetformerError(f"{path}: {error}") from None
 
 
 def add_settings_arguments(parser: jsonargparse.ArgumentParser) -> None:
-    """All settings as ``--key`` options; the rare ones of Trainer without a help line."""
+    """All settings as ``--key`` options; the rare ones of Trainer without a help line.
+
+    What was not given is not in the result, so that a given ``null`` can be told from it.
+    """
+    unset = argparse.SUPPRESS
     own = parser.add_argument_group("data")
     help_of = _docstring_arguments(Settings)
     for key in _own_keys():
-        own.add_argument(f"--{key}", type=_hints(Settings)[key], help=help_of.get(key))
+        own.add_argument(
+            f"--{key}", type=_hints(Settings)[key], default=unset, help=help_of.get(key)
+        )
     model = parser.add_argument_group("model")
     help_of = _docstring_arguments(KetformerConfig)
     for key in model_keys():
-        model.add_argument(f"--{key}", type=_hints(KetformerConfig)[key], help=help_of.get(key))
+        kind = _hints(KetformerConfig)[key]
+        model.add_argument(f"--{key}", type=kind, default=unset, help=help_of.get(key))
     training = parser.add_argument_group(
         "training", "any other option of transformers' TrainingArguments works as well"
     )
@@ -157,7 +164,8 @@ def add_settings_arguments(parser: jsonargparse.ArgumentParser) -> None:
         text = argparse.SUPPRESS
         if key in COMMON_TRAINING_OPTIONS:
             text = _first_sentence(_training_fields()[key].metadata.get("help", ""))
-        training.add_argument(f"--{key}", type=_hints(TrainingArguments)[key], help=text)
+        kind = _hints(TrainingArguments)[key]
+        training.add_argument(f"--{key}", type=kind, default=unset, help=text)
 
 
 def model_keys() -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from transformers import (
     PrinterCallback,
     Trainer,
     TrainerCallback,
+    TrainerState,
     TrainingArguments,
     set_seed,
 )
@@ -24,6 +25,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from ketformer import runs
 from ketformer.errors import KetformerError
+from ketformer.generation import Sampling, generate_text
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.settings import Settings
 from ketformer.tasks.datasets import Text, load_text
@@ -115,32 +117,50 @@ def train(
         data.parts["validation"], context, stride=context, limit=max(_EVAL_TARGETS // context, 1)
     )
     checkpoint = last_checkpoint(out) if resume else None
+    if checkpoint:
+        _check_same_run(out, settings, data)
     if first:
         _begin(out, settings, data, model, arguments, checkpoint)
-    trainer = Trainer(
-        model=model,
-        args=arguments,
-        train_dataset=train_windows,
-        eval_dataset=eval_windows,
-        data_collator=_as_is,
-        callbacks=[_MetricsFile(out), *([_Progress(label)] if progress else [])],
-    )
+    finished = _finished_state(checkpoint, arguments)
+    if finished:
+        model = KetformerForCausalLM.from_pretrained(checkpoint)
+    try:
+        trainer = Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=train_windows,
+            eval_dataset=eval_windows,
+            data_collator=_as_is,
+            callbacks=[_MetricsFile(out), *([_Progress(label)] if progress else [])],
+        )
+    except (ValueError, ImportError) as error:  # an unknown tracker, say
+        raise KetformerError(" ".join(str(error).split())) from None
     trainer.remove_callback(PrinterCallback)
-    result = trainer.train(resume_from_checkpoint=checkpoint)
-    evaluation = trainer.evaluate()
+    if finished:
+        finished.is_world_process_zero = trainer.is_world_process_zero()
+        trainer.state = finished
+        loss, seconds = _last_logged(finished, "loss"), 0.0
+    else:
+        result = trainer.train(resume_from_checkpoint=checkpoint)
+        loss, seconds = result.training_loss, result.metrics["train_runtime"]
+    eval_loss = _last_logged(trainer.state, "eval_loss", at=trainer.state.global_step)
+    if eval_loss is None:
+        eval_loss = trainer.evaluate()["eval_loss"]
     summary = {
         "run": str(out),
         "attention": model.config.attention,
         "parameters": model.num_parameters(),
-        "steps": result.global_step,
-        "train_loss": result.training_loss,
-        "eval_loss": evaluation["eval_loss"],
-        "seconds": result.metrics["train_runtime"],
+        "steps": trainer.state.global_step,
+        "train_loss": loss,
+        "eval_loss": eval_loss,
+        "seconds": seconds,
         "causal": model.is_causal,
     }
     if first:
         data.tokenizer.save_pretrained(out)
-        model.save_pretrained(out)  # last: its weights are what makes the run a finished one
+        model.save_pretrained(out)  # its weights are what makes the run a finished one
+        text = generate_text(runs.open_run(out), "", sampling=Sampling(max_new_tokens=240))[0]
+        runs.write_text(out / runs.SAMPLES / f"step-{result.global_step}.txt", text.strip() + "\n")
     trainer.accelerator.wait_for_everyone()
     return summary
 
@@ -164,6 +184,32 @@ def last_checkpoint(out: Path) -> str | None:
     return str(whole[-1]) if whole else None
 
 
+def _check_same_run(out: Path, settings: Settings, data: TextData) -> None:
+    """A checkpoint goes on with the model and the data that it was made with."""
+    before, now = runs.read_yaml(out / runs.SETTINGS), settings.to_dict()
+    keys = ("model", "split", "tokenizer", "vocab_size")
+    if changed := [key for key in keys if before.get(key) != now[key]]:
+        raise KetformerError(
+            f"{out} was begun with another {' and '.join(changed)}; choose another --out"
+        )
+    if runs.read_json(out / runs.MANIFEST).get("data", {}).get("sha256") != data.source.sha256:
+        raise KetformerError(f"{out} was begun on other data than {data.source.name} is now")
+
+
+def _finished_state(checkpoint: str | None, arguments: TrainingArguments) -> TrainerState | None:
+    """The state of a checkpoint that is the last step already; Trainer would take one more."""
+    if checkpoint is None:
+        return None
+    state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
+    return state if 0 < arguments.max_steps <= state.global_step else None
+
+
+def _last_logged(state: TrainerState, key: str, at: int | None = None) -> float | None:
+    """The newest value in Trainer's log, of any step or of one."""
+    values = [row[key] for row in state.log_history if key in row and at in (None, row["step"])]
+    return values[-1] if values else None
+
+
 def _training_arguments(settings: Settings, out: Path) -> TrainingArguments:
     options = dict(settings.training)
     steps = options.get("max_steps", -1)
@@ -178,7 +224,7 @@ def _training_arguments(settings: Settings, out: Path) -> TrainingArguments:
     if options["report_to"] == "tensorboard":
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
     try:
-        return TrainingArguments(
+        arguments = TrainingArguments(
             output_dir=str(out / runs.CHECKPOINTS),
             remove_unused_columns=False,
             label_names=["shift_labels"],
@@ -189,6 +235,32 @@ def _training_arguments(settings: Settings, out: Path) -> TrainingArguments:
         )
     except (ValueError, TypeError, ImportError) as error:
         raise KetformerError(" ".join(str(error).split())) from None
+    _check_ranges(arguments)
+    return arguments
+
+
+def _check_ranges(arguments: TrainingArguments) -> None:
+    """Refuse what Trainer, torch or numpy would stumble over in the middle of a run."""
+    least = {
+        "per_device_train_batch_size": 1,
+        "per_device_eval_batch_size": 1,
+        "gradient_accumulation_steps": 1,
+        "learning_rate": 0,
+        "weight_decay": 0,
+        "adam_epsilon": 0,
+        "seed": 0,
+        "dataloader_num_workers": 0,
+    }
+    for key, bound in least.items():
+        if getattr(arguments, key) < bound:
+            raise KetformerError(f"{key} must be at least {bound}, got {getattr(arguments, key)}")
+    for key in ("adam_beta1", "adam_beta2"):
+        if not 0 <= getattr(arguments, key) < 1:
+            raise KetformerError(f"{key} must lie in [0, 1), got {getattr(arguments, key)}")
+    if arguments.max_steps == 0 or arguments.max_steps < -1:
+        raise KetformerError(f"max_steps must be positive, got {arguments.max_steps}")
+    if arguments.max_steps == -1 and arguments.num_train_epochs <= 0:
+        raise KetformerError(f"num_train_epochs must be positive, got {arguments.num_train_epochs}")
 
 
 def _begin(

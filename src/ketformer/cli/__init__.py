@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(verb: str, args: list[str]) -> int:
     module = importlib.import_module(f"ketformer.cli.{verb}")
-    parser = Parser(verb, VERBS[verb], module.EXAMPLE)
+    parser = Parser(verb, VERBS[verb], module.EXAMPLE, getattr(module, "USAGE", None))
     module.add_arguments(parser)
     options = parser.parse(args)
     from ketformer.training import quiet_libraries

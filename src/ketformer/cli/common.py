@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from argparse import RawDescriptionHelpFormatter
 from typing import Any, NoReturn
@@ -23,9 +24,10 @@ class _Formatter(RawDescriptionHelpFormatter):
 class Parser(jsonargparse.ArgumentParser):
     """A verb's parser; a mistake is a :class:`KetformerError`, one line."""
 
-    def __init__(self, verb: str, summary: str, example: str) -> None:
+    def __init__(self, verb: str, summary: str, example: str, usage: str | None = None) -> None:
         super().__init__(
             prog=f"ketformer {verb}",
+            usage=usage,
             description=summary[0].upper() + summary[1:] + ".",
             epilog=f"example:\n{example}",
             formatter_class=_Formatter,
@@ -42,11 +44,11 @@ class Parser(jsonargparse.ArgumentParser):
         try:
             return self.parse_args(args)
         except jsonargparse.ArgumentError as error:
-            raise KetformerError(_first_line(str(error))) from None
+            raise KetformerError(_plain(str(error))) from None
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Called by argparse itself for unknown or missing arguments."""
-        raise KetformerError(_first_line(message))
+        raise KetformerError(_plain(message))
 
 
 def underscored(args: list[str]) -> list[str]:
@@ -94,8 +96,15 @@ def print_facts(facts: dict[str, Any]) -> None:
         print(f"{name:<{wide}}  {shown}")
 
 
-def _first_line(message: str) -> str:
-    return next((line.strip() for line in message.splitlines() if line.strip()), message)
+def _plain(message: str) -> str:
+    """A wrong type as ``--limit must be int or null, got x``; other messages as they are."""
+    key = re.match(r'Parser key "(.+?)":', message)
+    kinds = re.findall(r"Expected an? (.+?)(?:\. Got value: .*)?$", message, re.MULTILINE)
+    got = re.search(r"^.*\b(?:Got|Given) value: (.*)$", message, re.MULTILINE)
+    if not (key and kinds and got):
+        return message
+    wanted = re.sub(r"<class '(\w+)'>|typing\.", r"\1", " or ".join(kinds))
+    return f"--{key[1]} must be {wanted.replace('NoneType', 'null')}, got {got[1]}"
 
 
 def _finite(value: Any) -> Any:

@@ -15,6 +15,8 @@ from ketformer.tables import COLUMNS
 EXAMPLE = """  ketformer compare classical qisa qsann --seeds 3
   ketformer compare classical qisa --preset qisa-small --data my.txt --max_steps 500"""
 
+USAGE = "ketformer compare A B ... [--preset P] [--seeds N] [--out FOLDER] [--key value ...]"
+
 _OWN = {"json", "attentions", "preset", "seeds", "match", "out", "attention", "attention_options"}
 
 
@@ -36,7 +38,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: Any) -> int:
     """Compare, print the table, write a page beside the result."""
-    given = {k: v for k, v in options.as_dict().items() if v is not None and k not in _OWN}
+    given = {k: v for k, v in options.as_dict().items() if k not in _OWN}
     settings = load_settings(options.preset).override(given)
     names = "-".join(options.attentions)
     out = Path(options.out or f"runs/compare-{settings.name}-{names}")

@@ -18,6 +18,9 @@ EXAMPLE = """  ketformer train char-gpt --attention qisa --data tinyshakespeare
   ketformer train --out runs/mine --resume
   torchrun --nproc_per_node 2 -m ketformer train char-gpt --out runs/two"""
 
+# argparse would list every option of Trainer here.
+USAGE = "ketformer train [PRESET_OR_YAML] [--out RUN] [--resume] [--json] [--key value ...]"
+
 _OWN = {"json", "preset", "out", "resume"}
 
 
@@ -39,7 +42,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: Any) -> int:
     """Train; print what came out."""
-    given = {k: v for k, v in options.as_dict().items() if v is not None and k not in _OWN}
+    given = {k: v for k, v in options.as_dict().items() if k not in _OWN}
     settings, out = _settings_and_out(options, given)
     first = os.environ.get("RANK", "0") == "0"
     summary = train(settings, out, resume=options.resume, progress=first)

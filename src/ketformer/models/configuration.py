@@ -1,6 +1,7 @@
 """The configuration: one decoder that can express both papers' models and GPT-1. Strict."""
 
 import difflib
+import math
 from dataclasses import fields
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ _TRANSFORMERS_KEYS = {
     "output_attentions",
     "torch_dtype",
     "_commit_hash",
+    "_name_or_path",
 }
 
 
@@ -118,6 +120,9 @@ class KetformerConfig(PreTrainedConfig):
         for key in ("embd_pdrop", "attn_pdrop", "resid_pdrop"):
             if not 0 <= getattr(self, key) < 1:
                 raise ValueError(f"{key} must lie in [0, 1), got {getattr(self, key)}")
+        for key in ("initializer_range", "layer_norm_epsilon"):
+            if not 0 <= (getattr(self, key) or 0) < math.inf:
+                raise ValueError(f"{key} must not be negative, got {getattr(self, key)}")
 
     def validate_attention(self) -> None:
         """The mechanism exists and has those options."""
