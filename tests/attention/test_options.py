@@ -186,7 +186,7 @@ def test_an_honest_mechanism_says_nothing(monkeypatch):
     ("name", "sizes", "options", "message"),
     [
         ("clasical", (12, 3), {}, "unknown attention 'clasical'; known: classical, qsann, qisa"),
-        ("qisa", (12, 3), {"depth": 2}, "qisa has no option depth; its options: score, obs"),
+        ("qisa", (12, 3), {"depth": 2}, "qisa has no option depth; its options: observables, hil"),
         ("qisa_published", (12, 3), {"score": "dot"}, "no option score; its options: none"),
         ("classical", (12, 5), {}, "5 heads do not divide hidden_size 12"),
         ("classical", (12, 0), {}, "0 heads do not divide"),

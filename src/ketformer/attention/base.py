@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import ClassVar, Literal, TypedDict, get_args
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,17 @@ MAX_QUBITS = 16
 CacheUpdate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
+class CommonOptions(TypedDict, total=False):
+    """What every mechanism takes and hands on to :class:`Attention`."""
+
+    bias: bool | None
+    dropout: float
+    score: Score | None
+    temperature: float
+    learnable_temperature: bool
+    mixing: Mixing
+
+
 class LeakWarning(UserWarning):
     """The mechanism lets a position see the tokens that it is to predict."""
 
@@ -35,10 +46,11 @@ class Attention(nn.Module):
     Args:
         hidden_size: width d of the model.
         num_heads: number of heads H; the head width is d / H.
-        bias: whether the mechanism's linear maps carry a bias.
+        bias: whether the mechanism's linear maps carry a bias; None is its own habit.
         dropout: probability of dropping an attention weight while training.
         score: ``gaussian`` -‖q-k‖²/t, ``dot`` q·k/(sqrt(d_head) t), or
             ``double_exponential`` exp(-‖q-k‖²/t) as in the code of arXiv 2603.03318.
+            None is the mechanism's own.
         temperature: t above; a positive number.
         learnable_temperature: train one temperature per head, starting there.
         mixing: ``causal``, or ``transposed``: position j sums the values of
@@ -49,21 +61,26 @@ class Attention(nn.Module):
         KetformerError: a size or option that does not fit.
     """
 
+    #: What a mechanism does where nothing is said.
+    default_score: ClassVar[Score] = "gaussian"
+    default_bias: ClassVar[bool] = False
+
     def __init__(
         self,
         hidden_size: int,
         num_heads: int,
         *,
-        bias: bool,
-        dropout: float,
-        score: Score,
-        temperature: float,
-        learnable_temperature: bool,
-        mixing: Mixing,
+        bias: bool | None = None,
+        dropout: float = 0.0,
+        score: Score | None = None,
+        temperature: float = 1.0,
+        learnable_temperature: bool = False,
+        mixing: Mixing = "causal",
     ) -> None:
         super().__init__()
         if num_heads < 1 or hidden_size % num_heads:
             raise KetformerError(f"{num_heads} heads do not divide hidden_size {hidden_size}")
+        score = self.default_score if score is None else score
         require_choice("score", score, SCORES)
         require_choice("mixing", mixing, get_args(Mixing))
         if not 0 < temperature < math.inf:
@@ -73,15 +90,15 @@ class Attention(nn.Module):
         self.hidden_size = hidden_size
         self.num_heads = num_heads
         self.head_dim = hidden_size // num_heads
-        self.score: Score = score
-        self.mixing: Mixing = mixing
+        self.score = score
+        self.mixing = mixing
         self.dropout = dropout
         self.initial_temperature = temperature
         self.log_temperature = (
             nn.Parameter(torch.empty(num_heads, 1, 1)) if learnable_temperature else None
         )
         self.out_proj = nn.Linear(hidden_size, hidden_size)
-        self.bias = bias
+        self.bias = self.default_bias if bias is None else bias
         if not self.is_causal:
             warn_of_leak(type(self).__name__)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from torch import Tensor, nn
 
-from ketformer.attention.base import Attention, Mixing
-from ketformer.attention.scores import Score
+from ketformer.attention.base import Attention, CommonOptions
 
 
 class ClassicalAttention(Attention):
@@ -15,29 +16,16 @@ class ClassicalAttention(Attention):
     the transposed mixing make it the classical control of each.
     """
 
+    default_score = "dot"
+
     def __init__(
         self,
         hidden_size: int,
         num_heads: int,
-        *,
-        bias: bool = False,
-        dropout: float = 0.0,
-        score: Score = "dot",
-        temperature: float = 1.0,
-        learnable_temperature: bool = False,
-        mixing: Mixing = "causal",
+        **common: Unpack[CommonOptions],
     ) -> None:
-        super().__init__(
-            hidden_size,
-            num_heads,
-            bias=bias,
-            dropout=dropout,
-            score=score,
-            temperature=temperature,
-            learnable_temperature=learnable_temperature,
-            mixing=mixing,
-        )
-        self.qkv_proj = nn.Linear(hidden_size, 3 * hidden_size, bias=bias)
+        super().__init__(hidden_size, num_heads, **common)
+        self.qkv_proj = nn.Linear(hidden_size, 3 * hidden_size, bias=self.bias)
         self.reset_parameters()
 
     def project(self, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:

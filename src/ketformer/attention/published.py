@@ -15,7 +15,7 @@ class QISAPublished(QISA):
     """QISA with random strings, L: d → d, softmax of the exponential, transposed mixing."""
 
     def __init__(
-        self, hidden_size: int, num_heads: int, *, bias: bool = True, dropout: float = 0.0
+        self, hidden_size: int, num_heads: int, *, bias: bool | None = None, dropout: float = 0.0
     ) -> None:
         super().__init__(
             hidden_size,
@@ -33,7 +33,7 @@ class QISAAPublished(QISAA):
     """QISA-A with random strings, softmax of the exponential, transposed mixing."""
 
     def __init__(
-        self, hidden_size: int, num_heads: int, *, bias: bool = True, dropout: float = 0.0
+        self, hidden_size: int, num_heads: int, *, bias: bool | None = None, dropout: float = 0.0
     ) -> None:
         super().__init__(
             hidden_size,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from torch import Tensor, nn
 
-from ketformer.attention.base import Attention, Mixing, check_qubits
+from ketformer.attention.base import Attention, CommonOptions, check_qubits
 from ketformer.attention.observables import Observables, PauliObservables
-from ketformer.attention.scores import Score
 from ketformer.errors import KetformerError
 from ketformer.quantum.encoding import pad_amplitudes, qubits_for
 
@@ -27,35 +28,23 @@ class QISA(Attention):
     Other options as in :class:`~ketformer.attention.base.Attention`.
     """
 
+    default_bias = True
+
     def __init__(
         self,
         hidden_size: int,
         num_heads: int,
         *,
-        bias: bool = True,
-        dropout: float = 0.0,
-        score: Score = "gaussian",
         observables: Observables = "distinct",
         hilbert_dim: int | None = None,
-        temperature: float = 1.0,
-        learnable_temperature: bool = False,
-        mixing: Mixing = "causal",
+        **common: Unpack[CommonOptions],
     ) -> None:
-        super().__init__(
-            hidden_size,
-            num_heads,
-            bias=bias,
-            dropout=dropout,
-            score=score,
-            temperature=temperature,
-            learnable_temperature=learnable_temperature,
-            mixing=mixing,
-        )
+        super().__init__(hidden_size, num_heads, **common)
         self.hilbert_dim = self.head_dim if hilbert_dim is None else hilbert_dim
         if self.hilbert_dim < 1:
             raise KetformerError(f"hilbert_dim must be positive, got {hilbert_dim}")
         self.n_qubits = check_qubits(qubits_for(self.hilbert_dim))
-        self.qk_proj = nn.Linear(hidden_size, 2 * hidden_size, bias=bias)
+        self.qk_proj = nn.Linear(hidden_size, 2 * hidden_size, bias=self.bias)
         self.state_proj = nn.Linear(hidden_size, num_heads * self.hilbert_dim, bias=False)
         self.observables = PauliObservables.draw(
             observables, num_heads, self.head_dim, self.n_qubits

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from ketformer.attention.base import Attention, Mixing, check_qubits
+from ketformer.attention.base import Attention, CommonOptions, check_qubits
 from ketformer.attention.observables import Observables, PauliObservables
-from ketformer.attention.scores import Score
 from ketformer.quantum import amplitude_encode, entangling_ansatz, qubits_for, unitary
 
 
@@ -24,32 +24,20 @@ class QISAA(Attention):
     the amplitudes are the token's.
     """
 
+    default_bias = True
+
     def __init__(
         self,
         hidden_size: int,
         num_heads: int,
         *,
-        bias: bool = True,
-        dropout: float = 0.0,
-        score: Score = "gaussian",
         observables: Observables = "distinct",
-        temperature: float = 1.0,
-        learnable_temperature: bool = False,
-        mixing: Mixing = "causal",
+        **common: Unpack[CommonOptions],
     ) -> None:
-        super().__init__(
-            hidden_size,
-            num_heads,
-            bias=bias,
-            dropout=dropout,
-            score=score,
-            temperature=temperature,
-            learnable_temperature=learnable_temperature,
-            mixing=mixing,
-        )
+        super().__init__(hidden_size, num_heads, **common)
         self.n_qubits = check_qubits(qubits_for(hidden_size))
         self.circuit = entangling_ansatz(self.n_qubits)
-        self.qk_proj = nn.Linear(hidden_size, 2 * hidden_size, bias=bias)
+        self.qk_proj = nn.Linear(hidden_size, 2 * hidden_size, bias=self.bias)
         self.angles = nn.Parameter(torch.empty(num_heads, len(self.circuit.parameters)))
         self.observables = PauliObservables.draw(
             observables, num_heads, self.head_dim, self.n_qubits

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import Literal, Unpack, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ketformer.attention.base import Attention, Mixing, check_qubits, require_choice
+from ketformer.attention.base import Attention, CommonOptions, check_qubits, require_choice
 from ketformer.attention.observables import Observables, PauliObservables
 from ketformer.attention.qisa_a import apply_shared
-from ketformer.attention.scores import Score
 from ketformer.errors import KetformerError
 from ketformer.quantum import (
     PauliStrings,
@@ -53,27 +52,13 @@ class QSANN(Attention):
         hidden_size: int,
         num_heads: int,
         *,
-        bias: bool = False,
-        dropout: float = 0.0,
-        score: Score = "gaussian",
         observables: Observables = "distinct",
         query_observables: QueryObservables = "z0",
         encoding: Encoding = "amplitude",
         n_qubits: int | None = None,
-        temperature: float = 1.0,
-        learnable_temperature: bool = False,
-        mixing: Mixing = "causal",
+        **common: Unpack[CommonOptions],
     ) -> None:
-        super().__init__(
-            hidden_size,
-            num_heads,
-            bias=bias,
-            dropout=dropout,
-            score=score,
-            temperature=temperature,
-            learnable_temperature=learnable_temperature,
-            mixing=mixing,
-        )
+        super().__init__(hidden_size, num_heads, **common)
         require_choice("encoding", encoding, get_args(Encoding))
         require_choice("query_observables", query_observables, get_args(QueryObservables))
         if n_qubits is not None and encoding == "amplitude":

@@ -19,8 +19,8 @@ ATTENTION: dict[str, str] = {
     "qisa_a_published": "ketformer.attention.published:QISAAPublished",
 }
 
-# What the decoder sets for every mechanism; all other keywords are the mechanism's own options.
-_COMMON = ("hidden_size", "num_heads", "dropout", "bias")
+# What the decoder sets for every mechanism; all other keywords are options.
+_DECODER = ("hidden_size", "num_heads", "dropout", "bias")
 
 
 def attention_class(name: str) -> type[Attention]:
@@ -37,9 +37,14 @@ def attention_class(name: str) -> type[Attention]:
 
 
 def attention_options(name: str) -> dict[str, Any]:
-    """The mechanism's own options with their defaults."""
-    parameters = inspect.signature(attention_class(name)).parameters
-    return {key: p.default for key, p in parameters.items() if key not in _COMMON}
+    """The mechanism's options with their defaults; those that all share come last."""
+    cls = attention_class(name)
+    parameters = dict(inspect.signature(cls).parameters)
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        parameters = {k: p for k, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
+        parameters |= inspect.signature(Attention).parameters
+    options = {key: p.default for key, p in parameters.items() if key not in _DECODER}
+    return options | ({"score": cls.default_score} if "score" in options else {})
 
 
 def build_attention(
@@ -68,6 +73,4 @@ def build_attention(
     if unknown := sorted(set(options) - set(known)):
         offered = ", ".join(known) or "none"
         raise KetformerError(f"{name} has no option {', '.join(unknown)}; its options: {offered}")
-    if bias is not None:
-        options["bias"] = bias
-    return attention_class(name)(hidden_size, num_heads, dropout=dropout, **options)
+    return attention_class(name)(hidden_size, num_heads, dropout=dropout, bias=bias, **options)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import GenerationMixin, PreTrainedModel
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
@@ -182,7 +183,10 @@ class KetformerModel(KetformerPreTrainedModel):
             )
         if position_ids is None:
             position_ids = _positions(past, length, attention_mask, inputs_embeds.device)
-        mask = _mask(past, length, attention_mask, inputs_embeds.device)
+        keys = past + length
+        if past_key_values is not None:  # a static cache hands back its empty places as well
+            keys = past_key_values.get_mask_sizes(length, 0)[0]
+        mask = _mask(past, length, keys, attention_mask, inputs_embeds.device)
 
         hidden_states = self.dropout(inputs_embeds + self.embed_positions(position_ids))
         all_hidden, all_weights = [hidden_states], []
@@ -295,10 +299,13 @@ def _positions(
     return positions.clamp_min(0)[:, past : past + length]
 
 
-def _mask(past: int, length: int, padding: Tensor | None, device: torch.device) -> Tensor | None:
+def _mask(
+    past: int, length: int, keys: int, padding: Tensor | None, device: torch.device
+) -> Tensor | None:
     """None where plain causal attention will do, which is the fast path."""
-    if padding is not None and bool(padding[:, : past + length].all()):
-        padding = None
-    if padding is None and past == 0:
+    if padding is not None:
+        padding = padding[:, : past + length].bool()
+        padding = None if bool(padding.all()) else F.pad(padding, (0, keys - past - length))
+    if padding is None and length == keys:
         return None
-    return attention_mask(length, past + length, offset=past, padding=padding, device=device)
+    return attention_mask(length, keys, offset=past, padding=padding, device=device)

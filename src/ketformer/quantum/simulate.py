@@ -116,6 +116,7 @@ def _leading_flips(gates: tuple[Gate, ...]) -> tuple[Gate, ...]:
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)  # kept, so training must be able to use what an evaluation made
 def _permutation(gates: tuple[Gate, ...], n_qubits: int) -> Tensor:
     """Index ``p`` with ``(gates applied to state)[b] = state[p[b]]``."""
     source = torch.arange(2**n_qubits, device="cpu")
