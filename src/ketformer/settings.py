@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import re
 import types
 import typing
 from collections.abc import Mapping
@@ -13,9 +12,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import docstring_parser
 import jsonargparse
 from transformers import TrainingArguments
 
+from ketformer.attention import ATTENTION
 from ketformer.errors import KetformerError
 from ketformer.models import PRESETS, KetformerConfig, preset
 from ketformer.runs import read_yaml
@@ -153,6 +154,7 @@ def add_settings_arguments(parser: jsonargparse.ArgumentParser) -> None:
         )
     model = parser.add_argument_group("model")
     help_of = _docstring_arguments(KetformerConfig)
+    help_of["attention"] = f"one of {', '.join(ATTENTION)}."
     for key in model_keys():
         kind = _hints(KetformerConfig)[key]
         model.add_argument(f"--{key}", type=kind, default=unset, help=help_of.get(key))
@@ -236,17 +238,14 @@ def _name_of(hint: Any) -> str:
 
 
 def _docstring_arguments(cls: type) -> dict[str, str]:
-    """``name: text`` lines of a class docstring's Args or Attributes section."""
-    texts: dict[str, str] = {}
-    name = None
-    for line in (cls.__doc__ or "").splitlines():
-        if match := re.match(r"        (\w+): (.+)", line):
-            name, texts[match[1]] = match[1], match[2]
-        elif name and line.startswith("            "):
-            texts[name] += " " + line.strip()
-        else:
-            name = None
-    return {key: text.replace("``", "").replace("%", "%%") for key, text in texts.items()}
+    """What a class docstring's Args or Attributes section says of each name."""
+    texts = {
+        p.arg_name: p.description or "" for p in docstring_parser.parse(cls.__doc__ or "").params
+    }
+    return {
+        key: " ".join(text.split()).replace("``", "").replace("%", "%%")
+        for key, text in texts.items()
+    }
 
 
 def _first_sentence(text: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -160,7 +161,8 @@ def train(
         data.tokenizer.save_pretrained(out)
         model.save_pretrained(out)  # its weights are what makes the run a finished one
         text = generate_text(runs.open_run(out), "", sampling=Sampling(max_new_tokens=240))[0]
-        runs.write_text(out / runs.SAMPLES / f"step-{result.global_step}.txt", text.strip() + "\n")
+        sample = out / runs.SAMPLES / f"step-{trainer.state.global_step}.txt"
+        runs.write_text(sample, text.strip() + "\n")
     trainer.accelerator.wait_for_everyone()
     return summary
 
@@ -221,6 +223,8 @@ def _training_arguments(settings: Settings, out: Path) -> TrainingArguments:
     options.setdefault("save_total_limit", 2)
     options.setdefault("report_to", "tensorboard")
     options.setdefault("per_device_eval_batch_size", options.get("per_device_train_batch_size", 8))
+    # Without this, torchrun's processes on a machine with CPUs alone would not find each other.
+    options.setdefault("use_cpu", not torch.accelerator.is_available())
     if options["report_to"] == "tensorboard":
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
     try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
@@ -79,10 +79,10 @@ def load_text(name_or_path: str) -> Text:
         path = locate(DATASETS[name_or_path])
     else:
         path = Path(name_or_path)
-        if not path.is_file():
+        if not os.path.isfile(path):
             known = ", ".join(DATASETS)
             raise KetformerError(f"no data set or file {name_or_path!r}; data sets: {known}")
-    raw = path.read_bytes()
+    raw = _read(path)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -117,7 +117,7 @@ def cache_folder() -> Path:
 
 
 def _check_hash(path: Path, dataset: DataSet) -> None:
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = hashlib.sha256(_read(path)).hexdigest()
     if found != dataset.sha256:
         raise KetformerError(
             f"{path} is not {dataset.name}: its SHA-256 is {found[:12]}…, "
@@ -125,25 +125,41 @@ def _check_hash(path: Path, dataset: DataSet) -> None:
         )
 
 
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise KetformerError(f"{path}: cannot be read ({error.strerror})") from None
+
+
 def _download(dataset: DataSet, target: Path) -> Path:
     """Into a temporary file beside the target, checked, then moved into place."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    temporary = Path(name)
+    temporary = None
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        temporary = Path(name)
+        digest = hashlib.sha256()
         with os.fdopen(handle, "wb") as out:
-            _fetch(dataset, out.write)
-        _check_hash(temporary, dataset)
+            for chunk in _fetch(dataset):
+                digest.update(chunk)
+                out.write(chunk)
+        if (found := digest.hexdigest()) != dataset.sha256:
+            raise KetformerError(
+                f"{dataset.url} is not {dataset.name}: its SHA-256 is {found[:12]}…, "
+                f"not {dataset.sha256[:12]}…"
+            )
         temporary.replace(target)
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, HTTPException) as error:
         hint = f"put {dataset.filename} into a folder and set KETFORMER_DATA to it"
         raise KetformerError(f"cannot download {dataset.name} ({error}); {hint}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary:
+            temporary.unlink(missing_ok=True)
     return target
 
 
-def _fetch(dataset: DataSet, write: Callable[[bytes], object]) -> None:
+def _fetch(dataset: DataSet) -> Iterator[bytes]:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with (
         urllib.request.urlopen(dataset.url, timeout=30) as response,
@@ -152,7 +168,7 @@ def _fetch(dataset: DataSet, write: Callable[[bytes], object]) -> None:
         total = int(response.headers.get("Content-Length") or 0) or None
         task = progress.add_task(dataset.name, total=total)
         while chunk := response.read(1 << 16):
-            write(chunk)
+            yield chunk
             progress.advance(task, len(chunk))
 
 

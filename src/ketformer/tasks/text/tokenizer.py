@@ -65,11 +65,14 @@ def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> Tensor:
 
     Raises:
         KetformerError: a character outside a character tokenizer's alphabet; it is
-            named with its place.
+            named with its place. Or a text that is not valid Unicode.
     """
     backend = tokenizer.backend_tokenizer
     if not isinstance(backend.model, models.WordLevel):
-        return torch.tensor(backend.encode(text).ids)
+        try:
+            return torch.tensor(backend.encode(text).ids, dtype=torch.int64)
+        except TypeError:  # lone surrogates: bytes of a command line that were not UTF-8
+            raise KetformerError("the text is not valid Unicode") from None
     alphabet = backend.get_vocab()
     if unknown := set(text) - set(alphabet):
         place, character = next((i, c) for i, c in enumerate(text) if c in unknown)
@@ -78,7 +81,8 @@ def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> Tensor:
             f"model's alphabet of {len(alphabet)}"
         )
     pieces = [text[i : i + _PIECE] for i in range(0, len(text), _PIECE)]
-    return torch.tensor([i for e in backend.encode_batch(pieces) for i in e.ids])
+    ids = [i for e in backend.encode_batch(pieces) for i in e.ids]
+    return torch.tensor(ids, dtype=torch.int64)
 
 
 def _as_fast(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
