@@ -18,7 +18,7 @@ import yaml
 from transformers import PreTrainedTokenizerFast
 
 from ketformer.errors import KetformerError
-from ketformer.models import KetformerForCausalLM
+from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.tasks.text import load_tokenizer
 
 SETTINGS = "settings.yaml"
@@ -59,14 +59,10 @@ def open_run(path: str | Path) -> Run:
     if not (path / "model.safetensors").is_file():
         hint = "; resume its training first" if (path / SETTINGS).is_file() else ""
         raise KetformerError(f"{path}: no model.safetensors, so this is not a finished run{hint}")
+    if not (path / "config.json").is_file():
+        raise KetformerError(f"{path}: no config.json, so this is not a finished run")
     tokenizer = load_tokenizer(path)
-    try:
-        model = KetformerForCausalLM.from_pretrained(str(path))
-    except KetformerError as error:
-        raise KetformerError(f"{path}/config.json: {error}") from None
-    except Exception as error:  # safetensors and transformers raise many kinds
-        reason = " ".join(str(error).split())[:200]
-        raise KetformerError(f"{path}: the model cannot be loaded ({reason})") from None
+    model = _load_model(path)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return Run(
         path,
@@ -75,6 +71,31 @@ def open_run(path: str | Path) -> Run:
         read_yaml(path / SETTINGS),
         read_json(path / MANIFEST),
     )
+
+
+def _load_model(path: Path) -> KetformerForCausalLM:
+    try:
+        config = KetformerConfig.from_pretrained(str(path))
+    except KetformerError as error:
+        raise KetformerError(f"{path}/config.json: {error}") from None
+    except OSError as error:  # transformers says so of broken JSON
+        raise KetformerError(f"{path}/config.json: {_flat(error)}") from None
+    model: KetformerForCausalLM
+    try:
+        model, found = KetformerForCausalLM.from_pretrained(
+            str(path), config=config, output_loading_info=True
+        )
+    except KetformerError as error:
+        raise KetformerError(f"{path}: {error}") from None
+    except Exception as error:  # safetensors and transformers raise many kinds
+        raise KetformerError(f"{path}: the model cannot be loaded ({_flat(error)})") from None
+    if missing := sorted(found["missing_keys"]):  # transformers would draw them anew
+        raise KetformerError(f"{path}/model.safetensors lacks {', '.join(missing)}")
+    return model
+
+
+def _flat(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -1,14 +1,10 @@
 """The cases of the contract: every name in the registry, so that a new mechanism tests itself."""
 
 import pytest
-import torch
 
 from ketformer.attention import ATTENTION
 
 from .helpers import build
-
-# Small tensors are fastest on one thread, above all when pytest-xdist shares the cores.
-torch.set_num_threads(1)
 
 SIZES = [(16, 1), (24, 3), (32, 4)]
 CASES = [(name, *size, {}) for name in ATTENTION for size in SIZES]

@@ -93,6 +93,17 @@ class KetformerPreTrainedModel(PreTrainedModel):
     _no_split_modules = ("Block",)
     _skip_keys_device_placement = ("past_key_values",)
 
+    @classmethod
+    def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
+        """As in transformers, but Pauli strings that were not saved are an error.
+
+        transformers would leave uninitialised memory in their place.
+        """
+        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        if lacking := sorted(key for key in info["missing_keys"] if key.endswith(".codes")):
+            raise KetformerError(f"the saved weights lack the Pauli strings {lacking[0]}")
+        return (model, info) if output_loading_info else model
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         std = self.config.initializer_range

@@ -1,0 +1,202 @@
+"""Metrics against jiwer, against loops by hand, and on a model that sees the future."""
+
+import math
+import time
+
+import jiwer
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ketformer.attention import ATTENTION
+from ketformer.models import KetformerConfig, KetformerForCausalLM
+from ketformer.tasks.text import (
+    TextWindows,
+    error_rates,
+    inference_seconds,
+    prefix_cross_entropy,
+    teacher_forced,
+)
+
+VOCABULARY, CONTEXT = 11, 6
+
+
+def small_model(attention="classical", **changes):
+    torch.manual_seed(0)
+    config = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "max_position_embeddings": CONTEXT,
+        "initializer_range": 0.5,
+        "attention": attention,
+        **changes,
+    }
+    return KetformerForCausalLM(KetformerConfig(**config)).eval()
+
+
+def some_windows(number=7):
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randint(VOCABULARY, (number * CONTEXT + 1,), generator=generator)
+    return TextWindows(tokens, CONTEXT, stride=CONTEXT)
+
+
+# --- Cross entropy -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("batch_size", [1, 3, 256])
+def test_teacher_forced_is_one_window_at_a_time(attention, batch_size):
+    model, windows = small_model(attention), some_windows()
+    result = teacher_forced(model, windows, batch_size=batch_size)
+    for row in range(len(windows)):
+        ids, targets = windows[row]["input_ids"], windows[row]["shift_labels"]
+        logits = model(ids[None]).logits[0]
+        for position in range(CONTEXT):
+            expected = -logits[position].log_softmax(-1)[targets[position]]
+            assert float(result.losses[row, position]) == pytest.approx(expected.item(), abs=1e-5)
+        assert torch.equal(result.predictions[row], logits.argmax(-1))
+        assert torch.equal(result.targets[row], targets)
+    assert result.losses.shape == (len(windows), CONTEXT)
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_the_prefix_loss_is_each_prefix_alone(attention):
+    model, windows = small_model(attention), some_windows(3)
+    losses = prefix_cross_entropy(model, windows, batch_size=2)
+    assert losses.shape == (3, CONTEXT)
+    for row in range(3):
+        ids, targets = windows[row]["input_ids"], windows[row]["shift_labels"]
+        for position in range(CONTEXT):
+            logits = model(ids[None, : position + 1]).logits[0, -1]
+            expected = F.cross_entropy(logits, targets[position])
+            assert float(losses[row, position]) == pytest.approx(expected.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_the_two_losses_agree_for_a_causal_model_and_for_no_other(attention):
+    model, windows = small_model(attention), some_windows()
+    forced = teacher_forced(model, windows).losses
+    difference = (prefix_cross_entropy(model, windows) - forced).abs()
+    if model.is_causal:
+        assert difference.max() < 1e-5
+    else:
+        assert difference[:, :-1].mean() > 0.1
+        assert difference[:, -1].max() < 1e-5  # the last position has no future to see
+
+
+def test_a_leak_lowers_the_forced_loss_and_not_the_prefix_loss():
+    """A few steps of training, and the leaky model copies what it should predict."""
+    torch.manual_seed(0)
+    windows = TextWindows(torch.randint(VOCABULARY, (401,)), CONTEXT, stride=4)  # pure noise
+    changes = {"embd_pdrop": 0, "attn_pdrop": 0, "resid_pdrop": 0, "initializer_range": None}
+    model = small_model("qisa_published", num_hidden_layers=1, **changes)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-2)
+    for _ in range(100):
+        optimizer.zero_grad()
+        model(**windows.all()).loss.backward()
+        optimizer.step()
+    noise = math.log(VOCABULARY)  # 2.40: nothing can predict noise better
+    unseen = TextWindows(torch.randint(VOCABULARY, (601,)), CONTEXT, stride=CONTEXT)
+    assert teacher_forced(model, unseen).losses[:, :-1].mean() < noise / 2
+    assert prefix_cross_entropy(model, unseen).mean() > noise
+
+
+def test_progress_is_told_after_each_batch():
+    seen = []
+    teacher_forced(small_model(), some_windows(7), batch_size=3, step=lambda *at: seen.append(at))
+    assert seen == [(3, 7), (6, 7), (7, 7)]
+
+
+# --- Error rates -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "cer", "wer"),
+    [
+        ("abcd", "abcd", 0, 0),
+        ("abcd", "abxd", 1 / 4, 1),
+        ("abcd", "", 1, 1),
+        ("ab", "abcdef", 2, 1),  # insertions alone can exceed the reference
+        ("the cat sat", "the cat sat", 0, 0),
+        ("the cat sat", "the bat sat", 1 / 11, 1 / 3),
+        ("the cat sat", "thecat sat", 1 / 11, 2 / 3),
+        (" a", "a ", 1, 0),  # blanks are characters, not words: one gone, one come
+        ("a\nb", "a b", 1 / 3, 0),
+        ("  ab", "xxab", 1 / 2, 1),
+    ],
+    ids=repr,
+)
+def test_error_rates_by_hand(reference, hypothesis, cer, wer):
+    assert error_rates([reference], [hypothesis]) == (pytest.approx(cer), pytest.approx(wer))
+
+
+def test_error_rates_add_up_edits_before_they_divide():
+    references, hypotheses = ["a b c d e f g h", "x y"], ["a b c d e f g h", "p q"]
+    cer, wer = error_rates(references, hypotheses)
+    assert cer == pytest.approx(2 / 18)
+    assert wer == pytest.approx(2 / 10)
+
+
+def test_error_rates_are_those_of_jiwer():
+    references = ["to be or not to be", "that is the question"]
+    hypotheses = ["to bee or not be", "this is a question mark"]
+    cer, wer = error_rates(references, hypotheses)
+    assert cer == jiwer.cer(references, hypotheses)  # none begins or ends with a blank
+    assert wer == jiwer.wer(references, hypotheses)
+
+
+def test_a_text_without_words_counts_towards_the_character_rate_alone():
+    assert error_rates(["ab", "  "], ["ab", " x"]) == (pytest.approx(1 / 4), 0)
+
+
+def test_lists_of_different_length_are_refused():
+    with pytest.raises(ValueError, match=r"."):
+        error_rates(["a", "b"], ["a"])
+
+
+# --- Time --------------------------------------------------------------------------------------
+
+
+class Sleeper(torch.nn.Module):
+    """Stands in for a model; writes down when it is called."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, name, seconds, calls):
+        super().__init__()
+        self.name, self.seconds, self.calls = name, seconds, calls
+
+    def forward(self, ids, use_cache):
+        assert use_cache is False
+        self.calls.append(self.name)
+        time.sleep(self.seconds)
+
+
+def test_inference_times_are_taken_in_turns():
+    calls = []
+    models = {name: Sleeper(name, s, calls) for name, s in {"short": 0.001, "long": 0.02}.items()}
+    seconds = inference_seconds(models, torch.zeros(1, 1, dtype=torch.long), repeats=4)
+    assert calls == ["short", "long"] * 7  # three of them not timed
+    assert list(seconds) == ["short", "long"]
+    assert 0.001 <= seconds["short"] < seconds["long"]
+    assert seconds["long"] >= 0.02
+
+
+def test_the_median_ignores_one_slow_pass(monkeypatch):
+    now = [0]
+    durations = iter([50, 50, 50, 1, 79, 1])  # three are not timed
+
+    def model(ids, use_cache):
+        now[0] += next(durations)
+
+    model.device = torch.device("cpu")
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    batch = torch.zeros(1, 1, dtype=torch.long)
+    assert inference_seconds({"model": model}, batch, repeats=3) == {"model": 1}
+
+
+def test_a_real_model_takes_some_time():
+    ids = some_windows().all()["input_ids"]
+    assert inference_seconds({"model": small_model()}, ids, repeats=2)["model"] > 0
