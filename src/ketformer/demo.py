@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,8 @@ def run_demo(
     Raises:
         KetformerError: the folder holds something that no demo made.
     """
+    if steps is not None and steps < 1:  # said before an earlier demo is removed
+        raise KetformerError(f"max_steps must be positive, got {steps}")
     out = Path(out)
     marker = out / ".ketformer-demo"
     if out.exists() and any(out.iterdir()):
@@ -69,6 +72,11 @@ def run_demo(
             raise KetformerError(f"{out} holds something else than a demo; choose another --out")
         shutil.rmtree(out)
     runs.write_text(marker, "This folder is replaced by each `ketformer demo`.\n")
+    if progress:
+        print(
+            "Training five small models on Python's language reference: some minutes on two cores.",
+            file=sys.stderr,
+        )
     settings = SETTINGS if steps is None else SETTINGS.override({"max_steps": steps})
     variants = [Variant(name, {"attention": name}) for name in ATTENTIONS]
     result = run_variants(variants, settings, out, [settings.training["seed"]], progress=progress)

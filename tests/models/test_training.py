@@ -45,7 +45,7 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradients(attention, us
     model = small_model(attention, attn_pdrop=0.2, resid_pdrop=0.2).train()
     loss, gradients = loss_and_gradients(model)
     gradients = {name: gradient.clone() for name, gradient in gradients.items()}
-    model.activation_checkpointing_enable({"use_reentrant": use_reentrant})
+    model.gradient_checkpointing_enable({"use_reentrant": use_reentrant})
     assert model.is_activation_checkpointing
     again, recomputed = loss_and_gradients(model)
     assert torch.equal(again, loss)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from ketformer.cli.common import Parser, print_json, print_rows
@@ -19,11 +18,6 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: Any) -> int:
     """Train, compare, sample; print the table and say where the report is."""
-    if not options.json:
-        print(
-            "Training five small models on Python's language reference: some minutes on two cores.",
-            file=sys.stderr,
-        )
     result = run_demo(options.out, steps=options.steps)
     if options.json:
         print_json(result)
