@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from scipy import stats
 
 from ketformer import runs
 from ketformer.errors import KetformerError
@@ -28,13 +29,6 @@ METRICS = (
     "free_running_cer",
     "free_running_wer",
 )
-
-# Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom.
-_STUDENT = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
-    2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -157,9 +151,13 @@ def summarise(values: Sequence[float]) -> dict[str, Any]:
     mean = statistics.fmean(values)
     if len(values) < 2:
         return {"mean": mean, "low": None, "high": None, "values": list(values)}
-    quantile = _STUDENT[min(len(values) - 2, len(_STUDENT) - 1)]
-    half = quantile * statistics.stdev(values) / math.sqrt(len(values))
-    return {"mean": mean, "low": mean - half, "high": mean + half, "values": list(values)}
+    half = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return {
+        "mean": mean,
+        "low": float(mean - half),
+        "high": float(mean + half),
+        "values": list(values),
+    }
 
 
 def _one(

@@ -32,7 +32,7 @@ SETTINGS = Settings(
         "resid_pdrop": 0.0,
     },
     training={
-        "max_steps": 400,
+        "max_steps": 300,
         "per_device_train_batch_size": 64,
         "learning_rate": 4e-3,
         "lr_scheduler_type": "cosine",

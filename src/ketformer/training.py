@@ -108,6 +108,7 @@ def train(
     if out.exists() and any(out.iterdir()) and not resume:
         raise KetformerError(f"{out} exists; choose another --out, or --resume it")
     arguments = _training_arguments(settings, out)
+    settings = settings.override({"seed": arguments.seed})  # what is saved says which
     first = arguments.process_index == 0
     data = prepare_text(settings)
     set_seed(arguments.seed)

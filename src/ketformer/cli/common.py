@@ -67,6 +67,17 @@ def report_error(message: str) -> None:
     print(f"ketformer: error: {' '.join(message.split())}", file=sys.stderr)
 
 
+def use_one_thread() -> None:
+    """For verbs that train tiny models.
+
+    Their tensors gain little from a second thread, and stand still at each of its
+    barriers while another process has the core.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+
+
 def print_json(result: Any) -> None:
     """One JSON object on standard output; a number that JSON lacks becomes null."""
     print(json.dumps(_finite(result), ensure_ascii=False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ketformer.cli.common import Parser, print_json, print_rows
+from ketformer.cli.common import Parser, print_json, print_rows, use_one_thread
 from ketformer.demo import run_demo
 
 EXAMPLE = "  ketformer demo\n  ketformer demo --steps 100 --out runs/quick"
@@ -13,11 +13,12 @@ EXAMPLE = "  ketformer demo\n  ketformer demo --steps 100 --out runs/quick"
 def add_arguments(parser: Parser) -> None:
     """The verb's options."""
     parser.add_argument("--out", type=str, default="runs/demo", help="folder (runs/demo)")
-    parser.add_argument("--steps", type=int | None, default=None, help="training steps each (400)")
+    parser.add_argument("--steps", type=int | None, default=None, help="training steps each (300)")
 
 
 def run(options: Any) -> int:
     """Train, compare, sample; print the table and say where the report is."""
+    use_one_thread()
     result = run_demo(options.out, steps=options.steps)
     if options.json:
         print_json(result)

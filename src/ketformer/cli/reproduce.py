@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ketformer.cli.common import Parser, print_json, print_rows
+from ketformer.cli.common import Parser, print_json, print_rows, use_one_thread
 from ketformer.errors import KetformerError
 from ketformer.reproduction import QISA_CLAIM, reproduce_qisa, verdict
 from ketformer.tables import COLUMNS
@@ -32,6 +32,7 @@ def run(options: Any) -> int:
         raise KetformerError(f"unknown paper {options.paper!r}; known: qisa")
     if options.seeds < 1:
         raise KetformerError(f"seeds must be positive, got {options.seeds}")
+    use_one_thread()
     changes = {} if options.max_steps is None else {"max_steps": options.max_steps}
     result = reproduce_qisa(options.out, data=options.data, seeds=options.seeds, changes=changes)
     if options.json:
