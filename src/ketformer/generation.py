@@ -10,6 +10,7 @@ from transformers import set_seed
 from ketformer.errors import KetformerError
 from ketformer.models.continuation import continue_tokens
 from ketformer.runs import Run
+from ketformer.sampling import MoleculeSampling, sample_molecules
 from ketformer.tasks.text import encode
 
 
@@ -88,6 +89,17 @@ def generate_text(
         run.model, prompts, sampling.max_new_tokens, use_cache=sampling.use_cache, **options
     )
     return [prompt + text for text in run.tokenizer.batch_decode(written.cpu())]
+
+
+def sample_of(run: Run) -> str:
+    """A glance at what a run writes: a passage of text, or ten molecules with a line each."""
+    if run.settings.get("task") == "molecules":
+        every = run.model.config.condition_names
+        typical = dict(zip(every or [], run.model.config.condition_means or [], strict=True))
+        needed = {} if run.model.config.condition_unknown else typical
+        molecules = next(sample_molecules(run, 10, MoleculeSampling(conditions=needed)))
+        return "\n".join(molecules)
+    return generate_text(run, "", sampling=Sampling(max_new_tokens=240))[0]
 
 
 def _start(run: Run) -> torch.Tensor:

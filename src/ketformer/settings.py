@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import docstring_parser
 import jsonargparse
@@ -60,7 +60,16 @@ _OURS = {
 }
 
 # Configuration keys that the tokenizer or the moment decides, not the training settings.
-_NOT_SET = {"vocab_size", "use_cache", "bos_token_id", "eos_token_id", "pad_token_id"}
+_NOT_SET = {
+    "vocab_size",
+    "use_cache",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "condition_names",
+    "condition_means",
+    "condition_stds",
+}
 
 
 @dataclass(frozen=True)
@@ -71,19 +80,30 @@ class Settings:
         model: configuration keys of :class:`~ketformer.KetformerConfig`.
         training: options of transformers' ``TrainingArguments``.
         name: the preset's name or the file's stem.
+        task: ``text`` or ``molecules``.
         data: a data set's name or a path.
         split: ``standard`` or ``published``.
-        tokenizer: ``char`` or ``bpe``.
-        vocab_size: tokens of a BPE; a character tokenizer counts its own.
+        tokenizer: of text: ``char`` or ``bpe``.
+        vocab_size: tokens of a BPE; the other tokenizers count their own.
+        column: of molecules: the column with SMILES in a CSV file.
+        conditions: of molecules: properties that each is given with, e.g. ``LogP,TPSA`` or
+            a numeric column of the file; ``all`` is the nine that can be computed.
+        standardise_conditions: subtract the training set's mean, divide by its deviation.
+        count_padding: of molecules: count padding in the loss, as arXiv 2502.19214 does.
     """
 
     model: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     name: str = "run"
+    task: Literal["text", "molecules"] = "text"
     data: str = "tinyshakespeare"
     split: str = "standard"
     tokenizer: str = "char"
     vocab_size: int | None = None
+    column: str | None = None
+    conditions: str | None = None
+    standardise_conditions: bool = True
+    count_padding: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``settings.yaml`` holds them."""

@@ -5,16 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import (
-    PreTrainedTokenizerFast,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -26,56 +23,10 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from ketformer import runs
 from ketformer.errors import KetformerError
-from ketformer.generation import Sampling, generate_text
-from ketformer.models import KetformerConfig, KetformerForCausalLM
-from ketformer.settings import Settings
-from ketformer.tasks.datasets import Text, load_text
-from ketformer.tasks.text import (
-    TextWindows,
-    bpe_tokenizer,
-    char_tokenizer,
-    encode,
-    split_text,
-)
-
-# Validation during training looks at this many targets at most, evenly spread.
-_EVAL_TARGETS = 1 << 16
-
-
-@dataclass(frozen=True)
-class TextData:
-    """A text ready for training: where it came from, its tokenizer, its parts as token ids."""
-
-    source: Text
-    tokenizer: PreTrainedTokenizerFast
-    parts: dict[str, Tensor]
-    part_texts: dict[str, str]
-
-
-def prepare_text(settings: Settings) -> TextData:
-    """Load, split and tokenise.
-
-    A character tokenizer knows the alphabet of the whole text, so that no part
-    has an unknown character; a BPE is trained on the training part alone.
-
-    Raises:
-        KetformerError: unknown data, split or tokenizer.
-    """
-    source = load_text(settings.data)
-    texts = split_text(source.text, settings.split)
-    if settings.tokenizer == "char":
-        tokenizer = char_tokenizer(source.text)
-    elif settings.tokenizer == "bpe":
-        tokenizer = bpe_tokenizer(texts["train"], settings.vocab_size or 1024)
-    else:
-        raise KetformerError(f"unknown tokenizer {settings.tokenizer!r}; known: char, bpe")
-    parts = {name: encode(tokenizer, text) for name, text in texts.items()}
-    return TextData(source, tokenizer, parts, texts)
-
-
-def build_model(settings: Settings, tokenizer: PreTrainedTokenizerFast) -> KetformerForCausalLM:
-    """A freshly initialised model for the tokenizer's vocabulary."""
-    return KetformerForCausalLM(KetformerConfig(vocab_size=len(tokenizer), **settings.model))
+from ketformer.generation import sample_of
+from ketformer.models import KetformerForCausalLM
+from ketformer.preparation import Prepared, build_model, prepare
+from ketformer.settings import Settings, load_settings
 
 
 def train(
@@ -110,14 +61,10 @@ def train(
     arguments = _training_arguments(settings, out)
     settings = settings.override({"seed": arguments.seed})  # what is saved says which
     first = arguments.process_index == 0
-    data = prepare_text(settings)
+    data = prepare(settings, progress=progress)
     set_seed(arguments.seed)
-    model = build_model(settings, data.tokenizer)
-    context = model.config.max_position_embeddings
-    train_windows = TextWindows(data.parts["train"], context, stride=1)
-    eval_windows = TextWindows(
-        data.parts["validation"], context, stride=context, limit=max(_EVAL_TARGETS // context, 1)
-    )
+    model = build_model(settings, data)
+    train_set, validation_set = data.training_sets(model.config.max_position_embeddings)
     checkpoint = last_checkpoint(out) if resume else None
     if checkpoint:
         _check_same_run(out, settings, data)
@@ -130,8 +77,8 @@ def train(
         trainer = Trainer(
             model=model,
             args=arguments,
-            train_dataset=train_windows,
-            eval_dataset=eval_windows,
+            train_dataset=train_set,
+            eval_dataset=validation_set,
             data_collator=_as_is,
             callbacks=[_MetricsFile(out), *([_Progress(label)] if progress else [])],
         )
@@ -161,9 +108,8 @@ def train(
     if first:
         data.tokenizer.save_pretrained(out)
         model.save_pretrained(out)  # its weights are what makes the run a finished one
-        text = generate_text(runs.open_run(out), "", sampling=Sampling(max_new_tokens=240))[0]
         sample = out / runs.SAMPLES / f"step-{trainer.state.global_step}.txt"
-        runs.write_text(sample, text.strip() + "\n")
+        runs.write_text(sample, sample_of(runs.open_run(out)).strip() + "\n")
     trainer.accelerator.wait_for_everyone()
     return summary
 
@@ -187,16 +133,17 @@ def last_checkpoint(out: Path) -> str | None:
     return str(whole[-1]) if whole else None
 
 
-def _check_same_run(out: Path, settings: Settings, data: TextData) -> None:
+def _check_same_run(out: Path, settings: Settings, data: Prepared) -> None:
     """A checkpoint goes on with the model and the data that it was made with."""
-    before, now = runs.read_yaml(out / runs.SETTINGS), settings.to_dict()
-    keys = ("model", "split", "tokenizer", "vocab_size")
+    before, now = load_settings(str(out / runs.SETTINGS)).to_dict(), settings.to_dict()
+    own = ("name", "data", "training")  # may change; the data is known by its hash
+    keys = [key for key in now if key not in own]
     if changed := [key for key in keys if before.get(key) != now[key]]:
         raise KetformerError(
             f"{out} was begun with another {' and '.join(changed)}; choose another --out"
         )
-    if runs.read_json(out / runs.MANIFEST).get("data", {}).get("sha256") != data.source.sha256:
-        raise KetformerError(f"{out} was begun on other data than {data.source.name} is now")
+    if runs.read_json(out / runs.MANIFEST).get("data", {}).get("sha256") != data.facts["sha256"]:
+        raise KetformerError(f"{out} was begun on other data than {data.facts['name']} is now")
 
 
 def _finished_state(checkpoint: str | None, arguments: TrainingArguments) -> TrainerState | None:
@@ -271,7 +218,7 @@ def _check_ranges(arguments: TrainingArguments) -> None:
 def _begin(
     out: Path,
     settings: Settings,
-    data: TextData,
+    data: Prepared,
     model: KetformerForCausalLM,
     arguments: TrainingArguments,
     checkpoint: str | None,
@@ -280,7 +227,7 @@ def _begin(
     out.mkdir(parents=True, exist_ok=True)
     runs.write_text(out / runs.SETTINGS, yaml.safe_dump(settings.to_dict(), sort_keys=False))
     manifest = runs.make_manifest(
-        data={"name": data.source.name, "sha256": data.source.sha256, "split": settings.split},
+        data={**data.facts, "split": settings.split},
         seed=arguments.seed,
         processes=arguments.world_size,
         attention=model.config.attention,

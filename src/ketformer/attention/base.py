@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ketformer.attention.inputs import InputSizes, TokenInputs
 from ketformer.attention.masking import attention_mask
 from ketformer.attention.scores import SCORES, Score, as_dot_product, reference_scores
 from ketformer.errors import KetformerError
@@ -34,6 +35,7 @@ class CommonOptions(TypedDict, total=False):
     temperature: float
     learnable_temperature: bool
     mixing: Mixing
+    inputs: InputSizes | None
 
 
 class LeakWarning(UserWarning):
@@ -48,14 +50,16 @@ class Attention(nn.Module):
         num_heads: number of heads H; the head width is d / H.
         bias: whether the mechanism's linear maps carry a bias; None is its own habit.
         dropout: probability of dropping an attention weight while training.
-        score: ``gaussian`` -‖q-k‖²/t, ``dot`` q·k/(sqrt(d_head) t), or
-            ``double_exponential`` exp(-‖q-k‖²/t) as in the code of arXiv 2603.03318.
+        score: ``gaussian`` -‖q-k‖²/t, ``dot`` q·k/(sqrt(d_head) t) or with a mechanism's
+            own scale, see :meth:`dot_scale`, or ``double_exponential`` exp(-‖q-k‖²/t) as in
+            the code of arXiv 2603.03318.
             None is the mechanism's own.
         temperature: t above; a positive number.
         learnable_temperature: train one temperature per head, starting there.
         mixing: ``causal``, or ``transposed``: position j sums the values of
             positions i >= j, as the released code of arXiv 2603.03318 does. That is
             a leak of the future; it exists to measure the leak.
+        inputs: sizes of the decoder's inputs, for a mechanism with tables of its own.
 
     Raises:
         KetformerError: a size or option that does not fit.
@@ -76,6 +80,7 @@ class Attention(nn.Module):
         temperature: float = 1.0,
         learnable_temperature: bool = False,
         mixing: Mixing = "causal",
+        inputs: InputSizes | None = None,
     ) -> None:
         super().__init__()
         if num_heads < 1 or hidden_size % num_heads:
@@ -92,6 +97,7 @@ class Attention(nn.Module):
         self.head_dim = hidden_size // num_heads
         self.score = score
         self.mixing = mixing
+        self.inputs = inputs
         self.dropout = dropout
         self.initial_temperature = temperature
         self.log_temperature = (
@@ -114,13 +120,20 @@ class Attention(nn.Module):
             return self.initial_temperature
         return self.log_temperature.exp()
 
-    def project(self, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def project(
+        self, hidden_states: Tensor, tokens: TokenInputs | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries and keys ``[B, H, T, Dk]`` and values ``[B, H, T, head_dim]``.
 
         Args:
             hidden_states: ``[B, T, hidden_size]``.
+            tokens: what the hidden states were made of; most mechanisms need it not.
         """
         raise NotImplementedError  # abstract
+
+    def dot_scale(self, width: int) -> float:
+        """What the score ``dot`` multiplies q·k with, for queries of that width."""
+        return float(width**-0.5)
 
     def reset_parameters(self) -> None:
         """Initialise the parameters that are not those of a linear layer."""
@@ -134,6 +147,7 @@ class Attention(nn.Module):
         mask: Tensor | None = None,
         cache: CacheUpdate | None = None,
         return_weights: bool = False,
+        tokens: TokenInputs | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Attend.
 
@@ -145,6 +159,7 @@ class Attention(nn.Module):
             cache: takes the new keys and values, returns all of them.
             return_weights: also return the weights ``[B, H, Tq, Tk]``; row i
                 says what position i takes from each position.
+            tokens: what the hidden states were made of, see :meth:`project`.
 
         Returns:
             ``[B, Tq, hidden_size]`` and the weights or None.
@@ -152,7 +167,7 @@ class Attention(nn.Module):
         Raises:
             KetformerError: a cache was given to a mechanism that is not causal.
         """
-        queries, keys, values = self.project(hidden_states)
+        queries, keys, values = self.project(hidden_states, tokens)
         if cache is not None:
             if not self.is_causal:
                 raise KetformerError(
@@ -165,7 +180,7 @@ class Attention(nn.Module):
             mask = attention_mask(
                 queries.shape[-2], keys.shape[-2], offset=offset, device=queries.device
             )
-        dot_product = as_dot_product(self.score, queries, keys, self.temperature)
+        dot_product = as_dot_product(self.score, queries, keys, *self._scale(queries))
         if dot_product is None or return_weights or not self.is_causal:
             mixed, weights = self._mix_explicitly(queries, keys, values, mask)
         else:
@@ -193,7 +208,7 @@ class Attention(nn.Module):
         self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """The readable reference, and the only path where the weights themselves are needed."""
-        scores = reference_scores(self.score, queries, keys, self.temperature)
+        scores = reference_scores(self.score, queries, keys, *self._scale(queries))
         if mask is None:
             mask = attention_mask(*scores.shape[-2:], device=scores.device)
         # The lowest finite number, not -inf: a row without any key then gives 0, not NaN.
@@ -204,6 +219,9 @@ class Attention(nn.Module):
             weights = (weights * mask.diagonal(dim1=-2, dim2=-1)[..., None]).mT
         dropped = F.dropout(weights, self.dropout, self.training)
         return dropped @ values, weights
+
+    def _scale(self, queries: Tensor) -> tuple[Tensor | float, float]:
+        return self.temperature, self.dot_scale(queries.shape[-1])
 
     def split_heads(self, merged: Tensor) -> Tensor:
         """``[B, T, H * w]`` to ``[B, H, T, w]``."""

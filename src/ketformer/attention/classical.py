@@ -7,6 +7,7 @@ from typing import Unpack
 from torch import Tensor, nn
 
 from ketformer.attention.base import Attention, CommonOptions
+from ketformer.attention.inputs import TokenInputs
 
 
 class ClassicalAttention(Attention):
@@ -28,7 +29,9 @@ class ClassicalAttention(Attention):
         self.qkv_proj = nn.Linear(hidden_size, 3 * hidden_size, bias=self.bias)
         self.reset_parameters()
 
-    def project(self, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def project(
+        self, hidden_states: Tensor, tokens: TokenInputs | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Linear maps (GPT)."""
         query, key, value = self.qkv_proj(hidden_states).chunk(3, dim=-1)
         return self.split_heads(query), self.split_heads(key), self.split_heads(value)

@@ -7,6 +7,7 @@ show where its gain comes from. Nothing else should use them.
 
 from __future__ import annotations
 
+from ketformer.attention.inputs import InputSizes
 from ketformer.attention.qisa import QISA
 from ketformer.attention.qisa_a import QISAA
 
@@ -15,13 +16,20 @@ class QISAPublished(QISA):
     """QISA with random strings, L: d → d, softmax of the exponential, transposed mixing."""
 
     def __init__(
-        self, hidden_size: int, num_heads: int, *, bias: bool | None = None, dropout: float = 0.0
+        self,
+        hidden_size: int,
+        num_heads: int,
+        *,
+        bias: bool | None = None,
+        dropout: float = 0.0,
+        inputs: InputSizes | None = None,
     ) -> None:
         super().__init__(
             hidden_size,
             num_heads,
             bias=bias,
             dropout=dropout,
+            inputs=inputs,
             score="double_exponential",
             observables="random",
             hilbert_dim=hidden_size,
@@ -33,13 +41,20 @@ class QISAAPublished(QISAA):
     """QISA-A with random strings, softmax of the exponential, transposed mixing."""
 
     def __init__(
-        self, hidden_size: int, num_heads: int, *, bias: bool | None = None, dropout: float = 0.0
+        self,
+        hidden_size: int,
+        num_heads: int,
+        *,
+        bias: bool | None = None,
+        dropout: float = 0.0,
+        inputs: InputSizes | None = None,
     ) -> None:
         super().__init__(
             hidden_size,
             num_heads,
             bias=bias,
             dropout=dropout,
+            inputs=inputs,
             score="double_exponential",
             observables="random",
             mixing="transposed",

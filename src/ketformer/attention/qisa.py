@@ -7,6 +7,7 @@ from typing import Unpack
 from torch import Tensor, nn
 
 from ketformer.attention.base import Attention, CommonOptions, check_qubits
+from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.observables import Observables, PauliObservables
 from ketformer.errors import KetformerError
 from ketformer.quantum.encoding import pad_amplitudes, qubits_for
@@ -51,7 +52,9 @@ class QISA(Attention):
         )
         self.reset_parameters()
 
-    def project(self, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def project(
+        self, hidden_states: Tensor, tokens: TokenInputs | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Linear queries and keys, quadratic values."""
         query, key = self.qk_proj(hidden_states).chunk(2, dim=-1)
         mapped = self.state_proj(hidden_states).unflatten(-1, (self.num_heads, -1))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ketformer.attention.base import Attention, CommonOptions, check_qubits
+from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.observables import Observables, PauliObservables
 from ketformer.quantum import amplitude_encode, entangling_ansatz, qubits_for, unitary
 
@@ -49,7 +50,9 @@ class QISAA(Attention):
         super().reset_parameters()
         nn.init.uniform_(self.angles, 0, 2 * math.pi)
 
-    def project(self, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def project(
+        self, hidden_states: Tensor, tokens: TokenInputs | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Linear queries and keys, measured values."""
         query, key = self.qk_proj(hidden_states).chunk(2, dim=-1)
         state = amplitude_encode(hidden_states, self.n_qubits)

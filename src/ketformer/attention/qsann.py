@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ketformer.attention.base import Attention, CommonOptions, check_qubits, require_choice
+from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.observables import Observables, PauliObservables
 from ketformer.attention.qisa_a import apply_shared
 from ketformer.errors import KetformerError
@@ -85,7 +86,9 @@ class QSANN(Attention):
         super().reset_parameters()
         nn.init.uniform_(self.angles, 0, 2 * math.pi)
 
-    def project(self, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def project(
+        self, hidden_states: Tensor, tokens: TokenInputs | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Measure the three circuits on each encoded token."""
         unitaries = unitary(self.circuit, self.angles)  # [3, H, D, D]
         if self.encoder is None:

@@ -7,20 +7,23 @@ import inspect
 from typing import Any
 
 from ketformer.attention.base import Attention
+from ketformer.attention.inputs import InputSizes
 from ketformer.errors import KetformerError
 
 #: Name to ``"module:class"``, imported on first use.
 ATTENTION: dict[str, str] = {
     "classical": "ketformer.attention.classical:ClassicalAttention",
+    "classical_eq": "ketformer.attention.classical_eq:ClassicalEqual",
     "qsann": "ketformer.attention.qsann:QSANN",
     "qisa": "ketformer.attention.qisa:QISA",
     "qisa_a": "ketformer.attention.qisa_a:QISAA",
     "qisa_published": "ketformer.attention.published:QISAPublished",
     "qisa_a_published": "ketformer.attention.published:QISAAPublished",
+    "overlap": "ketformer.attention.overlap:Overlap",
 }
 
 # What the decoder sets for every mechanism; all other keywords are options.
-_DECODER = ("hidden_size", "num_heads", "dropout", "bias")
+_DECODER = ("hidden_size", "num_heads", "dropout", "bias", "inputs")
 
 
 def attention_class(name: str) -> type[Attention]:
@@ -54,6 +57,7 @@ def build_attention(
     *,
     dropout: float = 0.0,
     bias: bool | None = None,
+    inputs: InputSizes | None = None,
     **options: Any,
 ) -> Attention:
     """Build a mechanism by its registry name.
@@ -64,6 +68,7 @@ def build_attention(
         num_heads: number of heads.
         dropout: probability of dropping an attention weight while training.
         bias: whether the linear maps carry a bias; None is the mechanism's own habit.
+        inputs: sizes of the decoder's inputs, for a mechanism with tables of its own.
         **options: the mechanism's own options, see :func:`attention_options`.
 
     Raises:
@@ -73,4 +78,6 @@ def build_attention(
     if unknown := sorted(set(options) - set(known)):
         offered = ", ".join(known) or "none"
         raise KetformerError(f"{name} has no option {', '.join(unknown)}; its options: {offered}")
-    return attention_class(name)(hidden_size, num_heads, dropout=dropout, bias=bias, **options)
+    return attention_class(name)(
+        hidden_size, num_heads, dropout=dropout, bias=bias, inputs=inputs, **options
+    )

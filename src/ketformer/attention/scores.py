@@ -16,16 +16,16 @@ SCORES: tuple[str, ...] = get_args(Score)
 
 
 def as_dot_product(
-    score: Score, queries: Tensor, keys: Tensor, temperature: Tensor | float
+    score: Score, queries: Tensor, keys: Tensor, temperature: Tensor | float, dot_scale: float
 ) -> tuple[Tensor, Tensor] | None:
     """Queries and keys whose plain dot product has the same softmax as the score.
 
-    ``dot``: q·k / (sqrt(Dk) t). ``gaussian``: -‖q-k‖²/t; its -‖q‖² is the same
+    ``dot``: q·k times its scale, over t. ``gaussian``: -‖q-k‖²/t; its -‖q‖² is the same
     along a row, so [2q, 1]/t and [k, -‖k‖²] do, and the fused kernel can run.
     ``double_exponential`` has no such form: None.
     """
     if score == "dot":
-        return queries * (queries.shape[-1] ** -0.5 / temperature), keys
+        return queries * (dot_scale / temperature), keys
     if score == "gaussian":
         columns = _minus_squared_norm(keys)
         ones = torch.ones_like(queries[..., :1]).expand(*queries.shape[:-1], columns.shape[-1])
@@ -48,7 +48,7 @@ def _minus_squared_norm(keys: Tensor) -> Tensor:
 
 
 def reference_scores(
-    score: Score, queries: Tensor, keys: Tensor, temperature: Tensor | float
+    score: Score, queries: Tensor, keys: Tensor, temperature: Tensor | float, dot_scale: float
 ) -> Tensor:
     """The scores ``[B, H, Tq, Tk]`` as they are written in the papers, float32 at least.
 
@@ -60,7 +60,7 @@ def reference_scores(
         queries, keys = queries.float(), keys.float()
     dot: Tensor = queries @ keys.mT
     if score == "dot":
-        return dot * float(queries.shape[-1] ** -0.5) / temperature
+        return dot * dot_scale / temperature
     square: Tensor = queries.square().sum(-1)[..., :, None] + keys.square().sum(-1)[..., None, :]
     gaussian: Tensor = -(square - 2 * dot).clamp_min(0) / temperature
     return gaussian if score == "gaussian" else torch.exp(gaussian)

@@ -51,11 +51,19 @@ class KetformerConfig(PreTrainedConfig):
         embd_pdrop: dropout after the embeddings.
         attn_pdrop: dropout of the attention weights.
         resid_pdrop: dropout after the attention and the feed-forward layer.
+        mlp_pdrop: dropout after the feed-forward layer alone; ``resid_pdrop`` by default.
         layer_norm_epsilon: epsilon of the layer norms.
         initializer_range: standard deviation of the initial weights; None keeps
             torch's own initialisation of each layer.
         lm_head_bias: whether the output layer has a bias.
         tie_word_embeddings: whether the output layer shares the token embedding.
+        condition_names: numbers given with each sequence, e.g. molecular properties.
+        condition_means: of each in the training set, in its own unit.
+        condition_stds: likewise; a condition is standardised with these two.
+        condition_unknown: whether a condition may be left unknown (NaN); each then has
+            a learned vector for that.
+        condition_pdrop: mean share of the conditions hidden while training, at most 0.5;
+            each sequence draws its own share uniformly from 0 to twice that.
 
     Raises:
         KetformerError: naming the key and what was expected.
@@ -78,10 +86,16 @@ class KetformerConfig(PreTrainedConfig):
     embd_pdrop: float | int = 0.1
     attn_pdrop: float | int = 0.1
     resid_pdrop: float | int = 0.1
+    mlp_pdrop: float | int | None = None
     layer_norm_epsilon: float = 1e-5
     initializer_range: float | None = 0.02
     lm_head_bias: bool = True
     tie_word_embeddings: bool = False
+    condition_names: list[str] | None = None
+    condition_means: list[float | int] | None = None
+    condition_stds: list[float | int] | None = None
+    condition_unknown: bool = True
+    condition_pdrop: float | int = 0.0
     use_cache: bool = True
     bos_token_id: int | None = None
     eos_token_id: int | None = None
@@ -97,6 +111,8 @@ class KetformerConfig(PreTrainedConfig):
                 hint = f"; did you mean {close[0]!r}?" if close else ""
                 raise KetformerError(f"unknown configuration key {key!r}{hint}")
         self.attention_options = dict(self.attention_options or {})
+        if self.mlp_pdrop is None:
+            self.mlp_pdrop = self.resid_pdrop
         if self.intermediate_size is None and isinstance(self.hidden_size, int):
             self.intermediate_size = 4 * self.hidden_size
         super().__post_init__(**kwargs)
@@ -117,12 +133,30 @@ class KetformerConfig(PreTrainedConfig):
             raise ValueError(
                 f"{self.num_attention_heads} heads do not divide hidden_size {self.hidden_size}"
             )
-        for key in ("embd_pdrop", "attn_pdrop", "resid_pdrop"):
+        for key in ("embd_pdrop", "attn_pdrop", "resid_pdrop", "mlp_pdrop"):
             if not 0 <= getattr(self, key) < 1:
                 raise ValueError(f"{key} must lie in [0, 1), got {getattr(self, key)}")
         for key in ("initializer_range", "layer_norm_epsilon"):
             if not 0 <= (getattr(self, key) or 0) < math.inf:
                 raise ValueError(f"{key} must not be negative, got {getattr(self, key)}")
+
+    def validate_conditions(self) -> None:
+        """Each condition has a mean and a positive standard deviation."""
+        names = self.condition_names or []
+        if len(set(names)) != len(names):
+            raise ValueError(f"condition_names repeat themselves: {', '.join(names)}")
+        for key in ("condition_means", "condition_stds"):
+            values = getattr(self, key) or []
+            if len(values) != len(names):
+                raise ValueError(f"{key} has {len(values)} numbers for {len(names)} conditions")
+            if not all(math.isfinite(value) for value in values):
+                raise ValueError(f"{key} must be finite, got {values}")
+        if not all(std > 0 for std in self.condition_stds or []):
+            raise ValueError(f"condition_stds must be positive, got {self.condition_stds}")
+        if not 0 <= self.condition_pdrop <= 0.5:
+            raise ValueError(f"condition_pdrop must lie in [0, 0.5], got {self.condition_pdrop}")
+        if self.condition_pdrop and not self.condition_unknown:
+            raise ValueError("condition_pdrop hides conditions, so it needs condition_unknown")
 
     def validate_attention(self) -> None:
         """The mechanism exists and has those options."""

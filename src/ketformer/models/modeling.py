@@ -13,7 +13,14 @@ from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
-from ketformer.attention import Attention, attention_mask, build_attention
+from ketformer.attention import (
+    Attention,
+    ConditionEmbedding,
+    InputSizes,
+    TokenInputs,
+    attention_mask,
+    build_attention,
+)
 from ketformer.errors import KetformerError
 from ketformer.models.configuration import KetformerConfig
 
@@ -27,7 +34,7 @@ class FeedForward(nn.Module):
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size)
         self.act = ACT2FN[config.hidden_act]
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size)
-        self.dropout = nn.Dropout(config.resid_pdrop)
+        self.dropout = nn.Dropout(config.mlp_pdrop or 0.0)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """``[B, T, hidden_size]`` to the same."""
@@ -48,6 +55,7 @@ class Block(GradientCheckpointingLayer):
             config.num_attention_heads,
             dropout=config.attn_pdrop,
             bias=config.attention_bias,
+            inputs=_input_sizes(config),
             **(config.attention_options or {}),
         )
         self.attention_dropout = nn.Dropout(config.resid_pdrop)
@@ -61,6 +69,7 @@ class Block(GradientCheckpointingLayer):
         mask: Tensor | None = None,
         past_key_values: Cache | None = None,
         output_attentions: bool = False,
+        tokens: TokenInputs | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """One block; see :meth:`ketformer.attention.Attention.forward` for the mask."""
 
@@ -75,6 +84,7 @@ class Block(GradientCheckpointingLayer):
             mask=mask,
             cache=None if past_key_values is None else update,
             return_weights=output_attentions,
+            tokens=tokens,
         )
         hidden_states = hidden_states + self.attention_dropout(attended)
         if self.pre_norm:
@@ -107,7 +117,7 @@ class KetformerPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         std = self.config.initializer_range
-        if isinstance(module, Attention | nn.LayerNorm):
+        if isinstance(module, Attention | ConditionEmbedding | nn.LayerNorm):
             module.reset_parameters()
         elif std is None:
             if isinstance(module, nn.Linear | nn.Embedding):
@@ -127,6 +137,11 @@ class KetformerModel(KetformerPreTrainedModel):
         super().__init__(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.embed_positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.embed_conditions = (
+            ConditionEmbedding(_input_sizes(config), config.hidden_size)
+            if config.condition_names
+            else None
+        )
         self.dropout = nn.Dropout(config.embd_pdrop)
         self.layers = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))
         self.norm = (
@@ -152,6 +167,7 @@ class KetformerModel(KetformerPreTrainedModel):
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
+        conditions: Tensor | None = None,
         **_: Any,
     ) -> BaseModelOutputWithPast:
         """Hidden states ``[B, T, hidden_size]``.
@@ -167,6 +183,8 @@ class KetformerModel(KetformerPreTrainedModel):
                 model that is not causal or while training.
             output_attentions: also return each layer's weights ``[B, H, T, past + T]``.
             output_hidden_states: also return the embeddings and each layer's output.
+            conditions: ``[B, C]`` in their own units, NaN where unknown; None leaves all
+                of them unknown.
 
         Raises:
             KetformerError: the sequence is longer than the context, or a cache was
@@ -199,7 +217,12 @@ class KetformerModel(KetformerPreTrainedModel):
             keys = past_key_values.get_mask_sizes(length, 0)[0]
         mask = _mask(past, length, keys, attention_mask, inputs_embeds.device)
 
-        hidden_states = self.dropout(inputs_embeds + self.embed_positions(position_ids))
+        embedded = inputs_embeds + self.embed_positions(position_ids)
+        known, unknown = self._standardised(conditions, inputs_embeds)
+        if self.embed_conditions is not None:
+            embedded = embedded + self.embed_conditions(known, unknown)[:, None]
+        tokens = None if input_ids is None else TokenInputs(input_ids, position_ids, known, unknown)
+        hidden_states = self.dropout(embedded)
         all_hidden, all_weights = [hidden_states], []
         for block in self.layers:
             hidden_states, weights = block(
@@ -207,6 +230,7 @@ class KetformerModel(KetformerPreTrainedModel):
                 mask=mask,
                 past_key_values=past_key_values,
                 output_attentions=bool(output_attentions),
+                tokens=tokens,
             )
             all_hidden.append(hidden_states)
             all_weights.append(weights)
@@ -218,6 +242,35 @@ class KetformerModel(KetformerPreTrainedModel):
             hidden_states=tuple(all_hidden) if output_hidden_states else None,
             attentions=tuple(all_weights) if output_attentions else None,
         )
+
+    def _standardised(
+        self, conditions: Tensor | None, like: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Conditions as multiples of their deviation, 0 where unknown, and which are unknown."""
+        names = self.config.condition_names or []
+        if not names:
+            if conditions is not None:
+                raise KetformerError("this model was trained without conditions")
+            return None, None
+        shape = (like.shape[0], len(names))
+        if conditions is None:
+            conditions = like.new_full(shape, torch.nan)
+        if conditions.shape != shape:
+            raise KetformerError(
+                f"conditions must be {list(shape)} ({', '.join(names)}), "
+                f"got {list(conditions.shape)}"
+            )
+        conditions = conditions.to(like.device, like.dtype)
+        unknown = conditions.isnan()
+        if not self.config.condition_unknown and bool(unknown.any()):
+            raise KetformerError(f"this model needs every condition: {', '.join(names)}")
+        if self.training and self.config.condition_pdrop:
+            # One share for each sequence: all, some and none of them unknown are then common.
+            share = 2 * self.config.condition_pdrop * torch.rand(shape[0], 1, device=like.device)
+            unknown = unknown | (torch.rand(shape, device=like.device) < share)
+        mean = conditions.new_tensor(self.config.condition_means)
+        std = conditions.new_tensor(self.config.condition_stds)
+        return ((conditions - mean) / std).masked_fill(unknown, 0), unknown
 
 
 class KetformerForCausalLM(KetformerPreTrainedModel, GenerationMixin):
@@ -258,6 +311,7 @@ class KetformerForCausalLM(KetformerPreTrainedModel, GenerationMixin):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         logits_to_keep: int | Tensor = 0,
+        conditions: Tensor | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast | tuple[Any, ...]:
         """Logits ``[B, T, vocab_size]``, and the loss in nats per target if labels are given.
@@ -273,6 +327,7 @@ class KetformerForCausalLM(KetformerPreTrainedModel, GenerationMixin):
             use_cache=use_cache,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
+            conditions=conditions,
         )
         hidden_states = outputs.last_hidden_state
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
@@ -299,6 +354,15 @@ class KetformerForCausalLM(KetformerPreTrainedModel, GenerationMixin):
     def create_masks_for_generate(attention_mask: Tensor | None, **_: Any) -> Tensor | None:
         """Keep the two-dimensional mask with every kind of cache: the model makes its own."""
         return attention_mask
+
+
+def _input_sizes(config: KetformerConfig) -> InputSizes:
+    return InputSizes(
+        config.vocab_size,
+        config.max_position_embeddings,
+        len(config.condition_names or []),
+        config.condition_unknown,
+    )
 
 
 def _positions(

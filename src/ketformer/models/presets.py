@@ -7,6 +7,42 @@ from typing import Any
 
 from ketformer.errors import KetformerError
 
+# The decoder of arXiv 2502.19214: one block, one head, six qubits.
+_HYBRID: dict[str, Any] = {
+    "data": "qm9",
+    "split": "published",
+    "task": "molecules",
+    "count_padding": True,
+    "model": {
+        "attention": "overlap",
+        "attention_options": {"angles": "embedding", "n_qubits": 6, "layers": 1},
+        "hidden_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "intermediate_size": 256,
+        "max_position_embeddings": 24,
+        "norm_position": "pre",
+        "hidden_act": "gelu",
+        "embd_pdrop": 0.1,
+        "attn_pdrop": 0.0,
+        "resid_pdrop": 0.0,
+        "mlp_pdrop": 0.1,
+        "initializer_range": None,
+    },
+    # Epochs, batch, rate and decay are the published ones. The rate falls along a cosine and
+    # the norm of the whole gradient is clipped.
+    "training": {
+        "num_train_epochs": 20,
+        "per_device_train_batch_size": 256,
+        "learning_rate": 5e-3,
+        "lr_scheduler_type": "cosine",
+        "weight_decay": 0.1,
+        "max_grad_norm": 1.0,
+        "eval_strategy": "epoch",
+        "save_strategy": "epoch",
+    },
+}
+
 #: ``model`` holds configuration keys, ``training`` Trainer's, ``data`` and ``split`` the task's.
 PRESETS: dict[str, dict[str, Any]] = {
     # The setting of the released code of arXiv 2603.03318.
@@ -92,6 +128,47 @@ PRESETS: dict[str, dict[str, Any]] = {
             "lr_scheduler_type": "cosine",
             "warmup_steps": 2000,
             "weight_decay": 0.01,
+        },
+    },
+    "overlap-qm9": {
+        "description": "the published hybrid decoder on QM9: 48k parameters, six qubits",
+        **_HYBRID,
+    },
+    "overlap-qm9-conditions": {
+        "description": "the same with nine properties as conditions, any of which may be left out",
+        **_HYBRID,
+        "conditions": "all",
+        "model": {**_HYBRID["model"], "condition_pdrop": 0.5},
+    },
+    "overlap-qm9-deep": {
+        "description": "overlap attention from hidden states: 4 blocks, 4 heads, 0.8M parameters",
+        "data": "qm9",
+        "split": "standard",
+        "task": "molecules",
+        "conditions": "all",
+        "model": {
+            "attention": "overlap",
+            "attention_options": {"n_qubits": 5, "learnable_temperature": True},
+            "hidden_size": 128,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "norm_position": "pre",
+            "hidden_act": "gelu",
+            "embd_pdrop": 0.0,
+            "attn_pdrop": 0.0,
+            "resid_pdrop": 0.0,
+            "condition_pdrop": 0.5,
+        },
+        "training": {
+            "num_train_epochs": 12,
+            "per_device_train_batch_size": 128,
+            "learning_rate": 1e-3,
+            "lr_scheduler_type": "cosine",
+            "warmup_steps": 200,
+            "weight_decay": 0.01,
+            "train_sampling_strategy": "group_by_length",
+            "eval_strategy": "epoch",
+            "save_strategy": "epoch",
         },
     },
 }

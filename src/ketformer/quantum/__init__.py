@@ -5,6 +5,7 @@ from ketformer.quantum.ansatz import (
     angle_encoding_depth,
     cnot_ring,
     entangling_ansatz,
+    rotation_ring_ansatz,
 )
 from ketformer.quantum.circuit import Angle, Circuit, Gate
 from ketformer.quantum.encoding import amplitude_encode, qubits_for
@@ -34,6 +35,7 @@ __all__ = [
     "pauli_expectations",
     "qubits_for",
     "random_strings",
+    "rotation_ring_ansatz",
     "run",
     "unitary",
     "zero_state",

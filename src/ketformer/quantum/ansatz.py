@@ -17,6 +17,20 @@ def cnot_ring(n_qubits: int) -> Circuit:
     return circuit
 
 
+def rotation_ring_ansatz(n_qubits: int, layers: int = 1, prefix: str = "t") -> Circuit:
+    """``layers`` times (RY on each qubit, CNOT ring): real, ``layers * n_qubits`` angles.
+
+    It prepares every register of arXiv 2502.19214, and is its query and key map.
+    """
+    names = (f"{prefix}{i}" for i in range(layers * n_qubits))
+    circuit = Circuit(n_qubits)
+    for _ in range(layers):
+        for qubit in range(n_qubits):
+            circuit = circuit.ry(qubit, next(names))
+        circuit = circuit.then(cnot_ring(n_qubits))
+    return circuit
+
+
 def entangling_ansatz(n_qubits: int, layers: int = 1, prefix: str = "t") -> Circuit:
     """RX and RY on each wire, then ``layers`` times (CNOT ring, RY on each wire).
 

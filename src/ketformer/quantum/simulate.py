@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ketformer.quantum.circuit import Circuit, Gate
+from ketformer.quantum.product import product_state
 
 _SQRT_HALF = 0.5**0.5
 
@@ -34,8 +35,18 @@ def run(circuit: Circuit, angles: Tensor) -> Tensor:
     Returns:
         ``[..., 2^n]``; real if the circuit is.
     """
+    _check_angles(circuit, angles)
+    first = _first_rotations(circuit)
+    rest = Circuit(circuit.n_qubits, circuit.gates[len(first) :])
+    column = {name: i for i, name in enumerate(circuit.parameters)}
     start = zero_state(circuit.n_qubits, angles.dtype, angles.device)
-    return apply(circuit, start.expand(*angles.shape[:-1], -1), angles)
+    state = start.expand(*angles.shape[:-1], -1)
+    if first:
+        state = product_state(angles[..., [column[name] for name in first]])
+    left = [column[name] for name in rest.parameters]
+    if left != list(range(len(column))):
+        angles = angles[..., left]
+    return apply(rest, state, angles)
 
 
 def apply(circuit: Circuit, state: Tensor, angles: Tensor | None = None) -> Tensor:
@@ -57,9 +68,7 @@ def apply(circuit: Circuit, state: Tensor, angles: Tensor | None = None) -> Tens
     if state.shape[-1] != 2**n:
         raise ValueError(f"a state of {state.shape[-1]} amplitudes does not fit {n} qubits")
     n_parameters = len(circuit.parameters)
-    if n_parameters and (angles is None or angles.shape[-1] != n_parameters):
-        given = 0 if angles is None else angles.shape[-1]
-        raise ValueError(f"the circuit has {n_parameters} parameters, {given} angles were given")
+    _check_angles(circuit, angles)
     if not circuit.is_real and not state.is_complex():
         state = state.to(torch.promote_types(state.dtype, torch.complex64))
     if n_parameters:
@@ -105,6 +114,20 @@ def unitary(circuit: Circuit, angles: Tensor | None = None) -> Tensor:
 def overlap(bra: Tensor, ket: Tensor) -> Tensor:
     """<bra|ket> along the last dimension; leading dimensions broadcast."""
     return (bra.conj() * ket).sum(dim=-1)
+
+
+def _check_angles(circuit: Circuit, angles: Tensor | None) -> None:
+    wanted, given = len(circuit.parameters), 0 if angles is None else angles.shape[-1]
+    if wanted and wanted != given:
+        raise ValueError(f"the circuit has {wanted} parameters, {given} angles were given")
+
+
+def _first_rotations(circuit: Circuit) -> tuple[str, ...]:
+    """Angle names of RY(0), RY(1), … RY(n-1) if the circuit begins with just these, else none."""
+    gates = circuit.gates[: circuit.n_qubits]
+    names = tuple(str(g.angle.value) for g in gates if g.angle and g.angle.is_parameter)
+    plain = [(g.name, g.qubits) for g in gates] == [("RY", (q,)) for q in range(circuit.n_qubits)]
+    return names if plain and len(names) == circuit.n_qubits else ()
 
 
 def _leading_flips(gates: tuple[Gate, ...]) -> tuple[Gate, ...]:

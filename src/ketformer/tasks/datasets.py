@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import tempfile
@@ -27,6 +28,8 @@ class DataSet:
         filename: inside ``$KETFORMER_DATA`` and the cache; empty if nothing is stored.
         sha256: of that file.
         url: where it is downloaded from.
+        column: if not empty, the file is this one column of the CSV found there.
+        url_sha256: of what is found there, if it is not the file itself.
     """
 
     name: str
@@ -35,6 +38,8 @@ class DataSet:
     filename: str = ""
     sha256: str = ""
     url: str = ""
+    column: str = ""
+    url_sha256: str = ""
 
 
 DATASETS: dict[str, DataSet] = {
@@ -52,6 +57,16 @@ DATASETS: dict[str, DataSet] = {
             filename="tinyshakespeare.txt",
             sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
             url="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+        ),
+        DataSet(
+            name="qm9",
+            description="133,885 SMILES of molecules with up to nine heavy atoms C, N, O, F",
+            licence="CC0-1.0",
+            filename="qm9.csv",
+            sha256="80c060e299a44112b89be3fc6d95145dfeda97aa3eab1e2662aafdfbb00f7929",
+            url="https://deepchemdata.s3-us-west-1.amazonaws.com/datasets/qm9.csv",
+            column="smiles",
+            url_sha256="3e668f8c34e4bc392a90d417a50a5eed3b64b842a817a633024bdc054c68ccb4",
         ),
     )
 }
@@ -144,11 +159,15 @@ def _download(dataset: DataSet, target: Path) -> Path:
             for chunk in _fetch(dataset):
                 digest.update(chunk)
                 out.write(chunk)
-        if (found := digest.hexdigest()) != dataset.sha256:
+        wanted = dataset.url_sha256 or dataset.sha256
+        if (found := digest.hexdigest()) != wanted:
             raise KetformerError(
                 f"{dataset.url} is not {dataset.name}: its SHA-256 is {found[:12]}…, "
-                f"not {dataset.sha256[:12]}…"
+                f"not {wanted[:12]}…"
             )
+        if dataset.column:
+            _keep_column(temporary, dataset.column)
+            _check_hash(temporary, dataset)
         temporary.replace(target)
     except (OSError, HTTPException) as error:
         hint = f"put {dataset.filename} into a folder and set KETFORMER_DATA to it"
@@ -157,6 +176,12 @@ def _download(dataset: DataSet, target: Path) -> Path:
         if temporary:
             temporary.unlink(missing_ok=True)
     return target
+
+
+def _keep_column(path: Path, column: str) -> None:
+    with path.open(encoding="utf-8", newline="") as file:
+        values = [row[column] for row in csv.DictReader(file)]
+    path.write_text("\n".join([column, *values]) + "\n", encoding="utf-8")
 
 
 def _fetch(dataset: DataSet) -> Iterator[bytes]:

@@ -1,0 +1,72 @@
+"""What a mechanism may know of a token besides its hidden state: id, place and conditions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class InputSizes:
+    """How many tokens, positions and conditions there are, for mechanisms with tables of their own.
+
+    Attributes:
+        vocab_size: number of tokens.
+        max_positions: the context, in tokens.
+        n_conditions: numbers given with each sequence.
+        condition_unknown: whether a condition may be left unknown.
+    """
+
+    vocab_size: int
+    max_positions: int
+    n_conditions: int = 0
+    condition_unknown: bool = True
+
+
+@dataclass(frozen=True)
+class TokenInputs:
+    """What the decoder was given.
+
+    Attributes:
+        input_ids: ``[B, T]``.
+        position_ids: ``[B or 1, T]``.
+        conditions: ``[B, C]``, standardised, 0 where unknown; None without conditions.
+        unknown: ``[B, C]`` bool, which of them are not given.
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    conditions: Tensor | None = None
+    unknown: Tensor | None = None
+
+
+class ConditionEmbedding(nn.Module):
+    """A linear map of the known conditions, and a learned vector for each unknown one.
+
+    Args:
+        sizes: how many conditions, and whether one can be unknown.
+        width: of the output.
+    """
+
+    def __init__(self, sizes: InputSizes, width: int) -> None:
+        super().__init__()
+        self.known = nn.Linear(sizes.n_conditions, width)
+        self.unknown = (
+            nn.Parameter(torch.zeros(sizes.n_conditions, width))
+            if sizes.condition_unknown
+            else None
+        )
+
+    def forward(self, conditions: Tensor, unknown: Tensor | None) -> Tensor:
+        """``[B, width]`` from standardised values ``[B, C]`` and which of them are unknown."""
+        out: Tensor = self.known(conditions)
+        if self.unknown is not None and unknown is not None:
+            out = out + unknown.to(out.dtype) @ self.unknown
+        return out
+
+    def reset_parameters(self) -> None:
+        """An unknown condition begins as one at its mean."""
+        if self.unknown is not None:
+            nn.init.zeros_(self.unknown)

@@ -1,0 +1,179 @@
+"""Overlap attention: the score is the overlap of two prepared states (arXiv 2502.19214)."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, Unpack, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ketformer.attention.base import Attention, CommonOptions, check_qubits, require_choice
+from ketformer.attention.inputs import ConditionEmbedding, InputSizes, TokenInputs
+from ketformer.errors import KetformerError
+from ketformer.quantum import Circuit, cnot_ring, rotation_ring_ansatz, run, unitary
+
+Angles = Literal["hidden", "embedding"]
+
+
+class Overlap(Attention):
+    """Score sqrt(d_model) Re<q|k>, with |q> = U_Q|x>, |k> = U_K|x>; linear values.
+
+    On hardware each score is one Hadamard test. Every gate is real (RY and CNOT), so
+    the exact scores are one product of two real matrices with 2^n columns: 2T states
+    are simulated instead of T² circuits, and autograd gives the exact gradient.
+
+    Args:
+        n_qubits: working qubits n (6 as published).
+        layers: repetitions of (RY on each qubit, CNOT ring) in every circuit.
+        angles: ``hidden``: |x> is prepared with angles that are linear in the hidden
+            state, for each head, for queries and keys apart, so that blocks and heads
+            can be stacked. ``embedding``, as published: |x> = |token> ⊗ |position>
+            (⊗ |conditions>), each register with its own table of angles and n/2 (n/3)
+            qubits.
+        published_scaling: with conditions, scale their angles by the smallest and largest
+            of the whole batch, as the released code does: a sequence then depends on its
+            batch mates. Otherwise an angle is π times the sigmoid of the linear map.
+
+    Other options as in :class:`~ketformer.attention.base.Attention`.
+    """
+
+    default_score = "dot"
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_heads: int,
+        *,
+        n_qubits: int = 6,
+        layers: int = 1,
+        angles: Angles = "hidden",
+        published_scaling: bool = False,
+        **common: Unpack[CommonOptions],
+    ) -> None:
+        super().__init__(hidden_size, num_heads, **common)
+        require_choice("angles", angles, get_args(Angles))
+        if layers < 1:
+            raise KetformerError(f"layers must be positive, got {layers}")
+        self.n_qubits = check_qubits(n_qubits)
+        self.ansatz = rotation_ring_ansatz(n_qubits, layers)
+        # The last ring of |x> is the same for every token: it belongs to the shared matrices.
+        ring = cnot_ring(n_qubits)
+        self.preparation = Circuit(n_qubits, self.ansatz.gates[: -len(ring.gates) or None])
+        self.turning = ring.then(self.ansatz)
+        n_angles = len(self.ansatz.parameters)
+        self.registers: Registers | None = None
+        self.angle_proj: nn.Linear | None = None
+        if angles == "embedding":
+            if self.inputs is None:
+                raise KetformerError('angles="embedding" needs the sizes of the decoder\'s inputs')
+            self.registers = Registers(self.inputs, n_qubits, layers, published_scaling)
+        else:
+            if published_scaling:
+                raise KetformerError('published_scaling belongs to angles="embedding"')
+            self.angle_proj = nn.Linear(hidden_size, 2 * num_heads * n_angles)
+        self.query_angles = nn.Parameter(torch.empty(num_heads, n_angles))
+        self.key_angles = nn.Parameter(torch.empty(num_heads, n_angles))
+        self.value_proj = nn.Linear(hidden_size, hidden_size, bias=self.bias)
+        self.reset_parameters()
+
+    def dot_scale(self, width: int) -> float:
+        """sqrt(d_model): overlaps lie within [-1, 1], whatever the number of qubits."""
+        return math.sqrt(self.hidden_size)
+
+    def reset_parameters(self) -> None:
+        """Query and key angles 0; token angles spread over [0, π]; position angles 0."""
+        super().reset_parameters()
+        nn.init.zeros_(self.query_angles)
+        nn.init.zeros_(self.key_angles)
+        if self.registers is not None:
+            self.registers.reset_parameters()
+        if self.angle_proj is not None:
+            # A standard deviation of half a radian for normalised hidden states: the small
+            # weights of a linear layer would leave all states, and so all scores, alike.
+            nn.init.normal_(self.angle_proj.weight, std=0.5 * self.hidden_size**-0.5)
+            nn.init.zeros_(self.angle_proj.bias)
+
+    def project(
+        self, hidden_states: Tensor, tokens: TokenInputs | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Query and key states ``[B, H, T, 2^n]``, linear values."""
+        value = self.split_heads(self.value_proj(hidden_states))
+        shared = torch.stack([self.query_angles, self.key_angles])
+        if self.registers is not None:
+            query, key = self.registers(tokens, unitary(self.ansatz, shared))
+            return query, key, value
+        assert self.angle_proj is not None
+        batch, length, _ = hidden_states.shape
+        angles = self.angle_proj(hidden_states).reshape(batch * length, 2 * self.num_heads, -1)
+        # Angles lose too many digits in half precision.
+        states = run(self.preparation, angles.transpose(0, 1).to(shared.dtype))  # [2H, BT, D]
+        turned = (states @ unitary(self.turning, shared).flatten(0, 1).mT).to(value.dtype)
+        turned = turned.reshape(2, self.num_heads, batch, length, -1).transpose(1, 2)
+        return turned[0], turned[1], value
+
+    def extra_repr(self) -> str:
+        """What ``print(model)`` says of the mechanism."""
+        return f"{super().extra_repr()}, qubits={self.n_qubits}"
+
+
+class Registers(nn.Module):
+    """|token> ⊗ |position> (⊗ |conditions>), each prepared from its own table of angles."""
+
+    def __init__(self, sizes: InputSizes, n_qubits: int, layers: int, by_batch: bool) -> None:
+        super().__init__()
+        count = 3 if sizes.n_conditions else 2
+        if n_qubits % count:
+            raise KetformerError(f"{n_qubits} qubits do not divide into {count} registers")
+        self.circuit: Circuit = rotation_ring_ansatz(n_qubits // count, layers)
+        width = len(self.circuit.parameters)
+        self.tokens = nn.Parameter(torch.empty(sizes.vocab_size, width))
+        self.positions = nn.Parameter(torch.empty(sizes.max_positions, width))
+        self.conditions = ConditionEmbedding(sizes, width) if sizes.n_conditions else None
+        self.by_batch = by_batch
+
+    def reset_parameters(self) -> None:
+        """Token angles spread over [0, π], position angles 0, as published."""
+        nn.init.uniform_(self.tokens, 0, math.pi)
+        nn.init.zeros_(self.positions)
+
+    def forward(self, tokens: TokenInputs | None, unitaries: Tensor) -> tuple[Tensor, Tensor]:
+        """Query and key states ``[B, H, T, 2^n]``.
+
+        Args:
+            tokens: what to look up.
+            unitaries: U_Q and U_K, ``[2, H, 2^n, 2^n]``.
+        """
+        if tokens is None:
+            raise KetformerError("this mechanism looks up its tokens: pass `tokens`")
+        ids, places = torch.broadcast_tensors(tokens.input_ids, tokens.position_ids)
+        token_states = run(self.circuit, self.tokens)
+        place_states = run(self.circuit, self.positions)
+        if self.conditions is None and len(token_states) * len(place_states) <= ids.numel():
+            # There are fewer (token, position) pairs than tokens: each pair once, then a lookup.
+            pairs = _kron(token_states[:, None], place_states[None])  # [V, P, 2^n]
+            table = torch.einsum("vpd,zhed->vpzhe", pairs, unitaries).flatten(0, 1).flatten(1)
+            turned = F.embedding(ids * len(place_states) + places, table)
+            turned = turned.unflatten(-1, unitaries.shape[:3])
+        else:
+            states = _kron(F.embedding(ids, token_states), F.embedding(places, place_states))
+            if self.conditions is not None:
+                states = _kron(states, run(self.circuit, self._condition_angles(tokens))[:, None])
+            turned = torch.einsum("btd,zhed->btzhe", states, unitaries)
+        query, key = turned.permute(2, 0, 3, 1, 4)
+        return query, key
+
+    def _condition_angles(self, tokens: TokenInputs) -> Tensor:
+        assert self.conditions is not None
+        assert tokens.conditions is not None
+        raw: Tensor = self.conditions(tokens.conditions, tokens.unknown)
+        if not self.by_batch:
+            return math.pi * torch.sigmoid(raw)
+        low, high = raw.min(), raw.max()
+        return math.pi * (raw - low) / (high - low)
+
+
+def _kron(left: Tensor, right: Tensor) -> Tensor:
+    """Product states along the last dimension, the left register in front."""
+    return (left.unsqueeze(-1) * right.unsqueeze(-2)).flatten(-2)

@@ -1,0 +1,166 @@
+"""Weights released with arXiv 2502.19214 (six kinds) in our decoder."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ketformer.errors import KetformerError
+from ketformer.models.configuration import KetformerConfig
+from ketformer.models.modeling import KetformerForCausalLM
+
+#: The nine properties that the conditional models were given, in the order of their columns.
+PUBLISHED_CONDITIONS = (
+    "MW", "HBA", "HBD", "nRot", "nRing", "nHet", "TPSA", "LogP", "StereoCenters",
+)  # fmt: skip
+
+_BLOCK = "model.layers.0"
+# Their name to ours, for what all six kinds have.
+_NAMES = {
+    "position_embed": "model.embed_positions.weight",
+    "token_embed.weight": "model.embed_tokens.weight",
+    "block.layer_norm1": f"{_BLOCK}.attention_norm",
+    "block.layer_norm2": f"{_BLOCK}.mlp_norm",
+    "block.attention.value": f"{_BLOCK}.attention.value_proj",
+    "block.attention.projection": f"{_BLOCK}.attention.out_proj",
+    "block.mlp.0": f"{_BLOCK}.mlp.up_proj",
+    "block.mlp.2": f"{_BLOCK}.mlp.down_proj",
+    "layer_norm": "model.norm",
+    "output": "lm_head",
+    "physchem_embed": "model.embed_conditions.known",
+    "token_embed_quantum_parameters.weight": f"{_BLOCK}.attention.registers.tokens",
+    "position_embed_quantum_parameters": f"{_BLOCK}.attention.registers.positions",
+    "physchem_embed_quantum_parameters": f"{_BLOCK}.attention.registers.conditions.known",
+    "block.attention.query_angles": f"{_BLOCK}.attention.query_angles",
+    "block.attention.key_angles": f"{_BLOCK}.attention.key_angles",
+    "reduced_token_embed.weight": f"{_BLOCK}.attention.tables.tokens",
+    "reduced_position_embed": f"{_BLOCK}.attention.tables.positions",
+    "reduced_physchem_embed": f"{_BLOCK}.attention.tables.conditions.known",
+    "block.attention.query": f"{_BLOCK}.attention.query_proj",
+    "block.attention.key": f"{_BLOCK}.attention.key_proj",
+}
+
+
+def from_published(path: str | Path) -> tuple[KetformerForCausalLM, dict[str, Any]]:
+    """Our decoder with released weights, and what else the file says.
+
+    The kind (``overlap``, ``classical`` or ``classical_eq``; with conditions or without)
+    and all sizes are read from the weights. The file is opened with
+    ``weights_only=True``: nothing in it is executed.
+
+    Args:
+        path: a ``.pt`` file of the release.
+
+    Returns:
+        The model in evaluation mode, and ``kind``, ``epoch``, ``training_losses``,
+        ``val_losses`` and ``training_configuration`` as they were recorded.
+
+    Raises:
+        KetformerError: not such a file, or its weights do not fit together.
+    """
+    content = _load(Path(path))
+    theirs = {k: v for k, v in content["model_state_dict"].items() if isinstance(v, Tensor)}
+    try:
+        config = _configuration(theirs, content)
+        model = KetformerForCausalLM(config).eval()
+        ours = _translate(theirs, config)
+        model.load_state_dict(ours)
+    except (KeyError, IndexError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise KetformerError(f"{path}: the weights do not fit together ({reason})") from None
+    if bad := sorted(name for name, tensor in ours.items() if not tensor.isfinite().all()):
+        raise KetformerError(f"{path}: {bad[0]} holds NaN or infinity")
+    recorded = ("epoch", "training_losses", "val_losses", "training_configuration")
+    conditional = "conditions" if config.condition_names else "sequence"
+    kind = f"{config.attention} {conditional}"
+    return model, {"kind": kind, **{key: content.get(key) for key in recorded}}
+
+
+def _load(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise KetformerError(f"no file {str(path)!r}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = " ".join(str(error).split())[:120]
+        raise KetformerError(
+            f"{path}: refused, it holds more than tensors and plain values ({reason})"
+        ) from None
+    except (OSError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise KetformerError(f"{path}: not a whole checkpoint ({reason})") from None
+    if not isinstance(content, dict) or not isinstance(content.get("model_state_dict"), dict):
+        raise KetformerError(f"{path}: no model_state_dict, so not a checkpoint of this release")
+    return content
+
+
+def _configuration(theirs: dict[str, Tensor], content: dict[str, Any]) -> KetformerConfig:
+    """The sizes, read from the shapes; the rest is the same in all six kinds."""
+    attention, options = "classical", {}
+    conditional = "physchem_embed.weight" in theirs
+    if "block.attention.query_angles" in theirs:
+        width = theirs["token_embed_quantum_parameters.weight"].shape[1]
+        n_qubits = int((content.get("training_configuration") or {}).get("num_qubits", 6))
+        layers = width * (3 if conditional else 2) // n_qubits
+        attention = "overlap"
+        options = {"angles": "embedding", "n_qubits": n_qubits, "layers": layers}
+        options |= {"published_scaling": True} if conditional else {}
+    elif "reduced_token_embed.weight" in theirs:
+        attention = "classical_eq"
+        options = {
+            "features": "embedding",
+            "feature_width": theirs["reduced_token_embed.weight"].shape[1],
+            "query_width": theirs["block.attention.query.weight"].shape[0],
+        }
+    vocab_size, hidden_size = theirs["token_embed.weight"].shape
+    conditions: dict[str, Any] = {}
+    if conditional:
+        # They were given in their own units, and all of them always.
+        count = theirs["physchem_embed.weight"].shape[1]
+        conditions = {
+            "condition_names": list(PUBLISHED_CONDITIONS[:count]),
+            "condition_means": [0.0] * count,
+            "condition_stds": [1.0] * count,
+            "condition_unknown": False,
+        }
+    return KetformerConfig(
+        vocab_size=vocab_size,
+        hidden_size=hidden_size,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=theirs["block.mlp.0.weight"].shape[0],
+        max_position_embeddings=theirs["position_embed"].shape[-2],
+        attention=attention,
+        attention_options=options,
+        hidden_act="gelu",
+        embd_pdrop=0.1,
+        attn_pdrop=0.0,
+        resid_pdrop=0.0,
+        mlp_pdrop=0.1,
+        **conditions,
+    )
+
+
+def _translate(theirs: dict[str, Tensor], config: KetformerConfig) -> dict[str, Tensor]:
+    ours: dict[str, Tensor] = {}
+    for name, tensor in theirs.items():
+        stem, _, kind = name.rpartition(".")
+        if name in _NAMES:
+            ours[_NAMES[name]] = tensor
+        elif stem in _NAMES:
+            ours[f"{_NAMES[stem]}.{kind}"] = tensor
+        else:
+            raise KeyError(f"unknown tensor {name}")
+    prefix = f"{_BLOCK}.attention"
+    if config.attention == "classical":
+        parts = [ours.pop(f"{prefix}.{part}_proj.weight") for part in ("query", "key", "value")]
+        ours[f"{prefix}.qkv_proj.weight"] = torch.cat(parts)
+    for name, tensor in ours.items():
+        if "angles" in name or "position" in name:  # theirs have leading dimensions of 1
+            ours[name] = tensor.reshape(-1, tensor.shape[-1])
+    return {name: tensor.detach().clone().contiguous() for name, tensor in ours.items()}

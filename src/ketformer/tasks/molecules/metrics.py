@@ -1,0 +1,184 @@
+"""How good sampled molecules are, each number with its denominator.
+
+The names are those of MOSES (Polykovskiy et al. 2020); what they divide by differs
+between papers, so it is said here of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence, Set
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ketformer.errors import KetformerError
+from ketformer.tasks.molecules.properties import map_chunks, parse
+
+PREFIXES = (1_000, 10_000)  # the sizes at which uniqueness is usually reported
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Sampled molecules and what holds of each; all are of the same length and order.
+
+    Attributes:
+        sampled: the SMILES as sampled.
+        canonical: RDKit's canonical SMILES, with stereochemistry; None if not valid.
+        valid: RDKit parses and sanitises it, and it has an atom (:func:`~.properties.parse`).
+        duplicate: valid, and the same molecule (canonical SMILES) was sampled before.
+        novel: valid, and not in the training set.
+    """
+
+    sampled: list[str]
+    canonical: list[str | None]
+    valid: NDArray[np.bool_]
+    duplicate: NDArray[np.bool_]
+    novel: NDArray[np.bool_]
+
+
+def judge(sampled: Sequence[str], training: Collection[str], *, progress: bool = True) -> Judged:
+    """Parse what was sampled, and compare it with itself and with the training set.
+
+    Args:
+        sampled: in the order of sampling.
+        training: canonical SMILES.
+        progress: whether a bar is drawn on stderr, for more than 2,000 molecules.
+    """
+    known = training if isinstance(training, Set) else frozenset(training)
+    chunks = map_chunks(_canonical, sampled, progress=progress, label="validity")
+    canonical = list(chain.from_iterable(chunks))
+    seen: set[str] = set()
+    duplicate = []
+    for molecule in canonical:
+        duplicate.append(molecule in seen)
+        if molecule is not None:
+            seen.add(molecule)
+    return Judged(
+        sampled=list(sampled),
+        canonical=canonical,
+        valid=np.array([molecule is not None for molecule in canonical], dtype=bool),
+        duplicate=np.array(duplicate, dtype=bool),
+        novel=np.array([m is not None and m not in known for m in canonical], dtype=bool),
+    )
+
+
+def generation_metrics(judged: Judged) -> dict[str, Any]:
+    """Counts of sampled molecules and the shares made of them.
+
+    A share without anything to divide by is None.
+
+    Returns:
+        - ``sampled``: their number;
+        - ``valid``: how many of them are valid, repeats included;
+        - ``unique``: how many distinct molecules are among the valid;
+        - ``novel``: how many distinct molecules among them are not in the training set;
+        - ``validity``: valid / sampled;
+        - ``uniqueness``: unique / valid;
+        - ``novelty``: novel / unique;
+        - ``product``: novel / sampled, the product of these three;
+        - ``in_training``: valid samples that are in the training set, repeats included,
+          / valid. It is not 1 - novelty, which counts every molecule once;
+        - ``at``: the same of the first 1,000 and 10,000 samples, by ``"1000"`` and
+          ``"10000"``, as far as more were sampled: uniqueness falls with the number
+          of samples, and can only be compared at the same number.
+    """
+    number = len(judged.sampled)
+    at = {str(first): _shares(judged, first) for first in PREFIXES if first < number}
+    return {**_shares(judged, number), "at": at}
+
+
+def property_errors(
+    values: NDArray[np.float64], requested: Mapping[str, float], names: Sequence[str]
+) -> dict[str, dict[str, float | int | None]]:
+    """How far the valid molecules are from the properties asked for.
+
+    Args:
+        values: ``[N, P]``, a row of NaN for what is not valid (:func:`compute_properties`).
+        requested: target by property name, in the unit of the property.
+        names: of the columns.
+
+    Returns:
+        By property: ``target``; ``count``, the number of valid molecules; ``mean``, of the
+        property over them; ``mae``, the sum of ``|value - target|`` / count. The last two
+        are None if there is no valid molecule.
+
+    Raises:
+        KetformerError: a target for what is none of the columns.
+    """
+    errors = {}
+    valid = values[~np.isnan(values).any(axis=1)]
+    for name, target in requested.items():
+        if name not in names:
+            raise KetformerError(f"no property {name!r} was computed; there are {', '.join(names)}")
+        column = valid[:, list(names).index(name)]
+        errors[name] = {
+            "target": target,
+            "count": len(column),
+            "mean": float(column.mean()) if len(column) else None,
+            "mae": float(np.abs(column - target).mean()) if len(column) else None,
+        }
+    return errors
+
+
+def wasserstein(
+    properties_generated: NDArray[np.float64],
+    properties_reference: NDArray[np.float64],
+    names: Sequence[str],
+) -> dict[str, float | None]:
+    """Earth mover's distance between the values of each property, in its own unit (MOSES).
+
+    The integral of the absolute difference between the two cumulative distributions;
+    every valid molecule of a side weighs the same, repeats included.
+
+    Args:
+        properties_generated: ``[N, P]``; rows with NaN are skipped.
+        properties_reference: ``[M, P]``; rows with NaN are skipped.
+        names: of the columns.
+
+    Returns:
+        By property; None if a side has no valid molecule.
+    """
+    from scipy.stats import wasserstein_distance
+
+    generated, reference = (
+        values[~np.isnan(values).any(axis=1)]
+        for values in (properties_generated, properties_reference)
+    )
+    if not len(generated) or not len(reference):
+        return dict.fromkeys(names)
+    columns = zip(names, generated.T, reference.T, strict=True)
+    return {name: float(wasserstein_distance(ours, theirs)) for name, ours, theirs in columns}
+
+
+def _canonical(smiles: Sequence[str]) -> list[str | None]:
+    from rdkit.Chem import MolToSmiles
+    from rdkit.rdBase import BlockLogs
+
+    with BlockLogs():
+        molecules = [parse(text) for text in smiles]
+        return [None if molecule is None else MolToSmiles(molecule) for molecule in molecules]
+
+
+def _shares(judged: Judged, first: int) -> dict[str, float | int | None]:
+    is_valid, is_novel = judged.valid[:first], judged.novel[:first]
+    is_distinct = is_valid & ~judged.duplicate[:first]
+    valid, unique = int(is_valid.sum()), int(is_distinct.sum())
+    novel = int((is_distinct & is_novel).sum())
+    return {
+        "sampled": first,
+        "valid": valid,
+        "unique": unique,
+        "novel": novel,
+        "validity": _share(valid, first),
+        "uniqueness": _share(unique, valid),
+        "novelty": _share(novel, unique),
+        "product": _share(novel, first),
+        "in_training": _share(int((is_valid & ~is_novel).sum()), valid),
+    }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,239 @@
+"""Files of molecules: a table written block by block, and SDF."""
+
+from __future__ import annotations
+
+import csv
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
+
+COLUMNS = ("smiles", "canonical_smiles", "valid", "duplicate", "novel")
+_EMBEDDING_SEED = 0x5DF
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` to write to, which takes its place when the block ends well.
+
+    If the block raises, that file is removed and ``path`` stays as it was. The folder is
+    made where it does not exist.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class MoleculeTable:
+    """A CSV of sampled molecules that holds one block of rows in memory at a time.
+
+    The file takes its name when the ``with`` block ends without an exception; until then,
+    and after an exception, a table of that name stays as it was.
+
+    Args:
+        path: of the CSV file; its folder is made.
+        properties: names of the property columns, in the order of the array's columns.
+        requested: values that were asked for, the same in every row, in columns
+            ``requested_<name>``.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        properties: Sequence[str] = (),
+        requested: Mapping[str, float] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self._properties = tuple(properties)
+        self._requested = dict(requested or {})
+
+    def __enter__(self) -> MoleculeTable:
+        with ExitStack() as stack:
+            part = stack.enter_context(replacing(self.path))
+            file = stack.enter_context(part.open("w", encoding="utf-8", newline=""))
+            self._writer = csv.writer(file, lineterminator="\n")
+            requested = (f"requested_{name}" for name in self._requested)
+            self._writer.writerow([*COLUMNS, *self._properties, *requested])
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def write(
+        self,
+        sampled: Sequence[str],
+        canonical: Sequence[str | None],
+        valid: Sequence[bool],
+        duplicate: Sequence[bool | None],
+        novel: Sequence[bool | None],
+        properties: NDArray[np.floating] | None = None,
+    ) -> None:
+        """Append N rows.
+
+        Args:
+            sampled: N SMILES as they were sampled.
+            canonical: N canonical SMILES, None where there is none.
+            valid: N times whether it is a molecule.
+            duplicate: N times whether it came before; None leaves the cell empty.
+            novel: N times whether it is outside the training set; None leaves the cell empty.
+            properties: ``[N, P]``, P the number of property columns, NaN where unknown; it may
+                be left out where the table has none.
+
+        Raises:
+            ValueError: the columns are not equally long.
+        """
+        values = np.empty((len(sampled), 0)) if properties is None else np.asarray(properties)
+        if values.shape != (len(sampled), len(self._properties)):
+            expected = (len(sampled), len(self._properties))
+            raise ValueError(f"properties: expected shape {expected}, got {values.shape}")
+        requested = [_number(value) for value in self._requested.values()]
+        rows = zip(sampled, canonical, valid, duplicate, novel, values, strict=True)
+        self._writer.writerows(
+            [
+                smiles,
+                canon or "",
+                *(_flag(flag) for flag in flags),
+                *(_number(value) for value in numbers),
+                *requested,
+            ]
+            for smiles, canon, *flags, numbers in rows
+        )
+
+
+def write_sdf(
+    path: str | Path,
+    smiles: Sequence[str],
+    properties: NDArray[np.floating] | None = None,
+    names: Sequence[str] = (),
+    three_dimensional: bool = False,
+    progress: bool = True,
+) -> int:
+    """Write the valid molecules as SDF, whole or not at all.
+
+    A record's name is its SMILES as given. In three dimensions the hydrogens are explicit and
+    the coordinates (in Å) come from ETKDG and MMFF94 with a fixed seed; a molecule that cannot
+    be embedded is written flat, and a warning says how many there were.
+
+    Args:
+        path: of the file; its folder is made.
+        smiles: N SMILES; those that are not valid are skipped.
+        properties: ``[N, P]``, written as the fields ``names``; NaN leaves the field out.
+        names: P names.
+        three_dimensional: instead of the flat coordinates of a drawing.
+        progress: show a bar.
+
+    Returns:
+        How many molecules were written.
+
+    Raises:
+        ValueError: there is not a row of properties for each SMILES, or not a name for each
+            column.
+        OSError: the file cannot be written.
+    """
+    from rdkit.Chem import SDWriter
+
+    values = np.empty((len(smiles), 0)) if properties is None else np.asarray(properties)
+    if values.shape != (len(smiles), len(names)):
+        raise ValueError(
+            f"properties: expected shape {(len(smiles), len(names))}, got {values.shape}"
+        )
+    written = flat = 0
+    rows = tqdm(zip(smiles, values, strict=True), "SDF", len(smiles), disable=not progress)
+    with replacing(Path(path)) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+        for text, numbers in rows:
+            molecule = parse(text)
+            if molecule is None:
+                continue
+            if three_dimensional:
+                molecule, embedded = _embed(molecule)
+                flat += not embedded
+            else:
+                molecule = _flatten(molecule)
+            molecule.SetProp("_Name", text)
+            for name, value in zip(names, numbers, strict=True):
+                if not math.isnan(value):
+                    molecule.SetProp(name, _number(value))
+            # The writer's own stream would not tell of a full disk; Python's file does.
+            file.write(SDWriter.GetText(molecule))
+            written += 1
+    if flat:
+        warnings.warn(
+            f"{path}: {flat} of {written} molecules could not be embedded in three dimensions "
+            "and have flat coordinates",
+            stacklevel=2,
+        )
+    return written
+
+
+def parse(smiles: str, keep_hydrogens: bool = False) -> Mol | None:
+    """The molecule of a SMILES without RDKit's messages, None if it is not valid or empty.
+
+    RDKit would take what follows a blank for the molecule's name; here a blank is not valid.
+
+    Args:
+        smiles: one SMILES.
+        keep_hydrogens: leave those written as atoms, as in ``[H]C``, in the graph.
+    """
+    from rdkit import Chem, rdBase
+
+    if not smiles or any(character.isspace() for character in smiles):
+        return None
+    options: Any = Chem.SmilesParserParams()
+    options.removeHs = not keep_hydrogens
+    with rdBase.BlockLogs():
+        return Chem.MolFromSmiles(smiles, options)
+
+
+def _embed(molecule: Mol) -> tuple[Mol, bool]:
+    """With hydrogens and coordinates, and whether they are of three dimensions."""
+    from rdkit import Chem, rdBase
+    from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
+
+    options: Any = rdDistGeom.ETKDGv3()
+    options.randomSeed = _EMBEDDING_SEED
+    full = Chem.AddHs(molecule)
+    with rdBase.BlockLogs():
+        if rdDistGeom.EmbedMolecule(full, options) != 0:
+            return _flatten(molecule), False
+        # Where MMFF94 has no parameters the geometry of ETKDG stays.
+        if rdForceFieldHelpers.MMFFHasAllMoleculeParams(full):
+            rdForceFieldHelpers.MMFFOptimizeMolecule(full)
+    return full, True
+
+
+def _flatten(molecule: Mol) -> Mol:
+    from rdkit.Chem import rdDepictor
+
+    rdDepictor.Compute2DCoords(molecule)
+    return molecule
+
+
+def _flag(value: bool | None) -> str:
+    return "" if value is None else "true" if value else "false"
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"

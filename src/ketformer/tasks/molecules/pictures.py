@@ -1,0 +1,352 @@
+"""Pictures of molecules, and of what an attention layer looks at in one."""
+
+from __future__ import annotations
+
+import html
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ketformer.errors import KetformerError
+from ketformer.tasks.molecules.output import parse, replacing
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
+
+_CELL, _DRAWING = 220, 160  # pixels: width of a grid's cell, height of the drawing in it
+_WIDE, _HIGH = 440, 320  # pixels: a molecule alone
+_LINE = 17  # pixels: height of a line of text
+_BOND = 26.0  # pixels: length of a bond that has the room
+_INK, _INK_SIZE = 0.2, 12  # of texts: a grey, and pixels
+_GLYPH = 7.3  # pixels: mean width of a letter at that size, rather too wide than too narrow
+
+# A bracket atom as in the SMILES grammar, so that "[CLS]" is none, or an atom without brackets.
+_ATOM = re.compile(
+    r"\[\d*(?:[A-Z][a-z]?|se|as|te|[bcnops*])(?:@{1,2}|@(?:TH|AL|SP|TB|OH)\d+)?(?:H\d*)?"
+    r"(?:\++\d*|-+\d*)?(?::\d+)?\]|Cl|Br|[BCNOPSFIbcnops*]"
+)
+
+_Colour = tuple[float, float, float]
+_Colours = dict[int, _Colour]  # of atoms, by their number
+
+
+def molecule_grid(
+    path: str | Path,
+    smiles: Sequence[str],
+    captions: Sequence[str] | None = None,
+    columns: int = 5,
+    limit: int = 50,
+) -> Path:
+    """Draw molecules in rows, as PNG or SVG by the suffix, and return the path.
+
+    Args:
+        path: of the picture; its folder is made.
+        smiles: N SMILES; those that are not valid are skipped.
+        captions: N texts to stand under the drawings; a line break starts a new line, and a
+            line too long for its column is wrapped.
+        columns: how many molecules stand side by side.
+        limit: how many are drawn at most, the first ones.
+
+    Raises:
+        KetformerError: neither PNG nor SVG, no valid molecule, or a number below 1.
+    """
+    path = Path(path)
+    return _save(path, _grid(_kind(path), smiles, captions, columns, limit))
+
+
+def grid_svg(
+    smiles: Sequence[str],
+    captions: Sequence[str] | None = None,
+    columns: int = 5,
+    limit: int = 20,
+) -> str:
+    """The grid of :func:`molecule_grid` as an ``<svg>`` element to embed in an HTML page.
+
+    It shrinks with the page, and brings its own white paper for dark pages.
+    """
+    return _grid("svg", smiles, captions, columns, limit).decode()
+
+
+@dataclass(frozen=True)
+class AttentionMap:
+    """The attention weights of one layer over one molecule.
+
+    Attributes:
+        smiles: of the molecule.
+        tokens: the T input tokens; the first is ``[CLS]``.
+        weights: ``[H, T, T]``; row i says how much position i takes from each position j.
+    """
+
+    smiles: str
+    tokens: list[str]
+    weights: NDArray[np.floating]
+
+    def __post_init__(self) -> None:
+        length = len(self.tokens)
+        if self.weights.ndim != 3 or self.weights.shape[1:] != (length, length):
+            raise KetformerError(
+                f"attention weights: expected shape (heads, {length}, {length}), "
+                f"got {self.weights.shape}"
+            )
+
+    def of_head(self, head: int | None) -> NDArray[np.floating]:
+        """The weights ``[T, T]`` of a head, or their mean over the heads if it is None.
+
+        Raises:
+            KetformerError: there is no such head.
+        """
+        if head is None:
+            return np.asarray(self.weights.mean(axis=0))
+        if not 0 <= head < len(self.weights):
+            raise KetformerError(f"no head {head}: the heads are 0 to {len(self.weights) - 1}")
+        return np.asarray(self.weights[head])
+
+    def name_head(self, head: int | None) -> str:
+        """``"head 2"``, or ``"mean over 4 heads"`` if it is None."""
+        if head is not None:
+            return f"head {head}"
+        return f"mean over {len(self.weights)} heads" if len(self.weights) > 1 else "one head"
+
+
+def token_matrix(path: str | Path, attention: AttentionMap, head: int | None = None) -> Path:
+    """Draw which token takes how much from which earlier one, and return the path.
+
+    Args:
+        path: of the PNG or SVG; its folder is made.
+        attention: T tokens and their weights; those on later tokens are left blank.
+        head: a head, None for the mean over the heads.
+
+    Raises:
+        KetformerError: neither PNG nor SVG, or no such head.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    path, count = Path(path), len(attention.tokens)
+    kind = _kind(path)
+    matrix = attention.of_head(head)
+    side = min(max(0.24 * count, 3.2), 20.0)  # inches
+    size = min(9.0, 72 * side / count * 0.75)  # points: a label fits in its row
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ketformer"}):
+        figure = Figure(figsize=(side + 2.2, side + 1.6), layout="constrained")
+        axes = figure.add_subplot()
+        future = np.triu(np.ones_like(matrix, dtype=bool), k=1)
+        image = axes.imshow(np.ma.array(matrix, mask=future), cmap="viridis", vmin=0.0)
+        labels: dict[str, Any] = {
+            "labels": attention.tokens,
+            "fontsize": size,
+            "family": "monospace",
+            "parse_math": False,  # "$" is a bond
+        }
+        axes.set_xticks(range(count), rotation=90, **labels)
+        axes.set_yticks(range(count), **labels)
+        axes.tick_params(length=2)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xlabel("taken from")
+        axes.set_ylabel("position")
+        title = [*_wrapped(attention.smiles, int(side * 8)), attention.name_head(head)]
+        axes.set_title("\n".join(title), fontsize=10, parse_math=False)
+        figure.colorbar(image, ax=axes, shrink=0.8, label="attention weight")
+        with replacing(path) as part:
+            metadata = {"Date": None} if kind == "svg" else None
+            figure.savefig(part, format=kind, dpi=120, metadata=metadata)
+    return path
+
+
+def atom_weights(attention: AttentionMap, head: int | None = None) -> NDArray[np.floating]:
+    """How much each atom receives from the positions that can see it.
+
+    That is the mean of its column over the rows from its own on, so that an early atom is not
+    favoured for having more of them.
+
+    Args:
+        attention: T tokens and their weights.
+        head: a head, None for the mean over the heads.
+
+    Returns:
+        ``[n_atoms]``, in the order of the atoms in the SMILES.
+
+    Raises:
+        KetformerError: no such head, no valid SMILES, or its atoms are not the tokens' atoms.
+    """
+    matrix = attention.of_head(head)
+    atoms = [i for i, token in enumerate(attention.tokens) if _ATOM.fullmatch(token)]
+    count = _as_written(attention.smiles).GetNumAtoms()
+    if len(atoms) != count:
+        raise KetformerError(
+            f"{attention.smiles!r} has {count} atoms, its tokens have {len(atoms)}"
+        )
+    length = len(matrix)
+    received = np.tril(matrix).sum(axis=0) / (length - np.arange(length))
+    return np.asarray(received[atoms])
+
+
+def coloured_atoms(path: str | Path, attention: AttentionMap, head: int | None = None) -> Path:
+    """Draw the molecule with each atom coloured by :func:`atom_weights`; return the path.
+
+    The scale goes from 0 to the largest weight of this molecule.
+
+    Args:
+        path: of the PNG or SVG; its folder is made.
+        attention: tokens and weights.
+        head: a head, None for the mean over the heads.
+
+    Raises:
+        KetformerError: as :func:`atom_weights`, or neither PNG nor SVG.
+    """
+    path, weights = Path(path), atom_weights(attention, head)
+    kind, top = _kind(path), float(weights.max()) or 1.0
+    title = [*_wrapped(attention.smiles, int(_WIDE / _GLYPH)), attention.name_head(head)]
+    start = _LINE * len(title) + 8
+    below = start + _HIGH
+    canvas = _Canvas(kind, (_WIDE, below + 3 * _LINE), (_WIDE, _HIGH))
+    colours = {atom: _shade(weight / top) for atom, weight in enumerate(weights.tolist())}
+    canvas.draw(_as_written(attention.smiles), 0, start, 1.6 * _BOND, colours)
+    for line, text in enumerate(title, start=1):
+        canvas.write(_WIDE / 2, line * _LINE + 4, text)
+    left, steps, step_width = 100, 120, 2
+    for step in range(steps):
+        colour = _shade(step / (steps - 1))
+        canvas.fill(left + step * step_width, below, step_width, 12, colour)
+    ends = left, _WIDE / 2, left + steps * step_width
+    for centre, text in zip(ends, ("0", "mean attention received", f"{top:.2g}"), strict=True):
+        canvas.write(centre, below + 12 + _LINE, text)
+    return _save(path, canvas.finish())
+
+
+def _grid(
+    kind: str, smiles: Sequence[str], captions: Sequence[str] | None, columns: int, limit: int
+) -> bytes:
+    if columns < 1 or limit < 1:
+        raise KetformerError(f"columns and limit must be positive, got {columns} and {limit}")
+    shown: list[tuple[Mol, list[str]]] = []
+    for text, caption in zip(smiles, captions or [""] * len(smiles), strict=True):
+        if len(shown) == limit:
+            break
+        molecule = parse(text)
+        if molecule is not None:
+            lines = [part for line in caption.splitlines() for part in _wrapped(line)]
+            shown.append((molecule, lines))
+    if not shown:
+        raise KetformerError("no valid molecule to draw")
+    columns = min(columns, len(shown))
+    row = _DRAWING + _LINE * max(len(lines) for _, lines in shown) + 12
+    size = _CELL * columns, row * -(-len(shown) // columns)
+    canvas = _Canvas(kind, size, (_CELL, _DRAWING))
+    for place, (molecule, lines) in enumerate(shown):
+        x, y = place % columns * _CELL, place // columns * row
+        canvas.draw(molecule, x, y)
+        for number, line in enumerate(lines, start=1):
+            canvas.write(x + _CELL / 2, y + _DRAWING + number * _LINE, line)
+    return canvas.finish()
+
+
+class _Canvas:
+    """White paper, PNG or SVG, measured in pixels; molecules fill panels of one size."""
+
+    def __init__(self, kind: str, size: tuple[int, int], panel: tuple[int, int]) -> None:
+        from rdkit.Chem.Draw import rdMolDraw2D
+
+        self._vector, self._size = kind == "svg", size
+        drawer = rdMolDraw2D.MolDraw2DSVG if self._vector else rdMolDraw2D.MolDraw2DCairo
+        self._drawer: Any = drawer(*size, *panel)
+        self._texts: list[str] = []
+        if not self._vector:  # an SVG gets rounded paper in the end
+            self._drawer.ClearDrawing()
+        options: Any = self._drawer.drawOptions()
+        options.clearBackground = False  # each molecule would clear what is beside it
+        options.padding, options.bondLineWidth, options.minFontSize = 0.06, 1.5, 9
+        options.atomHighlightsAreCircles, options.highlightRadius = True, 0.4
+
+    def draw(
+        self, molecule: Mol, x: int, y: int, bond: float = _BOND, colours: _Colours | None = None
+    ) -> None:
+        """Draw into the panel at (x, y), bonds ``bond`` long if they fit, atoms on colours."""
+        from rdkit.Chem.Draw import rdMolDraw2D
+
+        self._drawer.drawOptions().fixedBondLength = bond
+        if colours:  # coloured letters would be lost on coloured atoms
+            self._drawer.drawOptions().useBWAtomPalette()
+        self._drawer.SetOffset(x, y)
+        self._drawer.DrawMolecule(
+            rdMolDraw2D.PrepareMolForDrawing(molecule),
+            highlightAtoms=list(colours or {}),
+            highlightAtomColors=colours or {},
+            highlightBonds=[],
+        )
+        self._drawer.SetOffset(0, 0)
+
+    def write(self, centre: float, base: float, text: str) -> None:
+        """Write a line centred on ``centre`` that stands on ``base``."""
+        from rdkit.Geometry import Point2D
+
+        if self._vector:  # RDKit would write outlines: large, and not to be searched or copied
+            self._texts.append(f'<text x="{centre:g}" y="{base:g}">{html.escape(text)}</text>')
+            return
+        self._drawer.SetFontSize(_INK_SIZE)
+        self._drawer.SetColour((_INK, _INK, _INK))
+        self._drawer.DrawString(text, Point2D(centre, base - _INK_SIZE / 3), 0, True)
+
+    def fill(self, x: float, y: float, width: float, height: float, colour: _Colour) -> None:
+        """Fill a rectangle."""
+        from rdkit.Geometry import Point2D
+
+        self._drawer.SetFillPolys(True)
+        self._drawer.SetColour(colour)
+        self._drawer.DrawRect(Point2D(x, y), Point2D(x + width, y + height), True)
+
+    def finish(self) -> bytes:
+        """The picture."""
+        self._drawer.FinishDrawing()
+        drawn = self._drawer.GetDrawingText()
+        if not self._vector:
+            return bytes(drawn)
+        width, height = self._size
+        body = drawn[drawn.index("<!-- END OF HEADER -->") : drawn.rindex("</svg>")]
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+            f'width="{width}" height="{height}" '
+            f'style="max-width:min(100%,{width}px);height:auto">\n'
+            f'<rect width="{width}" height="{height}" rx="10" fill="#ffffff"/>\n{body}'
+            f'<g font-family="sans-serif" font-size="{_INK_SIZE}" text-anchor="middle" '
+            f'fill="#333333">\n{"".join(self._texts)}</g>\n</svg>'
+        ).encode()
+
+
+def _save(path: Path, content: bytes) -> Path:
+    with replacing(path) as part:
+        part.write_bytes(content)
+    return path
+
+
+def _as_written(smiles: str) -> Mol:
+    molecule = parse(smiles, keep_hydrogens=True)
+    if molecule is None:
+        raise KetformerError(f"{smiles!r} is not a valid SMILES")
+    return molecule
+
+
+def _kind(path: Path) -> str:
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in ("png", "svg"):
+        raise KetformerError(f"{str(path)!r}: a picture's name ends in .png or .svg")
+    return kind
+
+
+def _wrapped(text: str, width: int = int((_CELL - 8) / _GLYPH)) -> list[str]:
+    # A SMILES has no blanks, and its hyphens are charges: it is cut where the line is full.
+    return textwrap.wrap(text, width, break_on_hyphens=False)
+
+
+def _shade(share: float) -> _Colour:
+    """The colour of a weight from 0 to 1: the light part of a map, on which letters can be read."""
+    import matplotlib
+
+    red, green, blue, _ = matplotlib.colormaps["Blues"](0.06 + 0.6 * share)
+    return red, green, blue

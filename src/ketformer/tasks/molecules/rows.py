@@ -1,0 +1,55 @@
+"""Molecules as a data set for Trainer: one padded row of token ids each, and its conditions."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch import tensor as as_tensor
+from torch.utils.data import Dataset
+
+#: Targets of this value do not count in the loss (transformers' convention).
+IGNORED = -100
+
+
+class MoleculeRows(Dataset[dict[str, Tensor]]):
+    """Rows ``[CLS] tokens [EOS] <pad>…`` with the tokens one further on as targets.
+
+    Args:
+        ids: ``[N, L]`` token ids.
+        pad_token_id: what fills the rows up.
+        conditions: ``[N, C]`` in their own units, NaN where unknown.
+        count_padding: whether padding counts as a target, as in arXiv 2502.19214.
+    """
+
+    def __init__(
+        self,
+        ids: Tensor,
+        pad_token_id: int,
+        conditions: Tensor | None = None,
+        *,
+        count_padding: bool = False,
+    ) -> None:
+        self.ids = ids
+        self.pad_token_id = pad_token_id
+        self.conditions = conditions
+        self.count_padding = count_padding
+        self.lengths = (ids != pad_token_id).sum(1)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {key: value[0] for key, value in self.__getitems__([index]).items()}
+
+    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
+        """A whole batch at once (torch's DataLoader asks for it in this way)."""
+        chosen = as_tensor(indices)
+        rows = self.ids[chosen]
+        if self.count_padding:
+            targets = rows[:, 1:]
+        else:  # columns that are padding throughout change nothing
+            rows = rows[:, : int(self.lengths[chosen].max())]
+            targets = rows[:, 1:].masked_fill(rows[:, 1:] == self.pad_token_id, IGNORED)
+        batch = {"input_ids": rows[:, :-1], "shift_labels": targets}
+        if self.conditions is not None:
+            batch["conditions"] = self.conditions[chosen]
+        return batch

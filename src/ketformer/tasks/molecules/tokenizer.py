@@ -1,0 +1,169 @@
+"""An atom-level SMILES tokenizer, as an ordinary Hugging Face fast tokenizer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import chain
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from ketformer.errors import KetformerError
+
+BOS, EOS, PAD = "[CLS]", "[EOS]", "<pad>"
+
+_QM9_TOKENS = (
+    "# ( ) - 1 2 3 4 5 <pad> = C F N O [C-] [CH-] [CLS] [EOS] [N+] [N-] [NH+] [NH2+] [NH3+] [O-] "
+    "[c-] [cH-] [n-] [nH+] [nH] c n o"
+)
+#: The vocabulary of QM9's canonical SMILES (RDKit), by token id.
+QM9_VOCABULARY = tuple(_QM9_TOKENS.split())
+
+# The special tokens look like bracket atoms, so those are told not to match them. Read alike by
+# Python and by the tokenizers library.
+_PATTERN = "|".join(
+    (
+        r"\[(?!CLS\]|EOS\])[^\[\]]+\]",  # an atom in brackets
+        r"Br|Cl|[BCNOPSFI]|[bcnosp]|\*",  # an atom without
+        r"%\([0-9]+\)|%[0-9][0-9]|[0-9]",  # a ring closure
+        r"->|<-|[-=#$:/\\~]",  # a bond
+        r"[().@+]",
+    )
+)
+_TOKEN = re.compile(_PATTERN)
+
+
+def split_smiles(smiles: str) -> list[str]:
+    """The tokens of a SMILES: atoms, bonds, ring numbers, parentheses and dots.
+
+    Raises:
+        KetformerError: an empty SMILES, or a character that belongs to no token; it
+            is named with its place. Special tokens are no text either.
+    """
+    tokens = _TOKEN.findall(smiles)
+    if not tokens or "".join(tokens) != smiles:
+        raise KetformerError(_why_not(smiles))
+    return tokens
+
+
+def vocabulary_of(smiles: Sequence[str]) -> set[str]:
+    """Every token that occurs in some SMILES.
+
+    Raises:
+        KetformerError: as :func:`split_smiles`.
+    """
+    return set(chain.from_iterable(map(split_smiles, smiles)))
+
+
+def smiles_tokenizer(tokens: Iterable[str]) -> PreTrainedTokenizerFast:
+    """A tokenizer of these tokens and ``<pad>``, ``[CLS]`` and ``[EOS]``, numbered in text order.
+
+    There is no unknown token. Called as transformers does it, it writes
+    ``[CLS] tokens [EOS]``.
+
+    Raises:
+        KetformerError: a token that is not exactly one token of a SMILES.
+    """
+    ordinary = set(tokens) - {BOS, EOS, PAD}
+    for token in sorted(ordinary):
+        if not _TOKEN.fullmatch(token):
+            raise KetformerError(f"{token!r} is not a token of SMILES")
+    vocabulary = {token: i for i, token in enumerate(sorted(ordinary | {BOS, EOS, PAD}))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_PATTERN), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A {EOS}",
+        special_tokens=[(token, vocabulary[token]) for token in (BOS, EOS)],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=BOS,
+        eos_token=EOS,
+        pad_token=PAD,
+        padding_side="right",
+        clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def encode_smiles(
+    tokenizer: PreTrainedTokenizerFast, smiles: Sequence[str], length: int | None = None
+) -> Tensor:
+    """Token ids ``[n_smiles, length]`` int64: ``[CLS]``, the tokens, ``[EOS]``, then padding.
+
+    Args:
+        tokenizer: from :func:`smiles_tokenizer`.
+        smiles: one row each.
+        length: of a row; that of the longest unless given.
+
+    Raises:
+        KetformerError: as :func:`split_smiles`; or a token outside the vocabulary,
+            or a SMILES longer than ``length``; it is named.
+    """
+    vocabulary = tokenizer.get_vocab()
+    bos, eos, pad = vocabulary[BOS], vocabulary[EOS], vocabulary[PAD]
+    rows = []
+    for text in smiles:
+        tokens = split_smiles(text)
+        try:
+            rows.append([bos, *map(vocabulary.__getitem__, tokens), eos])
+        except KeyError:
+            raise KetformerError(_what_is_unknown(text, tokens, vocabulary)) from None
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
+    longest = int(lengths.max()) if rows else 2  # [CLS] and [EOS] always fit
+    if length is None:
+        length = longest
+    elif longest > length:
+        raise KetformerError(
+            f"{smiles[int(lengths.argmax())]!r} has {longest} tokens with {BOS} and {EOS}, "
+            f"but the length is {length}"
+        )
+    # One gather for all rows: a tensor for each would take longer than everything else.
+    ids = torch.full((len(rows), length), pad, dtype=torch.int64)
+    ids[torch.arange(length) < lengths[:, None]] = torch.tensor(
+        list(chain.from_iterable(rows)), dtype=torch.int64
+    )
+    return ids
+
+
+def decode_smiles(tokenizer: PreTrainedTokenizerFast, ids: Tensor) -> list[str]:
+    """SMILES of ``[n_rows, n_tokens]`` ids: what stands before the first ``[EOS]``.
+
+    A leading ``[CLS]`` is dropped. Any other special token is written out as it is,
+    so that no chemistry toolkit takes what a model wrote amiss for a molecule.
+    """
+    token_of = {i: token for token, i in tokenizer.get_vocab().items()}
+    texts = ("".join(map(token_of.__getitem__, row)) for row in ids.tolist())
+    # No other token has a bracket inside, so the text of [EOS] is always the token.
+    return [text.split(EOS, 1)[0].removeprefix(BOS) for text in texts]
+
+
+def _why_not(smiles: str) -> str:
+    """Why a text cannot be split into tokens."""
+    if not smiles:
+        return "an empty SMILES has no tokens"
+    place = 0
+    while match := _TOKEN.match(smiles, place):
+        place = match.end()
+    for special in (BOS, EOS, PAD):
+        if smiles.startswith(special, place):
+            return f"special token {special} at position {place} of {smiles!r} is not SMILES"
+    character = smiles[place]
+    return (
+        f"character {character!r} (U+{ord(character):04X}) at position {place} of {smiles!r} "
+        "is not SMILES"
+    )
+
+
+def _what_is_unknown(smiles: str, tokens: list[str], vocabulary: dict[str, int]) -> str:
+    """Which of a SMILES' tokens the vocabulary lacks; at least one is known to."""
+    first = next(i for i, token in enumerate(tokens) if token not in vocabulary)
+    place = sum(map(len, tokens[:first]))
+    return (
+        f"token {tokens[first]!r} at position {place} of {smiles!r} is not in the vocabulary "
+        f"of {len(vocabulary)}"
+    )
