@@ -19,7 +19,8 @@ from ketformer.generation import Sampling, generate_text
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.settings import Settings
 from ketformer.tasks.text import TextWindows, inference_seconds
-from ketformer.training import prepare_text, train
+from ketformer.preparation import prepare_text
+from ketformer.training import train
 
 METRICS = (
     "cross_entropy",

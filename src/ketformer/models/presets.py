@@ -141,7 +141,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "model": {**_HYBRID["model"], "condition_pdrop": 0.5},
     },
     "overlap-qm9-deep": {
-        "description": "overlap attention from hidden states: 4 blocks, 4 heads, 0.8M parameters",
+        "description": "overlap attention from hidden states: 4 blocks, 4 heads, 0.7M parameters",
         "data": "qm9",
         "split": "standard",
         "task": "molecules",
@@ -160,11 +160,11 @@ PRESETS: dict[str, dict[str, Any]] = {
             "condition_pdrop": 0.5,
         },
         "training": {
-            "num_train_epochs": 12,
+            "num_train_epochs": 8,
             "per_device_train_batch_size": 128,
-            "learning_rate": 1e-3,
+            "learning_rate": 2e-3,
             "lr_scheduler_type": "cosine",
-            "warmup_steps": 200,
+            "warmup_steps": 300,
             "weight_decay": 0.01,
             "train_sampling_strategy": "group_by_length",
             "eval_strategy": "epoch",

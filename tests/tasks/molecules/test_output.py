@@ -59,7 +59,8 @@ def test_a_failed_block_leaves_the_old_table_and_no_other_file(tmp_path):
             _write_block(table)
             raise RuntimeError
 
-    pytest.raises(RuntimeError, fail)
+    with pytest.raises(RuntimeError):
+        fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -110,6 +111,7 @@ def test_an_sdf_holds_the_valid_molecules_and_their_fields(tmp_path, three_dimen
         {"MW": 67.09},
         {"MW": 89.094, "LogP": -2},
     ]
+    assert [m.HasProp("LogP") for m in read] == [1, 0, 1]
     assert all(m.GetConformer().Is3D() == three_dimensional for m in read)
     assert all(np.ptp(m.GetConformer().GetPositions()[:, 0]) > 1 for m in read)
 
@@ -127,7 +129,7 @@ def test_three_dimensional_files_have_hydrogens_and_are_reproducible(tmp_path):
 
 def test_a_molecule_that_cannot_be_embedded_is_flat_and_told(tmp_path):
     impossible = "C1#CC1"  # three carbons in a ring with a triple bond
-    with pytest.warns(UserWarning, match="1 of 2 molecules could not be embedded"):
+    with pytest.warns(UserWarning, match=": 1 of 2 molecules could not be embedded"):
         count = write_sdf(tmp_path / "a.sdf", ["CC", impossible], None, (), True, progress=False)
     flags = [m.GetConformer().Is3D() for m in Chem.SDMolSupplier(str(tmp_path / "a.sdf"))]
     assert (count, flags) == (2, [True, False])
