@@ -143,10 +143,15 @@ def _probe(
     length = min(length or 64, config.max_position_embeddings)
     shape = (sequences, length)
     tokens = torch.randint(config.vocab_size, shape, generator=generator).to(device)
+    conditions = None
+    if names := config.condition_names:  # the same, random ones throughout
+        drawn = torch.randn(sequences, len(names), generator=generator)
+        means, stds = torch.tensor(config.condition_means), torch.tensor(config.condition_stds)
+        conditions = (means + stds * drawn).to(device)
     shift = torch.randint(1, max(config.vocab_size, 2), (sequences,), generator=generator)
     return (
         config.attention,
-        lambda ids: subject(ids, use_cache=False).logits,
+        lambda ids: subject(ids, use_cache=False, conditions=conditions).logits,
         tokens,
         lambda ids: (ids + shift.to(device)) % config.vocab_size,
         length,

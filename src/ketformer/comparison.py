@@ -17,9 +17,9 @@ from ketformer.errors import KetformerError
 from ketformer.evaluation import EVALUATION, evaluate, save_evaluation, timing_batch
 from ketformer.generation import Sampling, generate_text
 from ketformer.models import KetformerConfig, KetformerForCausalLM
+from ketformer.preparation import prepare_text
 from ketformer.settings import Settings
 from ketformer.tasks.text import TextWindows, inference_seconds
-from ketformer.preparation import prepare_text
 from ketformer.training import train
 
 METRICS = (

@@ -1,4 +1,4 @@
-"""One verb: evaluate. Every metric of the task, leaks included."""
+"""One verb: evaluate. Every metric of the task, leaks included. This file is about text."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ketformer import runs
 from ketformer.audit import audit_causality
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerForCausalLM
 from ketformer.models.continuation import continue_tokens
+from ketformer.molecule_evaluation import evaluate_molecules
+from ketformer.progress import Bars
 from ketformer.runs import Run
+from ketformer.splits import check_same_data, way_and_part
 from ketformer.tasks.datasets import load_text
 from ketformer.tasks.text import (
     SPLITS,
@@ -28,7 +30,6 @@ from ketformer.tasks.text import (
     teacher_forced,
 )
 
-PARTS = ("train", "validation", "test")
 EVALUATION = "evaluation.json"
 
 # The prefix loss costs a pass for each target; this many tokens are read for it at most.
@@ -40,6 +41,35 @@ _TIMED_TOKENS = 1 << 14
 
 
 def evaluate(
+    run: Run,
+    *,
+    data: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    samples: int = 10_000,
+    with_fcd: bool | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Measure a trained model by all the metrics of its task.
+
+    See :func:`evaluate_text` and
+    :func:`~ketformer.molecule_evaluation.evaluate_molecules`; ``samples`` and ``with_fcd``
+    are for the latter.
+    """
+    if run.settings.get("task") == "molecules":
+        return evaluate_molecules(
+            run,
+            data=data,
+            split=split,
+            limit=limit,
+            samples=samples,
+            with_fcd=with_fcd,
+            progress=progress,
+        )
+    return evaluate_text(run, data=data, split=split, limit=limit, progress=progress)
+
+
+def evaluate_text(
     run: Run,
     *,
     data: str | None = None,
@@ -73,14 +103,14 @@ def evaluate(
     """
     if limit is not None and limit < 1:
         raise KetformerError(f"limit must be positive, got {limit}")
-    way, part = _way_and_part(run, split)
+    way, part = way_and_part(run.settings["split"], split, SPLITS)
     source = load_text(data or run.settings["data"])
-    _check_same_data(run, source.name, source.sha256)
+    check_same_data(run, {"name": source.name, "sha256": source.sha256})
     text = split_text(source.text, way)[part]
     context = run.model.config.max_position_embeddings
     windows = TextWindows(encode(run.tokenizer, text), context, stride=context, limit=limit)
 
-    with _Bars(progress) as bars:
+    with Bars(progress, "window") as bars:
         forced = teacher_forced(run.model, windows, step=bars("teacher-forced"))
         short = prefix_windows(windows)
         prefix = prefix_cross_entropy(run.model, short, step=bars("prefix alone"))
@@ -139,26 +169,6 @@ def timing_batch(model: KetformerForCausalLM, windows: TextWindows) -> Tensor:
     return windows.__getitems__(ids)["input_ids"].to(model.device)
 
 
-def _way_and_part(run: Run, split: str | None) -> tuple[str, str]:
-    if split is None:
-        return run.settings["split"], "test"
-    if split in SPLITS:
-        return split, "test"
-    if split in PARTS:
-        return run.settings["split"], split
-    known = ", ".join((*SPLITS, *PARTS))
-    raise KetformerError(f"unknown split {split!r}; known: {known}")
-
-
-def _check_same_data(run: Run, name: str, sha256: str) -> None:
-    trained = run.manifest.get("data", {})
-    if trained.get("name") == name and trained.get("sha256") != sha256:
-        raise KetformerError(
-            f"{name} is not what {run.path} was trained on: its SHA-256 is {sha256[:12]}…, "
-            f"not {str(trained.get('sha256'))[:12]}…"
-        )
-
-
 def _free_running(run: Run, windows: TextWindows) -> tuple[float, float]:
     """Error rates of greedy continuations of half a window, as long as a whole one."""
     context, tokens = windows.context, windows.tokens
@@ -173,28 +183,3 @@ def _free_running(run: Run, windows: TextWindows) -> tuple[float, float]:
     truth = torch.stack([tokens[s + given : s + given + context] for s in starts])
     written = continue_tokens(run.model, prompts.to(run.model.device), context, do_sample=False)
     return error_rates(run.tokenizer.batch_decode(truth), run.tokenizer.batch_decode(written.cpu()))
-
-
-class _Bars:
-    """Progress bars that close themselves."""
-
-    def __init__(self, shown: bool) -> None:
-        self.shown = shown
-        self.open: list[Any] = []
-
-    def __enter__(self) -> _Bars:
-        return self
-
-    def __call__(self, label: str) -> Any:
-        bar = tqdm(desc=label, unit="window", disable=not self.shown, leave=False)
-        self.open.append(bar)
-
-        def step(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        return step
-
-    def __exit__(self, *_: object) -> None:
-        for bar in self.open:
-            bar.close()

@@ -199,19 +199,29 @@ def prepare_text(settings: Settings) -> TextData:
     return TextData(source, tokenizer, parts)
 
 
-def prepare_molecules(settings: Settings, *, progress: bool = True) -> MoleculeData:
+def prepare_molecules(
+    settings: Settings,
+    *,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+    progress: bool = True,
+) -> MoleculeData:
     """Load, split and tokenise molecules, and standardise what they are conditioned on.
 
     The vocabulary holds the tokens of all parts, so that none has an unknown one. Means
     and deviations are those of the training part.
 
+    Args:
+        settings: what to load.
+        tokenizer: of a trained model; it must know every token.
+        progress: show bars on standard error.
+
     Raises:
-        KetformerError: unknown data, column, split or condition.
+        KetformerError: unknown data, column, split, condition or token.
     """
     names = condition_names(settings.conditions)
     own = [name for name in names if name not in PROPERTIES]
     source = load_molecules(settings.data, column=settings.column, numeric=own, progress=progress)
-    tokenizer = smiles_tokenizer(vocabulary_of(source.smiles))
+    tokenizer = tokenizer or smiles_tokenizer(vocabulary_of(source.smiles))
     ids = encode_smiles(tokenizer, source.smiles)
     parts = split_molecules(source.smiles, settings.split, settings.training.get("seed", 42))
     values = _conditions(source, names, progress)

@@ -17,10 +17,12 @@ VERBS = {
     "demo": "the main job on embedded data, in a few minutes: train, audit, compare, sample",
     "train": "train one model into a run directory",
     "evaluate": "all metrics of a run",
-    "generate": "continue a prompt with a trained model",
+    "generate": "write text or molecules with a trained model",
+    "attention": "draw what a model of molecules attends to",
     "audit": "prove or refute that no position sees a later one",
     "compare": "train mechanisms on equal terms and print a table with intervals",
     "reproduce": "a paper's table: published, ours as published, ours leak-free",
+    "import-checkpoint": "turn published weights into a run directory",
     "data": "list data sets, or get one",
 }
 
@@ -44,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code: 0 done, 1 an honest failure, 2 a user's mistake."""
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in {"-h", "--help"}:
-        listed = "\n".join(f"  {verb:<10}  {summary}" for verb, summary in VERBS.items())
+        listed = "\n".join(f"  {verb:<17}  {summary}" for verb, summary in VERBS.items())
         print(_USAGE.format(verbs=listed), end="")
         return 0
     if args[0] == "--version":
@@ -71,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(verb: str, args: list[str]) -> int:
-    module = importlib.import_module(f"ketformer.cli.{verb}")
+    module = importlib.import_module(f"ketformer.cli.{verb.replace('-', '_')}")
     parser = Parser(verb, VERBS[verb], module.EXAMPLE, getattr(module, "USAGE", None))
     module.add_arguments(parser)
     options = parser.parse(args)

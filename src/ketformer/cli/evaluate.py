@@ -8,7 +8,9 @@ from ketformer.cli.common import Parser, print_facts, print_json
 from ketformer.evaluation import evaluate, save_evaluation
 from ketformer.runs import open_run
 
-EXAMPLE = "  ketformer evaluate runs/mine\n  ketformer evaluate runs/mine --split validation --json"
+EXAMPLE = """  ketformer evaluate runs/mine
+  ketformer evaluate runs/mine --split validation --json
+  ketformer evaluate runs/molecules --samples 30000"""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -21,22 +23,42 @@ def add_arguments(parser: Parser) -> None:
         "--split", type=str | None, default=None,
         help="standard or published (their test part), or train, validation, test",
     )  # fmt: skip
-    parser.add_argument("--limit", type=int | None, default=None, help="windows to look at (all)")
+    parser.add_argument(
+        "--limit", type=int | None, default=None, help="windows or molecules to look at (all)"
+    )
+    parser.add_argument(
+        "--samples", type=int, default=10_000,
+        help="molecules to sample for the metrics of generation; 0 for none (10000)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--fcd", type=bool | None, default=None,
+        help="Fréchet ChemNet distance of the samples, some minutes (if fcd_torch is there)",
+    )  # fmt: skip
 
 
 def run(options: Any) -> int:
     """Measure, keep the result in the run if it is about the run's own data, print it."""
     opened = open_run(options.run)
-    result = evaluate(opened, data=options.data, split=options.split, limit=options.limit)
+    result = evaluate(
+        opened,
+        data=options.data,
+        split=options.split,
+        limit=options.limit,
+        samples=options.samples,
+        with_fcd=options.fcd,
+    )
     if options.data is None and options.split is None and options.limit is None:
         save_evaluation(opened, result)
     if options.json:
         print_json(result)
         return 0
-    print_facts({k: v for k, v in result.items() if not isinstance(v, list)})
+    flat = {k: v for k, v in result.items() if not isinstance(v, list | dict)}
+    for name, distance in result.get("wasserstein", {}).items():
+        flat[f"wasserstein {name}"] = distance
+    print_facts(flat)
     if not result["causal"]:
         print(
-            "\nThis model sees the tokens it is to predict: only prefix_cross_entropy and the "
-            "free-running rates say how good it is."
+            "\nThis model sees the tokens it is to predict: only the loss with the prefix alone "
+            "and what it writes freely say how good it is."
         )
     return 0

@@ -2,55 +2,148 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ketformer.cli.common import Parser, print_json
+from ketformer.cli.common import Parser, print_facts, print_json
+from ketformer.errors import KetformerError
 from ketformer.generation import Sampling, generate_text
-from ketformer.runs import open_run, write_text
+from ketformer.molecules import (
+    generate_molecules,
+    parse_conditions,
+    training_molecules,
+    write_molecules,
+)
+from ketformer.runs import Run, open_run, write_text
+from ketformer.sampling import MoleculeSampling
 
 EXAMPLE = """  ketformer generate runs/mine --prompt "ROMEO:" --num 3
-  ketformer generate runs/mine --prompt "ROMEO:" --temperature 0 --num_beams 4"""
+  ketformer generate runs/mine --prompt "ROMEO:" --temperature 0 --num_beams 4
+  ketformer generate runs/molecules --num 10000 --out molecules.csv
+  ketformer generate runs/molecules --num 1000 --condition LogP=2.0 TPSA=60 --out wanted.csv"""
 
-_HELP = {
-    "max_new_tokens": "tokens to write after the prompt",
-    "temperature": "divides the logits; 0 takes the most likely token",
-    "top_k": "choose among the k most likely tokens; 0 for all",
-    "top_p": "choose among the most likely tokens that hold this probability",
-    "num_beams": "beam search; needs temperature 0",
-    "seed": "of the sampling",
-    "use_cache": "keep keys and values between tokens",
-}
+_TEXT_ONLY = ("prompt", "max_new_tokens", "num_beams")
+_MOLECULES_ONLY = ("condition", "special_tokens")
+_TEXT, _MOLECULES = Sampling(), MoleculeSampling()
+_SHOWN = 10  # molecules that are printed where no file was asked for
 
 
 def add_arguments(parser: Parser) -> None:
-    """The verb's options."""
+    """The verb's options; those of one task are refused for the other."""
     parser.add_argument("run", type=str, help="run directory")
-    parser.add_argument("--prompt", type=str, default="", help="text to continue")
-    parser.add_argument("--num", type=int, default=1, help="continuations (1)")
-    parser.add_argument("--out", type=str | None, default=None, help="also write them to this file")
-    for option in fields(Sampling):
-        parser.add_argument(
-            f"--{option.name}",
-            type=type(option.default),
-            default=option.default,
-            help=f"{_HELP[option.name]} ({option.default})",
-        )
+    parser.add_argument(
+        "--num", type=int | None, default=None, help="continuations (1) or molecules (1000)"
+    )
+    parser.add_argument(
+        "--out", type=str | None, default=None,
+        help="also write them to this file; of molecules a CSV, with SDF and picture beside it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--temperature", type=float | None, default=None,
+        help=f"divides the logits; 0 takes the most likely token ({_TEXT.temperature} for text, "
+        f"{_MOLECULES.temperature} for molecules)",
+    )  # fmt: skip
+    parser.add_argument("--top_k", type=int, default=0, help="of the k most likely tokens; 0: all")
+    parser.add_argument(
+        "--top_p", type=float, default=1.0,
+        help="of the most likely tokens that hold this probability (1.0)",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=_TEXT.seed, help="of the sampling (42)")
+    parser.add_argument(
+        "--use_cache", type=bool, default=True, help="keep keys and values between tokens (true)"
+    )
+    text = parser.add_argument_group("text")
+    text.add_argument("--prompt", type=str | None, default=None, help="text to continue")
+    text.add_argument(
+        "--max_new_tokens", type=int | None, default=None,
+        help=f"tokens to write after the prompt ({_TEXT.max_new_tokens})",
+    )  # fmt: skip
+    text.add_argument(
+        "--num_beams", type=int | None, default=None, help="beam search; needs temperature 0 (1)"
+    )
+    molecules = parser.add_argument_group("molecules")
+    molecules.add_argument(
+        "--condition", type=str, nargs="+", default=[], metavar="NAME=NUMBER",
+        help="requested properties, e.g. LogP=2.0 TPSA=60; the others stay unknown",
+    )  # fmt: skip
+    molecules.add_argument(
+        "--special_tokens", type=bool | None, default=None,
+        help="let the model write [CLS] and padding, as the released code does (false)",
+    )  # fmt: skip
 
 
 def run(options: Any) -> int:
-    """Sample and print."""
+    """Sample, print, and write the files that were asked for."""
     opened = open_run(options.run)
-    sampling = Sampling(**{option.name: options[option.name] for option in fields(Sampling)})
-    texts = generate_text(opened, options.prompt, options.num, sampling)
+    is_molecules = opened.settings.get("task") == "molecules"
+    foreign = _TEXT_ONLY if is_molecules else _MOLECULES_ONLY
+    if given := [name for name in foreign if options[name] not in (None, [])]:
+        what = "molecules" if is_molecules else "text"
+        raise KetformerError(f"{options.run} is a model of {what}; --{given[0]} is not for it")
+    return _molecules(opened, options) if is_molecules else _text(opened, options)
+
+
+def _text(opened: Run, options: Any) -> int:
+    chosen = {
+        name: options[name]
+        for name in ("max_new_tokens", "temperature", "num_beams")
+        if options[name] is not None
+    }
+    sampling = Sampling(
+        top_k=options.top_k,
+        top_p=options.top_p,
+        seed=options.seed,
+        use_cache=options.use_cache,
+        **chosen,
+    )
+    num, prompt = 1 if options.num is None else options.num, options.prompt or ""
+    texts = generate_text(opened, prompt, num, sampling)
     if options.out:
         write_text(Path(options.out), "\n\n".join(texts) + "\n")
     if options.json:
-        print_json({"run": options.run, "prompt": options.prompt, "texts": texts})
+        print_json({"run": options.run, "prompt": prompt, "texts": texts})
         return 0
     for i, text in enumerate(texts):
-        if options.num > 1:
+        if num > 1:
             print(f"── {i + 1} ──")
         print(text)
+    return 0
+
+
+def _molecules(opened: Run, options: Any) -> int:
+    out = Path(options.out) if options.out else None
+    if out and out.suffix != ".csv":
+        raise KetformerError(f"--out must be a .csv file, got {options.out}")
+    sampling = MoleculeSampling(
+        temperature=1.0 if options.temperature is None else options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        seed=options.seed,
+        use_cache=options.use_cache,
+        special_tokens=bool(options.special_tokens),
+        conditions=parse_conditions(options.condition),
+    )
+    sampled = generate_molecules(
+        opened,
+        1000 if options.num is None else options.num,
+        sampling,
+        training=training_molecules(opened),
+        table=out,
+    )
+    files = write_molecules(sampled, out) if out else {}
+    if options.json:
+        result = {"run": options.run, **sampled.metrics, "requested": sampled.errors, **files}
+        print_json(result if files else {**result, "molecules": sampled.molecules})
+        return 0
+    if not files:
+        print("\n".join(sampled.molecules[:_SHOWN]), end="\n\n")
+    print_facts({k: v for k, v in sampled.metrics.items() if not isinstance(v, dict)})
+    for name, error in sampled.errors.items():
+        if error["count"]:
+            print(
+                f"{name}: asked for {error['target']:g}, mean {error['mean']:.3g}, "
+                f"mean absolute error {error['mae']:.3g}"
+            )
+    for kind, path in files.items():
+        print(f"{kind:<4}  {path}")
     return 0

@@ -207,7 +207,7 @@ def test_the_same_bytes_as_a_table_and_as_a_list_are_different(file, rdkit_calls
         lambda raw: raw[: len(raw) // 2],
         lambda raw: b"",
         lambda raw: b"not gzip",
-        lambda raw: raw[:20] + bytes([raw[20] ^ 255]) + raw[21:],
+        lambda raw: raw[:10] + b"\xff" + raw[11:],  # no such kind of block
         lambda raw: gzip.compress(b"not JSON"),
         lambda raw: gzip.compress(b"[]"),
         lambda raw: gzip.compress(b"{}"),

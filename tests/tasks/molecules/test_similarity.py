@@ -186,7 +186,7 @@ def test_a_missing_fcd_torch_is_named_with_its_remedy(monkeypatch):
         fcd(DRUGS, OTHERS)
     assert "\n" not in str(caught.value)
     with pytest.raises(KetformerError, match=r"ketformer\[molecules\]"):
-        distribution_metrics(DRUGS, OTHERS, with_fcd=True)
+        distribution_metrics(["C"], OTHERS, with_fcd=True)  # even where there is none
     assert distribution_metrics(DRUGS, OTHERS)["fcd"] is None
 
 

@@ -1,0 +1,1 @@
+"""Language modelling on molecules, as SMILES: data, tokenizer, properties, metrics, pictures."""

@@ -39,18 +39,26 @@ class Judged:
     novel: NDArray[np.bool_]
 
 
-def judge(sampled: Sequence[str], training: Collection[str], *, progress: bool = True) -> Judged:
+def judge(
+    sampled: Sequence[str],
+    training: Collection[str],
+    *,
+    seen: set[str] | None = None,
+    progress: bool = True,
+) -> Judged:
     """Parse what was sampled, and compare it with itself and with the training set.
 
     Args:
         sampled: in the order of sampling.
         training: canonical SMILES.
+        seen: canonical SMILES sampled earlier; those sampled now are added, so that a
+            long sampling can be judged block by block.
         progress: whether a bar is drawn on stderr, for more than 2,000 molecules.
     """
     known = training if isinstance(training, Set) else frozenset(training)
     chunks = map_chunks(_canonical, sampled, progress=progress, label="validity")
     canonical = list(chain.from_iterable(chunks))
-    seen: set[str] = set()
+    seen = set() if seen is None else seen
     duplicate = []
     for molecule in canonical:
         duplicate.append(molecule in seen)
@@ -85,7 +93,7 @@ def generation_metrics(judged: Judged) -> dict[str, Any]:
           ``"10000"``, as far as more were sampled: uniqueness falls with the number
           of samples, and can only be compared at the same number.
     """
-    number = len(judged.sampled)
+    number = len(judged.valid)
     at = {str(first): _shares(judged, first) for first in PREFIXES if first < number}
     return {**_shares(judged, number), "at": at}
 

@@ -142,7 +142,6 @@ def token_matrix(path: str | Path, attention: AttentionMap, head: int | None = N
             "labels": attention.tokens,
             "fontsize": size,
             "family": "monospace",
-            "parse_math": False,  # "$" is a bond
         }
         axes.set_xticks(range(count), rotation=90, **labels)
         axes.set_yticks(range(count), **labels)
@@ -151,6 +150,7 @@ def token_matrix(path: str | Path, attention: AttentionMap, head: int | None = N
         axes.set_xlabel("taken from")
         axes.set_ylabel("position")
         title = [*_wrapped(attention.smiles, int(side * 8)), attention.name_head(head)]
+        # Two "$", bonds of a SMILES, would enclose a formula.
         axes.set_title("\n".join(title), fontsize=10, parse_math=False)
         figure.colorbar(image, ax=axes, shrink=0.8, label="attention weight")
         with replacing(path) as part:
@@ -271,8 +271,6 @@ class _Canvas:
         from rdkit.Chem.Draw import rdMolDraw2D
 
         self._drawer.drawOptions().fixedBondLength = bond
-        if colours:  # coloured letters would be lost on coloured atoms
-            self._drawer.drawOptions().useBWAtomPalette()
         self._drawer.SetOffset(x, y)
         self._drawer.DrawMolecule(
             rdMolDraw2D.PrepareMolForDrawing(molecule),

@@ -1,0 +1,207 @@
+"""One verb: evaluate, of molecules. Likelihood with and without padding, and what is sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ketformer import runs
+from ketformer.audit import audit_causality
+from ketformer.errors import KetformerError
+from ketformer.models import KetformerForCausalLM
+from ketformer.molecules import generate_molecules
+from ketformer.preparation import MoleculeData, prepare_molecules
+from ketformer.progress import Bars
+from ketformer.runs import Run
+from ketformer.sampling import MoleculeSampling
+from ketformer.settings import load_settings
+from ketformer.splits import check_same_data, way_and_part
+from ketformer.tasks.molecules.metrics import wasserstein
+from ketformer.tasks.molecules.properties import PROPERTIES, cached_properties, compute_properties
+from ketformer.tasks.molecules.rows import MoleculeRows
+from ketformer.tasks.molecules.similarity import distribution_metrics
+from ketformer.tasks.molecules.splits import SPLITS
+
+_BATCH = 256  # the published batch; models that scale by the batch depend on it
+# The prefix loss costs a pass for each target; this many molecules are read for it at most.
+_PREFIX_MOLECULES = 1024
+
+
+def evaluate_molecules(
+    run: Run,
+    *,
+    data: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    samples: int = 10_000,
+    with_fcd: bool | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Measure a trained model of molecules.
+
+    Args:
+        run: an opened run.
+        data: a data set or path; what the run was trained on by default.
+        split: a way to split (``standard``, ``published``), whose test part is taken,
+            or a part (``train``, ``validation``, ``test``) of the run's own split.
+        limit: at most that many molecules for the losses, from the part's beginning.
+        samples: molecules to sample; 0 leaves out everything about samples.
+        with_fcd: whether to compute the FCD, which takes minutes; by default if fcd_torch
+            is installed.
+        progress: show bars on standard error.
+
+    Returns:
+        ``loss`` and ``token_accuracy`` over the tokens and the end token, and the same
+        ``_with_padding`` over every place of a padded row; ``prefix_loss``, where the
+        model is handed the tokens before each target and nothing else; ``causal``, which
+        is measured; of the samples the keys of
+        :func:`~ketformer.tasks.molecules.metrics.generation_metrics` and
+        :func:`~ketformer.tasks.molecules.similarity.distribution_metrics` (against the
+        same part), and ``wasserstein`` by property.
+
+    Raises:
+        KetformerError: unknown data or split, or tokens the model does not have.
+    """
+    if limit is not None and limit < 1:
+        raise KetformerError(f"limit must be positive, got {limit}")
+    if samples < 0:
+        raise KetformerError(f"samples must not be negative, got {samples}")
+    own = load_settings(str(run.path / runs.SETTINGS))
+    way, part = way_and_part(own.split, split, SPLITS)
+    settings = own.override({"split": way, **({"data": data} if data else {})})
+    prepared = prepare_molecules(settings, tokenizer=run.tokenizer, progress=progress)
+    check_same_data(run, prepared.facts)
+    rows = prepared.rows(part, count_padding=True)
+    ids = rows.ids[:limit]
+    rows = MoleculeRows(
+        ids,
+        rows.pad_token_id,
+        None if rows.conditions is None else rows.conditions[:limit],
+        count_padding=True,
+    )
+    with Bars(progress, "molecule") as bars:
+        likelihood = molecule_losses(run.model, rows, bars("teacher-forced"))
+        prefix = _prefix_loss(run.model, rows, bars("prefix alone"))
+    result = {
+        "run": str(run.path),
+        "attention": run.model.config.attention,
+        "parameters": run.model.num_parameters(),
+        "causal": audit_causality(run.model, sequences=4).causal,
+        "data": settings.data,
+        "split": way,
+        "part": part,
+        "molecules": len(rows),
+        **likelihood,
+        "prefix_loss": prefix,
+    }
+    if samples:
+        reference = prepared.smiles[part]
+        result |= sample_metrics(
+            run, prepared, reference, samples, with_fcd=with_fcd, progress=progress
+        )
+    return result
+
+
+@torch.inference_mode()
+def molecule_losses(
+    model: KetformerForCausalLM,
+    rows: MoleculeRows,
+    step: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Teacher-forced losses in nats per target, and accuracies.
+
+    Args:
+        model: in evaluation mode.
+        rows: with padding counted, so that every place has a target.
+        step: called with (done, total).
+    """
+    losses, right, real = [], [], []
+    for start in range(0, len(rows), _BATCH):
+        batch = rows.__getitems__(list(range(start, min(start + _BATCH, len(rows)))))
+        logits, target = _forward(model, batch)
+        losses.append(F.cross_entropy(logits.mT, target, reduction="none").double().cpu())
+        right.append((logits.argmax(-1) == target).cpu())
+        real.append((target != rows.pad_token_id).cpu())
+        if step:
+            step(min(start + _BATCH, len(rows)), len(rows))
+    loss, hit, token = torch.cat(losses), torch.cat(right), torch.cat(real)
+    return {
+        "targets": int(token.sum()),
+        "loss": float(loss[token].mean()),
+        "loss_with_padding": float(loss.mean()),
+        "token_accuracy": float(hit[token].double().mean()),
+        "token_accuracy_with_padding": float(hit.double().mean()),
+        # As the released code of arXiv 2502.19214 has it: a mean over batches, the last
+        # and smaller one counting as much as the others.
+        "loss_as_published": float(torch.stack([batch.mean() for batch in losses]).mean()),
+    }
+
+
+def sample_metrics(
+    run: Run,
+    prepared: MoleculeData,
+    reference: list[str],
+    samples: int,
+    *,
+    with_fcd: bool | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Everything about samples without a requested value, compared with ``reference``."""
+    typical = typical_conditions(run, prepared)
+    sampled = generate_molecules(
+        run,
+        samples,
+        MoleculeSampling(conditions=typical),
+        training=frozenset(prepared.smiles["train"]),
+        progress=progress,
+    )
+    valid = sampled.molecules
+    result = {**sampled.metrics, "sampled_at": typical or None}
+    if len(valid) < 2:
+        return result
+    generated = compute_properties(valid, progress=False)
+    known = cached_properties(reference, progress=progress)
+    return {
+        **result,
+        **distribution_metrics(valid, reference, with_fcd=with_fcd, progress=progress),
+        "wasserstein": wasserstein(generated, known, list(PROPERTIES)),
+    }
+
+
+def typical_conditions(run: Run, prepared: MoleculeData) -> dict[str, float]:
+    """What to ask of a model without a wish: nothing, or the means if it needs every condition."""
+    if run.model.config.condition_unknown or not prepared.names:
+        return {}
+    means = np.nanmean(prepared.conditions["train"].numpy().astype(np.float64), axis=0)
+    return dict(zip(prepared.names, means.tolist(), strict=True))
+
+
+def _forward(model: KetformerForCausalLM, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    on = {key: value.to(model.device) for key, value in batch.items()}
+    target = on.pop("shift_labels")
+    return model(**on, use_cache=False).logits.float(), target
+
+
+@torch.inference_mode()
+def _prefix_loss(
+    model: KetformerForCausalLM, rows: MoleculeRows, step: Callable[[int, int], None]
+) -> float:
+    """Loss over tokens and end tokens when nothing but what stands before is handed over."""
+    count = min(len(rows), _PREFIX_MOLECULES)
+    total, targets = 0.0, 0
+    for start in range(0, count, _BATCH):
+        batch = rows.__getitems__(list(range(start, min(start + _BATCH, count))))
+        for length in range(1, batch["input_ids"].shape[1] + 1):
+            short = {**batch, "input_ids": batch["input_ids"][:, :length]}
+            logits, target = _forward(model, short)
+            target = target[:, length - 1]
+            real = target != rows.pad_token_id
+            loss = F.cross_entropy(logits[:, -1], target, reduction="none").double()
+            total, targets = total + float(loss[real].sum()), targets + int(real.sum())
+        step(min(start + _BATCH, count), count)
+    return total / targets
