@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,22 +14,39 @@ from scipy import stats
 
 from ketformer import runs
 from ketformer.errors import KetformerError
-from ketformer.evaluation import EVALUATION, evaluate, save_evaluation, timing_batch
-from ketformer.generation import Sampling, generate_text
+from ketformer.evaluation import EVALUATION, evaluate, save_evaluation, timing_inputs
+from ketformer.generation import sample_of
 from ketformer.models import KetformerConfig, KetformerForCausalLM
-from ketformer.preparation import prepare_text
+from ketformer.preparation import prepare
 from ketformer.settings import Settings
-from ketformer.tasks.text import TextWindows, inference_seconds
+from ketformer.tasks.text import inference_seconds
 from ketformer.training import train
 
-METRICS = (
-    "cross_entropy",
-    "prefix_cross_entropy",
-    "cer",
-    "wer",
-    "free_running_cer",
-    "free_running_wer",
-)
+#: What is averaged over the seeds, for each task.
+METRICS = {
+    "text": (
+        "cross_entropy",
+        "prefix_cross_entropy",
+        "cer",
+        "wer",
+        "free_running_cer",
+        "free_running_wer",
+    ),
+    "molecules": (
+        "loss",
+        "loss_with_padding",
+        "loss_as_published",
+        "prefix_loss",
+        "token_accuracy",
+        "validity",
+        "uniqueness",
+        "novelty",
+        "product",
+        "in_training",
+    ),
+}
+# Curves over the positions of a window, of the first seed.
+_CURVES = ("cross_entropy_by_position", "prefix_cross_entropy_by_position")
 
 
 @dataclass(frozen=True)
@@ -46,6 +63,7 @@ def run_variants(
     out: Path,
     seeds: Sequence[int],
     *,
+    evaluation: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Train and evaluate every variant with every seed, and time them against each other.
@@ -58,6 +76,7 @@ def run_variants(
         settings: what they share.
         out: folder for the runs, one for each variant and seed.
         seeds: the same for each variant; they set weights, batches and dropout.
+        evaluation: further arguments of :func:`~ketformer.evaluation.evaluate`.
         progress: show bars on standard error.
 
     Returns:
@@ -71,17 +90,22 @@ def run_variants(
         for j, seed in enumerate(seeds):
             label = f"[{i * len(seeds) + j + 1}/{total}] {variant.name}"
             path = out / f"{variant.name}-seed{seed}"
-            results.append(_one(variant, settings, path, seed, label, progress))
+            results.append(_one(variant, settings, path, seed, label, evaluation or {}, progress))
         opened[variant.name] = runs.open_run(out / f"{variant.name}-seed{seeds[0]}")
         rows.append(_row(variant, results, opened[variant.name]))
-    _add_times(rows, opened, settings)
+    _add_times(rows, opened)
     return {"settings": settings.to_dict(), "seeds": list(seeds), "rows": rows}
 
 
 def matched_variants(
-    attentions: Sequence[str], settings: Settings, vocab_size: int
+    attentions: Sequence[str], settings: Settings, data_keys: Mapping[str, Any]
 ) -> list[Variant]:
     """Each mechanism with as many parameters as the first, by the width of its feed-forward layer.
+
+    Args:
+        attentions: registry names; the first is the reference.
+        settings: what they share.
+        data_keys: configuration keys that the data decides, the vocabulary at least.
 
     Raises:
         KetformerError: a mechanism cannot come within 2 %.
@@ -92,14 +116,14 @@ def matched_variants(
     target = 0
     for attention in attentions:
         own = settings.override({"attention": attention})
-        width = KetformerConfig(vocab_size=vocab_size, **own.model).intermediate_size or 0
+        width = KetformerConfig(**{**data_keys, **own.model}).intermediate_size or 0
         if not variants:
-            target = _count(own, vocab_size, width)
+            target = _count(own, data_keys, width)
         else:
-            here = _count(own, vocab_size, width)
-            slope = _count(own, vocab_size, width + 1) - here
+            here = _count(own, data_keys, width)
+            slope = _count(own, data_keys, width + 1) - here
             width = max(width + round((target - here) / slope), 1)
-        size = _count(own, vocab_size, width)
+        size = _count(own, data_keys, width)
         if abs(size - target) > 0.02 * target:
             raise KetformerError(
                 f"{attention} has {size:,} parameters at best, {attentions[0]} has {target:,}: "
@@ -116,6 +140,7 @@ def compare(
     *,
     seeds: int = 3,
     match: bool = True,
+    with_fcd: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Compare mechanisms on equal terms; the result is also kept in ``out/comparison.json``.
@@ -126,6 +151,7 @@ def compare(
         out: folder for the runs and the result.
         seeds: number of seeds, from the settings' own seed upwards.
         match: give each the reference's number of parameters, within 2 %.
+        with_fcd: of molecules: also compute the FCD, some minutes for each run.
         progress: show bars on standard error.
 
     Raises:
@@ -134,21 +160,28 @@ def compare(
     if len(attentions) < 2 or seeds < 1:
         raise KetformerError("a comparison needs at least two attentions and one seed")
     if match:
-        vocab_size = len(prepare_text(settings).tokenizer)
-        variants = matched_variants(attentions, settings, vocab_size)
+        data_keys = prepare(settings, progress=progress).model_keys
+        variants = matched_variants(attentions, settings, data_keys)
     else:
         variants = [Variant(name, {"attention": name}) for name in attentions]
     first = settings.training.get("seed", 42)
     result = run_variants(
-        variants, settings, Path(out), range(first, first + seeds), progress=progress
+        variants,
+        settings,
+        Path(out),
+        range(first, first + seeds),
+        evaluation={"with_fcd": with_fcd},
+        progress=progress,
     )
     result = {"manifest": runs.make_manifest(), "matched": match, **result}
     runs.write_json(Path(out) / "comparison.json", result)
     return result
 
 
-def summarise(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and 95 % t-interval; the bounds are None for a single value."""
+def summarise(values: Sequence[Any]) -> dict[str, Any]:
+    """Mean and 95 % t-interval; the bounds are None for a single value, all if one is None."""
+    if any(value is None for value in values):
+        return {"mean": None, "low": None, "high": None, "values": list(values)}
     mean = statistics.fmean(values)
     if len(values) < 2:
         return {"mean": mean, "low": None, "high": None, "values": list(values)}
@@ -162,7 +195,13 @@ def summarise(values: Sequence[float]) -> dict[str, Any]:
 
 
 def _one(
-    variant: Variant, settings: Settings, path: Path, seed: int, label: str, progress: bool
+    variant: Variant,
+    settings: Settings,
+    path: Path,
+    seed: int,
+    label: str,
+    evaluation: Mapping[str, Any],
+    progress: bool,
 ) -> dict[str, Any]:
     mine = settings.override({**variant.changes, "seed": seed})
     if (path / runs.SETTINGS).is_file():
@@ -173,7 +212,7 @@ def _one(
     if not (path / "model.safetensors").is_file():
         train(mine, path, resume=True, progress=progress, label=label)
     run = runs.open_run(path)
-    result = evaluate(run, progress=progress)
+    result = evaluate(run, **evaluation, progress=progress)
     save_evaluation(run, result)
     return result
 
@@ -187,29 +226,26 @@ def _row(variant: Variant, results: list[dict[str, Any]], run: runs.Run) -> dict
         "parameters": first["parameters"],
         "intermediate_size": run.model.config.intermediate_size,
         "causal": all(result["causal"] for result in results),
-        **{metric: summarise([result[metric] for result in results]) for metric in METRICS},
-        "cross_entropy_by_position": first["cross_entropy_by_position"],
-        "prefix_cross_entropy_by_position": first["prefix_cross_entropy_by_position"],
-        "sample": generate_text(run, "", sampling=Sampling(max_new_tokens=240))[0],
+        **{
+            metric: summarise([result.get(metric) for result in results])
+            for metric in METRICS[run.settings.get("task", "text")]
+        },
+        **{curve: first[curve] for curve in _CURVES if curve in first},
+        "sample": sample_of(run),
         "run": str(run.path),
     }
 
 
-def _add_times(rows: list[dict[str, Any]], opened: dict[str, runs.Run], settings: Settings) -> None:
+def _add_times(rows: list[dict[str, Any]], opened: dict[str, runs.Run]) -> None:
     """Inference time of each, taking turns on one batch, and its ratio to the first."""
-    any_run = next(iter(opened.values()))
-    context = any_run.model.config.max_position_embeddings
-    windows = TextWindows(prepare_text(settings).parts["test"], context, stride=context)
-    batch = timing_batch(any_run.model, windows)
-    seconds = inference_seconds({name: run.model for name, run in opened.items()}, batch)
+    inputs = {name: timing_inputs(run) for name, run in opened.items()}
+    seconds = inference_seconds({name: run.model for name, run in opened.items()}, inputs)
     for row in rows:
         row["inference_ms"] = 1000 * seconds[row["name"]]
         row["relative_inference_time"] = seconds[row["name"]] / seconds[rows[0]["name"]]
 
 
-def _count(settings: Settings, vocab_size: int, width: int) -> int:
-    config = KetformerConfig(
-        vocab_size=vocab_size, **{**settings.model, "intermediate_size": width}
-    )
+def _count(settings: Settings, data_keys: Mapping[str, Any], width: int) -> int:
+    keys = {**data_keys, **settings.model, "intermediate_size": width}
     with torch.device("meta"):
-        return int(KetformerForCausalLM(config).num_parameters())
+        return int(KetformerForCausalLM(KetformerConfig(**keys)).num_parameters())

@@ -12,7 +12,6 @@ from torch import Tensor
 from ketformer import runs
 from ketformer.audit import audit_causality
 from ketformer.errors import KetformerError
-from ketformer.models import KetformerForCausalLM
 from ketformer.models.continuation import continue_tokens
 from ketformer.molecule_evaluation import evaluate_molecules
 from ketformer.progress import Bars
@@ -118,8 +117,8 @@ def evaluate_text(
     cer, wer = error_rates(references, run.tokenizer.batch_decode(forced.predictions))
     free_cer, free_wer = _free_running(run, windows)
     loss = float(forced.losses.double().mean())
-    batch = timing_batch(run.model, windows)
-    seconds = inference_seconds({"model": run.model}, batch)["model"]
+    inputs = timing_inputs(run)
+    seconds = inference_seconds({"model": run.model}, {"model": inputs})["model"]
     return {
         "run": str(run.path),
         "attention": run.model.config.attention,
@@ -142,7 +141,7 @@ def evaluate_text(
         "free_running_cer": free_cer,
         "free_running_wer": free_wer,
         "inference_ms": 1000 * seconds,
-        "inference_batch": list(batch.shape),
+        "inference_batch": list(inputs["input_ids"].shape),
     }
 
 
@@ -162,11 +161,16 @@ def prefix_windows(windows: TextWindows) -> TextWindows:
     return TextWindows(windows.tokens, context, stride=context, limit=affordable)
 
 
-def timing_batch(model: KetformerForCausalLM, windows: TextWindows) -> Tensor:
-    """A batch of the published number of tokens; windows repeat if the text is short."""
-    wanted = max(_TIMED_TOKENS // windows.context, 1)
-    ids = [i % len(windows) for i in range(wanted)]
-    return windows.__getitems__(ids)["input_ids"].to(model.device)
+def timing_inputs(run: Run) -> dict[str, Tensor]:
+    """A batch of the published number of tokens, drawn at random: time depends on its size only."""
+    config = run.model.config
+    context = config.max_position_embeddings
+    shape = (max(_TIMED_TOKENS // context, 1), context)
+    ids = torch.randint(config.vocab_size, shape, generator=torch.Generator().manual_seed(0))
+    if not config.condition_names:
+        return {"input_ids": ids}
+    means = torch.tensor(config.condition_means, dtype=torch.float32)
+    return {"input_ids": ids, "conditions": means.expand(shape[0], -1)}
 
 
 def _free_running(run: Run, windows: TextWindows) -> tuple[float, float]:

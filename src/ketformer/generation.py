@@ -13,6 +13,8 @@ from ketformer.runs import Run
 from ketformer.sampling import MoleculeSampling, sample_molecules
 from ketformer.tasks.text import encode
 
+_GLANCE = 240  # tokens of a passage that is shown beside a result
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -99,7 +101,7 @@ def sample_of(run: Run) -> str:
         needed = {} if run.model.config.condition_unknown else typical
         molecules = next(sample_molecules(run, 10, MoleculeSampling(conditions=needed)))
         return "\n".join(molecules)
-    return generate_text(run, "", sampling=Sampling(max_new_tokens=240))[0]
+    return generate_text(run, "", sampling=Sampling(max_new_tokens=_GLANCE))[0]
 
 
 def _start(run: Run) -> torch.Tensor:

@@ -110,9 +110,9 @@ def generate_molecules(
                 open_table.write(
                     judged.sampled,
                     judged.canonical,
-                    judged.valid,
-                    judged.duplicate,
-                    judged.novel if training is not None else [None] * len(block),
+                    judged.valid.tolist(),
+                    judged.duplicate.tolist(),
+                    judged.novel.tolist() if training is not None else [None] * len(block),
                     properties,
                 )
             fresh = judged.valid & ~judged.duplicate

@@ -38,7 +38,9 @@ _EVAL_TARGETS = 1 << 16
 class Prepared(Protocol):
     """What training needs of a task's data."""
 
-    tokenizer: PreTrainedTokenizerFast
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """Of the data's tokens."""
 
     @property
     def facts(self) -> dict[str, Any]:

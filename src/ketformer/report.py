@@ -10,12 +10,14 @@ from typing import Any
 import matplotlib
 
 from ketformer import runs
-from ketformer.tables import COLUMNS, cell
+from ketformer.tables import Columns, cell, columns_of
+from ketformer.tasks.molecules.output import parse
+from ketformer.tasks.molecules.pictures import grid_svg
 
 _CSS = """
 :root { color-scheme: light dark; --line: #8885; --leak: #c0392b; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
+h1 { line-height: 1.2; } h2, h3 { margin-top: 2.5rem; } h2.part { border-bottom: 1px solid; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
 th, td { padding: .4rem .7rem; border-bottom: 1px solid var(--line); text-align: right; }
@@ -30,33 +32,28 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; border: 1px solid var(--li
 """
 
 
-def write_report(path: Path, title: str, summary: str, result: dict[str, Any]) -> Path:
+def write_report(path: Path, title: str, summary: str, *results: dict[str, Any]) -> Path:
     """Write the page and return its path.
 
     Args:
         path: of the HTML file.
         title: of the page.
         summary: a sentence under the title.
-        result: what :func:`ketformer.comparison.run_variants` returned, with a manifest.
+        results: what :func:`ketformer.comparison.run_variants` returned, with a manifest; of
+            text, of molecules, or one of each.
     """
-    rows = result["rows"]
-    samples = "".join(
-        f"<h3>{html.escape(row['name'])}</h3><pre>{html.escape(row['sample'].strip())}</pre>"
-        for row in rows
-    )
+    parts = [_MOLECULES if _is_molecules(result) else _TEXT for result in results]
+    sections = "".join(
+        f"<h2 class=part>{part['name']}</h2>{_sections(result, part)}" if len(results) > 1
+        else _sections(result, part)
+        for part, result in zip(parts, results, strict=True)
+    )  # fmt: skip
+    made = "".join(f"<pre>{html.escape(_provenance(result))}</pre>" for result in results)
     body = f"""
 <h1>{html.escape(title)}</h1>
 <p>{html.escape(summary)}</p>
-<section><h2>Results</h2>
-<div class="scroll">{_table(rows)}</div>
-<p class="small">Cross entropies in nats per token on the test part. “Prefix only” hands the model
-the tokens before each target and nothing else. A mechanism that is not causal sees the tokens it
-is to predict: its cross entropy and error rates are no language model's, its prefix loss is.</p>
-</section>
-<section><h2>Loss while training</h2>{_curves(rows)}</section>
-<section><h2>Where in the window the loss is made</h2>{_positions(rows)}</section>
-<section><h2>Samples</h2>{samples}</section>
-<section><h2>How it was made</h2><pre>{html.escape(_provenance(result))}</pre></section>
+{sections}
+<section><h3>How it was made</h3>{made}</section>
 """
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -67,11 +64,65 @@ is to predict: its cross entropy and error rates are no language model's, its pr
     return path
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
-    head = "".join(f"<th>{html.escape(title)}</th>" for title, _ in COLUMNS)
+_TEXT = {
+    "name": "Text",
+    "note": "Cross entropies in nats per token on the test part. “Prefix only” hands the model the "
+    "tokens before each target and nothing else. A mechanism that is not causal sees the tokens it "
+    "is to predict: its cross entropy and error rates are no language model's, its prefix loss is.",
+}
+_MOLECULES = {
+    "name": "Molecules",
+    "note": "Loss in nats per token on the test part, padding not counted. Valid is a share of the "
+    "sampled, unique of the valid, novel of the unique (not in the training part).",
+}
+
+
+def _is_molecules(result: dict[str, Any]) -> bool:
+    return bool(result["settings"]["task"] == "molecules")
+
+
+def _sections(result: dict[str, Any], part: dict[str, str]) -> str:
+    rows = result["rows"]
+    positions = "" if _is_molecules(result) else (
+        f"<section><h3>Where in the window the loss is made</h3>{_positions(rows)}</section>"
+    )  # fmt: skip
+    return f"""
+<section><h3>Results</h3>
+<div class="scroll">{_table(rows, columns_of(result))}</div>
+<p class="small">{part["note"]}</p>
+</section>
+<section><h3>Loss while training</h3>{_curves(rows)}</section>
+{positions}
+<section><h3>Samples</h3>{_samples(result)}</section>
+"""
+
+
+def _samples(result: dict[str, Any]) -> str:
+    """Text as it is, molecules as drawings with what was sampled under them."""
+    shown = []
+    for row in result["rows"]:
+        name, sample = html.escape(row["name"]), row["sample"].strip()
+        if _is_molecules(result):
+            drawn = _drawn(sample.splitlines())
+            shown.append(f"<h4>{name}</h4><figure>{drawn}</figure>")
+        else:
+            shown.append(f"<h4>{name}</h4><pre>{html.escape(sample)}</pre>")
+    return "".join(shown)
+
+
+def _drawn(smiles: list[str]) -> str:
+    valid = [text for text in smiles if parse(text) is not None]
+    invalid = [text for text in smiles if text not in valid]
+    note = f"not valid: {', '.join(invalid)}" if invalid else "all of these samples are valid"
+    caption = f"<figcaption>{html.escape(note)}</figcaption>"
+    return (grid_svg(valid, valid) if valid else "") + caption
+
+
+def _table(rows: list[dict[str, Any]], columns: Columns) -> str:
+    head = "".join(f"<th>{html.escape(title)}</th>" for title, _ in columns)
     lines = []
     for row in rows:
-        cells = "".join(f"<td>{html.escape(cell(row, key))}</td>" for _, key in COLUMNS)
+        cells = "".join(f"<td>{html.escape(cell(row, key))}</td>" for _, key in columns)
         lines.append(f"<tr{'' if row['causal'] else ' class=leak'}>{cells}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 

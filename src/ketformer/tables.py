@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-#: Heading and key of each column.
-COLUMNS = (
+Columns = tuple[tuple[str, str], ...]
+
+#: Heading and key of each column, of text.
+COLUMNS: Columns = (
     ("attention", "name"),
     ("parameters", "parameters"),
     ("cross entropy", "cross_entropy"),
@@ -16,13 +18,38 @@ COLUMNS = (
     ("causal", "causal"),
 )
 
+#: The same of molecules. Validity is of the sampled, uniqueness of the valid, novelty of the
+#: unique; the loss is without padding.
+MOLECULE_COLUMNS: Columns = (
+    ("attention", "name"),
+    ("parameters", "parameters"),
+    ("loss", "loss"),
+    ("prefix only", "prefix_loss"),
+    ("accuracy", "token_accuracy"),
+    ("valid", "validity"),
+    ("unique", "uniqueness"),
+    ("novel", "novelty"),
+    ("time", "relative_inference_time"),
+    ("causal", "causal"),
+)
+
+
+def columns_of(result: dict[str, Any]) -> Columns:
+    """The columns for a comparison's task."""
+    molecules = result["settings"]["task"] == "molecules"
+    return MOLECULE_COLUMNS if molecules else COLUMNS
+
 
 def cell(row: dict[str, Any], key: str) -> str:
     """One cell: a name, a count, ``mean ± half-width``, a factor, yes or no."""
     value = row[key]
+    if value is None:
+        return "–"
     if isinstance(value, bool):
         return "yes" if value else "NO"
     if isinstance(value, dict):
+        if value["mean"] is None:
+            return "–"
         spread = "" if value["low"] is None else f" ± {value['high'] - value['mean']:.3f}"
         return f"{value['mean']:.3f}{spread}"
     if isinstance(value, float):
@@ -30,7 +57,7 @@ def cell(row: dict[str, Any], key: str) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def markdown(rows: list[dict[str, Any]], columns: tuple[tuple[str, str], ...] = COLUMNS) -> str:
+def markdown(rows: list[dict[str, Any]], columns: Columns = COLUMNS) -> str:
     """A Markdown table of the rows."""
     lines = [
         "| " + " | ".join(title for title, _ in columns) + " |",

@@ -185,7 +185,12 @@ def test_an_honest_mechanism_says_nothing(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "sizes", "options", "message"),
     [
-        ("clasical", (12, 3), {}, "unknown attention 'clasical'; known: classical, qsann, qisa"),
+        (
+            "clasical",
+            (12, 3),
+            {},
+            "unknown attention 'clasical'; known: classical, classical_eq, q",
+        ),
         ("qisa", (12, 3), {"depth": 2}, "qisa has no option depth; its options: observables, hil"),
         ("qisa_published", (12, 3), {"score": "dot"}, "no option score; its options: none"),
         ("classical", (12, 5), {}, "5 heads do not divide hidden_size 12"),

@@ -168,7 +168,7 @@ class Sleeper(torch.nn.Module):
         super().__init__()
         self.name, self.seconds, self.calls = name, seconds, calls
 
-    def forward(self, ids, use_cache):
+    def forward(self, input_ids, use_cache):
         assert use_cache is False
         self.calls.append(self.name)
         time.sleep(self.seconds)
@@ -177,7 +177,8 @@ class Sleeper(torch.nn.Module):
 def test_inference_times_are_taken_in_turns():
     calls = []
     models = {name: Sleeper(name, s, calls) for name, s in {"short": 0.001, "long": 0.02}.items()}
-    seconds = inference_seconds(models, torch.zeros(1, 1, dtype=torch.long), repeats=4)
+    inputs = {"input_ids": torch.zeros(1, 1, dtype=torch.long)}
+    seconds = inference_seconds(models, dict.fromkeys(models, inputs), repeats=4)
     assert calls == ["short", "long"] * 7  # three of them not timed
     assert list(seconds) == ["short", "long"]
     assert 0.001 <= seconds["short"] < seconds["long"]
@@ -188,15 +189,16 @@ def test_the_median_ignores_one_slow_pass(monkeypatch):
     now = [0]
     durations = iter([50, 50, 50, 1, 79, 1])  # three are not timed
 
-    def model(ids, use_cache):
+    def model(input_ids, use_cache):
         now[0] += next(durations)
 
     model.device = torch.device("cpu")
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    batch = torch.zeros(1, 1, dtype=torch.long)
-    assert inference_seconds({"model": model}, batch, repeats=3) == {"model": 1}
+    inputs = {"model": {"input_ids": torch.zeros(1, 1, dtype=torch.long)}}
+    assert inference_seconds({"model": model}, inputs, repeats=3) == {"model": 1}
 
 
 def test_a_real_model_takes_some_time():
     ids = some_windows().all()["input_ids"]
-    assert inference_seconds({"model": small_model()}, ids, repeats=2)["model"] > 0
+    inputs = {"model": {"input_ids": ids}}
+    assert inference_seconds({"model": small_model()}, inputs, repeats=2)["model"] > 0

@@ -3,7 +3,6 @@
 import pytest
 
 from ketformer.cli import main
-from ketformer.generation import Sampling
 
 from .helpers import call, small_text, write_settings
 
@@ -17,14 +16,9 @@ def _in_an_empty_folder(tmp_path_factory, monkeypatch):
 @pytest.fixture(scope="session", autouse=True)
 def _short_timings_and_samples():
     """Inference is timed on 512 tokens, not on 16,384, and samples have 24, not 240."""
-
-    def short(max_new_tokens):
-        return Sampling(max_new_tokens=max_new_tokens // 10)
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ketformer.evaluation._TIMED_TOKENS", 512)
-        patch.setattr("ketformer.training.Sampling", short)
-        patch.setattr("ketformer.comparison.Sampling", short)
+        patch.setattr("ketformer.generation._GLANCE", 24)
         yield
 
 

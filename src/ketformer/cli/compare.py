@@ -10,14 +10,16 @@ from ketformer.cli.common import Parser, print_json, print_rows
 from ketformer.comparison import compare
 from ketformer.report import write_report
 from ketformer.settings import add_settings_arguments, load_settings
-from ketformer.tables import COLUMNS
+from ketformer.tables import columns_of
 
 EXAMPLE = """  ketformer compare classical qisa qsann --seeds 3
-  ketformer compare classical qisa --preset qisa-small --data my.txt --max_steps 500"""
+  ketformer compare classical qisa --preset qisa-small --data my.txt --max_steps 500
+  ketformer compare overlap classical --preset overlap-qm9-deep --data my.csv"""
 
 USAGE = "ketformer compare A B ... [--preset P] [--seeds N] [--out FOLDER] [--key value ...]"
 
-_OWN = {"json", "attentions", "preset", "seeds", "match", "out", "attention", "attention_options"}
+_ABOUT_IT = {"json", "attentions", "preset", "seeds", "match", "fcd", "out"}
+_DECIDED = {"attention", "attention_options"}  # by the mechanisms that are compared
 
 
 def add_arguments(parser: Parser) -> None:
@@ -32,22 +34,34 @@ def add_arguments(parser: Parser) -> None:
         "--match", type=bool, default=True,
         help="match the reference's parameters within 2 %% by the feed-forward width (true)",
     )  # fmt: skip
+    parser.add_argument(
+        "--fcd", type=bool, default=False,
+        help="of molecules: the Fréchet ChemNet distance as well, minutes for each run (false)",
+    )  # fmt: skip
     parser.add_argument("--out", type=str | None, default=None, help="folder (runs/compare-…)")
     add_settings_arguments(parser)
 
 
 def run(options: Any) -> int:
     """Compare, print the table, write a page beside the result."""
-    given = {k: v for k, v in options.as_dict().items() if k not in _OWN}
+    given = {k: v for k, v in options.as_dict().items() if k not in _ABOUT_IT | _DECIDED}
     settings = load_settings(options.preset).override(given)
     names = "-".join(options.attentions)
     out = Path(options.out or f"runs/compare-{settings.name}-{names}")
-    result = compare(options.attentions, settings, out, seeds=options.seeds, match=options.match)
+    result = compare(
+        options.attentions,
+        settings,
+        out,
+        seeds=options.seeds,
+        match=options.match,
+        with_fcd=options.fcd,
+    )
     summary = f"{', '.join(options.attentions)} on {settings.data}, {options.seeds} seeds."
     report = write_report(out / "report.html", "Ketformer comparison", summary, result)
     if options.json:
         print_json({**result, "report": str(report)})
         return 0
-    print_rows(result["rows"], (*COLUMNS[:2], ("FFN width", "intermediate_size"), *COLUMNS[2:]))
+    columns = columns_of(result)
+    print_rows(result["rows"], (*columns[:2], ("FFN width", "intermediate_size"), *columns[2:]))
     print(f"\n± is half of the 95 % interval over {options.seeds} seeds.\nreport: {report}")
     return 0

@@ -6,6 +6,7 @@ from typing import Any
 
 from ketformer.cli.common import Parser, print_json, print_rows, use_one_thread
 from ketformer.demo import run_demo
+from ketformer.tables import columns_of
 
 EXAMPLE = "  ketformer demo\n  ketformer demo --steps 100 --out runs/quick"
 
@@ -13,7 +14,7 @@ EXAMPLE = "  ketformer demo\n  ketformer demo --steps 100 --out runs/quick"
 def add_arguments(parser: Parser) -> None:
     """The verb's options."""
     parser.add_argument("--out", type=str, default="runs/demo", help="folder (runs/demo)")
-    parser.add_argument("--steps", type=int | None, default=None, help="training steps each (300)")
+    parser.add_argument("--steps", type=int | None, default=None, help="training steps (300, 400)")
 
 
 def run(options: Any) -> int:
@@ -23,11 +24,12 @@ def run(options: Any) -> int:
     if options.json:
         print_json(result)
         return 0
-    for row in result["rows"]:
+    for row in result["text"]["rows"] + result["molecules"]["rows"]:
         print(f"\n── {row['name']} writes ──\n{row['sample'].strip()}")
-    print()
-    print_rows(result["rows"])
-    leaky = [row["name"] for row in result["rows"] if not row["causal"]]
+    for comparison in (result["text"], result["molecules"]):
+        print()
+        print_rows(comparison["rows"], columns_of(comparison))
+    leaky = [row["name"] for row in result["text"]["rows"] if not row["causal"]]
     print(
         f"\n{', '.join(leaky)} sees the tokens it is to predict: its cross entropy is no language "
         "model's.\n“prefix only” hands every model the same thing, the tokens before the target."

@@ -17,7 +17,7 @@ def product_state(angles: Tensor) -> Tensor:
     Returns:
         ``[..., 2^n]``, real.
     """
-    out: Tensor = _ProductState.apply(angles)
+    out: Tensor = _ProductState.apply(angles)  # type: ignore[no-untyped-call]
     return out
 
 

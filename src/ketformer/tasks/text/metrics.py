@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import jiwer
@@ -102,25 +102,27 @@ _CHARACTERS = jiwer.Compose([jiwer.ReduceToListOfListOfChars()])
 
 @torch.inference_mode()
 def inference_seconds(
-    models: dict[str, PreTrainedModel], batch: Tensor, repeats: int = 20
+    models: Mapping[str, PreTrainedModel],
+    inputs: Mapping[str, Mapping[str, Tensor]],
+    repeats: int = 20,
 ) -> dict[str, float]:
-    """Median seconds of one forward pass over ``batch``, text decoding not included.
+    """Median seconds of one forward pass over its inputs, text decoding not included.
 
     The models take turns, so that a change of the machine's speed meets all of them.
 
     Args:
         models: by name, in evaluation mode.
-        batch: ``[B, T]`` token ids.
+        inputs: by the same names, what each model is called with, ``input_ids`` at least.
         repeats: timed passes of each, after three that are not timed.
     """
     timings: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(repeats + 3):
         for name, model in models.items():
-            ids = batch.to(model.device)
-            _synchronize(ids)
+            on = {key: value.to(model.device) for key, value in inputs[name].items()}
+            _synchronize(on["input_ids"])
             start = time.perf_counter()
-            model(ids, use_cache=False)
-            _synchronize(ids)
+            model(**on, use_cache=False)
+            _synchronize(on["input_ids"])
             if turn >= 3:
                 timings[name].append(time.perf_counter() - start)
     return {name: statistics.median(times) for name, times in timings.items()}
