@@ -18,7 +18,7 @@ from ketformer.evaluation import EVALUATION, evaluate, save_evaluation, timing_i
 from ketformer.generation import sample_of
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.preparation import prepare
-from ketformer.settings import Settings
+from ketformer.settings import Settings, load_settings
 from ketformer.tasks.text import inference_seconds
 from ketformer.training import train
 
@@ -45,8 +45,8 @@ METRICS = {
         "in_training",
     ),
 }
-# Curves over the positions of a window, of the first seed.
-_CURVES = ("cross_entropy_by_position", "prefix_cross_entropy_by_position")
+# Of the first seed alone: curves over the positions of a window, hits of requested properties.
+_CURVES = ("cross_entropy_by_position", "prefix_cross_entropy_by_position", "targets")
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _one(
 ) -> dict[str, Any]:
     mine = settings.override({**variant.changes, "seed": seed})
     if (path / runs.SETTINGS).is_file():
-        if runs.read_yaml(path / runs.SETTINGS) != mine.to_dict():
+        if load_settings(str(path / runs.SETTINGS)) != mine:
             raise KetformerError(f"{path} holds a run with other settings; choose another --out")
         if (path / EVALUATION).is_file():
             return runs.read_json(path / EVALUATION)

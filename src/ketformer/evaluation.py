@@ -47,13 +47,14 @@ def evaluate(
     limit: int | None = None,
     samples: int = 10_000,
     with_fcd: bool | None = None,
+    targets: int = 0,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Measure a trained model by all the metrics of its task.
 
     See :func:`evaluate_text` and
-    :func:`~ketformer.molecule_evaluation.evaluate_molecules`; ``samples`` and ``with_fcd``
-    are for the latter.
+    :func:`~ketformer.molecule_evaluation.evaluate_molecules`; ``samples``, ``with_fcd``
+    and ``targets`` are for the latter.
     """
     if run.settings.get("task") == "molecules":
         return evaluate_molecules(
@@ -63,6 +64,7 @@ def evaluate(
             limit=limit,
             samples=samples,
             with_fcd=with_fcd,
+            targets=targets,
             progress=progress,
         )
     return evaluate_text(run, data=data, split=split, limit=limit, progress=progress)

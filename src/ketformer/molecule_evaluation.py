@@ -21,6 +21,7 @@ from ketformer.runs import Run
 from ketformer.sampling import MoleculeSampling
 from ketformer.settings import load_settings
 from ketformer.splits import check_same_data, way_and_part
+from ketformer.targets import target_errors
 from ketformer.tasks.molecules.metrics import wasserstein
 from ketformer.tasks.molecules.properties import PROPERTIES, cached_properties, compute_properties
 from ketformer.tasks.molecules.rows import MoleculeRows
@@ -40,6 +41,7 @@ def evaluate_molecules(
     limit: int | None = None,
     samples: int = 10_000,
     with_fcd: bool | None = None,
+    targets: int = 0,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Measure a trained model of molecules.
@@ -53,6 +55,8 @@ def evaluate_molecules(
         samples: molecules to sample; 0 leaves out everything about samples.
         with_fcd: whether to compute the FCD, which takes minutes; by default if fcd_torch
             is installed.
+        targets: molecules to sample for each property and target of
+            :func:`~ketformer.targets.target_errors`; 0 leaves ``targets`` out.
         progress: show bars on standard error.
 
     Returns:
@@ -69,8 +73,8 @@ def evaluate_molecules(
     """
     if limit is not None and limit < 1:
         raise KetformerError(f"limit must be positive, got {limit}")
-    if samples < 0:
-        raise KetformerError(f"samples must not be negative, got {samples}")
+    if samples < 0 or targets < 0:
+        raise KetformerError("samples and targets must not be negative")
     own = load_settings(str(run.path / runs.SETTINGS))
     way, part = way_and_part(own.split, split, SPLITS)
     settings = own.override({"split": way, **({"data": data} if data else {})})
@@ -104,6 +108,8 @@ def evaluate_molecules(
         result |= sample_metrics(
             run, prepared, reference, samples, with_fcd=with_fcd, progress=progress
         )
+    if targets:
+        result["targets"] = target_errors(run, prepared, targets, progress=progress)
     return result
 
 
@@ -131,7 +137,7 @@ def molecule_losses(
             step(min(start + _BATCH, len(rows)), len(rows))
     loss, hit, token = torch.cat(losses), torch.cat(right), torch.cat(real)
     return {
-        "targets": int(token.sum()),
+        "target_tokens": int(token.sum()),
         "loss": float(loss[token].mean()),
         "loss_with_padding": float(loss.mean()),
         "token_accuracy": float(hit[token].double().mean()),

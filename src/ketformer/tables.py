@@ -33,6 +33,39 @@ MOLECULE_COLUMNS: Columns = (
     ("causal", "causal"),
 )
 
+#: Of the hybrid decoder's table: the loss as the paper has it, padding counted.
+OVERLAP_COLUMNS: Columns = (
+    ("model", "name"),
+    ("parameters", "parameters"),
+    ("seeds", "seeds"),
+    ("published loss", "published_loss"),
+    ("loss", "loss_as_published"),
+    ("without padding", "loss"),
+    ("published valid / unique / novel", "published_samples"),
+    ("valid", "validity"),
+    ("unique", "uniqueness"),
+    ("novel", "novelty"),
+)
+
+
+def overlap_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of ``reproduce overlap`` with their published figures as cells."""
+    shown = []
+    for row in rows:
+        published = row["published"]
+        shares = [published.get(key) for key in ("validity", "uniqueness", "novelty")]
+        loss = published["loss"]
+        shown.append(
+            {
+                **row,
+                "published_loss": "–" if loss is None else f"{loss:.3f}",
+                "published_samples": "–"
+                if None in shares
+                else " / ".join(f"{share:.3f}" for share in shares),
+            }
+        )
+    return shown
+
 
 def columns_of(result: dict[str, Any]) -> Columns:
     """The columns for a comparison's task."""

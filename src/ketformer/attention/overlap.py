@@ -12,9 +12,12 @@ from torch.nn import functional as F
 from ketformer.attention.base import Attention, CommonOptions, check_qubits, require_choice
 from ketformer.attention.inputs import ConditionEmbedding, InputSizes, TokenInputs
 from ketformer.errors import KetformerError
-from ketformer.quantum import Circuit, cnot_ring, rotation_ring_ansatz, run, unitary
+from ketformer.quantum import Circuit, cnot_ring, rotation_ring_ansatz, run, run_spsa, unitary
 
 Angles = Literal["hidden", "embedding"]
+Gradient = Literal["exact", "spsa"]
+
+_NO_TOKENS = "this mechanism looks up its tokens: pass `tokens`"
 
 
 class Overlap(Attention):
@@ -35,6 +38,9 @@ class Overlap(Attention):
         published_scaling: with conditions, scale their angles by the smallest and largest
             of the whole batch, as the released code does: a sequence then depends on its
             batch mates. Otherwise an angle is π times the sigmoid of the linear map.
+        gradient: ``exact``, by autograd, or ``spsa``, the estimate of the released code,
+            while training.
+        spsa_epsilon: size of its perturbation, in radians.
 
     Other options as in :class:`~ketformer.attention.base.Attention`.
     """
@@ -50,13 +56,21 @@ class Overlap(Attention):
         layers: int = 1,
         angles: Angles = "hidden",
         published_scaling: bool = False,
+        gradient: Gradient = "exact",
+        spsa_epsilon: float = 0.01,
         **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(hidden_size, num_heads, **common)
         require_choice("angles", angles, get_args(Angles))
+        require_choice("gradient", gradient, get_args(Gradient))
+        if not 0 < spsa_epsilon < math.inf:
+            raise KetformerError(f"spsa_epsilon must be positive and finite, got {spsa_epsilon}")
+        self.gradient = gradient
+        self.spsa_epsilon = spsa_epsilon
         if layers < 1:
             raise KetformerError(f"layers must be positive, got {layers}")
         self.n_qubits = check_qubits(n_qubits)
+        self.layers = layers
         self.ansatz = rotation_ring_ansatz(n_qubits, layers)
         # The last ring of |x> is the same for every token: it belongs to the shared matrices.
         ring = cnot_ring(n_qubits)
@@ -101,6 +115,9 @@ class Overlap(Attention):
         """Query and key states ``[B, H, T, 2^n]``, linear values."""
         value = self.split_heads(self.value_proj(hidden_states))
         shared = torch.stack([self.query_angles, self.key_angles])
+        if self.gradient == "spsa" and self.training:
+            query, key = self._estimated(hidden_states, tokens, shared)
+            return query.to(value.dtype), key.to(value.dtype), value
         if self.registers is not None:
             query, key = self.registers(tokens, unitary(self.ansatz, shared))
             return query, key, value
@@ -112,6 +129,25 @@ class Overlap(Attention):
         turned = (states @ unitary(self.turning, shared).flatten(0, 1).mT).to(value.dtype)
         turned = turned.reshape(2, self.num_heads, batch, length, -1).transpose(1, 2)
         return turned[0], turned[1], value
+
+    def _estimated(
+        self, hidden_states: Tensor, tokens: TokenInputs | None, shared: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The same states, each by one circuit with all its angles, and the SPSA gradient."""
+        if self.registers is not None:
+            own = self.registers.angles(tokens)[None, :, None]  # [1, B, 1, T, P]
+            circuit = self.registers.joint
+        else:
+            assert self.angle_proj is not None
+            own = self.angle_proj(hidden_states).unflatten(-1, (2, self.num_heads, -1))
+            own = own.permute(2, 0, 3, 1, 4)  # [2, B, H, T, P]
+            circuit = self.ansatz
+        names = rotation_ring_ansatz(self.n_qubits, self.layers, prefix="turn")
+        turn = shared[:, None, :, None]  # [2, 1, H, 1, P]
+        shape = torch.broadcast_shapes(own.shape[:-1], turn.shape[:-1])
+        angles = torch.cat([part.expand(*shape, -1) for part in (own, turn)], dim=-1)
+        query, key = run_spsa(circuit.then(names), angles.to(shared.dtype), self.spsa_epsilon)
+        return query, key
 
     def extra_repr(self) -> str:
         """What ``print(model)`` says of the mechanism."""
@@ -128,6 +164,12 @@ class Registers(nn.Module):
             raise KetformerError(f"{n_qubits} qubits do not divide into {count} registers")
         self.circuit: Circuit = rotation_ring_ansatz(n_qubits // count, layers)
         width = len(self.circuit.parameters)
+        # All registers side by side, for what needs one circuit rather than a product of states.
+        self.joint = Circuit(n_qubits)
+        for i, name in enumerate(("token", "position", "condition")[:count]):
+            register = rotation_ring_ansatz(n_qubits // count, layers, prefix=name)
+            wires = range(i * n_qubits // count, (i + 1) * n_qubits // count)
+            self.joint = self.joint.then(register, wires)
         self.tokens = nn.Parameter(torch.empty(sizes.vocab_size, width))
         self.positions = nn.Parameter(torch.empty(sizes.max_positions, width))
         self.conditions = ConditionEmbedding(sizes, width) if sizes.n_conditions else None
@@ -146,7 +188,7 @@ class Registers(nn.Module):
             unitaries: U_Q and U_K, ``[2, H, 2^n, 2^n]``.
         """
         if tokens is None:
-            raise KetformerError("this mechanism looks up its tokens: pass `tokens`")
+            raise KetformerError(_NO_TOKENS)
         ids, places = torch.broadcast_tensors(tokens.input_ids, tokens.position_ids)
         token_states = run(self.circuit, self.tokens)
         place_states = run(self.circuit, self.positions)
@@ -163,6 +205,16 @@ class Registers(nn.Module):
             turned = torch.einsum("btd,zhed->btzhe", states, unitaries)
         query, key = turned.permute(2, 0, 3, 1, 4)
         return query, key
+
+    def angles(self, tokens: TokenInputs | None) -> Tensor:
+        """Angles ``[B, T, P]`` of the :attr:`joint` circuit."""
+        if tokens is None:
+            raise KetformerError(_NO_TOKENS)
+        ids, places = torch.broadcast_tensors(tokens.input_ids, tokens.position_ids)
+        parts = [F.embedding(ids, self.tokens), F.embedding(places, self.positions)]
+        if self.conditions is not None:
+            parts.append(self._condition_angles(tokens)[:, None].expand_as(parts[0]))
+        return torch.cat(parts, dim=-1)
 
     def _condition_angles(self, tokens: TokenInputs) -> Tensor:
         assert self.conditions is not None

@@ -34,6 +34,11 @@ def add_arguments(parser: Parser) -> None:
         "--fcd", type=bool | None, default=None,
         help="Fréchet ChemNet distance of the samples, some minutes (if fcd_torch is there)",
     )  # fmt: skip
+    parser.add_argument(
+        "--targets", type=int, default=0,
+        help="of conditional models: molecules to sample for each property at its mean minus "
+        "and plus two deviations; 0 for none (0)",
+    )  # fmt: skip
 
 
 def run(options: Any) -> int:
@@ -46,6 +51,7 @@ def run(options: Any) -> int:
         limit=options.limit,
         samples=options.samples,
         with_fcd=options.fcd,
+        targets=options.targets,
     )
     if options.data is None and options.split is None and options.limit is None:
         save_evaluation(opened, result)
@@ -55,6 +61,8 @@ def run(options: Any) -> int:
     flat = {k: v for k, v in result.items() if not isinstance(v, list | dict)}
     for name, distance in result.get("wasserstein", {}).items():
         flat[f"wasserstein {name}"] = distance
+    for row in result.get("targets", []):
+        flat[f"mae of {row['property']} at {row['target']:.3g}"] = row["mae"]
     print_facts(flat)
     if not result["causal"]:
         print(

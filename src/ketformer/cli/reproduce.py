@@ -7,34 +7,86 @@ from typing import Any
 from ketformer.cli.common import Parser, print_json, print_rows, use_one_thread
 from ketformer.errors import KetformerError
 from ketformer.reproduction import QISA_CLAIM, reproduce_qisa, verdict
-from ketformer.tables import COLUMNS
+from ketformer.reproduction_overlap import OVERLAP_ROWS, reproduce_overlap
+from ketformer.tables import COLUMNS, OVERLAP_COLUMNS, overlap_rows
 
 EXAMPLE = """  ketformer reproduce qisa
-  ketformer reproduce qisa --seeds 1 --max_steps 200 --out runs/quick"""
+  ketformer reproduce qisa --seeds 1 --max_steps 200 --out runs/quick
+  ketformer reproduce overlap
+  ketformer reproduce overlap --rows overlap_sequence classical_sequence --seeds 1"""
+
+PAPERS = {"qisa": "arXiv 2603.03318", "overlap": "arXiv 2502.19214"}
+_DATA = {"qisa": "tinyshakespeare", "overlap": "qm9"}
+_OVERLAP_ONLY = ("rows", "gradient")
 
 
 def add_arguments(parser: Parser) -> None:
     """The verb's options."""
-    parser.add_argument("paper", type=str, help="qisa: arXiv 2603.03318")
+    papers = "; ".join(f"{name}: {paper}" for name, paper in PAPERS.items())
+    parser.add_argument("paper", type=str, help=papers)
     parser.add_argument(
-        "--data", type=str, default="tinyshakespeare", help="data set or path (tinyshakespeare)"
+        "--data", type=str | None, default=None, help="data set or path (tinyshakespeare, qm9)"
     )
     parser.add_argument("--seeds", type=int, default=3, help="seeds for each row (3)")
-    parser.add_argument("--max_steps", type=int | None, default=None, help="training steps (1000)")
     parser.add_argument(
-        "--out", type=str, default="runs/reproduce-qisa", help="folder for the runs"
+        "--max_steps", type=int | None, default=None, help="training steps (1000; 20 epochs)"
     )
+    parser.add_argument(
+        "--out", type=str | None, default=None, help="folder for the runs (runs/reproduce-PAPER)"
+    )
+    overlap = parser.add_argument_group("overlap")
+    overlap.add_argument(
+        "--rows", type=str, nargs="+", default=[],
+        help=f"only these: {', '.join(variant.name for variant in OVERLAP_ROWS)}",
+    )  # fmt: skip
+    overlap.add_argument(
+        "--gradient", type=str | None, default=None,
+        help="of the angles: exact, or spsa as in the released code (exact)",
+    )  # fmt: skip
 
 
 def run(options: Any) -> int:
-    """Reproduce, print the table and the verdict."""
-    if options.paper != "qisa":
-        raise KetformerError(f"unknown paper {options.paper!r}; known: qisa")
+    """Reproduce, print the table and what it says."""
+    if options.paper not in PAPERS:
+        raise KetformerError(f"unknown paper {options.paper!r}; known: {', '.join(PAPERS)}")
     if options.seeds < 1:
         raise KetformerError(f"seeds must be positive, got {options.seeds}")
     use_one_thread()
-    changes = {} if options.max_steps is None else {"max_steps": options.max_steps}
-    result = reproduce_qisa(options.out, data=options.data, seeds=options.seeds, changes=changes)
+    common: dict[str, Any] = {
+        "out": options.out or f"runs/reproduce-{options.paper}",
+        "data": options.data or _DATA[options.paper],
+        "seeds": options.seeds,
+        "changes": {} if options.max_steps is None else {"max_steps": options.max_steps},
+    }
+    if options.paper == "overlap":
+        return _overlap(options, common)
+    if given := [name for name in _OVERLAP_ONLY if options[name]]:
+        raise KetformerError(f"--{given[0]} is for the paper overlap")
+    return _qisa(options, common)
+
+
+def _overlap(options: Any, common: dict[str, Any]) -> int:
+    gradient = options.gradient or "exact"
+    if gradient not in ("exact", "spsa"):
+        raise KetformerError(f"gradient must be exact or spsa, got {gradient!r}")
+    result = reproduce_overlap(**common, rows=options.rows or None, gradient=gradient)
+    if options.json:
+        print_json(result)
+        return 0
+    print_rows(overlap_rows(result["rows"]), OVERLAP_COLUMNS)
+    for row in result["rows"]:
+        if targets := row.get("targets"):
+            errors = ", ".join(
+                f"{t['property']} {t['target']:.3g}: {t['mae']:.3g}"
+                for t in targets
+                if t["mae"] is not None
+            )
+            print(f"\n{row['name']}, mean absolute error at each target: {errors}")
+    return 0
+
+
+def _qisa(options: Any, common: dict[str, Any]) -> int:
+    result = reproduce_qisa(**common)
     if options.json:
         print_json(result)
         return 0

@@ -16,7 +16,9 @@ from ketformer.quantum.pauli import (
     random_strings,
 )
 from ketformer.quantum.pauli_plan import PauliPlan
+from ketformer.quantum.product import product_state
 from ketformer.quantum.simulate import apply, overlap, run, unitary, zero_state
+from ketformer.quantum.spsa import run_spsa
 
 __all__ = [
     "Angle",
@@ -33,10 +35,12 @@ __all__ = [
     "entangling_ansatz",
     "overlap",
     "pauli_expectations",
+    "product_state",
     "qubits_for",
     "random_strings",
     "rotation_ring_ansatz",
     "run",
+    "run_spsa",
     "unitary",
     "zero_state",
 ]
