@@ -43,6 +43,11 @@ METRICS = {
         "novelty",
         "product",
         "in_training",
+        "fcd",
+        "snn",
+        "internal_diversity",
+        "fragment_similarity",
+        "scaffold_similarity",
     ),
 }
 # Of the first seed alone: curves over the positions of a window, hits of requested properties.
@@ -129,7 +134,8 @@ def matched_variants(
                 f"{attention} has {size:,} parameters at best, {attentions[0]} has {target:,}: "
                 "not within 2 %; pass --match false to compare them all the same"
             )
-        variants.append(Variant(attention, {"attention": attention, "intermediate_size": width}))
+        resized = {"intermediate_size": width} if variants else {}
+        variants.append(Variant(attention, {"attention": attention, **resized}))
     return variants
 
 
@@ -141,6 +147,7 @@ def compare(
     seeds: int = 3,
     match: bool = True,
     with_fcd: bool = False,
+    targets: int = 0,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Compare mechanisms on equal terms; the result is also kept in ``out/comparison.json``.
@@ -152,6 +159,7 @@ def compare(
         seeds: number of seeds, from the settings' own seed upwards.
         match: give each the reference's number of parameters, within 2 %.
         with_fcd: of molecules: also compute the FCD, some minutes for each run.
+        targets: of conditional models of molecules: molecules to sample for each target.
         progress: show bars on standard error.
 
     Raises:
@@ -170,7 +178,7 @@ def compare(
         settings,
         Path(out),
         range(first, first + seeds),
-        evaluation={"with_fcd": with_fcd},
+        evaluation={"with_fcd": with_fcd, "targets": targets},
         progress=progress,
     )
     result = {"manifest": runs.make_manifest(), "matched": match, **result}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -223,6 +224,12 @@ def prepare_molecules(
     names = condition_names(settings.conditions)
     own = [name for name in names if name not in PROPERTIES]
     source = load_molecules(settings.data, column=settings.column, numeric=own, progress=progress)
+    if source.broken:
+        warnings.warn(
+            f"{source.broken:,} of {source.rows:,} SMILES in {source.name} are broken and left "
+            f"out; the first: {source.first_broken}",
+            stacklevel=2,
+        )
     tokenizer = tokenizer or smiles_tokenizer(vocabulary_of(source.smiles))
     ids = encode_smiles(tokenizer, source.smiles)
     parts = split_molecules(source.smiles, settings.split, settings.training.get("seed", 42))

@@ -11,7 +11,7 @@ import matplotlib
 
 from ketformer import runs
 from ketformer.tables import Columns, cell, columns_of
-from ketformer.tasks.molecules.output import parse
+from ketformer.tasks.molecules.chemistry import parse
 from ketformer.tasks.molecules.pictures import grid_svg
 
 _CSS = """

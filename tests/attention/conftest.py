@@ -17,6 +17,8 @@ CASES += [
     ("qsann", 16, 2, {"query_observables": "pauli", "observables": "random"}),
     ("qisa", 16, 2, {"score": "double_exponential", "hilbert_dim": 5}),
     ("qisa", 16, 2, {"learnable_temperature": True, "temperature": 2.0}),
+    ("overlap", 16, 2, {"n_qubits": 4, "layers": 2, "learnable_temperature": True}),
+    ("classical_eq", 16, 2, {"query_width": 3}),
     ("qisa_a", 16, 2, {"score": "dot", "observables": "random", "bias": False}),
 ]
 

@@ -18,7 +18,7 @@ EXAMPLE = """  ketformer compare classical qisa qsann --seeds 3
 
 USAGE = "ketformer compare A B ... [--preset P] [--seeds N] [--out FOLDER] [--key value ...]"
 
-_ABOUT_IT = {"json", "attentions", "preset", "seeds", "match", "fcd", "out"}
+_ABOUT_IT = {"json", "attentions", "preset", "seeds", "match", "fcd", "targets", "out"}
 _DECIDED = {"attention", "attention_options"}  # by the mechanisms that are compared
 
 
@@ -38,6 +38,11 @@ def add_arguments(parser: Parser) -> None:
         "--fcd", type=bool, default=False,
         help="of molecules: the Fréchet ChemNet distance as well, minutes for each run (false)",
     )  # fmt: skip
+    parser.add_argument(
+        "--targets", type=int, default=0,
+        help="of conditional models: molecules to sample for each property at its mean minus "
+        "and plus two deviations; 0 for none (0)",
+    )  # fmt: skip
     parser.add_argument("--out", type=str | None, default=None, help="folder (runs/compare-…)")
     add_settings_arguments(parser)
 
@@ -55,6 +60,7 @@ def run(options: Any) -> int:
         seeds=options.seeds,
         match=options.match,
         with_fcd=options.fcd,
+        targets=options.targets,
     )
     summary = f"{', '.join(options.attentions)} on {settings.data}, {options.seeds} seeds."
     report = write_report(out / "report.html", "Ketformer comparison", summary, result)

@@ -97,7 +97,7 @@ def load_text(name_or_path: str) -> Text:
         if not os.path.isfile(path):
             known = ", ".join(DATASETS)
             raise KetformerError(f"no data set or file {name_or_path!r}; data sets: {known}")
-    raw = _read(path)
+    raw = read_bytes(path)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -131,20 +131,25 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ketformer"
 
 
+def read_bytes(path: Path) -> bytes:
+    """All of a file.
+
+    Raises:
+        KetformerError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise KetformerError(f"{path}: cannot be read ({error.strerror})") from None
+
+
 def _check_hash(path: Path, dataset: DataSet) -> None:
-    found = hashlib.sha256(_read(path)).hexdigest()
+    found = hashlib.sha256(read_bytes(path)).hexdigest()
     if found != dataset.sha256:
         raise KetformerError(
             f"{path} is not {dataset.name}: its SHA-256 is {found[:12]}…, "
             f"not {dataset.sha256[:12]}…; remove it to download it anew"
         )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise KetformerError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _download(dataset: DataSet, target: Path) -> Path:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ketformer.errors import KetformerError
-from ketformer.tasks.molecules.properties import map_chunks, parse
+from ketformer.tasks.molecules.chemistry import canonical_smiles, map_chunks
 
 PREFIXES = (1_000, 10_000)  # the sizes at which uniqueness is usually reported
 
@@ -27,7 +27,7 @@ class Judged:
     Attributes:
         sampled: the SMILES as sampled.
         canonical: RDKit's canonical SMILES, with stereochemistry; None if not valid.
-        valid: RDKit parses and sanitises it, and it has an atom (:func:`~.properties.parse`).
+        valid: RDKit parses and sanitises it, and it has an atom (:func:`~.chemistry.parse`).
         duplicate: valid, and the same molecule (canonical SMILES) was sampled before.
         novel: valid, and not in the training set.
     """
@@ -54,9 +54,12 @@ def judge(
         seen: canonical SMILES sampled earlier; those sampled now are added, so that a
             long sampling can be judged block by block.
         progress: whether a bar is drawn on stderr, for more than 2,000 molecules.
+
+    Raises:
+        KetformerError: a worker process was killed.
     """
     known = training if isinstance(training, Set) else frozenset(training)
-    chunks = map_chunks(_canonical, sampled, progress=progress, label="validity")
+    chunks = map_chunks(_canonical_chunk, sampled, progress=progress, label="validity")
     canonical = list(chain.from_iterable(chunks))
     seen = set() if seen is None else seen
     duplicate = []
@@ -161,13 +164,8 @@ def wasserstein(
     return {name: float(wasserstein_distance(ours, theirs)) for name, ours, theirs in columns}
 
 
-def _canonical(smiles: Sequence[str]) -> list[str | None]:
-    from rdkit.Chem import MolToSmiles
-    from rdkit.rdBase import BlockLogs
-
-    with BlockLogs():
-        molecules = [parse(text) for text in smiles]
-        return [None if molecule is None else MolToSmiles(molecule) for molecule in molecules]
+def _canonical_chunk(smiles: Sequence[str]) -> list[str | None]:
+    return [canonical_smiles(text) for text in smiles]
 
 
 def _shares(judged: Judged, first: int) -> dict[str, float | int | None]:

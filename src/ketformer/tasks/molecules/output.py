@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from ketformer.tasks.molecules.chemistry import parse
+
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
@@ -186,25 +188,6 @@ def write_sdf(
             stacklevel=2,
         )
     return written
-
-
-def parse(smiles: str, keep_hydrogens: bool = False) -> Mol | None:
-    """The molecule of a SMILES without RDKit's messages, None if it is not valid or empty.
-
-    RDKit would take what follows a blank for the molecule's name; here a blank is not valid.
-
-    Args:
-        smiles: one SMILES.
-        keep_hydrogens: leave those written as atoms, as in ``[H]C``, in the graph.
-    """
-    from rdkit import Chem, rdBase
-
-    if not smiles or any(character.isspace() for character in smiles):
-        return None
-    options: Any = Chem.SmilesParserParams()
-    options.removeHs = not keep_hydrogens
-    with rdBase.BlockLogs():
-        return Chem.MolFromSmiles(smiles, options)
 
 
 def _embed(molecule: Mol) -> tuple[Mol, bool]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 import textwrap
 from collections.abc import Sequence
@@ -14,7 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ketformer.errors import KetformerError
-from ketformer.tasks.molecules.output import parse, replacing
+from ketformer.tasks.molecules.canvas import (
+    BOND,
+    GLYPH,
+    Canvas,
+    Colour,
+    picture_kind,
+    save_picture,
+)
+from ketformer.tasks.molecules.chemistry import parse
+from ketformer.tasks.molecules.output import replacing
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -22,18 +30,12 @@ if TYPE_CHECKING:
 _CELL, _DRAWING = 220, 160  # pixels: width of a grid's cell, height of the drawing in it
 _WIDE, _HIGH = 440, 320  # pixels: a molecule alone
 _LINE = 17  # pixels: height of a line of text
-_BOND = 26.0  # pixels: length of a bond that has the room
-_INK, _INK_SIZE = 0.2, 12  # of texts: a grey, and pixels
-_GLYPH = 7.3  # pixels: mean width of a letter at that size, rather too wide than too narrow
 
 # A bracket atom as in the SMILES grammar, so that "[CLS]" is none, or an atom without brackets.
 _ATOM = re.compile(
     r"\[\d*(?:[A-Z][a-z]?|se|as|te|[bcnops*])(?:@{1,2}|@(?:TH|AL|SP|TB|OH)\d+)?(?:H\d*)?"
     r"(?:\++\d*|-+\d*)?(?::\d+)?\]|Cl|Br|[BCNOPSFIbcnops*]"
 )
-
-_Colour = tuple[float, float, float]
-_Colours = dict[int, _Colour]  # of atoms, by their number
 
 
 def molecule_grid(
@@ -57,7 +59,7 @@ def molecule_grid(
         KetformerError: neither PNG nor SVG, no valid molecule, or a number below 1.
     """
     path = Path(path)
-    return _save(path, _grid(_kind(path), smiles, captions, columns, limit))
+    return save_picture(path, _grid(picture_kind(path), smiles, captions, columns, limit))
 
 
 def grid_svg(
@@ -129,7 +131,7 @@ def token_matrix(path: str | Path, attention: AttentionMap, head: int | None = N
     from matplotlib.figure import Figure
 
     path, count = Path(path), len(attention.tokens)
-    kind = _kind(path)
+    kind = picture_kind(path)
     matrix = attention.of_head(head)
     side = min(max(0.24 * count, 3.2), 20.0)  # inches
     size = min(9.0, 72 * side / count * 0.75)  # points: a label fits in its row
@@ -201,13 +203,13 @@ def coloured_atoms(path: str | Path, attention: AttentionMap, head: int | None =
         KetformerError: as :func:`atom_weights`, or neither PNG nor SVG.
     """
     path, weights = Path(path), atom_weights(attention, head)
-    kind, top = _kind(path), float(weights.max()) or 1.0
-    title = [*_wrapped(attention.smiles, int(_WIDE / _GLYPH)), attention.name_head(head)]
+    kind, top = picture_kind(path), float(weights.max()) or 1.0
+    title = [*_wrapped(attention.smiles, int(_WIDE / GLYPH)), attention.name_head(head)]
     start = _LINE * len(title) + 8
     below = start + _HIGH
-    canvas = _Canvas(kind, (_WIDE, below + 3 * _LINE), (_WIDE, _HIGH))
+    canvas = Canvas(kind, (_WIDE, below + 3 * _LINE), (_WIDE, _HIGH))
     colours = {atom: _shade(weight / top) for atom, weight in enumerate(weights.tolist())}
-    canvas.draw(_as_written(attention.smiles), 0, start, 1.6 * _BOND, colours)
+    canvas.draw(_as_written(attention.smiles), 0, start, 1.6 * BOND, colours)
     for line, text in enumerate(title, start=1):
         canvas.write(_WIDE / 2, line * _LINE + 4, text)
     left, steps, step_width = 100, 120, 2
@@ -217,7 +219,7 @@ def coloured_atoms(path: str | Path, attention: AttentionMap, head: int | None =
     ends = left, _WIDE / 2, left + steps * step_width
     for centre, text in zip(ends, ("0", "mean attention received", f"{top:.2g}"), strict=True):
         canvas.write(centre, below + 12 + _LINE, text)
-    return _save(path, canvas.finish())
+    return save_picture(path, canvas.finish())
 
 
 def _grid(
@@ -238,89 +240,13 @@ def _grid(
     columns = min(columns, len(shown))
     row = _DRAWING + _LINE * max(len(lines) for _, lines in shown) + 12
     size = _CELL * columns, row * -(-len(shown) // columns)
-    canvas = _Canvas(kind, size, (_CELL, _DRAWING))
+    canvas = Canvas(kind, size, (_CELL, _DRAWING))
     for place, (molecule, lines) in enumerate(shown):
         x, y = place % columns * _CELL, place // columns * row
         canvas.draw(molecule, x, y)
         for number, line in enumerate(lines, start=1):
             canvas.write(x + _CELL / 2, y + _DRAWING + number * _LINE, line)
     return canvas.finish()
-
-
-class _Canvas:
-    """White paper, PNG or SVG, measured in pixels; molecules fill panels of one size."""
-
-    def __init__(self, kind: str, size: tuple[int, int], panel: tuple[int, int]) -> None:
-        from rdkit.Chem.Draw import rdMolDraw2D
-
-        self._vector, self._size = kind == "svg", size
-        drawer = rdMolDraw2D.MolDraw2DSVG if self._vector else rdMolDraw2D.MolDraw2DCairo
-        self._drawer: Any = drawer(*size, *panel)
-        self._texts: list[str] = []
-        if not self._vector:  # an SVG gets rounded paper in the end
-            self._drawer.ClearDrawing()
-        options: Any = self._drawer.drawOptions()
-        options.clearBackground = False  # each molecule would clear what is beside it
-        options.padding, options.bondLineWidth, options.minFontSize = 0.06, 1.5, 9
-        options.atomHighlightsAreCircles, options.highlightRadius = True, 0.4
-
-    def draw(
-        self, molecule: Mol, x: int, y: int, bond: float = _BOND, colours: _Colours | None = None
-    ) -> None:
-        """Draw into the panel at (x, y), bonds ``bond`` long if they fit, atoms on colours."""
-        from rdkit.Chem.Draw import rdMolDraw2D
-
-        self._drawer.drawOptions().fixedBondLength = bond
-        self._drawer.SetOffset(x, y)
-        self._drawer.DrawMolecule(
-            rdMolDraw2D.PrepareMolForDrawing(molecule),
-            highlightAtoms=list(colours or {}),
-            highlightAtomColors=colours or {},
-            highlightBonds=[],
-        )
-        self._drawer.SetOffset(0, 0)
-
-    def write(self, centre: float, base: float, text: str) -> None:
-        """Write a line centred on ``centre`` that stands on ``base``."""
-        from rdkit.Geometry import Point2D
-
-        if self._vector:  # RDKit would write outlines: large, and not to be searched or copied
-            self._texts.append(f'<text x="{centre:g}" y="{base:g}">{html.escape(text)}</text>')
-            return
-        self._drawer.SetFontSize(_INK_SIZE)
-        self._drawer.SetColour((_INK, _INK, _INK))
-        self._drawer.DrawString(text, Point2D(centre, base - _INK_SIZE / 3), 0, True)
-
-    def fill(self, x: float, y: float, width: float, height: float, colour: _Colour) -> None:
-        """Fill a rectangle."""
-        from rdkit.Geometry import Point2D
-
-        self._drawer.SetFillPolys(True)
-        self._drawer.SetColour(colour)
-        self._drawer.DrawRect(Point2D(x, y), Point2D(x + width, y + height), True)
-
-    def finish(self) -> bytes:
-        """The picture."""
-        self._drawer.FinishDrawing()
-        drawn = self._drawer.GetDrawingText()
-        if not self._vector:
-            return bytes(drawn)
-        width, height = self._size
-        body = drawn[drawn.index("<!-- END OF HEADER -->") : drawn.rindex("</svg>")]
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-            f'width="{width}" height="{height}" '
-            f'style="max-width:min(100%,{width}px);height:auto">\n'
-            f'<rect width="{width}" height="{height}" rx="10" fill="#ffffff"/>\n{body}'
-            f'<g font-family="sans-serif" font-size="{_INK_SIZE}" text-anchor="middle" '
-            f'fill="#333333">\n{"".join(self._texts)}</g>\n</svg>'
-        ).encode()
-
-
-def _save(path: Path, content: bytes) -> Path:
-    with replacing(path) as part:
-        part.write_bytes(content)
-    return path
 
 
 def _as_written(smiles: str) -> Mol:
@@ -330,19 +256,12 @@ def _as_written(smiles: str) -> Mol:
     return molecule
 
 
-def _kind(path: Path) -> str:
-    kind = path.suffix.lower().removeprefix(".")
-    if kind not in ("png", "svg"):
-        raise KetformerError(f"{str(path)!r}: a picture's name ends in .png or .svg")
-    return kind
-
-
-def _wrapped(text: str, width: int = int((_CELL - 8) / _GLYPH)) -> list[str]:
+def _wrapped(text: str, width: int = int((_CELL - 8) / GLYPH)) -> list[str]:
     # A SMILES has no blanks, and its hyphens are charges: it is cut where the line is full.
     return textwrap.wrap(text, width, break_on_hyphens=False)
 
 
-def _shade(share: float) -> _Colour:
+def _shade(share: float) -> Colour:
     """The colour of a weight from 0 to 1: the light part of a map, on which letters can be read."""
     import matplotlib
 

@@ -8,29 +8,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from ketformer.errors import KetformerError
 from ketformer.tasks.datasets import cache_folder
+from ketformer.tasks.molecules.chemistry import CHUNK, map_chunks, parse
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 PROPERTIES: dict[str, str] = {
     "MW": "molecular weight, g/mol",
@@ -44,27 +36,7 @@ PROPERTIES: dict[str, str] = {
     "StereoCenters": "atom stereocentres, assigned or not, number",
 }
 
-CHUNK = 2_000  # about two seconds of work
-# RDKit recurses along chains, and those of 20,000 atoms end the process; the reader of
-# molecule files has the same limit.
-_LONGEST = 2_000
 _CACHE_FORMAT = 1  # to be raised whenever a property is defined anew
-
-
-def parse(smiles: str) -> Mol | None:
-    """The sanitised molecule, or None if the text is none.
-
-    RDKit reads ``""`` as a molecule without atoms, and drops without a word whatever
-    follows a blank or a character beyond ASCII; here none of these is a molecule, nor is
-    a SMILES of more than 2,000 characters, which could end the process.
-    """
-    from rdkit.Chem import MolFromSmiles
-
-    if not 0 < len(smiles) <= _LONGEST or not smiles.isascii():
-        return None
-    if not smiles.isprintable() or " " in smiles:
-        return None
-    return MolFromSmiles(smiles)
 
 
 def compute_properties(
@@ -94,7 +66,7 @@ def compute_properties(
         ``[N, P]``; a row of NaN where RDKit refuses the SMILES.
 
     Raises:
-        KetformerError: an unknown name.
+        KetformerError: an unknown name, or a worker process was killed.
     """
     if unknown := [name for name in names if name not in PROPERTIES]:
         raise KetformerError(f"no property {unknown[0]!r}; known: {', '.join(PROPERTIES)}")
@@ -123,77 +95,13 @@ def cached_properties(
     return values
 
 
-def map_chunks(
-    function: Callable[[Sequence[Item]], Result],
-    items: Sequence[Item],
-    processes: int | None = None,
-    progress: bool = True,
-    label: str = "molecules",
-) -> list[Result]:
-    """What ``function`` makes of each run of 2,000 items, in their order.
-
-    Args:
-        function: must be picklable, and must use neither torch nor threads.
-        items: a single chunk is worked on in this process, without a bar.
-        processes: at most that many; by default as many as there are processor cores.
-        progress: whether a bar is drawn on stderr.
-        label: of the bar.
-    """
-    chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
-    results = []
-    silent = not progress or len(chunks) < 2
-    with (
-        _mapper(min(processes or _cores(), len(chunks))) as mapper,
-        tqdm(desc=label, total=len(items), unit=" molecules", disable=silent) as bar,
-    ):
-        for chunk, result in zip(chunks, mapper(function, chunks), strict=True):
-            results.append(result)
-            bar.update(len(chunk))
-    return results
-
-
-@contextmanager
-def _mapper(processes: int) -> Iterator[Callable[..., Iterator[Any]]]:
-    """The built-in ``map``, or one over worker processes.
-
-    The workers are forked where that is sound: each new interpreter would import torch
-    with this package (4 s) and the user's script, which must then be guarded by
-    ``if __name__ == "__main__"``. A fork copies no threads, and is trouble for code that
-    waits for them; the workers run RDKit on one thread, and touch neither torch nor CUDA.
-    """
-    if processes < 2:
-        yield map
-        return
-    context = get_context("fork" if sys.platform == "linux" else "spawn")
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_ignore_interrupt)
-    try:
-        yield pool.map
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _ignore_interrupt() -> None:
-    """Ctrl-C reaches the workers too; the parent answers it, by sending them no more work."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _cores() -> int:
-    """Those this process may use, where the system tells."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _chunk_properties(smiles: Sequence[str], names: Sequence[str]) -> NDArray[np.float64]:
-    from rdkit.rdBase import BlockLogs
-
     available = _calculators()
     calculators = [available[name] for name in names]
     values = np.full((len(smiles), len(names)), np.nan)
-    with BlockLogs():
-        for row, text in enumerate(smiles):
-            if (molecule := parse(text)) is not None:
-                values[row] = [calculate(molecule) for calculate in calculators]
+    for row, text in enumerate(smiles):
+        if (molecule := parse(text)) is not None:
+            values[row] = [calculate(molecule) for calculate in calculators]
     return values
 
 

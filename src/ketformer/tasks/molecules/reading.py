@@ -5,22 +5,20 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import multiprocessing
 import os
-import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from ketformer.errors import KetformerError
-from ketformer.tasks.datasets import DATASETS, cache_folder, locate
+from ketformer.tasks.datasets import DATASETS, cache_folder, locate, read_bytes
+from ketformer.tasks.molecules.chemistry import canonical_smiles, map_chunks
 from ketformer.tasks.molecules.embedded import MAX_HEAVY_ATOMS, embedded_smiles
 from ketformer.tasks.molecules.tables import SUFFIXES, Table, read_table, shortened
 
@@ -28,10 +26,7 @@ from ketformer.tasks.molecules.tables import SUFFIXES, Table, read_table, shorte
 MOLECULE_SETS = ("embedded", "qm9")
 
 # To be raised when the same file would now give something else.
-_CACHE_FORMAT = 1
-_CHUNK = 2000
-# RDKit recurses along chains; some 10,000 atoms overflow its stack and end the process.
-_LONGEST = 2000
+_CACHE_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -82,7 +77,8 @@ def load_molecules(
 
     Raises:
         KetformerError: no such name, file or column; a file that is not UTF-8 or not
-            a table; a cell that is not a number; no molecule that RDKit can read.
+            a table; a cell that is not a number; no molecule that RDKit can read; a worker
+            process that was killed.
     """
     if name_or_path == "embedded":
         if column is not None or numeric:
@@ -91,7 +87,7 @@ def load_molecules(
         digest = hashlib.sha256("\n".join(smiles).encode()).hexdigest()
         return Molecules("embedded", digest, smiles, {}, len(smiles), 0, 0, None)
     path = _find(name_or_path)
-    raw = _read(path)
+    raw = read_bytes(path)
     digest = hashlib.sha256(raw).hexdigest()
     cached = _cache_file(digest, path.suffix.lower(), column, numeric)
     if (molecules := _from_cache(cached, name_or_path, digest)) is None:
@@ -109,67 +105,23 @@ def canonicalise(
     progress: bool = True,
     label: str = "canonicalise",
 ) -> list[str | None]:
-    """RDKit's canonical SMILES of each; None where it is not a molecule.
-
-    Nor is what has no atoms, has a blank inside, or is longer than 2,000 characters.
+    """RDKit's canonical SMILES of each; None where :func:`~.chemistry.parse` finds no molecule.
 
     Args:
-        smiles: any texts.
+        smiles: any texts; blanks around them do not count.
         processes: at most that many; one for each available core unless given.
         progress: show a bar on stderr, if there are some thousands.
         label: of the bar.
+
+    Raises:
+        KetformerError: a worker process was killed.
     """
-    chunks = [smiles[i : i + _CHUNK] for i in range(0, len(smiles), _CHUNK)]
-    processes = min(processes or _cores(), len(chunks))
-    result: list[str | None] = []
-    with ExitStack() as stack:
-        run: Callable[..., Iterator[list[str | None]]] = map
-        if processes > 1:
-            # Forked, for a fresh process would import torch for longer than it works (QM9
-            # takes seconds). That is safe here although torch has threads: the workers use
-            # nothing but RDKit, which has none.
-            import rdkit.Chem  # noqa: F401  # once, not once in each worker
-
-            context = multiprocessing.get_context("fork")
-            run = stack.enter_context(ProcessPoolExecutor(processes, context)).map
-        bar = stack.enter_context(
-            tqdm(
-                total=len(smiles),
-                desc=label,
-                disable=not progress or len(chunks) < 2,
-                leave=False,
-                unit=" molecules",
-            )
-        )
-        for part in run(_canonical_chunk, chunks):
-            result += part
-            bar.update(len(part))
-    return result
-
-
-def _cores() -> int:
-    """How many processes may work at once: one wherever forking is not safe."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+    parts = map_chunks(_canonical_chunk, smiles, processes, progress, label)
+    return list(chain.from_iterable(parts))
 
 
 def _canonical_chunk(smiles: Sequence[str]) -> list[str | None]:
-    from rdkit import rdBase
-
-    with rdBase.BlockLogs():
-        return [_canonical(text.strip()) for text in smiles]
-
-
-def _canonical(smiles: str) -> str | None:
-    from rdkit import Chem
-
-    # RDKit would take what follows a blank for a name.
-    if len(smiles) > _LONGEST or len(smiles.split()) != 1:
-        return None
-    try:
-        molecule = Chem.MolFromSmiles(smiles)
-        return (Chem.MolToSmiles(molecule) or None) if molecule else None
-    except (RuntimeError, ValueError):  # a broken invariant inside RDKit; text without UTF-8
-        return None
+    return [canonical_smiles(text.strip()) for text in smiles]
 
 
 # --- Files -------------------------------------------------------------------------------------
@@ -187,13 +139,6 @@ def _find(name_or_path: str) -> Path:
     if path.suffix.lower() not in SUFFIXES:
         raise KetformerError(f"{path}: files of molecules end in one of {', '.join(SUFFIXES)}")
     return path
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise KetformerError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _molecules(

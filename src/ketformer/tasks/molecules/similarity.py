@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ketformer.errors import KetformerError
-from ketformer.tasks.molecules.properties import parse
+from ketformer.tasks.molecules.chemistry import parse
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -167,26 +167,20 @@ def distribution_metrics(
 
 
 def _draw(smiles: Sequence[str], sample: int, seed: int) -> list[str]:
-    from rdkit.rdBase import BlockLogs
-
     drawn = smiles
     if len(smiles) > sample:
         drawn = random.Random(seed).sample(list(smiles), sample)
-    with BlockLogs():
-        return [text for text in drawn if parse(text) is not None]
+    return [text for text in drawn if parse(text) is not None]
 
 
 def _molecules(smiles: Sequence[str]) -> list[Mol]:
-    from rdkit.rdBase import BlockLogs
-
     if not len(smiles):
         raise KetformerError("there are no molecules to compare")
     molecules = []
-    with BlockLogs():
-        for text in smiles:
-            if (molecule := parse(text)) is None:
-                raise KetformerError(f"{text!r} is no molecule that RDKit accepts")
-            molecules.append(molecule)
+    for text in smiles:
+        if (molecule := parse(text)) is None:
+            raise KetformerError(f"{text!r} is no molecule that RDKit accepts")
+        molecules.append(molecule)
     return molecules
 
 
