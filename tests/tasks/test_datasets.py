@@ -6,6 +6,7 @@ import io
 import re
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from email.message import Message
 from http.client import IncompleteRead
 from pathlib import Path
@@ -179,6 +180,56 @@ def test_a_cache_that_cannot_be_made_is_an_error(monkeypatch, tmp_path):
     assert str(tmp_path / "file") in complaint_about("toy")
 
 
+# --- Downloading one column of a table ---------------------------------------------------------
+
+FOUND = b'id,smiles,gap\r\n1,CCO,0.5\r\n2,"[O-][N+](=O)C",0.25\r\n'
+KEPT = b"smiles\nCCO\n[O-][N+](=O)C\n"
+COLUMN = DataSet(
+    name="column",
+    description="two molecules",
+    licence="none",
+    filename="column.csv",
+    sha256=hashlib.sha256(KEPT).hexdigest(),
+    url="https://example.org/wide.csv",
+    column="smiles",
+    url_sha256=hashlib.sha256(FOUND).hexdigest(),
+)
+
+
+def test_of_a_table_one_column_is_kept_once(monkeypatch):
+    asked = serve(monkeypatch, FOUND)
+    path = locate(COLUMN)
+    assert path.read_bytes() == KEPT
+    assert locate(COLUMN) == path
+    assert asked == [COLUMN.url]
+    assert cached() == ["column.csv"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "changes"),
+    [
+        (FOUND + b"3,CCC,1\n", {}),  # another table
+        (KEPT, {}),  # the kept column is not what lies there
+        (FOUND, {"column": "id"}),  # the right table, another column
+        (FOUND, {"sha256": "0" * 64}),
+    ],
+    ids=["longer", "narrow", "other-column", "other-hash"],
+)
+def test_both_the_table_and_the_column_are_checked(monkeypatch, answer, changes):
+    serve(monkeypatch, answer)
+    with pytest.raises(KetformerError, match="is not column: its SHA-256 is"):
+        locate(replace(COLUMN, **changes))
+    assert cached() == []
+
+
+def test_a_column_that_has_changed_on_disk_is_an_error(monkeypatch):
+    serve(monkeypatch, FOUND)
+    path = locate(COLUMN)
+    path.write_bytes(KEPT + b"CCC\n")
+    with pytest.raises(KetformerError, match=r"column\.csv is not column"):
+        locate(COLUMN)
+
+
 # --- Files -------------------------------------------------------------------------------------
 
 
@@ -236,3 +287,4 @@ def test_every_stored_set_says_where_it_comes_from():
         if dataset.filename:
             assert re.fullmatch(r"[0-9a-f]{64}", dataset.sha256)
             assert dataset.url.startswith("https://")
+            assert bool(dataset.column) == bool(dataset.url_sha256)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rdkit import Chem
 
-from ketformer.tasks.molecules.output import MoleculeTable, parse, write_sdf
+from ketformer.tasks.molecules.output import MoleculeTable, write_sdf
 
 NAN = float("nan")
 
@@ -151,10 +151,3 @@ def test_the_bar_is_shown_on_request(tmp_path, capsys):
     assert capsys.readouterr().err == ""
     write_sdf(tmp_path / "a.sdf", ["CC"])
     assert "1/1" in capsys.readouterr().err
-
-
-def test_parsing_is_strict_and_silent(capfd):
-    assert [parse(s) for s in ("", "C1CC", "CC name", " CC", "CN(C)(C)C")] == [None] * 5
-    assert capfd.readouterr().err == ""
-    assert parse("[H]C").GetNumAtoms() == 1
-    assert parse("[H]C", keep_hydrogens=True).GetNumAtoms() == 2

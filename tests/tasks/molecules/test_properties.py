@@ -1,8 +1,7 @@
-"""Descriptors against values worked out by hand, the worker processes, and the cache."""
+"""Descriptors against values worked out by hand, in one process or more, and the cache."""
 
 import os
 import pickle
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,11 @@ from rdkit.Chem import FindMolChiralCenters
 
 from ketformer.errors import KetformerError
 from ketformer.tasks.molecules import properties
+from ketformer.tasks.molecules.chemistry import CHUNK
 from ketformer.tasks.molecules.properties import (
-    CHUNK,
     PROPERTIES,
     cached_properties,
     compute_properties,
-    map_chunks,
-    parse,
 )
 
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
@@ -95,7 +92,6 @@ def test_what_is_no_molecule_is_a_row_of_nan(refused):
     values = compute_properties(["C", refused, "CC"])
     assert np.isnan(values[1]).all()
     assert not np.isnan(values[[0, 2]]).any()
-    assert parse(refused) is None
 
 
 def test_rdkit_is_silent_meanwhile_and_afterwards_as_it_was(capfd):
@@ -133,31 +129,6 @@ def test_chains_that_would_end_the_process_are_no_molecules():
 # --- In parallel -------------------------------------------------------------------------------
 
 
-def process_and_first(chunk):
-    return os.getpid(), chunk[0], len(chunk)
-
-
-@pytest.mark.parametrize("processes", [1, 2, None])
-def test_chunks_come_back_in_order(processes):
-    items = range(3 * CHUNK + 1)
-    results = map_chunks(process_and_first, items, processes, progress=False)
-    expected = [(0, CHUNK), (CHUNK, CHUNK), (2 * CHUNK, CHUNK), (3 * CHUNK, 1)]
-    assert [result[1:] for result in results] == expected
-    assert (os.getpid() in {result[0] for result in results}) == (processes == 1)
-
-
-def test_one_chunk_stays_in_this_process(capfd):
-    (result,) = map_chunks(process_and_first, range(CHUNK), processes=2)
-    assert result == (os.getpid(), 0, CHUNK)
-    assert capfd.readouterr().err == ""
-    assert map_chunks(process_and_first, [], processes=2) == []
-
-
-def test_an_error_in_a_worker_is_raised_here():
-    with pytest.raises(TypeError, match="unsupported operand"):
-        map_chunks(sum, ["a"] * (CHUNK + 1), processes=2, progress=False)
-
-
 def test_the_bar_is_on_stderr_and_can_be_silenced(capfd):
     compute_properties(ALKANES, ("nRing",), processes=1)
     out, err = capfd.readouterr()
@@ -175,13 +146,6 @@ def test_workers_compute_what_one_process_does():
     assert np.array_equal(alone, together, equal_nan=True)
     assert np.isnan(together[-2]).all()
     assert together[-1, 0] == pytest.approx(180.159, abs=1e-3)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="asks the scheduler")
-def test_no_more_workers_than_cores_that_may_be_used(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
-    results = map_chunks(process_and_first, range(CHUNK + 1), progress=False)
-    assert {result[0] for result in results} == {os.getpid()}
 
 
 # --- The cache ---------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ def test_every_way_to_write_a_molecule_becomes_the_same():
     assert canonicalise([]) == []
 
 
-NOT_SMILES = ["", " ", "x", "C C", "CCO ethanol", "C\0C", "C\ud800", "CC>>C", *SPECIAL]
+NOT_SMILES = ["", " ", "x", "C C", "CCO ethanol", "C\0C", "C\ud800", "Cé", "CC>>C", *SPECIAL]
 NOT_MOLECULES = ["C1CC", "C(", "C[", "CFC", "c1cccc1"]
 TOO_LONG = ["C" * 2001, "C(" * 50_000 + "C" + ")" * 50_000]
 
