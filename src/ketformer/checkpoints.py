@@ -28,7 +28,7 @@ def import_checkpoint(file: str | Path, out: str | Path) -> dict[str, Any]:
         out: the run directory; it must be new.
 
     Returns:
-        ``run``, ``kind``, ``parameters``, ``epoch`` and the ``recorded_loss`` of that epoch.
+        ``run``, ``kind``, ``parameters``, ``epochs`` of training and the last ``recorded_loss``.
 
     Raises:
         KetformerError: the directory exists, or the file is no such checkpoint.
@@ -73,7 +73,7 @@ def import_checkpoint(file: str | Path, out: str | Path) -> dict[str, Any]:
         "run": str(out),
         "kind": recorded["kind"],
         "parameters": model.num_parameters(),
-        "epoch": recorded["epoch"],
+        "epochs": len(losses),
         "recorded_loss": losses[-1] if losses else None,
     }
 

@@ -106,6 +106,9 @@ class NarrowTables(nn.Module):
             raise KetformerError("this mechanism looks up its tokens: pass `tokens`")
         out = self.tokens[tokens.input_ids] + self.positions[tokens.position_ids]
         if self.conditions is not None:
-            assert tokens.conditions is not None
+            if tokens.conditions is None:
+                raise KetformerError(
+                    "this mechanism was built for conditions: pass them in `tokens`"
+                )
             out = out + self.conditions(tokens.conditions, tokens.unknown)[:, None]
         return out

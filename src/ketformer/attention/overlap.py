@@ -173,6 +173,8 @@ class Registers(nn.Module):
         self.tokens = nn.Parameter(torch.empty(sizes.vocab_size, width))
         self.positions = nn.Parameter(torch.empty(sizes.max_positions, width))
         self.conditions = ConditionEmbedding(sizes, width) if sizes.n_conditions else None
+        if by_batch and self.conditions is None:
+            raise KetformerError("published_scaling is of conditions, and there are none")
         self.by_batch = by_batch
 
     def reset_parameters(self) -> None:
@@ -218,12 +220,14 @@ class Registers(nn.Module):
 
     def _condition_angles(self, tokens: TokenInputs) -> Tensor:
         assert self.conditions is not None
-        assert tokens.conditions is not None
+        if tokens.conditions is None:
+            raise KetformerError("this mechanism was built for conditions: pass them in `tokens`")
         raw: Tensor = self.conditions(tokens.conditions, tokens.unknown)
         if not self.by_batch:
             return math.pi * torch.sigmoid(raw)
         low, high = raw.min(), raw.max()
-        return math.pi * (raw - low) / (high - low)
+        spread = torch.where(high > low, high - low, 1)  # equal angles all become 0
+        return math.pi * (raw - low) / spread
 
 
 def _kron(left: Tensor, right: Tensor) -> Tensor:

@@ -255,6 +255,7 @@ class KetformerModel(KetformerPreTrainedModel):
         shape = (like.shape[0], len(names))
         if conditions is None:
             conditions = like.new_full(shape, torch.nan)
+        conditions = torch.as_tensor(conditions)
         if conditions.shape != shape:
             raise KetformerError(
                 f"conditions must be {list(shape)} ({', '.join(names)}), "
@@ -262,6 +263,8 @@ class KetformerModel(KetformerPreTrainedModel):
             )
         conditions = conditions.to(like.device, like.dtype)
         unknown = conditions.isnan()
+        if bool(conditions.isinf().any()):
+            raise KetformerError("a condition is infinite; NaN stands for unknown")
         if not self.config.condition_unknown and bool(unknown.any()):
             raise KetformerError(f"this model needs every condition: {', '.join(names)}")
         if self.training and self.config.condition_pdrop:

@@ -54,7 +54,8 @@ def sample_sequences(
         top_k: choose among the k most likely tokens; 0 for all.
         top_p: choose among the most likely tokens that hold this much probability.
         never: token ids that are not to be sampled.
-        use_cache: keep keys and values between tokens; the result is the same without.
+        use_cache: keep keys and values between tokens; the result is the same without,
+            but in a model that scales by its batch (``published_scaling``).
 
     Returns:
         ``[num, T]`` token ids after the begin token, the end token included where a

@@ -1,0 +1,101 @@
+"""The three released checkpoints that lie beside the repository, on the true validation set."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ketformer.models.quantum_transformer import PUBLISHED_CONDITIONS, from_published
+from ketformer.molecule_evaluation import molecule_losses
+from ketformer.preparation import prepare_molecules
+from ketformer.settings import load_settings
+from ketformer.tasks.molecules.properties import PROPERTIES, compute_properties
+from ketformer.tasks.molecules.rows import MoleculeRows
+from ketformer.tasks.molecules.tokenizer import QM9_VOCABULARY
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SEQUENCE = "quantum_sequence_epoch_17.pt"
+CONTROL = "classical_eq_sequence_epoch_16.pt"
+CONDITIONS = "quantum_conditions_epoch_20.pt"
+
+
+def beside(variable, folder, filename):
+    """The file's path in the folder that the variable names, or in ../shared; else a skip."""
+    for place in filter(None, [os.environ.get(variable), REPOSITORY.parent / "shared" / folder]):
+        if (path := Path(place) / filename).is_file():
+            return path
+    pytest.skip(f"{filename} is neither in {variable} nor in ../shared/{folder}")
+    return None
+
+
+@pytest.fixture(scope="module")
+def qm9():
+    """QM9 with the released split. Canonical SMILES are kept in the cache between sessions."""
+    folder = beside("KETFORMER_DATA", "data", "qm9.csv").parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KETFORMER_DATA", str(folder))
+        yield prepare_molecules(load_settings("overlap-qm9"), progress=False)
+
+
+def published(filename):
+    return from_published(beside("KETFORMER_PUBLISHED", "published", filename))
+
+
+@pytest.mark.parametrize(
+    ("filename", "kind", "parameters", "recorded_loss"),
+    [
+        (SEQUENCE, "overlap sequence", 47_704, 0.63440),
+        (CONTROL, "classical_eq sequence", 47_704, 0.63882),
+        (CONDITIONS, "overlap conditions", 48_307, 0.39707),
+    ],
+)
+def test_a_released_file_has_its_parameters_and_records(filename, kind, parameters, recorded_loss):
+    model, recorded = published(filename)
+    assert recorded["kind"] == kind
+    assert model.num_parameters() == parameters
+    assert recorded["epoch"] == len(recorded["val_losses"]) - 1  # counted from 0
+    assert recorded["val_losses"][-1] == pytest.approx(recorded_loss, abs=5e-6)
+    assert recorded["training_configuration"]["seed"] == 42
+
+
+def test_the_vocabulary_and_the_split_are_those_of_the_release(qm9):
+    """Its split indexes the permutation with itself."""
+    assert len(qm9.source.smiles) == 133_798
+    assert (len(qm9.smiles["train"]), len(qm9.smiles["validation"])) == (127_109, 6_689)
+    known = qm9.tokenizer.get_vocab()
+    assert sorted(known, key=known.get) == list(QM9_VOCABULARY)
+    assert len(known) == 33
+    p = torch.randperm(133_798, generator=torch.Generator().manual_seed(42))
+    last = p[p][127_109:].tolist()
+    assert qm9.smiles["validation"] == [qm9.source.smiles[i] for i in last]
+
+
+@pytest.mark.parametrize(("filename", "recorded_loss"), [(SEQUENCE, 0.63440), (CONTROL, 0.63882)])
+def test_a_sequence_model_has_its_recorded_loss(qm9, filename, recorded_loss):
+    model, recorded = published(filename)
+    losses = molecule_losses(model, qm9.rows("validation", count_padding=True))
+    assert losses["loss_as_published"] == pytest.approx(recorded_loss, abs=1e-4)
+    assert losses["loss_as_published"] == pytest.approx(recorded["val_losses"][-1], rel=3e-5)
+    # Padding, 31.4 % of the targets, is easy: without it the loss is higher.
+    share = 1 - losses["target_tokens"] / (6_689 * 23)
+    assert share == pytest.approx(0.314, abs=0.001)
+    assert losses["loss"] > 1.3 * losses["loss_as_published"]
+
+
+def test_the_conditional_model_has_its_recorded_loss_up_to_rdkits_changes(qm9):
+    """RDKit counts hydrogen bond acceptors and rings otherwise than the release that trained it."""
+    assert tuple(PROPERTIES) == PUBLISHED_CONDITIONS
+    model, _ = published(CONDITIONS)
+    values = compute_properties(qm9.smiles["validation"], PUBLISHED_CONDITIONS, progress=False)
+    rows = MoleculeRows(
+        qm9.ids["validation"],
+        qm9.tokenizer.pad_token_id,
+        torch.from_numpy(values.astype(np.float32)),
+        count_padding=True,
+    )
+    loss = molecule_losses(model, rows)["loss_as_published"]
+    assert loss == pytest.approx(0.39707, rel=0.013)
+    rows.conditions = rows.conditions.roll(1, dims=0)  # those of another molecule
+    assert molecule_losses(model, rows)["loss_as_published"] > 1.5 * loss
