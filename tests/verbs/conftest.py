@@ -1,16 +1,27 @@
-"""A text, its settings file, and two trained runs that the verbs look at: one honest, one leaky."""
+"""A text and molecules, their settings files, and trained runs that the verbs look at."""
+
+import csv
 
 import pytest
 
 from ketformer.cli import main
+from ketformer.tasks.molecules.embedded import embedded_smiles
 
-from .helpers import call, small_text, write_settings
+from .helpers import call, small_text, write_molecule_settings, write_settings
 
 
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path_factory, monkeypatch):
     """Default outputs such as ``runs/…`` must not land in the checkout."""
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _a_cache_of_its_own(tmp_path_factory):
+    """What is made of molecules is kept, but not among what the user keeps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -56,4 +67,53 @@ def leaky(tiny, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "leaky"
     options = ["--attention", "qisa_published", "--max_steps", "300"]
     assert main(["train", tiny, "--out", str(out), *options]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def smiles():
+    """The 738 molecules of up to four heavy atoms, canonical; at most 12 tokens each."""
+    return embedded_smiles(4)
+
+
+@pytest.fixture(scope="session")
+def smi(smiles, tmp_path_factory):
+    """Path of a list of them, each with a name."""
+    path = tmp_path_factory.mktemp("molecules") / "small.smi"
+    path.write_text("".join(f"{text} molecule-{i}\n" for i, text in enumerate(smiles)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def table(smiles, tmp_path_factory):
+    """Path of a table of them: ``name``, ``structure``, and ``score``, empty in each fifth row."""
+    path = tmp_path_factory.mktemp("molecules") / "small.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["name", "structure", "score"])
+        for i, text in enumerate(smiles):
+            writer.writerow([f"molecule {i}, small", text, "" if i % 5 == 0 else 3.5 * (i % 7)])
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_molecules(smi):
+    """Path of a settings file: overlap attention with tables of angles, 40 steps."""
+    return write_molecule_settings(smi.with_name("tiny.yaml"), smi)
+
+
+@pytest.fixture(scope="session")
+def molecules(tiny_molecules, tmp_path_factory):
+    """A finished run on molecules, long enough for half of what it writes to be valid."""
+    out = tmp_path_factory.mktemp("runs") / "molecules"
+    assert main(["train", tiny_molecules, "--out", str(out), "--max_steps", "60"]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def conditional(tiny_molecules, tmp_path_factory):
+    """A finished run on molecules with two conditions, either of which may be unknown."""
+    out = tmp_path_factory.mktemp("runs") / "conditional"
+    options = ["--conditions", "LogP,TPSA", "--condition_pdrop", "0.3", "--max_steps", "60"]
+    assert main(["train", tiny_molecules, "--out", str(out), *options]) == 0
     return out

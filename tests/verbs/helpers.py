@@ -62,6 +62,27 @@ def write_settings(path, data, **changes):
     return str(path)
 
 
+def write_molecule_settings(path, data, *, model=None, training=None, **own):
+    """The same of molecules: one block of width 16, overlap attention as published, 40 steps."""
+    model = {
+        "attention": "overlap",
+        "attention_options": {"angles": "embedding", "n_qubits": 6, "layers": 1},
+        "hidden_size": 16,
+        "max_position_embeddings": 16,
+        **(model or {}),
+    }
+    training = {
+        "max_steps": 40,
+        "per_device_train_batch_size": 32,
+        "learning_rate": 2e-2,
+        "eval_steps": 20,
+        "save_steps": 10,
+        **(training or {}),
+    }
+    own = {"name": "tiny-molecules", "task": "molecules", **own}
+    return write_settings(path, data, model=model, training=training, **own)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What one call of the command left behind."""

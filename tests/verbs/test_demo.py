@@ -9,14 +9,17 @@ import pytest
 
 from ketformer import demo
 from ketformer.cli import main
+from ketformer.tasks.molecules.output import parse
 
 from .helpers import MECHANISMS
+
+MOLECULE_MECHANISMS = ("overlap", "classical")
 
 _FETCHING = {"src", "href", "xlink:href", "srcset", "data", "poster", "action", "background"}
 
 
 class Page(HTMLParser):
-    """Tags, what they would fetch, and the cells of each row of the table."""
+    """Tags, what they would fetch, and the cells of each row of the tables."""
 
     def __init__(self, source):
         super().__init__()
@@ -38,10 +41,12 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def small_demo(text):
-    """The demo on the small text; the embedded one takes minutes to evaluate."""
+def small_demo(text, smi):
+    """The demo on small data; the embedded text takes minutes to evaluate."""
+    molecules = demo.MOLECULE_SETTINGS.override({"data": str(smi)})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "SETTINGS", demo.SETTINGS.override({"data": str(text)}))
+        patch.setattr(demo, "MOLECULE_SETTINGS", molecules)
         yield
 
 
@@ -66,18 +71,31 @@ def result(out):
 
 
 def test_it_trains_audits_and_samples_five_mechanisms(result, out):
-    assert {row["name"]: row["causal"] for row in result["rows"]} == {
+    text = result["text"]
+    assert {row["name"]: row["causal"] for row in text["rows"]} == {
         "classical": True,
         "qisa": True,
         "qisa_a": True,
         "qsann": True,
         "qisa_published": False,
     }
-    for row in result["rows"]:
+    for row in text["rows"]:
         assert len(row["sample"]) == 24
-        assert (out / f"{row['name']}-seed42" / "model.safetensors").is_file()
-    assert result["settings"]["training"]["max_steps"] == 4
+        assert (out / "text" / f"{row['name']}-seed42" / "model.safetensors").is_file()
+    assert text["settings"]["training"]["max_steps"] == 4
     assert result["manifest"]["machine"]["versions"]["ketformer"]
+
+
+def test_it_trains_two_mechanisms_on_molecules(result, out):
+    rows = result["molecules"]["rows"]
+    assert [row["name"] for row in rows] == list(MOLECULE_MECHANISMS)
+    for row in rows:
+        assert row["causal"] is True
+        assert len(row["sample"].split("\n")) == 10
+        assert (out / "molecules" / f"{row['name']}-seed42" / "model.safetensors").is_file()
+        evaluation = out / "molecules" / f"{row['name']}-seed42" / "evaluation.json"
+        assert json.loads(evaluation.read_text())["sampled"] == 500
+    assert result["molecules"]["settings"]["task"] == "molecules"
 
 
 def test_the_page_fetches_nothing(page, out):
@@ -88,10 +106,14 @@ def test_the_page_fetches_nothing(page, out):
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", source))
 
 
-def test_the_table_has_one_row_for_each_mechanism(page, result):
+def test_the_tables_have_one_row_for_each_mechanism(page, result):
     body = [row for row in page.rows if row]
-    assert [row[0] for row in body] == list(MECHANISMS)
-    for shown, row in zip(body, result["rows"], strict=True):
+    assert [row[0] for row in body] == [*MECHANISMS, *MOLECULE_MECHANISMS]
+    for shown, row in zip(body[5:], result["molecules"]["rows"], strict=True):
+        assert shown[1] == f"{row['parameters']:,}"
+        assert shown[2] == f"{row['loss']['mean']:.3f}"
+        assert shown[5] == f"{row['validity']['mean']:.3f}"
+    for shown, row in zip(body[:5], result["text"]["rows"], strict=True):
         assert shown[1] == f"{row['parameters']:,}"
         assert shown[2] == f"{row['cross_entropy']['mean']:.3f}"
         assert shown[3] == f"{row['prefix_cross_entropy']['mean']:.3f}"
@@ -100,20 +122,36 @@ def test_the_table_has_one_row_for_each_mechanism(page, result):
 
 def test_the_figures_are_whole_and_name_every_mechanism(out):
     source = (out / "report.html").read_text(encoding="utf-8")
-    figures = re.findall(r"<svg.*?</svg>", source, flags=re.DOTALL)
-    assert len(figures) == 2
-    for figure in figures:
-        words = set(ElementTree.fromstring(figure).itertext())
-        assert set(MECHANISMS) <= {word.strip() for word in words}
+    text, molecules = source.split("<h2 class=part>Molecules</h2>")
+    named = [set(MECHANISMS)] * 2  # curves and positions
+    assert [names & set(MECHANISMS) for names in words_of_figures(text)] == named
+    # Curves, and under each drawing of samples what was sampled.
+    curves, *drawings = words_of_figures(molecules)
+    assert set(MOLECULE_MECHANISMS) <= curves
+    rows = json.loads((out / "demo.json").read_text())["molecules"]["rows"]
+    valid = [{s for s in row["sample"].split("\n") if parse(s)} for row in rows]
+    assert any(valid)
+    assert len(drawings) == sum(map(bool, valid))
+    for drawing, smiles in zip(drawings, filter(None, valid), strict=True):
+        assert smiles <= drawing
 
 
-def test_text_from_the_models_is_escaped(ketformer, tmp_path, monkeypatch):
+def words_of_figures(source):
+    """The texts in each drawing of a page."""
+    return [
+        {word.strip() for word in ElementTree.fromstring(figure).itertext()}
+        for figure in re.findall(r"<svg.*?</svg>", source, flags=re.DOTALL)
+    ]
+
+
+def test_text_from_the_models_is_escaped(ketformer, small_demo, tmp_path, monkeypatch):
     markup = tmp_path / "markup.txt"
     markup.write_text("<script>alert('&')</script>\n" * 200)
     monkeypatch.setattr(demo, "SETTINGS", demo.SETTINGS.override({"data": str(markup)}))
     monkeypatch.setattr(demo, "ATTENTIONS", ("classical",))
+    monkeypatch.setattr(demo, "MOLECULE_ATTENTIONS", ("classical",))
     assert ketformer("demo", "--steps", 60, "--out", tmp_path / "out").code == 0
-    sample = json.loads((tmp_path / "out/demo.json").read_text())["rows"][0]["sample"]
+    sample = json.loads((tmp_path / "out/demo.json").read_text())["text"]["rows"][0]["sample"]
     assert "<" in sample
     page = Page((tmp_path / "out/report.html").read_text(encoding="utf-8"))
     assert set(page.tags) >= {"table", "pre", "svg"}
@@ -128,6 +166,7 @@ def test_a_folder_that_no_demo_made_is_left_alone(ketformer, tmp_path):
 
 def test_its_own_folder_is_replaced(ketformer, small_demo, out, monkeypatch):
     monkeypatch.setattr(demo, "ATTENTIONS", ("classical", "qisa_published"))
+    monkeypatch.setattr(demo, "MOLECULE_ATTENTIONS", ("classical",))
     (out / "left over").write_text("")
     first = (out / "demo.json").read_text()
     done = ketformer("demo", "--steps", 2, "--out", out)
@@ -135,7 +174,7 @@ def test_its_own_folder_is_replaced(ketformer, small_demo, out, monkeypatch):
     assert "qisa_published sees the tokens" in done.out
     assert str(out / "report.html") in done.out
     assert not (out / "left over").exists()
-    assert not (out / "qisa-seed42").exists()
+    assert not (out / "text" / "qisa-seed42").exists()
     assert (out / "demo.json").read_text() != first
 
 
@@ -144,8 +183,11 @@ def test_steps_must_be_positive(ketformer, tmp_path):
 
 
 @pytest.mark.slow
-def test_on_the_embedded_text_every_mechanism_learns(ketformer, tmp_path):
+def test_on_the_embedded_data_every_mechanism_learns(ketformer, tmp_path):
     done = ketformer("demo", "--steps", 100, "--out", tmp_path / "out", "--json")
-    assert done.json["settings"]["data"] == "embedded"
-    for row in done.json["rows"]:
+    for task in ("text", "molecules"):
+        assert done.json[task]["settings"]["data"] == "embedded"
+    for row in done.json["text"]["rows"]:
         assert row["cross_entropy"]["mean"] < 3.2  # 4.6 nats for each of its symbols alike
+    for row in done.json["molecules"]["rows"]:
+        assert row["loss"]["mean"] < 2.0  # 3.1 nats for each of its tokens alike

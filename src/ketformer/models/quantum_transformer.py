@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +88,13 @@ def _load(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
+    except pickle.UnpicklingError:
+        raise KetformerError(
+            f"{path}: refused, it holds more than tensors and plain values, or is no checkpoint"
+        ) from None
     except Exception as error:  # torch raises a dozen kinds for what is no checkpoint
         reason = " ".join(str(error).split())[:120]
-        raise KetformerError(
-            f"{path}: not a whole checkpoint of tensors and plain values ({reason})"
-        ) from None
+        raise KetformerError(f"{path}: not a whole checkpoint ({reason})") from None
     if not isinstance(content, dict) or not isinstance(content.get("model_state_dict"), dict):
         raise KetformerError(f"{path}: no model_state_dict, so not a checkpoint of this release")
     return content
