@@ -47,7 +47,10 @@ def test_each_verb_has_help_with_an_example(capsys, verb):
         (("train", "nope"), "no preset or YAML file 'nope'"),
         (("evaluate",), "required: run"),
         (("evaluate", "run", "--limit", "x"), "--limit must be int or null, got x"),
-        (("generate", "run", "--temperature", "hot"), "--temperature must be float or null, got hot"),
+        (
+            ("generate", "run", "--temperature", "hot"),
+            "--temperature must be float or null, got hot",
+        ),
         (("import-checkpoint", "x.pt"), "out"),
         (("attention", "run"), "required: smiles"),
         (("attention", "run", "C", "--head", "x"), "--head must be int or null, got x"),

@@ -86,8 +86,6 @@ def _load(path: Path) -> dict[str, Any]:
         raise KetformerError(f"no file {str(path)!r}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
     except pickle.UnpicklingError:
         raise KetformerError(
             f"{path}: refused, it holds more than tensors and plain values, or is no checkpoint"
