@@ -195,7 +195,7 @@ def test_an_imported_run_holds_the_same_model(tmp_path, attention, conditional):
     facts = import_checkpoint(path, tmp_path / "run")
     model, _ = from_published(path)
     assert facts["kind"].startswith(attention)
-    assert (facts["parameters"], facts["epoch"]) == (model.num_parameters(), 3)
+    assert (facts["parameters"], facts["epochs"]) == (model.num_parameters(), 3)
     assert facts["recorded_loss"] == 1.5
     run = open_run(tmp_path / "run")
     names = list(PUBLISHED_CONDITIONS) if conditional else None
