@@ -58,13 +58,13 @@ def _overlap() -> str:
 
 def _deep() -> str:
     result, published = _read("overlap-qm9-deep"), _read("published-conditions")
-    rows = [{**row, **_errors(row["targets"])} for row in result["rows"]]
+    rows = [{**row, **_errors(row["target_errors"])} for row in result["rows"]]
     released = {
         **dict.fromkeys(("fcd",), None),
         **{key: _single(published[key]) for key in ("loss", "validity", "uniqueness", "novelty")},
         "name": "released conditional weights",
         "parameters": published["parameters"],
-        **_errors(published["targets"]),
+        **_errors(published["target_errors"]),
     }
     epochs = result["settings"]["training"]["num_train_epochs"]
     how = (

@@ -10,7 +10,12 @@ import torch
 from ketformer.errors import KetformerError
 from ketformer.runs import Run
 from ketformer.sampling import requested_conditions
-from ketformer.tasks.molecules.pictures import AttentionMap, coloured_atoms, token_matrix
+from ketformer.tasks.molecules.pictures import (
+    AttentionMap,
+    atom_weights,
+    coloured_atoms,
+    token_matrix,
+)
 from ketformer.tasks.molecules.tokenizer import encode_smiles
 
 
@@ -47,7 +52,12 @@ def attention_map(
 
 
 def draw_attention(attention: AttentionMap, folder: Path, head: int | None = None) -> list[Path]:
-    """``tokens`` (the matrix) and ``atoms`` (the molecule), each as PNG and SVG."""
+    """``tokens`` (the matrix) and ``atoms`` (the molecule), each as PNG and SVG.
+
+    Raises:
+        KetformerError: the SMILES is not valid; nothing is written then.
+    """
+    atom_weights(attention, head)
     return [
         draw(folder / f"{name}.{kind}", attention, head)
         for name, draw in (("tokens", token_matrix), ("atoms", coloured_atoms))

@@ -47,7 +47,7 @@ def import_checkpoint(file: str | Path, out: str | Path) -> dict[str, Any]:
     config.eos_token_id = tokenizer.eos_token_id
     config.pad_token_id = tokenizer.pad_token_id
     settings = _settings(model.config.to_dict())
-    losses = recorded["val_losses"] or []
+    losses, training_losses = (_numbers(recorded, key) for key in ("val_losses", "training_losses"))
     manifest = runs.make_manifest(
         data={"name": "qm9", "sha256": DATASETS["qm9"].sha256, "split": "published"},
         imported={
@@ -63,7 +63,7 @@ def import_checkpoint(file: str | Path, out: str | Path) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     runs.write_text(out / runs.SETTINGS, yaml.safe_dump(settings, sort_keys=False))
     runs.write_json(out / runs.MANIFEST, manifest)
-    epochs = zip(recorded["training_losses"] or [], losses, strict=False)
+    epochs = zip(training_losses, losses, strict=False)
     runs.write_metrics(
         out, [{"step": i + 1, "loss": a, "eval_loss": b} for i, (a, b) in enumerate(epochs)]
     )
@@ -76,6 +76,14 @@ def import_checkpoint(file: str | Path, out: str | Path) -> dict[str, Any]:
         "epochs": len(losses),
         "recorded_loss": losses[-1] if losses else None,
     }
+
+
+def _numbers(recorded: dict[str, Any], key: str) -> list[float]:
+    """A recorded list of numbers; anything else counts as not recorded."""
+    values = recorded[key]
+    if not isinstance(values, list) or not all(isinstance(v, int | float) for v in values):
+        return []
+    return values
 
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ METRICS = {
     ),
 }
 # Of the first seed alone: curves over the positions of a window, hits of requested properties.
-_CURVES = ("cross_entropy_by_position", "prefix_cross_entropy_by_position", "targets")
+_CURVES = ("cross_entropy_by_position", "prefix_cross_entropy_by_position", "target_errors")
 
 
 @dataclass(frozen=True)

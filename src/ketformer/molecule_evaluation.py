@@ -21,7 +21,7 @@ from ketformer.runs import Run
 from ketformer.sampling import MoleculeSampling
 from ketformer.settings import load_settings
 from ketformer.splits import check_same_data, way_and_part
-from ketformer.targets import target_errors
+from ketformer.targets import conditions_to_request, target_errors
 from ketformer.tasks.molecules.metrics import wasserstein
 from ketformer.tasks.molecules.properties import PROPERTIES, cached_properties, compute_properties
 from ketformer.tasks.molecules.rows import MoleculeRows
@@ -56,7 +56,7 @@ def evaluate_molecules(
         with_fcd: whether to compute the FCD, which takes minutes; by default if fcd_torch
             is installed.
         targets: molecules to sample for each property and target of
-            :func:`~ketformer.targets.target_errors`; 0 leaves ``targets`` out.
+            :func:`~ketformer.targets.target_errors`; 0 leaves them out.
         progress: show bars on standard error.
 
     Returns:
@@ -75,6 +75,8 @@ def evaluate_molecules(
         raise KetformerError(f"limit must be positive, got {limit}")
     if samples < 0 or targets < 0:
         raise KetformerError("samples and targets must not be negative")
+    if targets:
+        conditions_to_request(run)
     own = load_settings(str(run.path / runs.SETTINGS))
     way, part = way_and_part(own.split, split, SPLITS)
     settings = own.override({"split": way, **({"data": data} if data else {})})
@@ -109,7 +111,7 @@ def evaluate_molecules(
             run, prepared, reference, samples, with_fcd=with_fcd, progress=progress
         )
     if targets:
-        result["targets"] = target_errors(run, prepared, targets, progress=progress)
+        result["target_errors"] = target_errors(run, prepared, targets, progress=progress)
     return result
 
 
@@ -137,7 +139,7 @@ def molecule_losses(
             step(min(start + _BATCH, len(rows)), len(rows))
     loss, hit, token = torch.cat(losses), torch.cat(right), torch.cat(real)
     return {
-        "target_tokens": int(token.sum()),
+        "targets": int(token.sum()),
         "loss": float(loss[token].mean()),
         "loss_with_padding": float(loss.mean()),
         "token_accuracy": float(hit[token].double().mean()),

@@ -89,6 +89,7 @@ def generate_molecules(
         KetformerError: the run is of text, or a requested condition is unknown to it.
     """
     sampling = sampling or MoleculeSampling()
+    blocks = sample_molecules(run, num, sampling)  # refuses mistakes before a file is begun
     requested = dict(sampling.conditions)
     computed = [name for name in requested if name in PROPERTIES]
     writer = MoleculeTable(table, tuple(PROPERTIES), requested) if table else None
@@ -100,7 +101,7 @@ def generate_molecules(
         tqdm(total=num, desc=label, unit="molecule", disable=not progress) as bar,
         writer or nullcontext() as open_table,
     ):
-        for block in sample_molecules(run, num, sampling):
+        for block in blocks:
             judged = judge(block, training or (), seen=seen, progress=False)
             flags.append((judged.valid, judged.duplicate, judged.novel))
             if table or computed:

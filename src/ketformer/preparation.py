@@ -176,6 +176,14 @@ def prepare(settings: Settings, *, progress: bool = True) -> TextData | Molecule
     Raises:
         KetformerError: unknown data, split, tokenizer or condition, or broken data.
     """
+    foreign = (
+        {"column": None, "conditions": None, "count_padding": False}
+        if settings.task == "text"
+        else {"tokenizer": "char", "vocab_size": None}
+    )
+    for key, neutral in foreign.items():
+        if getattr(settings, key) != neutral:
+            raise KetformerError(f"{key} is not for a model of {settings.task}")
     if settings.task == "text":
         return prepare_text(settings)
     return prepare_molecules(settings, progress=progress)

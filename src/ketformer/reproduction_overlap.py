@@ -122,7 +122,11 @@ def reproduce_overlap(
                 )
             )
     table = [
-        {**row, "seeds": len(part["seeds"]), "published": OVERLAP_PUBLISHED[row["name"]]}
+        {
+            **row,
+            "seeds": len(part["seeds"]),
+            "published": OVERLAP_PUBLISHED[row["name"].removesuffix("_spsa")],
+        }
         for part in parts
         for row in part["rows"]
     ]
@@ -144,4 +148,5 @@ def _with_gradient(variant: Variant, settings: Settings, gradient: str) -> Varia
         return variant
     options = {**settings.model["attention_options"], "gradient": gradient}
     options |= variant.changes.get("attention_options", {})
-    return Variant(variant.name, {**variant.changes, "attention_options": options})
+    changes = {**variant.changes, "attention_options": options}
+    return Variant(f"{variant.name}_{gradient}", changes)

@@ -53,7 +53,7 @@ class MoleculeSampling:
 def sample_molecules(
     run: Run, num: int, sampling: MoleculeSampling | None = None
 ) -> Iterator[list[str]]:
-    """SMILES as they are sampled, in batches; the model decides what is written.
+    """SMILES as they are sampled, in batches; mistakes are found before the first one.
 
     Args:
         run: an opened run of the molecule task.
@@ -69,6 +69,12 @@ def sample_molecules(
     if run.settings.get("task") != "molecules":
         raise KetformerError(f"{run.path} is a model of text, not of molecules")
     wanted = requested_conditions(run, sampling.conditions)
+    return _batches(run, num, sampling, wanted)
+
+
+def _batches(
+    run: Run, num: int, sampling: MoleculeSampling, wanted: Tensor | None
+) -> Iterator[list[str]]:
     tokenizer = run.tokenizer
     never = [] if sampling.special_tokens else [tokenizer.bos_token_id, tokenizer.pad_token_id]
     generator = torch.Generator(run.model.device).manual_seed(sampling.seed)

@@ -17,6 +17,18 @@ from ketformer.tasks.molecules.properties import PROPERTIES
 DEVIATIONS = (-2.0, 2.0)
 
 
+def conditions_to_request(run: Run) -> list[str]:
+    """Those conditions of a model that can be computed of what it writes.
+
+    Raises:
+        KetformerError: there is none.
+    """
+    names = [name for name in run.model.config.condition_names or [] if name in PROPERTIES]
+    if not names:
+        raise KetformerError(f"{run.path} has no condition that can be computed of a molecule")
+    return names
+
+
 def target_errors(
     run: Run, prepared: MoleculeData, num: int, *, progress: bool = True
 ) -> list[dict[str, Any]]:
@@ -40,9 +52,7 @@ def target_errors(
     Raises:
         KetformerError: the model has no conditions.
     """
-    names = [name for name in prepared.names if name in PROPERTIES]
-    if not names:
-        raise KetformerError(f"{run.path} has no condition that can be computed of a molecule")
+    names = conditions_to_request(run)
     values = prepared.conditions["train"].double().numpy()
     means, stds = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
     typical = dict(zip(prepared.names, means.tolist(), strict=True))

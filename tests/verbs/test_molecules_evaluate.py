@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 LIKELIHOOD = {
     "run", "attention", "parameters", "causal", "data", "split", "part", "molecules",
-    "target_tokens", "loss", "loss_with_padding", "loss_as_published", "prefix_loss",
+    "targets", "loss", "loss_with_padding", "loss_as_published", "prefix_loss",
     "token_accuracy", "token_accuracy_with_padding",
 }  # fmt: skip
 SAMPLES = {
@@ -82,7 +82,7 @@ def test_losses_are_what_a_plain_loop_finds(evaluate, request, smiles, name, par
     result = evaluate(run, "--split", part)
     losses, hits, padded, padded_hits = plain_loop(run, parts_of(smiles)[part])
     assert (result["part"], result["molecules"]) == (part, len(losses))
-    assert result["target_tokens"] == sum(map(len, losses))
+    assert result["targets"] == sum(map(len, losses))
     expected = {
         "loss": torch.cat(losses).mean(),
         "prefix_loss": torch.cat(losses).mean(),  # nobody sees ahead
@@ -168,12 +168,14 @@ def test_two_targets_for_each_of_nine_properties(ketformer, evaluate, tiny_molec
     options = ("--conditions", "all", "--condition_pdrop", 0.5, "--max_steps", 30)
     assert ketformer("train", tiny_molecules, *options, "--out", tmp_path / "run").code == 0
     result = evaluate(tmp_path / "run", "--targets", 15)
-    assert [row["property"] for row in result["targets"]] == [n for n in NINE for _ in range(2)]
+    assert [row["property"] for row in result["target_errors"]] == [
+        n for n in NINE for _ in range(2)
+    ]
     config = json.loads((tmp_path / "run/config.json").read_text())
     for i, (mean, std) in enumerate(
         zip(config["condition_means"], config["condition_stds"], strict=True)
     ):
-        low, high = result["targets"][2 * i : 2 * i + 2]
+        low, high = result["target_errors"][2 * i : 2 * i + 2]
         assert low["target"] == pytest.approx(mean - 2 * std, rel=1e-4, abs=1e-4)
         assert high["target"] == pytest.approx(mean + 2 * std, rel=1e-4, abs=1e-4)
         assert low["std"] == high["std"] == pytest.approx(std, rel=1e-4)
@@ -181,7 +183,7 @@ def test_two_targets_for_each_of_nine_properties(ketformer, evaluate, tiny_molec
 
 
 def test_a_target_is_what_generate_is_asked_for(ketformer, evaluate, conditional):
-    rows = evaluate(conditional, "--targets", 60)["targets"]
+    rows = evaluate(conditional, "--targets", 60)["target_errors"]
     assert [row["property"] for row in rows] == ["LogP", "LogP", "TPSA", "TPSA"]
     wish = ("--condition", f"LogP={rows[0]['target']!r}")
     generated = ketformer("generate", conditional, *wish, "--num", 60, "--json").json
@@ -210,7 +212,7 @@ def test_without_json_there_is_a_line_for_each_number(ketformer, evaluate, condi
     facts = {name.strip(): value for name, value in facts.items()}
     assert facts["loss"] == f"{result['loss']:.4f}"
     assert facts["wasserstein LogP"] == f"{result['wasserstein']['LogP']:.4f}"
-    row = result["targets"][3]
+    row = result["target_errors"][3]
     assert facts[f"mae of TPSA at {row['target']:.3g}"] == f"{row['mae']:.4f}"
 
 

@@ -107,7 +107,7 @@ def test_sizes_and_settings_are_the_published_ones(result, args):
 
 def test_the_conditional_models_are_asked_for_eighteen_targets(result):
     for row in result["rows"]:
-        targets = row.get("targets")
+        targets = row.get("target_errors")
         if row["name"].endswith("conditions"):
             assert len(targets) == 18
             assert {target["sampled"] for target in targets} == {4}
@@ -205,8 +205,8 @@ def test_rows_hold_what_the_runs_were_measured_to_be(compared):
         ]
         for metric in ("loss", "prefix_loss", "token_accuracy", "validity", "uniqueness", "snn"):
             assert row[metric]["values"] == [evaluation[metric] for evaluation in measured]
-        assert row["targets"] == measured[0]["targets"]
-        assert len(row["targets"]) == 2
+        assert row["target_errors"] == measured[0]["target_errors"]
+        assert len(row["target_errors"]) == 2
         assert row["causal"] is True
         assert row["relative_inference_time"] > 0
 

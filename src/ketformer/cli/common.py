@@ -99,7 +99,7 @@ def print_facts(facts: dict[str, Any]) -> None:
     """``name  value`` lines on standard output."""
     wide = max(map(len, facts))
     for name, value in facts.items():
-        shown = f"{value:.4f}" if isinstance(value, float) else value
+        shown = f"{value:.4f}" if isinstance(value, float) else "–" if value is None else value
         if isinstance(value, bool):
             shown = "yes" if value else "NO"
         elif isinstance(value, int):
@@ -115,6 +115,7 @@ def _plain(message: str) -> str:
     if not (key and kinds and got):
         return message
     wanted = re.sub(r"<class '(\w+)'>|typing\.", r"\1", " or ".join(kinds))
+    wanted = re.sub(r"Literal\[(.*?)\]", lambda m: "one of " + m[1].replace("'", ""), wanted)
     return f"--{key[1]} must be {wanted.replace('NoneType', 'null')}, got {got[1]}"
 
 

@@ -62,12 +62,15 @@ def run(options: Any) -> int:
         with_fcd=options.fcd,
         targets=options.targets,
     )
-    summary = f"{', '.join(options.attentions)} on {settings.data}, {options.seeds} seeds."
+    seeds = f"{options.seeds} seed{'s' if options.seeds > 1 else ''}"
+    summary = f"{', '.join(options.attentions)} on {settings.data}, {seeds}."
     report = write_report(out / "report.html", "Ketformer comparison", summary, result)
     if options.json:
         print_json({**result, "report": str(report)})
         return 0
     columns = columns_of(result)
     print_rows(result["rows"], (*columns[:2], ("FFN width", "intermediate_size"), *columns[2:]))
-    print(f"\n± is half of the 95 % interval over {options.seeds} seeds.\nreport: {report}")
+    if options.seeds > 1:
+        print(f"\n± is half of the 95 % interval over {seeds}.")
+    print(f"\nreport: {report}")
     return 0

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from ketformer.cli.common import Parser, print_facts, print_json
+from ketformer.errors import KetformerError
 from ketformer.evaluation import evaluate, save_evaluation
 from ketformer.runs import open_run
 
 EXAMPLE = """  ketformer evaluate runs/mine
   ketformer evaluate runs/mine --split validation --json
   ketformer evaluate runs/molecules --samples 30000"""
+
+_MOLECULES_ONLY = ("samples", "fcd", "targets")
 
 
 def add_arguments(parser: Parser) -> None:
@@ -27,7 +30,7 @@ def add_arguments(parser: Parser) -> None:
         "--limit", type=int | None, default=None, help="windows or molecules to look at (all)"
     )
     parser.add_argument(
-        "--samples", type=int, default=10_000,
+        "--samples", type=int | None, default=None,
         help="molecules to sample for the metrics of generation; 0 for none (10000)",
     )  # fmt: skip
     parser.add_argument(
@@ -35,7 +38,7 @@ def add_arguments(parser: Parser) -> None:
         help="Fréchet ChemNet distance of the samples, some minutes (if fcd_torch is there)",
     )  # fmt: skip
     parser.add_argument(
-        "--targets", type=int, default=0,
+        "--targets", type=int | None, default=None,
         help="of conditional models: molecules to sample for each property at its mean minus "
         "and plus two deviations; 0 for none (0)",
     )  # fmt: skip
@@ -44,14 +47,17 @@ def add_arguments(parser: Parser) -> None:
 def run(options: Any) -> int:
     """Measure, keep the result in the run if it is about the run's own data, print it."""
     opened = open_run(options.run)
+    given = [name for name in _MOLECULES_ONLY if options[name] is not None]
+    if given and opened.settings.get("task") != "molecules":
+        raise KetformerError(f"{options.run} is a model of text; --{given[0]} is not for it")
     result = evaluate(
         opened,
         data=options.data,
         split=options.split,
         limit=options.limit,
-        samples=options.samples,
+        samples=10_000 if options.samples is None else options.samples,
         with_fcd=options.fcd,
-        targets=options.targets,
+        targets=options.targets or 0,
     )
     if options.data is None and options.split is None and options.limit is None:
         save_evaluation(opened, result)
@@ -61,7 +67,7 @@ def run(options: Any) -> int:
     flat = {k: v for k, v in result.items() if not isinstance(v, list | dict)}
     for name, distance in result.get("wasserstein", {}).items():
         flat[f"wasserstein {name}"] = distance
-    for row in result.get("targets", []):
+    for row in result.get("target_errors", []):
         flat[f"mae of {row['property']} at {row['target']:.3g}"] = row["mae"]
     print_facts(flat)
     if not result["causal"]:

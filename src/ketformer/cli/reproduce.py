@@ -75,7 +75,7 @@ def _overlap(options: Any, common: dict[str, Any]) -> int:
         return 0
     print_rows(overlap_rows(result["rows"]), OVERLAP_COLUMNS)
     for row in result["rows"]:
-        if targets := row.get("targets"):
+        if targets := row.get("target_errors"):
             errors = ", ".join(
                 f"{t['property']} {t['target']:.3g}: {t['mae']:.3g}"
                 for t in targets
