@@ -1,4 +1,4 @@
-"""Rewrite the generated blocks of README.md from the files under results/."""
+"""Rewrite the generated blocks of README.md and docs/molecules.md from results/."""
 
 from __future__ import annotations
 
@@ -27,9 +27,13 @@ DEEP_COLUMNS = (
 )
 
 
-def blocks() -> dict[str, str]:
-    """The content of each generated block, by name."""
-    return {"qisa": _qisa(), "overlap": _overlap(), "deep": _deep()}
+#: Which blocks a file has.
+FILES = {"README.md": ("qisa", "overlap", "deep"), "docs/molecules.md": ("targets",)}
+
+
+def block(name: str) -> str:
+    """The content of a generated block."""
+    return {"qisa": _qisa, "overlap": _overlap, "deep": _deep, "targets": _targets}[name]()
 
 
 def _qisa() -> str:
@@ -77,6 +81,21 @@ def _deep() -> str:
     return f"{markdown([*rows, released], DEEP_COLUMNS)}\n{how}"
 
 
+def _targets() -> str:
+    """Mean absolute errors of every conditional model at the 18 published targets."""
+    small, deep = _read("reproduce-overlap")["rows"], _read("overlap-qm9-deep")["rows"]
+    models = {"released quantum weights": _read("published-conditions")["target_errors"]}
+    models |= {row["name"]: row["target_errors"] for row in small if "target_errors" in row}
+    models |= {f"{row['name']}, deep": row["target_errors"] for row in deep}
+    lines = ["| target | " + " | ".join(models) + " |", "|---" * (len(models) + 1) + "|"]
+    for i, target in enumerate(models["released quantum weights"]):
+        own = [errors[i]["mae"] for errors in models.values()]
+        cells = ["–" if error is None else f"{error:.3g}" for error in own]
+        name = f"{target['property']} {target['target']:.3g}"
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def _errors(targets: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean absolute error by property, averaged over its two targets."""
     names = ("LogP", "TPSA", "MW")
@@ -93,21 +112,23 @@ def _read(name: str) -> dict[str, Any]:
     return content
 
 
-def updated(readme: str) -> str:
-    """The README with its blocks filled in anew."""
-    for name, content in blocks().items():
+def updated(file: str, text: str) -> str:
+    """The file's text with its blocks filled in anew."""
+    for name in FILES[file]:
+        content = block(name)
         start, end = f"<!-- {name}: made by `make readme` -->", f"<!-- /{name} -->"
-        readme, found = re.subn(
+        text, found = re.subn(
             f"{re.escape(start)}.*?{re.escape(end)}",
-            lambda _, block=f"{start}\n{content}{end}": block,
-            readme,
+            lambda _, filled=f"{start}\n{content}{end}": filled,
+            text,
             flags=re.DOTALL,
         )
         if found != 1:
-            sys.exit(f"README.md has {found} blocks named {name}, not one")
-    return readme
+            sys.exit(f"{file} has {found} blocks named {name}, not one")
+    return text
 
 
 if __name__ == "__main__":
-    path = ROOT / "README.md"
-    path.write_text(updated(path.read_text()))
+    for name in FILES:
+        path = ROOT / name
+        path.write_text(updated(name, path.read_text()))
