@@ -104,8 +104,9 @@ def test_queries_from_hidden_states_are_scaled_by_their_own_width(options, width
     attention = build("classical_eq", HIDDEN, 2, **options).double()
     states = tokens(2, 5, HIDDEN).double()
     attention.query_proj.bias.data.fill_(0.3)  # there is one, and it counts
+    assert attention.key_proj.bias is None  # one would cancel in the softmax
     queries, keys = (
-        (states @ part.weight.T + part.bias).unflatten(-1, (2, width)).transpose(1, 2)
+        part(states).unflatten(-1, (2, width)).transpose(1, 2)
         for part in (attention.query_proj, attention.key_proj)
     )
     scores = queries @ keys.mT / math.sqrt(width)

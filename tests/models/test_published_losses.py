@@ -83,7 +83,7 @@ def test_a_sequence_model_has_its_recorded_loss(qm9, filename, recorded_loss):
     assert losses["loss_as_published"] == pytest.approx(recorded_loss, abs=1e-4)
     assert losses["loss_as_published"] == pytest.approx(recorded["val_losses"][-1], rel=3e-5)
     # Padding, 31.4 % of the targets, is easy: without it the loss is higher.
-    share = 1 - losses["target_tokens"] / (6_689 * 23)
+    share = 1 - losses["targets"] / (6_689 * 23)
     assert share == pytest.approx(0.314, abs=0.001)
     assert losses["loss"] > 1.3 * losses["loss_as_published"]
 

@@ -19,8 +19,8 @@ class ClassicalEqual(Attention):
 
     With ``features="embedding"``, as published, queries and keys come from separate,
     narrow embeddings of token, position and conditions, summed; the score keeps the
-    factor 1/sqrt(hidden_size). With ``"hidden"`` they come from the hidden state, with a
-    bias like the angles of ``overlap``, and the factor is 1/sqrt(query_width).
+    factor 1/sqrt(hidden_size). With ``"hidden"`` they come from the hidden state, queries with
+    a bias, and the factor is 1/sqrt(query_width).
 
     Args:
         features: where queries and keys come from.
@@ -62,7 +62,8 @@ class ClassicalEqual(Attention):
         elif feature_width is not None:
             raise KetformerError('feature_width belongs to features="embedding"')
         self.query_proj = nn.Linear(source, num_heads * width, bias=bias)
-        self.key_proj = nn.Linear(source, num_heads * width, bias=bias)
+        # A bias of the keys would add the same to all scores of a row.
+        self.key_proj = nn.Linear(source, num_heads * width, bias=False)
         self.value_proj = nn.Linear(hidden_size, hidden_size, bias=self.bias)
         self.reset_parameters()
 

@@ -142,11 +142,11 @@ class Overlap(Attention):
             own = self.angle_proj(hidden_states).unflatten(-1, (2, self.num_heads, -1))
             own = own.permute(2, 0, 3, 1, 4)  # [2, B, H, T, P]
             circuit = self.ansatz
-        names = rotation_ring_ansatz(self.n_qubits, self.layers, prefix="turn")
+        turning = rotation_ring_ansatz(self.n_qubits, self.layers, prefix="turn")
         turn = shared[:, None, :, None]  # [2, 1, H, 1, P]
         shape = torch.broadcast_shapes(own.shape[:-1], turn.shape[:-1])
         angles = torch.cat([part.expand(*shape, -1) for part in (own, turn)], dim=-1)
-        query, key = run_spsa(circuit.then(names), angles.to(shared.dtype), self.spsa_epsilon)
+        query, key = run_spsa(circuit.then(turning), angles.to(shared.dtype), self.spsa_epsilon)
         return query, key
 
     def extra_repr(self) -> str:
