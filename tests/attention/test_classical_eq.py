@@ -42,12 +42,12 @@ def test_a_decoder_has_the_published_number_of_parameters(attention, conditions,
 
 
 def test_from_hidden_states_queries_have_as_many_parameters_as_one_circuit_takes_angles():
-    """Besides these, overlap has its 6 angles for each head and matrix."""
+    """Besides these, overlap has 6 angles for each head and matrix, and a bias of the keys."""
     count = {
         name: sum(p.numel() for p in build(name, 64, 4).parameters())
         for name in ("overlap", "classical_eq")
     }
-    assert count["overlap"] - count["classical_eq"] == 2 * 4 * 6
+    assert count["overlap"] - count["classical_eq"] == 3 * 4 * 6
 
 
 def some_tokens(batch, length, sizes):
