@@ -47,7 +47,9 @@ def import_checkpoint(file: str | Path, out: str | Path) -> dict[str, Any]:
     config.eos_token_id = tokenizer.eos_token_id
     config.pad_token_id = tokenizer.pad_token_id
     settings = _settings(model.config.to_dict())
-    losses, training_losses = (_numbers(recorded, key) for key in ("val_losses", "training_losses"))
+    losses, training_losses = (
+        _numbers(file, recorded, key) for key in ("val_losses", "training_losses")
+    )
     manifest = runs.make_manifest(
         data={"name": "qm9", "sha256": DATASETS["qm9"].sha256, "split": "published"},
         imported={
@@ -78,11 +80,11 @@ def import_checkpoint(file: str | Path, out: str | Path) -> dict[str, Any]:
     }
 
 
-def _numbers(recorded: dict[str, Any], key: str) -> list[float]:
-    """A recorded list of numbers; anything else counts as not recorded."""
-    values = recorded[key]
+def _numbers(file: Path, recorded: dict[str, Any], key: str) -> list[float]:
+    """A recorded list of numbers, empty where none was recorded."""
+    values = [] if recorded[key] is None else recorded[key]
     if not isinstance(values, list) or not all(isinstance(v, int | float) for v in values):
-        return []
+        raise KetformerError(f"{file}: {key} is no list of numbers")
     return values
 
 

@@ -42,7 +42,7 @@ def test_each_verb_has_help_with_an_example(capsys, verb):
         (("train", "char-gpt", "--max_steps"), "max_steps: expected one argument"),
         (("train", "char-gpt", "--max_steps", "abc"), "--max_steps must be int, got abc"),
         (("train", "char-gpt", "--bf16", "maybe"), "--bf16 must be bool, got maybe"),
-        (("train", "char-gpt", "--norm_position", "mid"), "'pre', 'post'"),
+        (("train", "char-gpt", "--norm_position", "mid"), "one of pre, post"),
         (("train",), "name a preset"),
         (("train", "nope"), "no preset or YAML file 'nope'"),
         (("evaluate",), "required: run"),
