@@ -14,12 +14,26 @@ torch.set_num_threads(1)
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+# Which variable names the folder that a file in ../shared/<folder> may lie in instead.
+_FOLDERS = {"data": "KETFORMER_DATA", "published": "KETFORMER_PUBLISHED"}
+
+
 @pytest.fixture(scope="session")
-def tinyshakespeare():
-    """Path of Tiny Shakespeare; the few tests that need it are skipped where it is not."""
-    folders = [os.environ.get("KETFORMER_DATA"), REPOSITORY.parent / "shared" / "data"]
-    for folder in filter(None, folders):
-        path = Path(folder) / "tinyshakespeare.txt"
-        if path.is_file():
-            return path
-    pytest.skip("tinyshakespeare.txt is neither in KETFORMER_DATA nor in ../shared/data")
+def shared_file():
+    """``shared_file("data", "qm9.csv")``: its path. Without it, the few tests in need skip."""
+
+    def find(folder, filename):
+        variable = _FOLDERS[folder]
+        places = [os.environ.get(variable), REPOSITORY.parent / "shared" / folder]
+        for place in filter(None, places):
+            if (path := Path(place) / filename).is_file():
+                return path
+        pytest.skip(f"{filename} is neither in {variable} nor in ../shared/{folder}")
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def tinyshakespeare(shared_file):
+    """Path of Tiny Shakespeare."""
+    return shared_file("data", "tinyshakespeare.txt")

@@ -1,8 +1,5 @@
 """The three released checkpoints that lie beside the repository, on the true validation set."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -19,32 +16,24 @@ from ketformer.tasks.molecules.properties import PROPERTIES, compute_properties
 from ketformer.tasks.molecules.rows import MoleculeRows
 from ketformer.tasks.molecules.tokenizer import QM9_VOCABULARY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 SEQUENCE = "quantum_sequence_epoch_17.pt"
 CONTROL = "classical_eq_sequence_epoch_16.pt"
 CONDITIONS = "quantum_conditions_epoch_20.pt"
 
 
-def beside(variable, folder, filename):
-    """The file's path in the folder that the variable names, or in ../shared; else a skip."""
-    for place in filter(None, [os.environ.get(variable), REPOSITORY.parent / "shared" / folder]):
-        if (path := Path(place) / filename).is_file():
-            return path
-    pytest.skip(f"{filename} is neither in {variable} nor in ../shared/{folder}")
-    return None
-
-
 @pytest.fixture(scope="module")
-def qm9():
+def qm9(shared_file):
     """QM9 with the released split. Canonical SMILES are kept in the cache between sessions."""
-    folder = beside("KETFORMER_DATA", "data", "qm9.csv").parent
+    folder = shared_file("data", "qm9.csv").parent
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KETFORMER_DATA", str(folder))
         yield prepare_molecules(load_settings("overlap-qm9"), progress=False)
 
 
-def published(filename):
-    return from_published(beside("KETFORMER_PUBLISHED", "published", filename))
+@pytest.fixture
+def published(shared_file):
+    """``published(filename)``: the model and what its file records."""
+    return lambda filename: from_published(shared_file("published", filename))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +44,9 @@ def published(filename):
         (CONDITIONS, "overlap conditions", 48_307, 0.39707),
     ],
 )
-def test_a_released_file_has_its_parameters_and_records(filename, kind, parameters, recorded_loss):
+def test_a_released_file_has_its_parameters_and_records(
+    published, filename, kind, parameters, recorded_loss
+):
     model, recorded = published(filename)
     assert recorded["kind"] == kind
     assert model.num_parameters() == parameters
@@ -77,7 +68,7 @@ def test_the_vocabulary_and_the_split_are_those_of_the_release(qm9):
 
 
 @pytest.mark.parametrize(("filename", "recorded_loss"), [(SEQUENCE, 0.63440), (CONTROL, 0.63882)])
-def test_a_sequence_model_has_its_recorded_loss(qm9, filename, recorded_loss):
+def test_a_sequence_model_has_its_recorded_loss(published, qm9, filename, recorded_loss):
     model, recorded = published(filename)
     losses = molecule_losses(model, qm9.rows("validation", count_padding=True))
     assert losses["loss_as_published"] == pytest.approx(recorded_loss, abs=1e-4)
@@ -88,7 +79,7 @@ def test_a_sequence_model_has_its_recorded_loss(qm9, filename, recorded_loss):
     assert losses["loss"] > 1.3 * losses["loss_as_published"]
 
 
-def test_the_conditional_model_has_its_recorded_loss_up_to_rdkits_changes(qm9):
+def test_the_conditional_model_has_its_recorded_loss_up_to_rdkits_changes(published, qm9):
     """RDKit counts hydrogen bond acceptors and rings otherwise than the release that trained it."""
     assert tuple(PROPERTIES) == PUBLISHED_CONDITIONS
     model, _ = published(CONDITIONS)
@@ -106,9 +97,9 @@ def test_the_conditional_model_has_its_recorded_loss_up_to_rdkits_changes(qm9):
 
 
 @pytest.mark.slow
-def test_the_released_weights_write_as_many_molecules_as_was_measured(qm9, tmp_path):
+def test_the_released_weights_write_as_many_molecules_as_was_measured(shared_file, qm9, tmp_path):
     """100,000 samples at temperature 1, special tokens allowed: 68.8 % valid, 56,300 distinct."""
-    import_checkpoint(beside("KETFORMER_PUBLISHED", "published", SEQUENCE), tmp_path / "run")
+    import_checkpoint(shared_file("published", SEQUENCE), tmp_path / "run")
     sampled = generate_molecules(
         open_run(tmp_path / "run"),
         100_000,

@@ -5,7 +5,6 @@ import os
 import pickle
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +12,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ketformer.tasks.molecules.properties import PROPERTIES
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 RELEASED = {
     "quantum_sequence_epoch_17.pt": ("overlap sequence", 47_704, 17),
     "quantum_conditions_epoch_20.pt": ("overlap conditions", 48_307, 20),
@@ -40,17 +38,9 @@ def _no_qm9(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def released():
-    """``released(name)``: the path of a released file; skipped where it is not."""
-
-    def find(name):
-        folder = os.environ.get("KETFORMER_PUBLISHED")
-        path = Path(folder or REPOSITORY.parent / "shared" / "published") / name
-        if not path.is_file():
-            pytest.skip(f"{name} is neither in KETFORMER_PUBLISHED nor in ../shared/published")
-        return path
-
-    return find
+def released(shared_file):
+    """``released(name)``: the path of a released file."""
+    return lambda name: shared_file("published", name)
 
 
 def made_up():

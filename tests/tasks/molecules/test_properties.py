@@ -1,8 +1,6 @@
 """Descriptors against values worked out by hand, in one process or more, and the cache."""
 
-import os
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,13 +28,9 @@ def cache(monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def qm9():
-    """The SMILES of QM9; the tests that need them are skipped where they are not."""
-    shared = Path(__file__).resolve().parents[4] / "shared" / "data"
-    for folder in filter(None, [os.environ.get("KETFORMER_DATA"), shared]):
-        if (path := Path(folder) / "qm9.csv").is_file():
-            return path.read_text().split()[1:]
-    pytest.skip("qm9.csv is neither in KETFORMER_DATA nor in ../shared/data")
+def qm9(shared_file):
+    """The SMILES of QM9."""
+    return shared_file("data", "qm9.csv").read_text().split()[1:]
 
 
 # --- Values ------------------------------------------------------------------------------------

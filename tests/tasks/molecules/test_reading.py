@@ -3,7 +3,6 @@
 import errno
 import gzip
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,6 @@ from ketformer.tasks.molecules.tokenizer import (
     vocabulary_of,
 )
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 SPECIAL = ["[CLS]", "[EOS]", "<pad>"]
 
 
@@ -32,14 +30,9 @@ def empty_cache(monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def qm9_path():
-    """Path of QM9; the few tests that need it are skipped where it is not."""
-    folders = [os.environ.get("KETFORMER_DATA"), REPOSITORY.parent / "shared" / "data"]
-    for folder in filter(None, folders):
-        path = Path(folder) / "qm9.csv"
-        if path.is_file():
-            return path
-    pytest.skip("qm9.csv is neither in KETFORMER_DATA nor in ../shared/data")
+def qm9_path(shared_file):
+    """Path of QM9."""
+    return shared_file("data", "qm9.csv")
 
 
 @pytest.fixture
