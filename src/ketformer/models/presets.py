@@ -160,7 +160,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "condition_pdrop": 0.5,
         },
         "training": {
-            "num_train_epochs": 6,
+            "num_train_epochs": 16,
             "per_device_train_batch_size": 128,
             "learning_rate": 2e-3,
             "lr_scheduler_type": "cosine",
