@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import yaml
 from safetensors.torch import load_file
@@ -144,3 +145,16 @@ def call(capsys, *args):
     code = main([str(arg) for arg in args])
     captured = capsys.readouterr()
     return Outcome(code, captured.out, captured.err)
+
+
+def reproduce(paper, data, folder, **options):
+    """Run ``ketformer reproduce`` once; its arguments, of which the last is its folder."""
+    options = {"data": data, **options, "out": folder / "out"}
+    args = ["reproduce", paper, *(w for k, v in options.items() for w in (f"--{k}", str(v)))]
+    assert main([*args, "--json"]) == 0
+    return args
+
+
+def reproduction(args):
+    """What the reproduction kept."""
+    return json.loads((Path(args[-1]) / "reproduction.json").read_text(encoding="utf-8"))

@@ -1,12 +1,12 @@
 """``ketformer reproduce qisa``: the claim beside ours, and a verdict made of our numbers."""
 
-import json
 import re
 
 import pytest
 
-from ketformer.cli import main
 from ketformer.reproduction import QISA_ROWS, verdict
+
+from .helpers import reproduce, reproduction
 
 LEAKY = {"classical_transposed", "qisa_published", "qisa_a_published"}
 
@@ -14,18 +14,12 @@ LEAKY = {"classical_transposed", "qisa_published", "qisa_a_published"}
 @pytest.fixture(scope="module")
 def args(text, tmp_path_factory):
     """A reproduction of four steps, already run once."""
-    out = str(tmp_path_factory.mktemp("reproduce") / "out")
-    options = ["--data", str(text), "--max_steps", "4", "--seeds", "1", "--out", out]
-    args = ["reproduce", "qisa", *options]
-    assert main([*args, "--json"]) == 0
-    return args
+    return reproduce("qisa", text, tmp_path_factory.mktemp("reproduce"), max_steps=4, seeds=1)
 
 
 @pytest.fixture
 def result(args):
-    """What the reproduction kept."""
-    with open(f"{args[-1]}/reproduction.json", encoding="utf-8") as file:
-        return json.load(file)
+    return reproduction(args)
 
 
 def test_each_row_has_its_role_and_the_audit_its_say(result):

@@ -12,6 +12,8 @@ import ketformer.cli.reproduce as verb
 import ketformer.comparison as comparison
 from ketformer.cli import main
 
+from .helpers import reproduce, reproduction
+
 ROWS = ["overlap", "classical", "classical_eq"]
 ROWS = [f"{name}_{kind}" for kind in ("sequence", "conditions") for name in ROWS]
 # The paper's table 1: recorded losses, and of the conditional models the samples.
@@ -48,18 +50,12 @@ def _evaluate(evaluate, run, **options):
 @pytest.fixture(scope="module")
 def args(smi, tmp_path_factory):
     """A reproduction of three steps, already run once."""
-    out = str(tmp_path_factory.mktemp("reproduce") / "out")
-    options = ["--data", str(smi), "--max_steps", "3", "--seeds", "2", "--out", out]
-    args = ["reproduce", "overlap", *options]
-    assert main([*args, "--json"]) == 0
-    return args
+    return reproduce("overlap", smi, tmp_path_factory.mktemp("reproduce"), max_steps=3, seeds=2)
 
 
 @pytest.fixture
 def result(args):
-    """What the reproduction kept."""
-    with open(f"{args[-1]}/reproduction.json", encoding="utf-8") as file:
-        return json.load(file)
+    return reproduction(args)
 
 
 # --- Reproduction --------------------------------------------------------------------------------

@@ -35,18 +35,6 @@ def qm9_path(shared_file):
     return shared_file("data", "qm9.csv")
 
 
-@pytest.fixture
-def file(tmp_path):
-    """Write a file and give back its path as text."""
-
-    def write(name, content):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return str(path)
-
-    return write
-
-
 def complaint(path, **arguments):
     """The message for molecules that cannot be had: one line, and nothing in the cache."""
     before = set(cache_folder().rglob("*"))

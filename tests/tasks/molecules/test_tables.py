@@ -19,18 +19,6 @@ def empty_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-@pytest.fixture
-def file(tmp_path):
-    """Write a file and give back its path as text."""
-
-    def write(name, content):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return str(path)
-
-    return write
-
-
 def complaint(path, **arguments):
     """The message for a file that cannot be read, which must be one line."""
     with pytest.raises(KetformerError) as caught:
