@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # Small tensors gain nothing from two threads, and two test workers would fight over the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
@@ -55,11 +56,17 @@ keep = $(BIN)/ketformer $(2) --json > results/$(1).json.part && mv results/$(1).
 readme: $(VENV)/.installed
 	$(BIN)/python scripts/update_readme.py
 
+# CUDA-Q with its CPU simulators, without the gigabytes of GPU libraries that it asks for. It has no
+# wheels but for Linux; elsewhere its tests are skipped.
+CUDAQ = test "$$(uname)" != Linux || { \
+	$(PIP) --no-deps cuda-quantum-cu13 && $(PIP) astpretty requests; }
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Ketformer needs Python 3.11 or newer; set PYTHON=..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) -e '.[dev]'
+	$(CUDAQ)
 	touch $@
 
 clean:

@@ -8,7 +8,11 @@ from ketformer.quantum.ansatz import (
     rotation_ring_ansatz,
 )
 from ketformer.quantum.circuit import Angle, Circuit, Gate
+from ketformer.quantum.decompose import decompose
 from ketformer.quantum.encoding import amplitude_encode, qubits_for
+from ketformer.quantum.hadamard import hadamard_test
+from ketformer.quantum.measurement import measurement_settings
+from ketformer.quantum.noise import Noise
 from ketformer.quantum.pauli import (
     PauliStrings,
     distinct_strings,
@@ -16,6 +20,7 @@ from ketformer.quantum.pauli import (
     random_strings,
 )
 from ketformer.quantum.pauli_plan import PauliPlan
+from ketformer.quantum.preparation import amplitude_angles, amplitude_preparation
 from ketformer.quantum.product import product_state
 from ketformer.quantum.simulate import apply, overlap, run, unitary, zero_state
 from ketformer.quantum.spsa import run_spsa
@@ -24,15 +29,21 @@ __all__ = [
     "Angle",
     "Circuit",
     "Gate",
+    "Noise",
     "PauliPlan",
     "PauliStrings",
+    "amplitude_angles",
     "amplitude_encode",
+    "amplitude_preparation",
     "angle_encoding",
     "angle_encoding_depth",
     "apply",
     "cnot_ring",
+    "decompose",
     "distinct_strings",
     "entangling_ansatz",
+    "hadamard_test",
+    "measurement_settings",
     "overlap",
     "pauli_expectations",
     "product_state",

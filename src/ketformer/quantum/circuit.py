@@ -7,7 +7,7 @@ so one value serves every batch, backend and gradient rule.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -18,14 +18,26 @@ _REAL_GATES = frozenset({"RY", "H", "X", "Z"})
 
 @dataclass(frozen=True)
 class Angle:
-    """A rotation angle in radians: a named parameter or a fixed number."""
+    """A rotation angle in radians: a named parameter or a fixed number, times a factor."""
 
     value: str | float
+    factor: float = 1.0
 
     @property
     def is_parameter(self) -> bool:
         """Whether the angle is a named parameter."""
         return isinstance(self.value, str)
+
+    def times(self, factor: float) -> Angle:
+        """The angle multiplied."""
+        if isinstance(self.value, str):
+            return Angle(self.value, self.factor * factor)
+        return Angle(self.value * self.factor * factor)
+
+    def bound(self, values: Mapping[str, float]) -> float:
+        """The angle in radians, its name looked up."""
+        value = values[self.value] if isinstance(self.value, str) else self.value
+        return value * self.factor
 
 
 @dataclass(frozen=True)
@@ -152,6 +164,21 @@ class Circuit:
         """
         gates = (replace(g, controls=(control, *g.controls)) for g in self.gates)
         return Circuit(max(self.n_qubits, control + 1), tuple(gates))
+
+    def inverse(self) -> Circuit:
+        """The circuit that undoes this one; its angles keep their names."""
+        gates = (replace(g, angle=g.angle and g.angle.times(-1)) for g in reversed(self.gates))
+        return Circuit(self.n_qubits, tuple(gates))
+
+    def renamed(self, prefix: str) -> Circuit:
+        """The same circuit, every named angle with a prefix."""
+        gates = (
+            replace(g, angle=replace(g.angle, value=f"{prefix}{g.angle.value}"))
+            if g.angle and g.angle.is_parameter
+            else g
+            for g in self.gates
+        )
+        return Circuit(self.n_qubits, tuple(gates))
 
     def _append(
         self,

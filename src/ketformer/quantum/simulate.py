@@ -125,7 +125,8 @@ def _check_angles(circuit: Circuit, angles: Tensor | None) -> None:
 def _first_rotations(circuit: Circuit) -> tuple[str, ...]:
     """Angle names of RY(0), RY(1), … RY(n-1) if the circuit begins with just these, else none."""
     gates = circuit.gates[: circuit.n_qubits]
-    names = tuple(str(g.angle.value) for g in gates if g.angle and g.angle.is_parameter)
+    plain_angles = (g.angle for g in gates if g.angle and g.angle.factor == 1)
+    names = tuple(str(angle.value) for angle in plain_angles if angle.is_parameter)
     plain = [(g.name, g.qubits) for g in gates] == [("RY", (q,)) for q in range(circuit.n_qubits)]
     return names if plain and len(names) == circuit.n_qubits else ()
 
@@ -164,10 +165,11 @@ def _matrix(
         }[gate.name]
     if isinstance(gate.angle.value, str):
         assert angles is not None
-        half = angles[..., column[gate.angle.value]] / 2
+        half = angles[..., column[gate.angle.value]] * (gate.angle.factor / 2)
     else:
         real = state.real.dtype if state.is_complex() else state.dtype
-        half = torch.tensor(gate.angle.value / 2, dtype=real, device=state.device)
+        value = gate.angle.value * gate.angle.factor
+        half = torch.tensor(value / 2, dtype=real, device=state.device)
     cos, sin = torch.cos(half), torch.sin(half)
     if gate.name == "RY":
         return ((cos, -sin), (sin, cos))

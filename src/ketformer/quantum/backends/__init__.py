@@ -1,0 +1,51 @@
+"""Where circuits run: our simulators, and other people's as extras, imported on first use."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from ketformer.errors import KetformerError
+from ketformer.quantum.backends.base import Backend
+
+__all__ = ["BACKENDS", "Backend", "backend_class", "open_backend"]
+
+#: Name to ``"module:class"``. A new backend is one file beside this and one line here.
+BACKENDS: dict[str, str] = {
+    "torch": "ketformer.quantum.backends.exact:TorchBackend",
+    "shots": "ketformer.quantum.backends.exact:ShotsBackend",
+    "cudaq": "ketformer.quantum.backends.cudaq:CudaQBackend",
+    "pennylane": "ketformer.quantum.backends.pennylane:PennyLaneBackend",
+    "qiskit": "ketformer.quantum.backends.qiskit:QiskitBackend",
+}
+
+
+def backend_class(name: str) -> type[Backend]:
+    """The class behind a registry name.
+
+    Raises:
+        KetformerError: no backend has that name.
+    """
+    if name not in BACKENDS:
+        raise KetformerError(f"unknown backend {name!r}; known: {', '.join(BACKENDS)}")
+    module, _, attribute = BACKENDS[name].partition(":")
+    found: type[Backend] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def open_backend(name: str, **options: Any) -> Backend:
+    """Make a backend by its registry name.
+
+    Args:
+        name: a key of :data:`BACKENDS`.
+        **options: ``shots``, ``noise`` and ``seed`` for each; a backend's own besides.
+
+    Raises:
+        KetformerError: an unknown name or option, or a package that is not installed; the
+            message names the command that installs it.
+    """
+    cls = backend_class(name)
+    try:
+        return cls(**options)
+    except TypeError as error:
+        raise KetformerError(f"backend {name}: {error}") from None

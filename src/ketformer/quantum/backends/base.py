@@ -1,0 +1,192 @@
+"""What every backend does, and the parts of it that are the same for all."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NoReturn
+
+import torch
+from torch import Tensor
+
+from ketformer.errors import KetformerError
+from ketformer.quantum.circuit import Circuit
+from ketformer.quantum.decompose import decompose
+from ketformer.quantum.measurement import measurement_settings, parities, support
+from ketformer.quantum.noise import Noise, read_out
+from ketformer.quantum.pauli import PauliStrings
+
+
+class Backend:
+    """Runs circuits for batches of angles.
+
+    A backend implements four methods for rows of angles, in float64 and on the CPU:
+    :meth:`_states`, :meth:`_distributions`, :meth:`_expectations` and :meth:`_outcomes`.
+    What is the same for all is here: batches, equal rows run once, the axes of Pauli
+    strings, shots, and readout errors.
+
+    Args:
+        shots: measurements of each circuit; None for exact expectations.
+        noise: errors of gates and of the readout; None for none.
+        seed: of the shots; two runs in a row still draw anew.
+
+    Raises:
+        KetformerError: shots that are not positive.
+    """
+
+    #: The name in the registry.
+    name: ClassVar[str]
+    #: Largest difference from exact arithmetic that the conformance suite allows.
+    tolerance: ClassVar[float] = 1e-6
+
+    def __init__(
+        self, *, shots: int | None = None, noise: Noise | None = None, seed: int | None = None
+    ) -> None:
+        if shots is not None and shots < 1:
+            raise KetformerError(f"shots must be positive, got {shots}")
+        self.shots = shots
+        self.noise = noise or Noise()
+        self.generator = torch.Generator()
+        if seed is None:
+            self.generator.seed()
+        else:
+            self.generator.manual_seed(seed)
+        #: Circuits run so far, each row of angles and setting of axes being one.
+        self.circuits_run = 0
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether expectations are those of the ideal circuit."""
+        return self.shots is None and self.noise == Noise()
+
+    # --- What users call ---------------------------------------------------------------------
+
+    def expectations(self, circuit: Circuit, angles: Tensor, strings: PauliStrings) -> Tensor:
+        """<P_s> of the state that the circuit makes from |0…0>.
+
+        Args:
+            circuit: ``P`` named parameters on ``n`` qubits.
+            angles: ``[..., P]`` in radians.
+            strings: ``S`` strings on ``n`` qubits.
+
+        Returns:
+            ``[..., S]``. Estimates from ``shots`` measurements, if a number is set.
+        """
+        if strings.n_qubits != circuit.n_qubits:
+            raise ValueError(f"strings on {strings.n_qubits} qubits, a circuit on {circuit}")
+        rows, inverse = self._rows(circuit, angles)
+        if self.shots is None and self.noise == Noise():
+            self.circuits_run += len(rows) * len(measurement_settings(strings))
+            out = self._expectations(circuit, rows, strings)
+        else:
+            out = rows.new_empty(len(rows), len(strings))
+            for setting in measurement_settings(strings):
+                members = list(setting.members)
+                turned = circuit.then(setting.rotation)
+                seen = support(PauliStrings(tuple(strings.strings[m] for m in members)))
+                out[:, members] = self._measured(turned, rows, seen)
+        return self._like(out[inverse], angles)
+
+    def probabilities(self, circuit: Circuit, angles: Tensor) -> Tensor:
+        """Probability ``[..., 2^n]`` of each outcome, readout errors included, without shots."""
+        rows, inverse = self._rows(circuit, angles)
+        self.circuits_run += len(rows)
+        distribution = self._distributions(self._prepared(circuit), rows)
+        return self._like(read_out(distribution, self.noise.readout)[inverse], angles)
+
+    def state(self, circuit: Circuit, angles: Tensor) -> Tensor:
+        """Amplitudes ``[..., 2^n]``, complex, qubit 0 at the most significant bit.
+
+        Raises:
+            KetformerError: under noise, or where the backend has no state to show.
+        """
+        if self.noise.on_gates:
+            raise KetformerError("a noisy circuit has no state vector; ask for probabilities")
+        rows, inverse = self._rows(circuit, angles)
+        self.circuits_run += len(rows)
+        states = self._states(circuit, rows)[inverse].reshape(*angles.shape[:-1], -1)
+        wanted = torch.complex128 if angles.dtype == torch.float64 else torch.complex64
+        return states.to(angles.device, wanted)
+
+    def sample(self, circuit: Circuit, angles: Tensor, shots: int | None = None) -> Tensor:
+        """Measured basis indices ``[..., shots]``, int64, qubit 0 at the most significant bit.
+
+        Equal circuits are measured apart here.
+        """
+        shots = shots or self.shots
+        if shots is None or shots < 1:
+            raise KetformerError("a positive number of shots is needed to sample")
+        rows = self._flat(circuit, angles)
+        outcomes = self._read_outcomes(self._prepared(circuit), rows, shots)
+        return outcomes.reshape(*angles.shape[:-1], shots).to(angles.device)
+
+    # --- What a backend implements -----------------------------------------------------------
+
+    def _states(self, circuit: Circuit, rows: Tensor) -> Tensor:
+        """Amplitudes ``[N, 2^n]``, complex128."""
+        self._cannot("show a state")
+
+    def _distributions(self, circuit: Circuit, rows: Tensor) -> Tensor:
+        """Exact probabilities ``[N, 2^n]``, under the noise on gates."""
+        self._cannot("give exact probabilities")
+
+    def _expectations(self, circuit: Circuit, rows: Tensor, strings: PauliStrings) -> Tensor:
+        """Exact expectations ``[N, S]``, under the noise on gates."""
+        self._cannot("give exact expectations; set shots")
+
+    def _outcomes(self, circuit: Circuit, rows: Tensor, shots: int, seed: int) -> Tensor:
+        """Basis indices ``[N, shots]``, int64, under the noise on gates."""
+        self._cannot("sample")
+
+    # -----------------------------------------------------------------------------------------
+
+    def _measured(self, circuit: Circuit, rows: Tensor, strings: PauliStrings) -> Tensor:
+        """<P_s> of strings of I and Z, by shots or exactly, under noise."""
+        circuit = self._prepared(circuit)
+        if self.shots is not None:
+            return parities(self._read_outcomes(circuit, rows, self.shots), strings)
+        self.circuits_run += len(rows)
+        # A bit that is flipped with probability p shrinks each Z by 1 - 2p.
+        weight = torch.tensor([s.count("Z") for s in strings.strings])
+        return self._expectations(circuit, rows, strings) * (1 - 2 * self.noise.readout) ** weight
+
+    def _read_outcomes(self, circuit: Circuit, rows: Tensor, shots: int) -> Tensor:
+        self.circuits_run += len(rows)
+        seed = int(torch.randint(2**31 - 1, (), generator=self.generator))
+        outcomes = self._outcomes(circuit, rows, shots, seed)
+        for qubit in range(circuit.n_qubits if self.noise.readout else 0):
+            wrong = torch.rand(outcomes.shape, generator=self.generator) < self.noise.readout
+            outcomes = outcomes ^ (wrong.long() << qubit)
+        return outcomes
+
+    def _prepared(self, circuit: Circuit) -> Circuit:
+        return decompose(circuit) if self.noise.on_gates else circuit
+
+    def _flat(self, circuit: Circuit, angles: Tensor) -> Tensor:
+        if angles.shape[-1] != len(circuit.parameters):
+            raise ValueError(
+                f"the circuit has {len(circuit.parameters)} parameters, "
+                f"{angles.shape[-1]} angles were given"
+            )
+        return angles.detach().to("cpu", torch.float64).reshape(-1, angles.shape[-1])
+
+    def _rows(self, circuit: Circuit, angles: Tensor) -> tuple[Tensor, Tensor]:
+        """Distinct rows of angles, and which of them each circuit of the batch is."""
+        flat = self._flat(circuit, angles)
+        if not flat.shape[-1]:  # no angle: one circuit, whatever the batch
+            return flat[:1], torch.zeros(len(flat), dtype=torch.long)
+        rows, inverse = torch.unique(flat, dim=0, return_inverse=True)
+        return rows, inverse
+
+    def _like(self, out: Tensor, angles: Tensor) -> Tensor:
+        return out.reshape(*angles.shape[:-1], out.shape[-1]).to(angles.device, angles.dtype)
+
+    def _cannot(self, what: str) -> NoReturn:
+        raise KetformerError(f"the backend {self.name} cannot {what}")
+
+    def close(self) -> None:
+        """Give back what the backend holds; nothing by default."""
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,90 @@
+"""Our own simulators as backends: exact, and with finitely many shots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ketformer.quantum.backends.base import Backend
+from ketformer.quantum.circuit import Circuit
+from ketformer.quantum.noise import Noise, noisy_expectations, noisy_probabilities, run_noisy
+from ketformer.quantum.pauli import PauliStrings
+from ketformer.quantum.pauli_plan import PauliPlan
+from ketformer.quantum.simulate import run
+
+# Numbers held at once; rows beyond that wait.
+_CHUNK = 1 << 22
+
+
+class TorchBackend(Backend):
+    """Exact simulation in torch: state vectors, or Pauli vectors under noise."""
+
+    name = "torch"
+    tolerance = 1e-10
+
+    def __init__(
+        self,
+        *,
+        shots: int | None = None,
+        noise: Noise | None = None,
+        seed: int | None = None,
+        device: str | None = None,
+    ) -> None:
+        super().__init__(shots=shots, noise=noise, seed=seed)
+        self.device = device
+
+    def _states(self, circuit: Circuit, rows: Tensor) -> Tensor:
+        return self._chunked(lambda part: run(circuit, part).to(torch.complex128), circuit, rows)
+
+    def _distributions(self, circuit: Circuit, rows: Tensor) -> Tensor:
+        if self.noise.on_gates:
+            return self._chunked(
+                lambda part: noisy_probabilities(run_noisy(circuit, part, self.noise)),
+                circuit,
+                rows,
+            )
+        return self._chunked(lambda part: run(circuit, part).abs().square(), circuit, rows)
+
+    def _expectations(self, circuit: Circuit, rows: Tensor, strings: PauliStrings) -> Tensor:
+        if self.noise.on_gates:
+            return self._chunked(
+                lambda part: noisy_expectations(run_noisy(circuit, part, self.noise), strings),
+                circuit,
+                rows,
+            )
+        plan = PauliPlan(strings, rows if self.device is None else rows.to(self.device))
+
+        def expectations(part: Tensor) -> Tensor:
+            state = run(circuit, part)
+            return plan(state.real, state.imag) if state.is_complex() else plan(state)
+
+        return self._chunked(expectations, circuit, rows)
+
+    def _outcomes(self, circuit: Circuit, rows: Tensor, shots: int, seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        probabilities = self._distributions(circuit, rows)
+        return torch.multinomial(probabilities, shots, replacement=True, generator=generator)
+
+    def _chunked(self, what: Callable[[Tensor], Tensor], circuit: Circuit, rows: Tensor) -> Tensor:
+        size = max(1, _CHUNK >> (circuit.n_qubits * (2 if self.noise.on_gates else 1)))
+        parts = rows.split(size) if len(rows) else (rows,)
+        with torch.no_grad():
+            return torch.cat([what(part.to(self.device or part.device)).cpu() for part in parts])
+
+
+class ShotsBackend(TorchBackend):
+    """Finite sampling of the exact state; 1,000 shots unless another number is given."""
+
+    name = "shots"
+
+    def __init__(
+        self,
+        *,
+        shots: int | None = 1000,
+        noise: Noise | None = None,
+        seed: int | None = None,
+        device: str | None = None,
+    ) -> None:
+        super().__init__(shots=shots or 1000, noise=noise, seed=seed, device=device)

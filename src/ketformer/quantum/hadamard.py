@@ -1,0 +1,58 @@
+"""The Hadamard test: the overlap of two prepared states, measured on one ancilla."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ketformer.quantum.circuit import Circuit, Gate
+
+#: Prefixes of the two circuits' angle names in a test.
+BRA, KET = "bra_", "ket_"
+
+
+def hadamard_test(bra: Circuit, ket: Circuit) -> Circuit:
+    """A circuit whose last qubit, the ancilla, has <Z> = Re<bra|ket>.
+
+    H on the ancilla, ``bra`` where it is 0, ``ket`` where it is 1, H (arXiv 2502.19214).
+    Gates that both circuits share need no control. Where the two differ in their angles
+    alone, each pair of rotations costs two CNOTs, and no gate acts on more than two qubits.
+
+    Args:
+        bra: circuit that prepares <bra| from |0…0>; its angles become ``bra_…``.
+        ket: circuit that prepares |ket>, on as many qubits; its angles become ``ket_…``.
+
+    Raises:
+        ValueError: the circuits have different numbers of qubits.
+    """
+    if bra.n_qubits != ket.n_qubits:
+        raise ValueError(f"an overlap of {bra.n_qubits} and {ket.n_qubits} qubits is not defined")
+    ancilla = bra.n_qubits
+    left, right = bra.renamed(BRA), ket.renamed(KET)
+    circuit = Circuit(ancilla + 1).h(ancilla)
+    if [_form(g) for g in left.gates] != [_form(g) for g in right.gates]:
+        circuit = circuit.x(ancilla).then(left.controlled(ancilla))
+        return circuit.x(ancilla).then(right.controlled(ancilla)).h(ancilla)
+
+    gates = []
+    for one, other in zip(left.gates, right.gates, strict=True):
+        gates += [one] if one == other else _either(one, other, ancilla)
+    return circuit.then(Circuit(ancilla + 1, tuple(gates))).h(ancilla)
+
+
+def _either(zero: Gate, one: Gate, ancilla: int) -> list[Gate]:
+    """One of two rotations that differ in their angle alone, as the ancilla says."""
+    if zero.name in ("RY", "RZ") and not zero.controls:
+        # Half of both, then half of both with the second one's sign as the ancilla says.
+        assert zero.angle is not None
+        assert one.angle is not None
+        flip = Gate("X", zero.target, (ancilla,))
+        halves = [replace(g, angle=g.angle and g.angle.times(0.5)) for g in (zero, one)]
+        back = replace(halves[1], angle=one.angle.times(-0.5))
+        return [*halves, flip, halves[0], back, flip]
+    flip = Gate("X", ancilla)
+    on_zero, on_one = (replace(g, controls=(ancilla, *g.controls)) for g in (zero, one))
+    return [flip, on_zero, flip, on_one]
+
+
+def _form(gate: Gate) -> tuple[str, tuple[int, ...]]:
+    return gate.name, gate.qubits
