@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from ketformer.attention import InputSizes, TokenInputs, overlap
+from ketformer.attention import InputSizes, TokenInputs, registers
 from ketformer.quantum import (
     Circuit,
     PauliStrings,
@@ -259,14 +259,14 @@ def test_gradients_equal_finite_differences(sizes, options, batch):
 
 
 def test_few_pairs_are_prepared_once_and_looked_up(monkeypatch):
-    prepared, kron = [], overlap._kron
+    prepared, kron = [], registers._kron
 
     def counting(left, right):
         states = kron(left, right)
         prepared.append(states[..., 0].numel())
         return states
 
-    monkeypatch.setattr(overlap, "_kron", counting)
+    monkeypatch.setattr(registers, "_kron", counting)
     attention, inputs = embedding(num_heads=2), some_tokens(9, 5)
     table = scores_of(attention, inputs)
     rows = [

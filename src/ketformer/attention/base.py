@@ -19,6 +19,7 @@ from ketformer.attention.inputs import InputSizes, TokenInputs
 from ketformer.attention.masking import attention_mask
 from ketformer.attention.scores import SCORES, Score, as_dot_product, reference_scores
 from ketformer.errors import KetformerError
+from ketformer.quantum import Experiment
 
 Mixing = Literal["causal", "transposed"]
 #: Registers beyond this are refused: a circuit's complex matrix takes 32 GiB there.
@@ -104,6 +105,8 @@ class Attention(nn.Module):
             nn.Parameter(torch.empty(num_heads, 1, 1)) if learnable_temperature else None
         )
         self.out_proj = nn.Linear(hidden_size, hidden_size)
+        #: Where the outcomes of the circuits come from; None computes them in closed form.
+        self.expect: Callable[[Experiment], Tensor] | None = None
         self.bias = self.default_bias if bias is None else bias
         if not self.is_causal:
             warn_of_leak(type(self).__name__)
@@ -130,6 +133,32 @@ class Attention(nn.Module):
             tokens: what the hidden states were made of; most mechanisms need it not.
         """
         raise NotImplementedError  # abstract
+
+    def experiments(
+        self, hidden_states: Tensor, tokens: TokenInputs | None = None
+    ) -> dict[str, list[Experiment]]:
+        """What hardware would run for these tokens: by name, one experiment for each head.
+
+        Arguments as in :meth:`project`. A classical mechanism has none.
+        """
+        return {}
+
+    def project_measured(
+        self, hidden_states: Tensor, tokens: TokenInputs | None, outcomes: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As :meth:`project`, from the outcomes of :meth:`experiments`.
+
+        Args:
+            hidden_states: ``[B, T, hidden_size]``.
+            tokens: what the hidden states were made of.
+            outcomes: for each name ``[B, N, H, S]``, where ``N`` counts an experiment's rows.
+        """
+        raise NotImplementedError  # where there are experiments
+
+    @property
+    def is_quantum(self) -> bool:
+        """Whether the mechanism has circuits."""
+        return type(self).experiments is not Attention.experiments
 
     def dot_scale(self, width: int) -> float:
         """What the score ``dot`` multiplies q·k with, for queries of that width."""
@@ -167,8 +196,17 @@ class Attention(nn.Module):
         Raises:
             KetformerError: a cache was given to a mechanism that is not causal.
         """
-        queries, keys, values = self.project(hidden_states, tokens)
+        if self.expect is None:
+            queries, keys, values = self.project(hidden_states, tokens)
+        else:
+            outcomes = {
+                name: torch.stack([self.expect(e) for e in heads], dim=-2).to(hidden_states.dtype)
+                for name, heads in self.experiments(hidden_states, tokens).items()
+            }
+            queries, keys, values = self.project_measured(hidden_states, tokens, outcomes)
         if cache is not None:
+            if self.expect is not None:
+                raise KetformerError("measured attention keeps no cache; pass use_cache=False")
             if not self.is_causal:
                 raise KetformerError(
                     f"{type(self).__name__} sees the future, so it cannot use a key-value cache; "

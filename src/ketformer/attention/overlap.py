@@ -7,17 +7,26 @@ from typing import Literal, Unpack, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ketformer.attention.base import Attention, CommonOptions, check_qubits, require_choice
-from ketformer.attention.inputs import ConditionEmbedding, InputSizes, TokenInputs
+from ketformer.attention.inputs import TokenInputs
+from ketformer.attention.registers import Registers
 from ketformer.errors import KetformerError
-from ketformer.quantum import Circuit, cnot_ring, rotation_ring_ansatz, run, run_spsa, unitary
+from ketformer.quantum import (
+    Circuit,
+    Experiment,
+    PauliStrings,
+    cnot_ring,
+    hadamard_test,
+    rotation_ring_ansatz,
+    run,
+    run_spsa,
+    unitary,
+)
+from ketformer.quantum.hadamard import BRA, KET
 
 Angles = Literal["hidden", "embedding"]
 Gradient = Literal["exact", "spsa"]
-
-_NO_TOKENS = "this mechanism looks up its tokens: pass `tokens`"
 
 
 class Overlap(Attention):
@@ -116,7 +125,7 @@ class Overlap(Attention):
         value = self.split_heads(self.value_proj(hidden_states))
         shared = torch.stack([self.query_angles, self.key_angles])
         if self.gradient == "spsa" and self.training:
-            query, key = self._estimated(hidden_states, tokens, shared)
+            query, key = self._estimated(hidden_states, tokens)
             return query.to(value.dtype), key.to(value.dtype), value
         if self.registers is not None:
             query, key = self.registers(tokens, unitary(self.ansatz, shared))
@@ -130,10 +139,54 @@ class Overlap(Attention):
         turned = turned.reshape(2, self.num_heads, batch, length, -1).transpose(1, 2)
         return turned[0], turned[1], value
 
+    def experiments(
+        self, hidden_states: Tensor, tokens: TokenInputs | None = None
+    ) -> dict[str, list[Experiment]]:
+        """``score``: a Hadamard test for each pair of positions i >= j, row by row.
+
+        Raises:
+            KetformerError: another score than ``dot``.
+        """
+        if self.score != "dot":
+            raise KetformerError(f"a Hadamard test measures the score dot, not {self.score}")
+        circuit, angles = self._whole_circuit(hidden_states, tokens)
+        test = hadamard_test(circuit, circuit)
+        row, column = _pairs(hidden_states)
+        query, key = angles  # [B, H, T, P]
+        both = torch.cat([query[:, :, row], key[:, :, column]], dim=-1)
+        names = [f"{side}{name}" for side in (BRA, KET) for name in circuit.parameters]
+        both = both[..., [names.index(name) for name in test.parameters]]
+        ancilla = PauliStrings(("I" * self.n_qubits + "Z",))
+        # Each angle stands in one of the two states, of which the overlap is linear.
+        return {
+            "score": [Experiment(test, both[:, h], ancilla, (0.5,)) for h in range(both.shape[1])]
+        }
+
+    def project_measured(
+        self, hidden_states: Tensor, tokens: TokenInputs | None, outcomes: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries that hold the measured scores, unit vectors as keys to read them off."""
+        value = self.split_heads(self.value_proj(hidden_states))
+        row, column = _pairs(hidden_states)
+        length = hidden_states.shape[1]
+        scores = value.new_zeros(*value.shape[:2], length, length)
+        scores[:, :, row, column] = outcomes["score"].squeeze(-1).transpose(1, 2)
+        keys = torch.eye(length, dtype=value.dtype, device=value.device)
+        return scores, keys.expand_as(scores), value
+
     def _estimated(
-        self, hidden_states: Tensor, tokens: TokenInputs | None, shared: Tensor
+        self, hidden_states: Tensor, tokens: TokenInputs | None
     ) -> tuple[Tensor, Tensor]:
         """The same states, each by one circuit with all its angles, and the SPSA gradient."""
+        circuit, angles = self._whole_circuit(hidden_states, tokens)
+        query, key = run_spsa(circuit, angles, self.spsa_epsilon)
+        return query, key
+
+    def _whole_circuit(
+        self, hidden_states: Tensor, tokens: TokenInputs | None
+    ) -> tuple[Circuit, Tensor]:
+        """The circuit of a query or key, and the angles ``[2, B, H, T, P]`` of both."""
+        shared = torch.stack([self.query_angles, self.key_angles])
         if self.registers is not None:
             own = self.registers.angles(tokens)[None, :, None]  # [1, B, 1, T, P]
             circuit = self.registers.joint
@@ -146,90 +199,15 @@ class Overlap(Attention):
         turn = shared[:, None, :, None]  # [2, 1, H, 1, P]
         shape = torch.broadcast_shapes(own.shape[:-1], turn.shape[:-1])
         angles = torch.cat([part.expand(*shape, -1) for part in (own, turn)], dim=-1)
-        query, key = run_spsa(circuit.then(turning), angles.to(shared.dtype), self.spsa_epsilon)
-        return query, key
+        return circuit.then(turning), angles.to(shared.dtype)
 
     def extra_repr(self) -> str:
         """What ``print(model)`` says of the mechanism."""
         return f"{super().extra_repr()}, qubits={self.n_qubits}"
 
 
-class Registers(nn.Module):
-    """|token> ⊗ |position> (⊗ |conditions>), each prepared from its own table of angles."""
-
-    def __init__(self, sizes: InputSizes, n_qubits: int, layers: int, by_batch: bool) -> None:
-        super().__init__()
-        count = 3 if sizes.n_conditions else 2
-        if n_qubits % count:
-            raise KetformerError(f"{n_qubits} qubits do not divide into {count} registers")
-        self.circuit: Circuit = rotation_ring_ansatz(n_qubits // count, layers)
-        width = len(self.circuit.parameters)
-        # All registers side by side, for what needs one circuit rather than a product of states.
-        self.joint = Circuit(n_qubits)
-        for i, name in enumerate(("token", "position", "condition")[:count]):
-            register = rotation_ring_ansatz(n_qubits // count, layers, prefix=name)
-            wires = range(i * n_qubits // count, (i + 1) * n_qubits // count)
-            self.joint = self.joint.then(register, wires)
-        self.tokens = nn.Parameter(torch.empty(sizes.vocab_size, width))
-        self.positions = nn.Parameter(torch.empty(sizes.max_positions, width))
-        self.conditions = ConditionEmbedding(sizes, width) if sizes.n_conditions else None
-        if by_batch and self.conditions is None:
-            raise KetformerError("published_scaling is of conditions, and there are none")
-        self.by_batch = by_batch
-
-    def reset_parameters(self) -> None:
-        """Token angles spread over [0, π], position angles 0, as published."""
-        nn.init.uniform_(self.tokens, 0, math.pi)
-        nn.init.zeros_(self.positions)
-
-    def forward(self, tokens: TokenInputs | None, unitaries: Tensor) -> tuple[Tensor, Tensor]:
-        """Query and key states ``[B, H, T, 2^n]``.
-
-        Args:
-            tokens: what to look up.
-            unitaries: U_Q and U_K, ``[2, H, 2^n, 2^n]``.
-        """
-        if tokens is None:
-            raise KetformerError(_NO_TOKENS)
-        ids, places = torch.broadcast_tensors(tokens.input_ids, tokens.position_ids)
-        token_states = run(self.circuit, self.tokens)
-        place_states = run(self.circuit, self.positions)
-        if self.conditions is None and len(token_states) * len(place_states) <= ids.numel():
-            # There are fewer (token, position) pairs than tokens: each pair once, then a lookup.
-            pairs = _kron(token_states[:, None], place_states[None])  # [V, P, 2^n]
-            table = torch.einsum("vpd,zhed->vpzhe", pairs, unitaries).flatten(0, 1).flatten(1)
-            turned = F.embedding(ids * len(place_states) + places, table)
-            turned = turned.unflatten(-1, unitaries.shape[:3])
-        else:
-            states = _kron(F.embedding(ids, token_states), F.embedding(places, place_states))
-            if self.conditions is not None:
-                states = _kron(states, run(self.circuit, self._condition_angles(tokens))[:, None])
-            turned = torch.einsum("btd,zhed->btzhe", states, unitaries)
-        query, key = turned.permute(2, 0, 3, 1, 4)
-        return query, key
-
-    def angles(self, tokens: TokenInputs | None) -> Tensor:
-        """Angles ``[B, T, P]`` of the :attr:`joint` circuit."""
-        if tokens is None:
-            raise KetformerError(_NO_TOKENS)
-        ids, places = torch.broadcast_tensors(tokens.input_ids, tokens.position_ids)
-        parts = [F.embedding(ids, self.tokens), F.embedding(places, self.positions)]
-        if self.conditions is not None:
-            parts.append(self._condition_angles(tokens)[:, None].expand_as(parts[0]))
-        return torch.cat(parts, dim=-1)
-
-    def _condition_angles(self, tokens: TokenInputs) -> Tensor:
-        assert self.conditions is not None
-        if tokens.conditions is None:
-            raise KetformerError("this mechanism was built for conditions: pass them in `tokens`")
-        raw: Tensor = self.conditions(tokens.conditions, tokens.unknown)
-        if not self.by_batch:
-            return math.pi * torch.sigmoid(raw)
-        low, high = raw.min(), raw.max()
-        spread = torch.where(high > low, high - low, 1)  # equal angles all become 0
-        return math.pi * (raw - low) / spread
-
-
-def _kron(left: Tensor, right: Tensor) -> Tensor:
-    """Product states along the last dimension, the left register in front."""
-    return (left.unsqueeze(-1) * right.unsqueeze(-2)).flatten(-2)
+def _pairs(hidden_states: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns of the lower triangle of scores."""
+    length = hidden_states.shape[1]
+    row, column = torch.tril_indices(length, length, device=hidden_states.device)
+    return row, column

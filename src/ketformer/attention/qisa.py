@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 from ketformer.attention.base import Attention, CommonOptions, check_qubits
 from ketformer.attention.inputs import TokenInputs
+from ketformer.attention.measured import amplitude_experiments
 from ketformer.attention.observables import Observables, PauliObservables
 from ketformer.errors import KetformerError
+from ketformer.quantum import Experiment
 from ketformer.quantum.encoding import pad_amplitudes, qubits_for
 
 
@@ -56,7 +58,28 @@ class QISA(Attention):
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Linear queries and keys, quadratic values."""
-        query, key = self.qk_proj(hidden_states).chunk(2, dim=-1)
+        return self._beside(hidden_states, self.observables(self._states(hidden_states)))
+
+    def experiments(
+        self, hidden_states: Tensor, tokens: TokenInputs | None = None
+    ) -> dict[str, list[Experiment]]:
+        """``value``: Lx / ‖Lx‖ in amplitudes, its strings measured."""
+        states = self._states(hidden_states)
+        return {"value": amplitude_experiments(states, self.observables.strings, None, None)}
+
+    def project_measured(
+        self, hidden_states: Tensor, tokens: TokenInputs | None, outcomes: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The measured values times ‖Lx‖², which the amplitudes cannot carry."""
+        norms = self._states(hidden_states).square().sum(-1, keepdim=True)
+        return self._beside(hidden_states, outcomes["value"] * norms)
+
+    def _states(self, hidden_states: Tensor) -> Tensor:
+        """Lx ``[B, T, H, 2^n]``."""
         mapped = self.state_proj(hidden_states).unflatten(-1, (self.num_heads, -1))
-        value = self.observables(pad_amplitudes(mapped, self.n_qubits)).transpose(1, 2)
-        return self.split_heads(query), self.split_heads(key), value
+        return pad_amplitudes(mapped, self.n_qubits)
+
+    def _beside(self, hidden_states: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Linear queries and keys beside values ``[B, T, H, head_dim]``."""
+        query, key = self.qk_proj(hidden_states).chunk(2, dim=-1)
+        return self.split_heads(query), self.split_heads(key), values.transpose(1, 2)

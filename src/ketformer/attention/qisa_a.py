@@ -10,8 +10,15 @@ from torch import Tensor, nn
 
 from ketformer.attention.base import Attention, CommonOptions, check_qubits
 from ketformer.attention.inputs import TokenInputs
+from ketformer.attention.measured import amplitude_experiments, is_state
 from ketformer.attention.observables import Observables, PauliObservables
-from ketformer.quantum import amplitude_encode, entangling_ansatz, qubits_for, unitary
+from ketformer.quantum import (
+    Experiment,
+    amplitude_encode,
+    entangling_ansatz,
+    qubits_for,
+    unitary,
+)
 
 
 class QISAA(Attention):
@@ -54,10 +61,28 @@ class QISAA(Attention):
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Linear queries and keys, measured values."""
-        query, key = self.qk_proj(hidden_states).chunk(2, dim=-1)
         state = amplitude_encode(hidden_states, self.n_qubits)
         value = self.observables(*apply_shared(unitary(self.circuit, self.angles), state))
-        return self.split_heads(query), self.split_heads(key), value.transpose(1, 2)
+        return self._beside(hidden_states, value)
+
+    def experiments(
+        self, hidden_states: Tensor, tokens: TokenInputs | None = None
+    ) -> dict[str, list[Experiment]]:
+        """``value``: psi in amplitudes, U of each head, its strings measured."""
+        state = amplitude_encode(hidden_states, self.n_qubits).unsqueeze(-2)
+        strings = self.observables.strings
+        return {"value": amplitude_experiments(state, strings, self.circuit, self.angles)}
+
+    def project_measured(
+        self, hidden_states: Tensor, tokens: TokenInputs | None, outcomes: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Linear queries and keys, the values as measured."""
+        return self._beside(hidden_states, outcomes["value"] * is_state(hidden_states))
+
+    def _beside(self, hidden_states: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Linear queries and keys beside values ``[B, T, H, head_dim]``."""
+        query, key = self.qk_proj(hidden_states).chunk(2, dim=-1)
+        return self.split_heads(query), self.split_heads(key), values.transpose(1, 2)
 
 
 def apply_shared(unitaries: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,10 +11,13 @@ from torch.nn import functional as F
 
 from ketformer.attention.base import Attention, CommonOptions, check_qubits, require_choice
 from ketformer.attention.inputs import TokenInputs
+from ketformer.attention.measured import amplitude_experiments, is_state
 from ketformer.attention.observables import Observables, PauliObservables
 from ketformer.attention.qisa_a import apply_shared
 from ketformer.errors import KetformerError
 from ketformer.quantum import (
+    Circuit,
+    Experiment,
     PauliStrings,
     amplitude_encode,
     angle_encoding,
@@ -89,15 +92,14 @@ class QSANN(Attention):
     def project(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Measure the three circuits on each encoded token."""
+        """The outcomes of the three circuits on each encoded token."""
         unitaries = unitary(self.circuit, self.angles)  # [3, H, D, D]
         if self.encoder is None:
             state = amplitude_encode(hidden_states, self.n_qubits)
             real, imag = apply_shared(unitaries.flatten(0, 1), state)
             real, imag = (part.unflatten(-2, (3, -1)) for part in (real, imag))
         else:
-            missing = len(self.encoder.parameters) - self.hidden_size
-            encoded = run(self.encoder, F.pad(hidden_states, (0, missing)))
+            encoded = run(self.encoder, self._encoder_angles(self.encoder, hidden_states))
             out = torch.einsum("...d,zhed->...zhe", encoded, unitaries)
             real, imag = (part.to(hidden_states.dtype) for part in (out.real, out.imag))
         parts = list(zip(real.unbind(-3), imag.unbind(-3), strict=True))
@@ -105,3 +107,40 @@ class QSANN(Attention):
         key = self.query_observables(*parts[1])
         value = self.observables(*parts[2])
         return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+
+    def experiments(
+        self, hidden_states: Tensor, tokens: TokenInputs | None = None
+    ) -> dict[str, list[Experiment]]:
+        """``query``, ``key`` and ``value``: the encoded token, each head's circuit, its strings."""
+        measured = (self.query_observables, self.query_observables, self.observables)
+        named = zip(("query", "key", "value"), measured, self.angles, strict=True)
+        if self.encoder is None:
+            state = amplitude_encode(hidden_states, self.n_qubits).unsqueeze(-2)
+            return {
+                name: amplitude_experiments(state, observables.strings, self.circuit, angles)
+                for name, observables, angles in named
+            }
+        encoded = self._encoder_angles(self.encoder, hidden_states)
+        whole = self.encoder.then(self.circuit)
+
+        def one(angles: Tensor, strings: PauliStrings) -> Experiment:
+            turning = angles.expand(*encoded.shape[:-1], -1)
+            return Experiment(whole, torch.cat([encoded, turning], dim=-1), strings)
+
+        return {
+            name: list(map(one, angles, observables.strings)) for name, observables, angles in named
+        }
+
+    def project_measured(
+        self, hidden_states: Tensor, tokens: TokenInputs | None, outcomes: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Everything as measured."""
+        there = is_state(hidden_states) if self.encoder is None else 1.0
+        query, key, value = (
+            (outcomes[name] * there).transpose(1, 2) for name in ("query", "key", "value")
+        )
+        return query, key, value
+
+    def _encoder_angles(self, encoder: Circuit, hidden_states: Tensor) -> Tensor:
+        """The token's entries, and 0 for the angles that are left over."""
+        return F.pad(hidden_states, (0, len(encoder.parameters) - self.hidden_size))

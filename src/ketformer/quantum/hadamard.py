@@ -15,7 +15,8 @@ def hadamard_test(bra: Circuit, ket: Circuit) -> Circuit:
 
     H on the ancilla, ``bra`` where it is 0, ``ket`` where it is 1, H (arXiv 2502.19214).
     Gates that both circuits share need no control. Where the two differ in their angles
-    alone, each pair of rotations costs two CNOTs, and no gate acts on more than two qubits.
+    alone, each pair of rotations costs two CNOTs, no gate acts on more than two qubits,
+    and the gates after the last such pair, which cancel in the overlap, are left out.
 
     Args:
         bra: circuit that prepares <bra| from |0…0>; its angles become ``bra_…``.
@@ -33,8 +34,11 @@ def hadamard_test(bra: Circuit, ket: Circuit) -> Circuit:
         circuit = circuit.x(ancilla).then(left.controlled(ancilla))
         return circuit.x(ancilla).then(right.controlled(ancilla)).h(ancilla)
 
+    pairs = list(zip(left.gates, right.gates, strict=True))
+    while pairs and pairs[-1][0] == pairs[-1][1]:
+        pairs.pop()
     gates = []
-    for one, other in zip(left.gates, right.gates, strict=True):
+    for one, other in pairs:
         gates += [one] if one == other else _either(one, other, ancilla)
     return circuit.then(Circuit(ancilla + 1, tuple(gates))).h(ancilla)
 

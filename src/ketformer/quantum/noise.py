@@ -136,7 +136,7 @@ def _one_qubit(state: Tensor, gate: Gate, angle: Tensor | None, keep: float) -> 
 def _cnot(state: Tensor, gate: Gate, n: int, keep: float) -> Tensor:
     (control,), target = gate.controls, gate.target
     batch = len(state.shape) - 1
-    grid = state.reshape(*state.shape[:-1], *(4,) * n).movedim(
+    grid: Tensor = state.reshape(*state.shape[:-1], *(4,) * n).movedim(
         (batch + control, batch + target), (-2, -1)
     )
     source, sign = _CNOT

@@ -1,0 +1,69 @@
+"""Attention whose quantum part runs on a backend instead of in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ketformer.attention.base import Attention
+from ketformer.errors import KetformerError
+from ketformer.quantum import Circuit, Experiment, PauliStrings, amplitude_angles
+from ketformer.quantum.preparation import amplitude_preparation
+
+#: Outcomes ``[..., S]`` of an experiment.
+Expect = Callable[[Experiment], Tensor]
+
+
+def amplitude_experiments(
+    states: Tensor, strings: list[PauliStrings], circuit: Circuit | None, angles: Tensor | None
+) -> list[Experiment]:
+    """Encode each token in amplitudes, turn it, measure strings: one experiment for each head.
+
+    Args:
+        states: ``[..., H or 1, 2^n]``, real; their norms are lost on the way.
+        strings: of each head.
+        circuit: what follows the preparation; None for nothing.
+        angles: ``[H, P]`` of that circuit.
+    """
+    n_qubits = strings[0].n_qubits
+    whole = amplitude_preparation(n_qubits)
+    whole = whole if circuit is None else whole.then(circuit)
+    states = states.expand(*states.shape[:-2], len(strings), -1)
+    columns = amplitude_angles(states)
+    if angles is not None:
+        columns = torch.cat([columns, angles.expand(*columns.shape[:-1], -1)], dim=-1)
+    return [
+        Experiment(whole, columns[..., head, :], of_head) for head, of_head in enumerate(strings)
+    ]
+
+
+def is_state(features: Tensor) -> Tensor:
+    """``[B, T, 1, 1]``, 0 for a zero vector: it has no state, and its expectations count as 0."""
+    return features.any(dim=-1)[..., None, None].to(features.dtype)
+
+
+@contextmanager
+def measured_by(model: nn.Module, expect: Expect) -> Iterator[None]:
+    """Within, every mechanism of the model gets its outcomes from ``expect``.
+
+    Args:
+        model: any module that holds attention mechanisms.
+        expect: gives the outcomes of an experiment, such as
+            ``lambda e: backend.expectations(e.circuit, e.angles, e.strings)``.
+
+    Raises:
+        KetformerError: no mechanism of the model has circuits.
+    """
+    mechanisms = [m for m in model.modules() if isinstance(m, Attention) and m.is_quantum]
+    if not mechanisms:
+        raise KetformerError("this model's attention has no circuits to run")
+    for mechanism in mechanisms:
+        mechanism.expect = expect
+    try:
+        yield
+    finally:
+        for mechanism in mechanisms:
+            mechanism.expect = None

@@ -1,0 +1,96 @@
+"""States of tokens, positions and conditions, each from a table of angles (arXiv 2502.19214)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ketformer.attention.inputs import ConditionEmbedding, InputSizes, TokenInputs
+from ketformer.errors import KetformerError
+from ketformer.quantum import Circuit, rotation_ring_ansatz, run
+
+_NO_TOKENS = "this mechanism looks up its tokens: pass `tokens`"
+
+
+class Registers(nn.Module):
+    """|token> ⊗ |position> (⊗ |conditions>), each prepared from its own table of angles."""
+
+    def __init__(self, sizes: InputSizes, n_qubits: int, layers: int, by_batch: bool) -> None:
+        super().__init__()
+        count = 3 if sizes.n_conditions else 2
+        if n_qubits % count:
+            raise KetformerError(f"{n_qubits} qubits do not divide into {count} registers")
+        self.circuit: Circuit = rotation_ring_ansatz(n_qubits // count, layers)
+        width = len(self.circuit.parameters)
+        # All registers side by side, for what needs one circuit rather than a product of states.
+        self.joint = Circuit(n_qubits)
+        for i, name in enumerate(("token", "position", "condition")[:count]):
+            register = rotation_ring_ansatz(n_qubits // count, layers, prefix=name)
+            wires = range(i * n_qubits // count, (i + 1) * n_qubits // count)
+            self.joint = self.joint.then(register, wires)
+        self.tokens = nn.Parameter(torch.empty(sizes.vocab_size, width))
+        self.positions = nn.Parameter(torch.empty(sizes.max_positions, width))
+        self.conditions = ConditionEmbedding(sizes, width) if sizes.n_conditions else None
+        if by_batch and self.conditions is None:
+            raise KetformerError("published_scaling is of conditions, and there are none")
+        self.by_batch = by_batch
+
+    def reset_parameters(self) -> None:
+        """Token angles spread over [0, π], position angles 0, as published."""
+        nn.init.uniform_(self.tokens, 0, math.pi)
+        nn.init.zeros_(self.positions)
+
+    def forward(self, tokens: TokenInputs | None, unitaries: Tensor) -> tuple[Tensor, Tensor]:
+        """Query and key states ``[B, H, T, 2^n]``.
+
+        Args:
+            tokens: what to look up.
+            unitaries: U_Q and U_K, ``[2, H, 2^n, 2^n]``.
+        """
+        if tokens is None:
+            raise KetformerError(_NO_TOKENS)
+        ids, places = torch.broadcast_tensors(tokens.input_ids, tokens.position_ids)
+        token_states = run(self.circuit, self.tokens)
+        place_states = run(self.circuit, self.positions)
+        if self.conditions is None and len(token_states) * len(place_states) <= ids.numel():
+            # There are fewer (token, position) pairs than tokens: each pair once, then a lookup.
+            pairs = _kron(token_states[:, None], place_states[None])  # [V, P, 2^n]
+            table = torch.einsum("vpd,zhed->vpzhe", pairs, unitaries).flatten(0, 1).flatten(1)
+            turned = F.embedding(ids * len(place_states) + places, table)
+            turned = turned.unflatten(-1, unitaries.shape[:3])
+        else:
+            states = _kron(F.embedding(ids, token_states), F.embedding(places, place_states))
+            if self.conditions is not None:
+                states = _kron(states, run(self.circuit, self._condition_angles(tokens))[:, None])
+            turned = torch.einsum("btd,zhed->btzhe", states, unitaries)
+        query, key = turned.permute(2, 0, 3, 1, 4)
+        return query, key
+
+    def angles(self, tokens: TokenInputs | None) -> Tensor:
+        """Angles ``[B, T, P]`` of the :attr:`joint` circuit."""
+        if tokens is None:
+            raise KetformerError(_NO_TOKENS)
+        ids, places = torch.broadcast_tensors(tokens.input_ids, tokens.position_ids)
+        parts = [F.embedding(ids, self.tokens), F.embedding(places, self.positions)]
+        if self.conditions is not None:
+            parts.append(self._condition_angles(tokens)[:, None].expand_as(parts[0]))
+        return torch.cat(parts, dim=-1)
+
+    def _condition_angles(self, tokens: TokenInputs) -> Tensor:
+        assert self.conditions is not None
+        if tokens.conditions is None:
+            raise KetformerError("this mechanism was built for conditions: pass them in `tokens`")
+        raw: Tensor = self.conditions(tokens.conditions, tokens.unknown)
+        if not self.by_batch:
+            return math.pi * torch.sigmoid(raw)
+        low, high = raw.min(), raw.max()
+        spread = torch.where(high > low, high - low, 1)  # equal angles all become 0
+        return math.pi * (raw - low) / spread
+
+
+def _kron(left: Tensor, right: Tensor) -> Tensor:
+    """Product states along the last dimension, the left register in front."""
+    return (left.unsqueeze(-1) * right.unsqueeze(-2)).flatten(-2)

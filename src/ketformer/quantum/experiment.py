@@ -1,0 +1,29 @@
+"""What quantum hardware is asked to do: a circuit, its angles, and what to measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ketformer.quantum.circuit import Circuit
+from ketformer.quantum.pauli import PauliStrings
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One circuit, run once for each row of angles.
+
+    Attributes:
+        circuit: ``P`` named parameters on ``n`` qubits.
+        angles: ``[..., P]`` in radians.
+        strings: ``S`` Pauli strings on ``n`` qubits; the outcome is ``[..., S]``.
+        frequencies: those with which an outcome depends on any one angle, where that is
+            known better than from the gates alone; see
+            :func:`~ketformer.quantum.gradients.frequencies_of`.
+    """
+
+    circuit: Circuit
+    angles: Tensor
+    strings: PauliStrings
+    frequencies: tuple[float, ...] | None = None
