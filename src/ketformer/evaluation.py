@@ -102,15 +102,7 @@ def evaluate_text(
     Raises:
         KetformerError: unknown data or split, or characters the model has no token for.
     """
-    if limit is not None and limit < 1:
-        raise KetformerError(f"limit must be positive, got {limit}")
-    way, part = way_and_part(run.settings["split"], split, SPLITS)
-    source = load_text(data or run.settings["data"])
-    check_same_data(run, {"name": source.name, "sha256": source.sha256})
-    text = split_text(source.text, way)[part]
-    context = run.model.config.max_position_embeddings
-    windows = TextWindows(encode(run.tokenizer, text), context, stride=context, limit=limit)
-
+    windows, source = evaluation_windows(run, data=data, split=split, limit=limit)
     with Bars(progress, "window") as bars:
         forced = teacher_forced(run.model, windows, step=bars("teacher-forced"))
         short = prefix_windows(windows)
@@ -126,9 +118,7 @@ def evaluate_text(
         "attention": run.model.config.attention,
         "parameters": run.model.num_parameters(),
         "causal": audit_causality(run.model, sequences=4).causal,
-        "data": source.name,
-        "split": way,
-        "part": part,
+        **source,
         "targets": forced.losses.numel(),
         "cross_entropy": loss,
         "bits_per_character": float(forced.losses.double().sum())
@@ -145,6 +135,24 @@ def evaluate_text(
         "inference_ms": 1000 * seconds,
         "inference_batch": list(inputs["input_ids"].shape),
     }
+
+
+def evaluation_windows(
+    run: Run, *, data: str | None = None, split: str | None = None, limit: int | None = None
+) -> tuple[TextWindows, dict[str, str]]:
+    """The windows that a text model is measured on, and where they are from.
+
+    Arguments and errors as in :func:`evaluate_text`.
+    """
+    if limit is not None and limit < 1:
+        raise KetformerError(f"limit must be positive, got {limit}")
+    way, part = way_and_part(run.settings["split"], split, SPLITS)
+    source = load_text(data or run.settings["data"])
+    check_same_data(run, {"name": source.name, "sha256": source.sha256})
+    text = split_text(source.text, way)[part]
+    context = run.model.config.max_position_embeddings
+    windows = TextWindows(encode(run.tokenizer, text), context, stride=context, limit=limit)
+    return windows, {"data": source.name, "split": way, "part": part}
 
 
 def save_evaluation(run: Run, result: dict[str, Any]) -> Path:

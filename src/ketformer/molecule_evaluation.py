@@ -71,24 +71,12 @@ def evaluate_molecules(
     Raises:
         KetformerError: unknown data or split, or tokens the model does not have.
     """
-    if limit is not None and limit < 1:
-        raise KetformerError(f"limit must be positive, got {limit}")
     if samples < 0 or targets < 0:
         raise KetformerError("samples and targets must not be negative")
     if targets:
         conditions_to_request(run)
-    own = load_settings(str(run.path / runs.SETTINGS))
-    way, part = way_and_part(own.split, split, SPLITS)
-    settings = own.override({"split": way, **({"data": data} if data else {})})
-    prepared = prepare_molecules(settings, tokenizer=run.tokenizer, progress=progress)
-    check_same_data(run, prepared.facts)
-    rows = prepared.rows(part, count_padding=True)
-    ids = rows.ids[:limit]
-    rows = MoleculeRows(
-        ids,
-        rows.pad_token_id,
-        None if rows.conditions is None else rows.conditions[:limit],
-        count_padding=True,
+    rows, prepared, source = evaluation_rows(
+        run, data=data, split=split, limit=limit, progress=progress
     )
     with Bars(progress, "molecule") as bars:
         likelihood = molecule_losses(run.model, rows, bars("teacher-forced"))
@@ -98,21 +86,48 @@ def evaluate_molecules(
         "attention": run.model.config.attention,
         "parameters": run.model.num_parameters(),
         "causal": audit_causality(run.model, sequences=4).causal,
-        "data": settings.data,
-        "split": way,
-        "part": part,
+        **source,
         "molecules": len(rows),
         **likelihood,
         "prefix_loss": prefix,
     }
     if samples:
-        reference = prepared.smiles[part]
+        reference = prepared.smiles[source["part"]]
         result |= sample_metrics(
             run, prepared, reference, samples, with_fcd=with_fcd, progress=progress
         )
     if targets:
         result["target_errors"] = target_errors(run, prepared, targets, progress=progress)
     return result
+
+
+def evaluation_rows(
+    run: Run,
+    *,
+    data: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    progress: bool = True,
+) -> tuple[MoleculeRows, MoleculeData, dict[str, str]]:
+    """The rows that a model is measured on, all the data, and where the rows are from.
+
+    Arguments and errors as in :func:`evaluate_molecules`.
+    """
+    if limit is not None and limit < 1:
+        raise KetformerError(f"limit must be positive, got {limit}")
+    own = load_settings(str(run.path / runs.SETTINGS))
+    way, part = way_and_part(own.split, split, SPLITS)
+    settings = own.override({"split": way, **({"data": data} if data else {})})
+    prepared = prepare_molecules(settings, tokenizer=run.tokenizer, progress=progress)
+    check_same_data(run, prepared.facts)
+    rows = prepared.rows(part, count_padding=True)
+    rows = MoleculeRows(
+        rows.ids[:limit],
+        rows.pad_token_id,
+        None if rows.conditions is None else rows.conditions[:limit],
+        count_padding=True,
+    )
+    return rows, prepared, {"data": settings.data, "split": way, "part": part}
 
 
 @torch.inference_mode()

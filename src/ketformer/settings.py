@@ -19,6 +19,7 @@ from transformers import TrainingArguments
 from ketformer.attention import ATTENTION
 from ketformer.errors import KetformerError
 from ketformer.models import PRESETS, KetformerConfig, preset
+from ketformer.quantum.gradients import Gradient
 from ketformer.runs import read_yaml
 
 #: Shown by ``train --help``; every other option of TrainingArguments works as well.
@@ -90,6 +91,11 @@ class Settings:
             a numeric column of the file; ``all`` is the nine that can be computed.
         standardise_conditions: subtract the training set's mean, divide by its deviation.
         count_padding: of molecules: count padding in the loss, as arXiv 2502.19214 does.
+        backend: run every circuit of the attention there instead of computing its outcome
+            in closed form: torch, shots, cudaq, pennylane, qiskit. Slow, as hardware is.
+        backend_options: of the backend: shots, seed and its own.
+        noise: probabilities of errors on a backend: one_qubit, two_qubit, readout.
+        gradient: on a backend: parameter_shift, spsa or adjoint.
     """
 
     model: dict[str, Any] = field(default_factory=dict)
@@ -104,6 +110,10 @@ class Settings:
     conditions: str | None = None
     standardise_conditions: bool = True
     count_padding: bool = False
+    backend: str | None = None
+    backend_options: dict[str, Any] = field(default_factory=dict)
+    noise: dict[str, float] = field(default_factory=dict)
+    gradient: Gradient = "parameter_shift"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``settings.yaml`` holds them."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +25,13 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from ketformer import runs
+from ketformer.attention.measured import measured_by
 from ketformer.errors import KetformerError
 from ketformer.generation import sample_of
 from ketformer.models import KetformerForCausalLM
 from ketformer.preparation import Prepared, build_model, prepare
+from ketformer.quantum.backends import open_backend
+from ketformer.quantum.gradients import outcomes_of
 from ketformer.settings import Settings, load_settings
 
 
@@ -64,6 +70,7 @@ def train(
     data = prepare(settings, progress=progress)
     set_seed(arguments.seed)
     model = build_model(settings, data)
+    measured = _measured(settings, model)
     train_set, validation_set = data.training_sets(model.config.max_position_embeddings)
     checkpoint = last_checkpoint(out) if resume else None
     if checkpoint:
@@ -90,11 +97,13 @@ def train(
         trainer.state = finished
         loss, seconds = _last_logged(finished, "loss"), 0.0
     else:
-        result = trainer.train(resume_from_checkpoint=checkpoint)
+        with measured(model):
+            result = trainer.train(resume_from_checkpoint=checkpoint)
         loss, seconds = result.training_loss, result.metrics["train_runtime"]
     eval_loss = _last_logged(trainer.state, "eval_loss", at=trainer.state.global_step)
     if eval_loss is None:
-        eval_loss = trainer.evaluate()["eval_loss"]
+        with measured(model):
+            eval_loss = trainer.evaluate()["eval_loss"]
     summary = {
         "run": str(out),
         "attention": model.config.attention,
@@ -112,6 +121,19 @@ def train(
         runs.write_text(sample, sample_of(runs.open_run(out)).strip() + "\n")
     trainer.accelerator.wait_for_everyone()
     return summary
+
+
+def _measured(
+    settings: Settings, model: KetformerForCausalLM
+) -> Callable[[KetformerForCausalLM], AbstractContextManager[Any]]:
+    """A context in which a model's circuits run on the settings' backend, if there is one."""
+    if settings.backend is None:
+        return nullcontext
+    options = {"seed": settings.training["seed"], **settings.backend_options}
+    backend = open_backend(settings.backend, **options, noise=settings.noise)
+    expect = outcomes_of(backend, settings.gradient, seed=settings.training["seed"])
+    with measured_by(model, expect):  # a model without circuits is refused before a file is made
+        return partial(measured_by, expect=expect)
 
 
 def last_checkpoint(out: Path) -> str | None:

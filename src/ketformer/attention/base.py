@@ -19,7 +19,7 @@ from ketformer.attention.inputs import InputSizes, TokenInputs
 from ketformer.attention.masking import attention_mask
 from ketformer.attention.scores import SCORES, Score, as_dot_product, reference_scores
 from ketformer.errors import KetformerError
-from ketformer.quantum import Experiment
+from ketformer.quantum import Expect, Experiment
 
 Mixing = Literal["causal", "transposed"]
 #: Registers beyond this are refused: a circuit's complex matrix takes 32 GiB there.
@@ -106,7 +106,7 @@ class Attention(nn.Module):
         )
         self.out_proj = nn.Linear(hidden_size, hidden_size)
         #: Where the outcomes of the circuits come from; None computes them in closed form.
-        self.expect: Callable[[Experiment], Tensor] | None = None
+        self.expect: Expect | None = None
         self.bias = self.default_bias if bias is None else bias
         if not self.is_causal:
             warn_of_leak(type(self).__name__)
@@ -287,6 +287,13 @@ def check_qubits(n_qubits: int) -> int:
             f"{gibibytes:,.0f} GiB; the limit is {MAX_QUBITS}"
         )
     return n_qubits
+
+
+def check_layers(layers: int) -> int:
+    """Refuse an ansatz without layers."""
+    if layers < 1:
+        raise KetformerError(f"layers must be positive, got {layers}")
+    return layers
 
 
 def _widen(tensor: Tensor, width: int) -> Tensor:

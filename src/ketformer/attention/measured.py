@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -10,11 +10,8 @@ from torch import Tensor, nn
 
 from ketformer.attention.base import Attention
 from ketformer.errors import KetformerError
-from ketformer.quantum import Circuit, Experiment, PauliStrings, amplitude_angles
+from ketformer.quantum import Circuit, Expect, Experiment, PauliStrings, amplitude_angles
 from ketformer.quantum.preparation import amplitude_preparation
-
-#: Outcomes ``[..., S]`` of an experiment.
-Expect = Callable[[Experiment], Tensor]
 
 
 def amplitude_experiments(
@@ -51,15 +48,12 @@ def measured_by(model: nn.Module, expect: Expect) -> Iterator[None]:
 
     Args:
         model: any module that holds attention mechanisms.
-        expect: gives the outcomes of an experiment, such as
-            ``lambda e: backend.expectations(e.circuit, e.angles, e.strings)``.
+        expect: gives the outcomes of an experiment.
 
     Raises:
         KetformerError: no mechanism of the model has circuits.
     """
-    mechanisms = [m for m in model.modules() if isinstance(m, Attention) and m.is_quantum]
-    if not mechanisms:
-        raise KetformerError("this model's attention has no circuits to run")
+    mechanisms = quantum_mechanisms(model)
     for mechanism in mechanisms:
         mechanism.expect = expect
     try:
@@ -67,3 +61,15 @@ def measured_by(model: nn.Module, expect: Expect) -> Iterator[None]:
     finally:
         for mechanism in mechanisms:
             mechanism.expect = None
+
+
+def quantum_mechanisms(model: nn.Module) -> list[Attention]:
+    """The mechanisms of a model that have circuits.
+
+    Raises:
+        KetformerError: there is none.
+    """
+    found = [m for m in model.modules() if isinstance(m, Attention) and m.is_quantum]
+    if not found:
+        raise KetformerError("this model's attention has no circuits to run")
+    return found

@@ -8,7 +8,13 @@ from typing import Literal, Unpack, get_args
 import torch
 from torch import Tensor, nn
 
-from ketformer.attention.base import Attention, CommonOptions, check_qubits, require_choice
+from ketformer.attention.base import (
+    Attention,
+    CommonOptions,
+    check_layers,
+    check_qubits,
+    require_choice,
+)
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.registers import Registers
 from ketformer.errors import KetformerError
@@ -76,10 +82,8 @@ class Overlap(Attention):
             raise KetformerError(f"spsa_epsilon must be positive and finite, got {spsa_epsilon}")
         self.gradient = gradient
         self.spsa_epsilon = spsa_epsilon
-        if layers < 1:
-            raise KetformerError(f"layers must be positive, got {layers}")
         self.n_qubits = check_qubits(n_qubits)
-        self.layers = layers
+        self.layers = check_layers(layers)
         self.ansatz = rotation_ring_ansatz(n_qubits, layers)
         # The last ring of |x> is the same for every token: it belongs to the shared matrices.
         ring = cnot_ring(n_qubits)

@@ -8,7 +8,7 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
-from ketformer.attention.base import Attention, CommonOptions, check_qubits
+from ketformer.attention.base import Attention, CommonOptions, check_layers, check_qubits
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.measured import amplitude_experiments, is_state
 from ketformer.attention.observables import Observables, PauliObservables
@@ -28,7 +28,10 @@ class QISAA(Attention):
     head. All tokens share it, so it is built once per forward and applied as a
     matrix.
 
-    Options as in :class:`~ketformer.attention.qisa.QISA`, without ``hilbert_dim``:
+    Args:
+        layers: how often the ring and the last RYs are repeated; 1 as published.
+
+    Other options as in :class:`~ketformer.attention.qisa.QISA`, without ``hilbert_dim``:
     the amplitudes are the token's.
     """
 
@@ -40,11 +43,12 @@ class QISAA(Attention):
         num_heads: int,
         *,
         observables: Observables = "distinct",
+        layers: int = 1,
         **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(hidden_size, num_heads, **common)
         self.n_qubits = check_qubits(qubits_for(hidden_size))
-        self.circuit = entangling_ansatz(self.n_qubits)
+        self.circuit = entangling_ansatz(self.n_qubits, check_layers(layers))
         self.qk_proj = nn.Linear(hidden_size, 2 * hidden_size, bias=self.bias)
         self.angles = nn.Parameter(torch.empty(num_heads, len(self.circuit.parameters)))
         self.observables = PauliObservables.draw(

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ketformer.attention.base import Attention, CommonOptions, check_qubits, require_choice
+from ketformer.attention.base import (
+    Attention,
+    CommonOptions,
+    check_layers,
+    check_qubits,
+    require_choice,
+)
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.measured import amplitude_experiments, is_state
 from ketformer.attention.observables import Observables, PauliObservables
@@ -46,6 +52,7 @@ class QSANN(Attention):
         query_observables: ``z0``, or ``pauli``: d_head strings, drawn like the values'.
         n_qubits: register of the angle encoding; ceil(log2 d) by default. The amplitude
             encoding always takes that, and refuses another.
+        layers: of each head's circuit: CNOT ring and RY on each wire; 1 as published.
 
     Other options as in :class:`~ketformer.attention.qisa.QISA`. It has no linear map
     before the circuits, so ``bias`` changes nothing.
@@ -60,6 +67,7 @@ class QSANN(Attention):
         query_observables: QueryObservables = "z0",
         encoding: Encoding = "amplitude",
         n_qubits: int | None = None,
+        layers: int = 1,
         **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(hidden_size, num_heads, **common)
@@ -70,7 +78,7 @@ class QSANN(Attention):
         n_qubits = check_qubits(qubits_for(hidden_size) if n_qubits is None else n_qubits)
         self.n_qubits = n_qubits
         self.encoder = angle_encoding(hidden_size, n_qubits) if encoding == "angle" else None
-        self.circuit = entangling_ansatz(n_qubits)
+        self.circuit = entangling_ansatz(n_qubits, check_layers(layers))
         self.angles = nn.Parameter(torch.empty(3, num_heads, len(self.circuit.parameters)))
         z0 = PauliStrings(("Z" + "I" * (n_qubits - 1),))
 

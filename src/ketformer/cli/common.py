@@ -95,6 +95,30 @@ def print_rows(rows: list[dict[str, Any]], columns: tuple[tuple[str, str], ...] 
     Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
 
 
+def print_table(rows: list[dict[str, Any]], columns: tuple[tuple[str, str], ...]) -> None:
+    """Plain numbers as a table on standard output."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title, key in columns:
+        words = isinstance(rows[0][key], str)
+        table.add_column(title, justify="left" if words else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(_plain_cell(row[key]) for _, key in columns))
+    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+
+
+def _plain_cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    # Beyond ten digits the magnitude says more than the figures.
+    return (
+        f"{value:,}"
+        if isinstance(value, int) and value < 10**10
+        else (f"{value:.2e}" if isinstance(value, int) else str(value))
+    )
+
+
 def print_facts(facts: dict[str, Any]) -> None:
     """``name  value`` lines on standard output."""
     wide = max(map(len, facts))

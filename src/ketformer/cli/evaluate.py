@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from ketformer.cli.backends import add_backend_arguments, chosen_backend
 from ketformer.cli.common import Parser, print_facts, print_json
 from ketformer.errors import KetformerError
 from ketformer.evaluation import evaluate, save_evaluation
-from ketformer.runs import open_run
+from ketformer.measured_evaluation import evaluate_on_backend
+from ketformer.runs import Run, open_run
 
 EXAMPLE = """  ketformer evaluate runs/mine
   ketformer evaluate runs/mine --split validation --json
-  ketformer evaluate runs/molecules --samples 30000"""
+  ketformer evaluate runs/molecules --samples 30000
+  ketformer evaluate runs/mine --backend cudaq --shots 1000 --limit 64"""
 
 _MOLECULES_ONLY = ("samples", "fcd", "targets")
 
@@ -27,7 +30,10 @@ def add_arguments(parser: Parser) -> None:
         help="standard or published (their test part), or train, validation, test",
     )  # fmt: skip
     parser.add_argument(
-        "--limit", type=int | None, default=None, help="windows or molecules to look at (all)"
+        "--limit",
+        type=int | None,
+        default=None,
+        help="windows or molecules to look at (all; on a backend 16)",
     )
     parser.add_argument(
         "--samples", type=int | None, default=None,
@@ -42,6 +48,7 @@ def add_arguments(parser: Parser) -> None:
         help="of conditional models: molecules to sample for each property at its mean minus "
         "and plus two deviations; 0 for none (0)",
     )  # fmt: skip
+    add_backend_arguments(parser)
 
 
 def run(options: Any) -> int:
@@ -50,6 +57,12 @@ def run(options: Any) -> int:
     given = [name for name in _MOLECULES_ONLY if options[name] is not None]
     if given and opened.settings.get("task") != "molecules":
         raise KetformerError(f"{options.run} is a model of text; --{given[0]} is not for it")
+    if options.backend:
+        if given:
+            raise KetformerError(f"--{given[0]} is not measured on a backend")
+        return _on_backend(options, opened)
+    if options.shots or options.noise or options.backend_options:
+        raise KetformerError("--shots, --noise and --backend_options need a --backend")
     result = evaluate(
         opened,
         data=options.data,
@@ -75,4 +88,17 @@ def run(options: Any) -> int:
             "\nThis model sees the tokens it is to predict: only the loss with the prefix alone "
             "and what it writes freely say how good it is."
         )
+    return 0
+
+
+def _on_backend(options: Any, opened: Run) -> int:
+    """The circuits run one by one; nothing is kept in the run."""
+    with chosen_backend(options) as backend:
+        result = evaluate_on_backend(
+            opened, backend, data=options.data, split=options.split, limit=options.limit
+        )
+    if options.json:
+        print_json(result)
+    else:
+        print_facts(result)
     return 0

@@ -10,7 +10,7 @@ from ketformer.quantum.ansatz import (
 from ketformer.quantum.circuit import Angle, Circuit, Gate
 from ketformer.quantum.decompose import decompose
 from ketformer.quantum.encoding import amplitude_encode, qubits_for
-from ketformer.quantum.experiment import Experiment
+from ketformer.quantum.experiment import Expect, Experiment
 from ketformer.quantum.hadamard import hadamard_test
 from ketformer.quantum.measurement import measurement_settings
 from ketformer.quantum.noise import Noise
@@ -29,6 +29,7 @@ from ketformer.quantum.spsa import run_spsa
 __all__ = [
     "Angle",
     "Circuit",
+    "Expect",
     "Experiment",
     "Gate",
     "Noise",

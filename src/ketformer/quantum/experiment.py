@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -27,3 +28,8 @@ class Experiment:
     angles: Tensor
     strings: PauliStrings
     frequencies: tuple[float, ...] | None = None
+
+
+#: Gives the outcomes ``[..., S]`` of an experiment, such as
+#: ``lambda e: backend.expectations(e.circuit, e.angles, e.strings)``.
+Expect = Callable[[Experiment], Tensor]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from ketformer.errors import KetformerError
 from ketformer.quantum.circuit import Circuit, Gate
 from ketformer.quantum.pauli import LETTERS, PauliStrings
 
@@ -29,7 +30,7 @@ class Noise:
         readout: probability that a measured bit is read as its opposite.
 
     Raises:
-        ValueError: a number that is no probability.
+        KetformerError: a number that is no probability.
     """
 
     one_qubit: float = 0.0
@@ -39,7 +40,7 @@ class Noise:
     def __post_init__(self) -> None:
         for field in fields(self):
             if not 0 <= (value := getattr(self, field.name)) <= 1:
-                raise ValueError(f"{field.name} noise must be a probability, got {value}")
+                raise KetformerError(f"{field.name} noise must be a probability, got {value}")
 
     @property
     def on_gates(self) -> bool:

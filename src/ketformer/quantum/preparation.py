@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
-from ketformer.quantum.circuit import Circuit
+from ketformer.quantum.circuit import Angle, Circuit, Gate
 
 
 def amplitude_preparation(n_qubits: int, prefix: str = "amp") -> Circuit:
@@ -17,15 +15,15 @@ def amplitude_preparation(n_qubits: int, prefix: str = "amp") -> Circuit:
     rotation is 2^k rotations with CNOTs between them, whose controls follow a Gray code
     (Möttönen et al. 2005). :func:`amplitude_angles` gives the angles.
     """
-    names = (f"{prefix}{i}" for i in range(2**n_qubits - 1))
-    circuit = Circuit(n_qubits).ry(0, next(names))
+    angles = (Angle(f"{prefix}{i}") for i in range(2**n_qubits - 1))
+    gates = [Gate("RY", 0, angle=next(angles))]
     for qubit in range(1, n_qubits):
         for step in range(2**qubit):
-            circuit = circuit.ry(qubit, next(names))
             # The bit in which Gray codes step and step + 1 differ; the last one closes the cycle.
             bit = min(((step + 1) & -(step + 1)).bit_length() - 1, qubit - 1)
-            circuit = circuit.cnot(qubit - 1 - bit, qubit)
-    return circuit
+            gates.append(Gate("RY", qubit, angle=next(angles)))
+            gates.append(Gate("X", qubit, (qubit - 1 - bit,)))
+    return Circuit(n_qubits, tuple(gates))
 
 
 def amplitude_angles(state: Tensor) -> Tensor:
@@ -45,17 +43,21 @@ def amplitude_angles(state: Tensor) -> Tensor:
         zero, one = state.unflatten(-1, (2**qubit, 2)).unbind(-1)
         empty = (zero == 0) & (one == 0)
         zero, one = torch.where(empty, 1, zero), torch.where(empty, 0, one)
-        levels.append(2 * torch.atan2(one, zero) @ _gray_transform(qubit).to(state))
+        levels.append(_to_plain_rotations(2 * torch.atan2(one, zero)))
         state = torch.where(empty, 0, torch.hypot(zero, one))
     return torch.cat(levels[::-1], dim=-1)
 
 
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)
-def _gray_transform(n_controls: int) -> Tensor:
-    """``M[j, i]``: the share of multiplexed angle j in plain rotation i, (-1)^(j·gray(i)) / 2^k."""
-    basis = torch.arange(2**n_controls, device="cpu")
-    common = basis[:, None] & (basis ^ (basis >> 1))[None]
-    parity = sum(((common >> bit) & 1 for bit in range(n_controls)), torch.zeros_like(common))
-    signs: Tensor = 1.0 - 2.0 * (parity % 2).double()
-    return signs / (1 << n_controls)
+def _to_plain_rotations(multiplexed: Tensor) -> Tensor:
+    """Angles of the plain rotations that make up a multiplexed one.
+
+    Rotation i takes the share (-1)^(j·gray(i)) / 2^k of angle j: a Walsh-Hadamard transform,
+    its rows in Gray-code order.
+    """
+    size = multiplexed.shape[-1]
+    out = multiplexed
+    for bit in range(size.bit_length() - 1):
+        zero, one = out.unflatten(-1, (-1, 2, 1 << bit)).unbind(-2)
+        out = torch.stack([zero + one, zero - one], dim=-2).flatten(-3)
+    order = torch.arange(size, device=out.device)
+    return out[..., order ^ (order >> 1)] / size

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from ketformer.errors import KetformerError
 from ketformer.quantum.backends.base import Backend
+from ketformer.quantum.noise import Noise
 
 __all__ = ["BACKENDS", "Backend", "backend_class", "open_backend"]
 
@@ -39,13 +43,25 @@ def open_backend(name: str, **options: Any) -> Backend:
     Args:
         name: a key of :data:`BACKENDS`.
         **options: ``shots``, ``noise`` and ``seed`` for each; a backend's own besides.
+            ``noise`` may be a mapping of the fields of :class:`~ketformer.quantum.Noise`.
 
     Raises:
         KetformerError: an unknown name or option, or a package that is not installed; the
             message names the command that installs it.
     """
     cls = backend_class(name)
-    try:
-        return cls(**options)
-    except TypeError as error:
-        raise KetformerError(f"backend {name}: {error}") from None
+    known = list(inspect.signature(cls).parameters)
+    if unknown := sorted(set(options) - set(known)):
+        raise KetformerError(
+            f"backend {name} has no option {', '.join(unknown)}; its options: {', '.join(known)}"
+        )
+    if isinstance(options.get("noise"), Mapping):
+        options["noise"] = _noise(options["noise"])
+    return cls(**options)
+
+
+def _noise(given: Mapping[str, float]) -> Noise:
+    known = [field.name for field in fields(Noise)]
+    if unknown := sorted(set(given) - set(known)):
+        raise KetformerError(f"unknown noise {', '.join(unknown)}; known: {', '.join(known)}")
+    return Noise(**given)

@@ -111,7 +111,7 @@ class Backend:
 
         Equal circuits are measured apart here.
         """
-        shots = shots or self.shots
+        shots = self.shots if shots is None else shots
         if shots is None or shots < 1:
             raise KetformerError("a positive number of shots is needed to sample")
         rows = self._flat(circuit, angles)

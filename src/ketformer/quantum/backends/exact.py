@@ -82,9 +82,9 @@ class ShotsBackend(TorchBackend):
     def __init__(
         self,
         *,
-        shots: int | None = 1000,
+        shots: int | None = None,
         noise: Noise | None = None,
         seed: int | None = None,
         device: str | None = None,
     ) -> None:
-        super().__init__(shots=shots or 1000, noise=noise, seed=seed, device=device)
+        super().__init__(shots=1000 if shots is None else shots, noise=noise, seed=seed, device=device)

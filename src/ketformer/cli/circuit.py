@@ -1,0 +1,220 @@
+"""``ketformer circuit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ketformer.circuit_check import check_backends
+from ketformer.circuit_resources import draw_resources, resource_table
+from ketformer.circuit_studies import draw_noise_study, gradient_study, noise_study
+from ketformer.circuits import QUANTUM, circuits_of
+from ketformer.cli.common import Parser, print_json, print_table
+from ketformer.errors import KetformerError
+from ketformer.quantum import Experiment
+from ketformer.quantum.backends.drawing import draw_picture, draw_text
+from ketformer.quantum.qasm import to_qasm
+from ketformer.quantum.resources import count_resources
+from ketformer.runs import Run, open_run, write_text
+
+EXAMPLE = """  ketformer circuit show overlap --attention_options.n_qubits 4
+  ketformer circuit show runs/mine --out circuit.svg
+  ketformer circuit export qisa_a --hidden_size 8 --out value.qasm
+  ketformer circuit resources overlap --out resources.png
+  ketformer circuit check --json
+  ketformer circuit noise runs/mine --limit 16 --out noise.png
+  ketformer circuit gradients runs/mine"""
+
+_ACTIONS = {
+    "show": "draw a circuit",
+    "export": "write it as OpenQASM 3",
+    "resources": "count what attention costs in circuits, over the width",
+    "check": "whether the backends agree on every mechanism's circuits",
+    "noise": "what shots and noise do to a run's attention and loss",
+    "gradients": "gradient rules beside the exact gradient of a run's loss",
+}
+
+
+def add_arguments(parser: Parser) -> None:
+    """The verb's options."""
+    listed = "; ".join(f"{action}: {what}" for action, what in _ACTIONS.items())
+    parser.add_argument("action", type=str, help=listed)
+    parser.add_argument(
+        "subject", type=str | None, nargs="?", default=None,
+        help=f"a mechanism ({', '.join(QUANTUM)}), or of show, export, noise and gradients a "
+        "run directory",
+    )  # fmt: skip
+    parser.add_argument("--circuit", type=str | None, default=None, help="which, if it has several")
+    parser.add_argument("--hidden_size", type=int, default=16, help="width of the mechanism (16)")
+    parser.add_argument("--num_heads", type=int, default=1, help="its heads (1)")
+    parser.add_argument(
+        "--attention_options", type=dict[str, Any], default={},
+        help="its own options, e.g. --attention_options.n_qubits 4",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=str | None, default=None,
+        help="file: OpenQASM 3 of export, else a picture (.png, .svg)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--length", type=int, default=24, help="resources: tokens of a sequence (24)"
+    )
+    parser.add_argument("--batch", type=int, default=256, help="resources: sequences a step (256)")
+    parser.add_argument(
+        "--precision", type=float, default=0.1,
+        help="resources: wanted standard error of a score or value (0.1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--backends", type=str, nargs="+", default=["cudaq", "pennylane", "qiskit"],
+        help="check: which (cudaq pennylane qiskit)",
+    )  # fmt: skip
+    parser.add_argument("--draws", type=int, default=200, help="check: of each mechanism (200)")
+    parser.add_argument(
+        "--limit", type=int | None, default=None,
+        help="noise, gradients: sequences of the run's test part (16; of gradients 4)",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of random angles and shots (0)")
+
+
+def run(options: Any) -> int:
+    """Do what the action says."""
+    if options.action not in _ACTIONS:
+        raise KetformerError(f"unknown action {options.action!r}; known: {', '.join(_ACTIONS)}")
+    actions = {
+        "show": _show,
+        "export": _export,
+        "resources": _resources,
+        "check": _check,
+        "noise": _noise,
+        "gradients": _gradients,
+    }
+    return actions[options.action](options)
+
+
+def _show(options: Any) -> int:
+    name, experiment = _one(options)
+    counts = count_resources(experiment.circuit)
+    if options.out:
+        draw_picture(experiment.circuit, Path(options.out))
+    if options.json:
+        print_json(
+            {
+                "circuit": name,
+                "n_qubits": counts.n_qubits,
+                "depth": counts.depth,
+                "one_qubit_gates": counts.one_qubit_gates,
+                "two_qubit_gates": counts.two_qubit_gates,
+                "parameters": list(experiment.circuit.parameters),
+                "measured": list(experiment.strings.strings),
+                "file": options.out,
+            }
+        )
+        return 0
+    print(options.out or draw_text(experiment.circuit))
+    print(
+        f"\n{name}: {counts.n_qubits} qubits, depth {counts.depth}, {counts.one_qubit_gates} "
+        f"one-qubit gates and {counts.two_qubit_gates} CNOTs, {counts.parameters} angles; "
+        f"measured: {', '.join(experiment.strings.strings)}"
+    )
+    return 0
+
+
+def _export(options: Any) -> int:
+    name, experiment = _one(options)
+    text = to_qasm(experiment.circuit)
+    if options.out:
+        write_text(Path(options.out), text)
+    if options.json:
+        print_json({"circuit": name, "qasm": text, "file": options.out})
+    else:
+        print(options.out or text)
+    return 0
+
+
+def _one(options: Any) -> tuple[str, Experiment]:
+    if options.subject is None:
+        raise KetformerError(f"name a mechanism ({', '.join(QUANTUM)}) or a run directory")
+    found = circuits_of(
+        options.subject,
+        hidden_size=options.hidden_size,
+        num_heads=options.num_heads,
+        **options.attention_options,
+    )
+    name = options.circuit or next(iter(found))
+    if name not in found:
+        raise KetformerError(f"no circuit {name!r}; {options.subject} has {', '.join(found)}")
+    return name, found[name]
+
+
+def _resources(options: Any) -> int:
+    table = resource_table(
+        options.subject or "overlap",
+        length=options.length,
+        batch=options.batch,
+        precision=options.precision,
+        **options.attention_options,
+    )
+    if options.out:
+        draw_resources(table, Path(options.out))
+    if options.json:
+        print_json(table)
+        return 0
+    columns = (
+        ("d", "hidden_size"), ("qubits", "n_qubits"), ("depth", "depth"),
+        ("1-qubit gates", "one_qubit_gates"), ("CNOTs", "two_qubit_gates"),
+        ("circuits", "circuits_per_sequence"), ("shots", "shots"),
+        ("gates", "gates_with_shots"), ("multiply-adds", "classical_operations"),
+    )  # fmt: skip
+    print_table(table["rows"], columns)
+    print(f"\n{table['summary']}")
+    return 0
+
+
+def _check(options: Any) -> int:
+    if options.draws < 1:
+        raise KetformerError(f"draws must be positive, got {options.draws}")
+    mechanisms = (options.subject,) if options.subject else QUANTUM
+    result = check_backends(options.backends, mechanisms, draws=options.draws, seed=options.seed)
+    if options.json:
+        print_json(result)
+    else:
+        columns = (
+            ("backend", "backend"), ("mechanism", "mechanism"), ("draws", "draws"),
+            ("outcomes", "outcomes"), ("largest difference", "max_difference"),
+        )  # fmt: skip
+        print_table(result["rows"], columns)
+    return 0 if result["agree"] else 1
+
+
+def _noise(options: Any) -> int:
+    study = noise_study(_run(options), limit=options.limit or 16, seed=options.seed)
+    if options.out:
+        draw_noise_study(study, Path(options.out))
+    if options.json:
+        print_json(study)
+        return 0
+    last = (("weights", "mean_weight_difference"), ("loss", "loss"), ("exact", "exact_loss"))
+    print_table(study["shots"], (("shots", "shots"), *last))
+    print()
+    print_table(study["noise"], (("CNOT error", "two_qubit"), *last))
+    return 0
+
+
+def _gradients(options: Any) -> int:
+    study = gradient_study(_run(options), limit=options.limit or 4, seed=options.seed)
+    if options.json:
+        print_json(study)
+        return 0
+    columns = (
+        ("gradient", "gradient"), ("backend", "backend"), ("shots", "shots"),
+        ("cosine", "cosine"), ("norm", "norm_ratio"), ("circuits", "circuits"),
+    )  # fmt: skip
+    print_table(study["rows"], columns)
+    return 0
+
+
+def _run(options: Any) -> Run:
+    if options.subject is None:
+        raise KetformerError(f"{options.action} needs a run directory")
+    if options.limit is not None and options.limit < 1:
+        raise KetformerError(f"limit must be positive, got {options.limit}")
+    return open_run(options.subject)
