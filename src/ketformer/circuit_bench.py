@@ -14,7 +14,7 @@ from ketformer.attention.base import Attention
 from ketformer.circuits import experiments, mechanism
 from ketformer.errors import KetformerError
 from ketformer.progress import Bars
-from ketformer.quantum import Experiment
+from ketformer.quantum import Experiment, measurement_settings
 from ketformer.quantum.backends import open_backend
 from ketformer.runs import describe_machine
 
@@ -60,7 +60,9 @@ def bench_circuits(
             attention = mechanism(name, **sizes)
             asked = [e for heads in experiments(attention, batch=1, length=length).values()
                      for e in heads]  # fmt: skip
-            counted = sum(e.angles[..., 0].numel() for e in asked)
+            counted = sum(
+                e.angles[..., 0].numel() * len(measurement_settings(e.strings)) for e in asked
+            )
             timed: dict[str, Callable[[], Any]] = {CLOSED: _closed_form(attention, length)}
             for label, backend in opened.items():
                 timed[label] = _on_backend(backend.expectations, asked)

@@ -103,3 +103,20 @@ def test_samples_are_not_measured(ketformer, molecules):
     ketformer("evaluate", molecules, "--backend", "torch", "--samples", 5).assert_mistake(
         "--samples is not measured on a backend"
     )
+
+
+@pytest.mark.parametrize("name", ["quantum_sequence_epoch_17", "quantum_conditions_epoch_20"])
+def test_the_released_decoder_by_cudaq_circuits(ketformer, shared_file, tmp_path, name):
+    """Hadamard tests of imported weights on molecules of QM9: the logits of the closed form."""
+    some = tmp_path / "some.csv"
+    lines = shared_file("data", "qm9.csv").read_text().split()
+    some.write_text("\n".join([lines[0], *lines[90000:90100]]) + "\n")
+    released = shared_file("published", f"{name}.pt")
+    done = ketformer("import-checkpoint", released, "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    options = ["--data", some, "--split", "standard", "--backend", "cudaq", "--limit", 2]
+    done = ketformer("evaluate", tmp_path / "run", *options, "--json")
+    assert done.code == 0, done.err
+    assert done.json["logit_difference"] < 1e-4
+    assert done.json["weight_difference"] < 1e-6
+    assert done.json["circuits"] > 100
