@@ -33,9 +33,10 @@ seeds = st.integers(0, 2**31)
 
 @st.composite
 def circuits(draw, max_qubits=6, max_gates=12, gates=GATES):
-    """Any circuit: up to two controls a gate, fixed angles, and names that may repeat."""
+    """Any circuit: up to two controls a gate, fixed angles, names that may repeat, factors."""
     n_qubits = draw(st.integers(1, max_qubits))
-    angle = st.one_of(st.sampled_from(["a", "b", "c"]), st.floats(-7, 7)).map(Angle)
+    value = st.one_of(st.sampled_from(["a", "b", "c"]), st.floats(-7, 7))
+    angle = st.builds(Angle, value, st.just(1.0) | st.floats(-2, 2))
 
     @st.composite
     def one_gate(draw):
@@ -72,7 +73,7 @@ def to_pennylane(circuit, angles=()):
     values = dict(zip(circuit.parameters, map(float, angles), strict=True))
     operations = []
     for gate in circuit.gates:
-        angle = [] if gate.angle is None else [values.get(gate.angle.value, gate.angle.value)]
+        angle = [] if gate.angle is None else [gate.angle.bound(values)]
         operation = PENNYLANE_GATES[gate.name](*angle, wires=gate.target)
         operations.append(
             qml.ctrl(operation, control=gate.controls) if gate.controls else operation
@@ -121,3 +122,10 @@ def dense_pauli(string):
 def assert_equal_to(tolerance, actual, expected):
     """Absolute agreement, values only."""
     torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0, check_dtype=False)
+
+
+def assert_equal_up_to_phase(tolerance, actual, expected):
+    """Absolute agreement of two states or unitary matrices but for one complex factor."""
+    actual, expected = actual.to(torch.complex128), expected.to(torch.complex128)
+    overlap = (actual.conj() * expected).sum()
+    assert_equal_to(tolerance, actual * overlap / overlap.abs(), expected)

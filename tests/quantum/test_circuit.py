@@ -1,7 +1,7 @@
 """Circuits are immutable values, and simulating them is linear algebra."""
 
 import math
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 import torch
@@ -89,6 +89,55 @@ def test_controlled_conditions_every_gate_and_grows_the_register():
     )
 
 
+def test_an_angle_is_its_name_or_number_times_its_factor():
+    values = {"a": 3.0, "b": 5.0}
+    assert Angle("a").bound(values) == 3
+    assert Angle("b", -0.5).bound(values) == -2.5
+    assert Angle(1.5, 4.0).bound({}) == 6
+    with pytest.raises(KeyError, match="'c'"):
+        Angle("c").bound(values)
+
+
+@pytest.mark.parametrize("angle", [Angle("a"), Angle("a", 0.5), Angle(1.5), Angle(1.5, -4.0)])
+@pytest.mark.parametrize("factor", [2.0, -0.25, 0.0])
+def test_times_multiplies_what_the_angle_stands_for(angle, factor):
+    product = angle.times(factor)
+    assert product.is_parameter == angle.is_parameter
+    assert product.bound({"a": 3.0}) == factor * angle.bound({"a": 3.0})
+
+
+def test_angles_multiplied_back_are_equal_again():
+    assert Angle("a").times(2).times(0.5) == Angle("a")
+    assert Angle(1.5, 4.0).times(0.25) == Angle(1.5)
+
+
+def test_factors_make_no_parameters_of_their_own():
+    gates = (Gate("RX", 0, angle=Angle("a", 2.0)), Gate("RY", 0, angle=Angle("a", -1.0)))
+    assert Circuit(1, gates).parameters == ("a",)
+
+
+def test_renamed_changes_names_only():
+    circuit = Circuit(2).h(0).ry(0, "a").rx(1, 0.5).cnot(0, 1).rz(1, "b").ry(1, "a")
+    renamed = circuit.renamed("left_")
+    assert renamed == Circuit(2).h(0).ry(0, "left_a").rx(1, 0.5).cnot(0, 1).rz(1, "left_b").ry(
+        1, "left_a"
+    )
+    assert Circuit(1, (Gate("RX", 0, angle=Angle("a", 0.5)),)).renamed("x").gates == (
+        Gate("RX", 0, angle=Angle("xa", 0.5)),
+    )
+
+
+def test_inverse_turns_back_in_reverse_order():
+    circuit = Circuit(2).h(0).ry(0, "a").rz(1, 0.5).cnot(0, 1)
+    assert circuit.inverse().gates == (
+        Gate("X", 1, controls=(0,)),
+        Gate("RZ", 1, angle=Angle(-0.5)),
+        Gate("RY", 0, angle=Angle("a", -1.0)),
+        Gate("H", 0),
+    )
+    assert circuit.inverse().inverse() == circuit
+
+
 @pytest.mark.parametrize("name", ["RX", "RZ", "Y"])
 def test_a_complex_gate_makes_the_circuit_complex(name):
     gate = Gate(name, 0, angle=None if name == "Y" else Angle("a"))
@@ -160,6 +209,38 @@ def test_then_is_a_product_of_matrices():
     angles = random_angles(both)
     a, b = angles.split(len(first.parameters))
     assert_equal_to(1e-13, unitary(both, angles), unitary(second, b) @ unitary(first, a))
+
+
+@settings(max_examples=40, deadline=None)
+@given(circuits(max_qubits=4), seeds)
+def test_inverse_undoes_the_circuit(circuit, seed):
+    angles = random_angles(circuit, seed=seed)
+    start = random_state(circuit.n_qubits, seed=seed + 1)
+    inverse = circuit.inverse()
+    assert set(inverse.parameters) == set(circuit.parameters)
+    columns = [circuit.parameters.index(name) for name in inverse.parameters]
+    back = apply(inverse, apply(circuit, start, angles), angles[columns])
+    assert_equal_to(1e-13, back, start)
+
+
+@settings(max_examples=30, deadline=None)
+@given(circuits(max_qubits=4), seeds)
+def test_a_factor_is_the_same_as_a_larger_angle(circuit, seed):
+    angles = random_angles(circuit, seed=seed)
+    values = dict(zip(circuit.parameters, angles.tolist(), strict=True))
+    gates = (
+        replace(g, angle=Angle(g.angle.bound(values))) if g.angle else g for g in circuit.gates
+    )
+    fixed = Circuit(circuit.n_qubits, tuple(gates))
+    nothing = torch.empty(0, dtype=torch.float64)
+    assert_equal_to(1e-13, run(circuit, angles), run(fixed, nothing))
+
+
+@settings(max_examples=30, deadline=None)
+@given(circuits(max_qubits=4), seeds)
+def test_names_do_not_matter(circuit, seed):
+    angles = random_angles(circuit, seed=seed)
+    assert torch.equal(run(circuit.renamed("x"), angles), run(circuit, angles))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -14,6 +14,8 @@ _QUARTER = Angle(math.pi / 4)
 def decompose(circuit: Circuit) -> Circuit:
     """The same circuit, up to a global phase, in one-qubit gates and CNOT.
 
+    The phase is lost, so a part that is to be controlled must be so before.
+
     Gates with up to two controls are taken apart by the textbook identities (Barenco
     et al. 1995): a controlled rotation becomes two half rotations and two CNOTs, a
     Toffoli gate six CNOTs.

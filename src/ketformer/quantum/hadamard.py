@@ -18,6 +18,9 @@ def hadamard_test(bra: Circuit, ket: Circuit) -> Circuit:
     alone, each pair of rotations costs two CNOTs, no gate acts on more than two qubits,
     and the gates after the last such pair, which cancel in the overlap, are left out.
 
+    Circuits of different form are controlled gate by gate; a gate of theirs may then have one
+    control at most, if the test is to be decomposed.
+
     Args:
         bra: circuit that prepares <bra| from |0…0>; its angles become ``bra_…``.
         ket: circuit that prepares |ket>, on as many qubits; its angles become ``ket_…``.
@@ -45,17 +48,14 @@ def hadamard_test(bra: Circuit, ket: Circuit) -> Circuit:
 
 def _either(zero: Gate, one: Gate, ancilla: int) -> list[Gate]:
     """One of two rotations that differ in their angle alone, as the ancilla says."""
-    if zero.name in ("RY", "RZ") and not zero.controls:
-        # Half of both, then half of both with the second one's sign as the ancilla says.
-        assert zero.angle is not None
-        assert one.angle is not None
-        flip = Gate("X", zero.target, (ancilla,))
-        halves = [replace(g, angle=g.angle and g.angle.times(0.5)) for g in (zero, one)]
-        back = replace(halves[1], angle=one.angle.times(-0.5))
-        return [*halves, flip, halves[0], back, flip]
-    flip = Gate("X", ancilla)
-    on_zero, on_one = (replace(g, controls=(ancilla, *g.controls)) for g in (zero, one))
-    return [flip, on_zero, flip, on_one]
+    # Half of both, then half of both with the second one's sign as the ancilla says. X turns RY
+    # and RZ about, Z turns RX.
+    assert zero.angle is not None
+    assert one.angle is not None
+    flip = Gate("Z" if zero.name == "RX" else "X", zero.target, (ancilla,))
+    halves = [replace(g, angle=g.angle and g.angle.times(0.5)) for g in (zero, one)]
+    back = replace(halves[1], angle=one.angle.times(-0.5))
+    return [*halves, flip, halves[0], back, flip]
 
 
 def _form(gate: Gate) -> tuple[str, tuple[int, ...]]:

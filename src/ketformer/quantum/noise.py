@@ -63,7 +63,12 @@ def run_noisy(circuit: Circuit, angles: Tensor, noise: Noise) -> Tensor:
     Returns:
         ``[..., 4^n]``: entry ``sum_i code_i 4^(n-1-i)`` belongs to the string with those
         letters, I, X, Y, Z being 0, 1, 2, 3.
+
+    Raises:
+        ValueError: a controlled gate that is no CNOT.
     """
+    if wrong := {g.label for g in circuit.gates if g.controls} - {"CX"}:
+        raise ValueError(f"{', '.join(sorted(wrong))}: decompose the circuit first")
     n = circuit.n_qubits
     column = {name: i for i, name in enumerate(circuit.parameters)}
     one = torch.tensor([1.0, 0, 0, 1], dtype=angles.dtype, device=angles.device)

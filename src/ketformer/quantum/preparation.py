@@ -14,7 +14,12 @@ def amplitude_preparation(n_qubits: int, prefix: str = "amp") -> Circuit:
     Qubit k is turned by an angle that depends on the qubits before it. Such a multiplexed
     rotation is 2^k rotations with CNOTs between them, whose controls follow a Gray code
     (Möttönen et al. 2005). :func:`amplitude_angles` gives the angles.
+
+    Raises:
+        ValueError: no qubits.
     """
+    if n_qubits < 1:
+        raise ValueError(f"a register needs at least one qubit, got {n_qubits}")
     angles = (Angle(f"{prefix}{i}") for i in range(2**n_qubits - 1))
     gates = [Gate("RY", 0, angle=next(angles))]
     for qubit in range(1, n_qubits):
@@ -35,8 +40,16 @@ def amplitude_angles(state: Tensor) -> Tensor:
 
     Returns:
         ``[..., 2^n - 1]`` in radians, differentiable except at zero amplitudes.
+
+    Raises:
+        ValueError: the number of amplitudes is no power of two.
     """
     n_qubits = (state.shape[-1] - 1).bit_length()
+    if state.shape[-1] != 2**n_qubits or not n_qubits:
+        raise ValueError(f"{state.shape[-1]} amplitudes are not those of a register of qubits")
+    # As in amplitude_encode: a scale that cancels, but keeps the squares of the gradient in range.
+    largest = state.detach().abs().amax(dim=-1, keepdim=True)
+    state = state / torch.where(largest > 0, largest, 1)
     levels = []
     # From the last qubit to the first: how each pair divides its norm, then the norms themselves.
     for qubit in reversed(range(n_qubits)):
