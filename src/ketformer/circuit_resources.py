@@ -11,8 +11,8 @@ import torch
 
 from ketformer.circuits import QUANTUM, experiments, mechanism
 from ketformer.errors import KetformerError
-from ketformer.quantum import Experiment, measurement_settings
-from ketformer.quantum.gradients import frequencies_of, shift_rule
+from ketformer.quantum import measurement_settings
+from ketformer.quantum.gradients import shifted_circuits
 from ketformer.quantum.resources import count_resources, shots_for
 
 #: Widths of the table, and of the paper's claim O(n² log d).
@@ -70,7 +70,7 @@ def resources(
         runs *= heads * len(measurement_settings(experiment.strings))
         circuits += runs
         gates += runs * counts.gates
-        shifted += runs * _shifted_circuits(experiment)
+        shifted += runs * shifted_circuits(experiment)
         if largest is None or counts.gates > largest.gates:
             largest = counts
     assert largest is not None
@@ -160,22 +160,6 @@ def draw_resources(table: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     plt.close(figure)
-
-
-def _shifted_circuits(experiment: Experiment) -> int:
-    """Circuits for the parameter-shift gradient of one row: two for each frequency and angle."""
-    circuit = experiment.circuit
-    if experiment.frequencies:
-        return 2 * len(experiment.frequencies) * len(circuit.parameters)
-    occurrences: dict[str, int] = {}
-    for gate in circuit.gates:
-        if gate.angle and gate.angle.is_parameter:
-            name = str(gate.angle.value)
-            occurrences[name] = occurrences.get(name, 0) + 1 + bool(gate.controls)
-    if max(occurrences.values(), default=1) == 1:  # each in one plain rotation
-        return 2 * len(occurrences)
-    rules = (shift_rule(frequencies_of(circuit, name)) for name in circuit.parameters)
-    return sum(2 * len(shifts) for shifts, _ in rules)
 
 
 def _classical(name: str, d: int, n: int) -> int:

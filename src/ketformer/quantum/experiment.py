@@ -21,7 +21,7 @@ class Experiment:
         strings: ``S`` Pauli strings on ``n`` qubits; the outcome is ``[..., S]``.
         frequencies: those with which an outcome depends on any one angle, where that is
             known better than from the gates alone; see
-            :func:`~ketformer.quantum.gradients.frequencies_of`.
+            :func:`~ketformer.quantum.gradients.parameter_shift`.
     """
 
     circuit: Circuit

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ketformer.errors import KetformerError
-from ketformer.quantum.circuit import Circuit, Gate
+from ketformer.quantum.circuit import Angle, Circuit, Gate
 from ketformer.quantum.experiment import Expect, Experiment
 
 if TYPE_CHECKING:
@@ -20,30 +20,29 @@ if TYPE_CHECKING:
 
 Gradient = Literal["parameter_shift", "spsa", "adjoint"]
 GRADIENTS: tuple[str, ...] = get_args(Gradient)
+#: Shifts and their coefficients.
+Rule = tuple[tuple[float, ...], tuple[float, ...]]
 
 
-def frequencies_of(circuit: Circuit, name: str) -> tuple[float, ...]:
-    """The frequencies with which any expectation can depend on a named angle.
+def frequencies_of(gate: Gate) -> tuple[float, ...]:
+    """The frequencies with which any expectation can depend on a rotation's angle.
 
-    A rotation contributes its own frequency 1, a controlled one 1/2 as well; an angle that
-    stands in several gates has all sums and differences of theirs.
+    They are the differences between the eigenvalues of its generator: 1 for a plain
+    rotation, 1/2 as well for a controlled one.
     """
-    reached = {0.0}
-    for gate in circuit.gates:
-        if gate.angle and gate.angle.value == name:
-            reached = {abs(r + s * f) for r in reached for f in _gaps(gate) for s in (-1, 1)}
-    return tuple(sorted(f for f in reached if f > 1e-9))
+    return (0.5, 1.0) if gate.controls else (1.0,)
 
 
-def _gaps(gate: Gate) -> tuple[float, ...]:
-    """Differences between the eigenvalues of the gate's generator."""
-    assert gate.angle is not None
-    factor = abs(gate.angle.factor)
-    return (0.0, factor / 2, factor) if gate.controls else (0.0, factor)
+def shifted_circuits(experiment: Experiment) -> int:
+    """Circuits that :func:`parameter_shift` runs for a row of angles and setting of axes."""
+    if experiment.frequencies:
+        return 2 * len(experiment.frequencies) * len(experiment.circuit.parameters)
+    gates = experiment.circuit.gates
+    return sum(2 * len(frequencies_of(g)) for g in gates if g.angle and g.angle.is_parameter)
 
 
 @lru_cache(maxsize=1024)
-def shift_rule(frequencies: tuple[float, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def shift_rule(frequencies: tuple[float, ...]) -> Rule:
     """Shifts and coefficients with f'(t) = sum_i c_i [f(t + s_i) - f(t - s_i)], exactly.
 
     For the frequency 1 it is the textbook rule, (pi/2, 1/2); for 1/2, that of an overlap,
@@ -66,21 +65,53 @@ def shift_rule(frequencies: tuple[float, ...]) -> tuple[tuple[float, ...], tuple
 
 
 def parameter_shift(experiment: Experiment, expect: Expect) -> Tensor:
-    """The jacobian ``[..., S, P]`` from outcomes at shifted angles, two circuits a frequency.
+    """The jacobian ``[..., S, P]`` from outcomes at shifted angles.
 
-    Exact where outcomes are; with shots it is unbiased.
+    Exact where outcomes are; with shots it is unbiased. An angle that stands in several
+    gates is shifted in each of them apart (the product rule), unless the experiment knows
+    the frequencies of its outcomes: then it is shifted as a whole.
     """
+    if experiment.frequencies:
+        rules = [shift_rule(experiment.frequencies)] * len(experiment.circuit.parameters)
+        return _shifted(experiment, expect, rules)
+    apart, columns, factors = _apart(experiment)
+    gates = (g for g in apart.circuit.gates if g.angle and g.angle.is_parameter)
+    slopes = _shifted(apart, expect, [shift_rule(frequencies_of(g)) for g in gates])
+    out = slopes.new_zeros(*slopes.shape[:-1], experiment.angles.shape[-1])
+    return out.index_add(-1, columns, slopes * factors)
+
+
+def _apart(experiment: Experiment) -> tuple[Experiment, Tensor, Tensor]:
+    """An angle of its own for each gate; which of the old ones it is, and times what."""
+    column = {name: i for i, name in enumerate(experiment.circuit.parameters)}
+    gates, columns, factors = [], [], []
+    for gate in experiment.circuit.gates:
+        if gate.angle and isinstance(gate.angle.value, str):
+            columns.append(column[gate.angle.value])
+            factors.append(gate.angle.factor)
+            gate = replace(gate, angle=Angle(f"gate{len(columns)}"))
+        gates.append(gate)
+    angles = experiment.angles.detach()
+    where = torch.tensor(columns, dtype=torch.long, device=angles.device)
+    times = torch.tensor(factors, dtype=angles.dtype, device=angles.device)
+    circuit = Circuit(experiment.circuit.n_qubits, tuple(gates))
+    return Experiment(circuit, angles[..., where] * times, experiment.strings), where, times
+
+
+def _shifted(experiment: Experiment, expect: Expect, rules: list[Rule]) -> Tensor:
     columns = []
-    for index, name in enumerate(experiment.circuit.parameters):
-        rule = shift_rule(experiment.frequencies or frequencies_of(experiment.circuit, name))
+    for index, rule in enumerate(rules):
         slope: Tensor | float = 0.0
         for shift, coefficient in zip(*rule, strict=True):
             ahead, behind = (
                 _moved(experiment, expect, index, side * shift) for side in (1.0, -1.0)
             )
             slope = slope + coefficient * (ahead - behind)
-        columns.append(slope)
-    return torch.stack([torch.as_tensor(c) for c in columns], dim=-1)
+        columns.append(torch.as_tensor(slope))
+    if not columns:
+        batch = experiment.angles.shape[:-1]
+        return experiment.angles.new_zeros(*batch, len(experiment.strings), 0)
+    return torch.stack(columns, dim=-1)
 
 
 def _moved(experiment: Experiment, expect: Expect, index: int, shift: float) -> Tensor:

@@ -87,4 +87,5 @@ class ShotsBackend(TorchBackend):
         seed: int | None = None,
         device: str | None = None,
     ) -> None:
-        super().__init__(shots=1000 if shots is None else shots, noise=noise, seed=seed, device=device)
+        shots = 1000 if shots is None else shots
+        super().__init__(shots=shots, noise=noise, seed=seed, device=device)
