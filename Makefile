@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # Small tensors gain nothing from two threads, and two test workers would fight over the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test lint test-slow results results-qisa results-overlap results-published results-deep readme clean
+.PHONY: demo test lint test-slow results results-qisa results-overlap results-published results-deep results-circuits readme clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ketformer demo
@@ -25,7 +25,7 @@ test-slow: $(VENV)/.installed
 
 # The numbers in the README. Needs Tiny Shakespeare and QM9; see each target for the time it takes
 # on two cores. A run that is finished in runs/ is not trained again.
-results: results-qisa results-overlap results-published results-deep readme
+results: results-qisa results-overlap results-published results-deep results-circuits readme
 
 # About an hour.
 results-qisa: $(VENV)/.installed
@@ -49,6 +49,22 @@ import = rm -rf runs/published-$(1) && \
 results-deep: $(VENV)/.installed
 	$(call keep,overlap-qm9-deep,compare overlap classical --preset overlap-qm9-deep \
 		--seeds 1 --fcd true --targets 1000 --out runs/deep)
+
+# Some minutes, after results-qisa and results-published, whose models it runs on circuits.
+results-circuits: $(VENV)/.installed
+	$(call keep,circuit-check,circuit check)
+	$(call keep,circuit-bench,bench circuits)
+	$(call study,overlap,runs/published-sequence)
+	$(call study,qisa_a,runs/reproduce-qisa/qisa_a-seed42)
+	$(call resources,overlap)
+	$(call resources,qisa)
+	$(call resources,qisa_a)
+	$(call resources,qsann)
+
+study = $(call keep,circuit-noise-$(1),circuit noise $(2) --out docs/pictures/noise-$(1).png) && \
+	$(call keep,circuit-gradients-$(1),circuit gradients $(2))
+resources = $(call keep,circuit-resources-$(1),circuit resources $(1) --out \
+	docs/pictures/resources-$(1).png)
 
 # The verb's JSON becomes the result only when the verb has ended well.
 keep = $(BIN)/ketformer $(2) --json > results/$(1).json.part && mv results/$(1).json.part results/$(1).json

@@ -1,4 +1,4 @@
-"""Rewrite the generated blocks of README.md and docs/molecules.md from results/."""
+"""Rewrite the generated blocks of README.md and docs/ from results/."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import circuit_blocks
 
 from ketformer.reproduction import verdict
 from ketformer.tables import COLUMNS, OVERLAP_COLUMNS, markdown, overlap_rows
@@ -28,12 +31,20 @@ DEEP_COLUMNS = (
 
 
 #: Which blocks a file has.
-FILES = {"README.md": ("qisa", "overlap", "deep"), "docs/molecules.md": ("targets",)}
+FILES = {
+    "README.md": ("qisa", "overlap", "deep"),
+    "docs/molecules.md": ("targets",),
+    "docs/circuits.md": ("resources",),
+}
 
 
 def block(name: str) -> str:
     """The content of a generated block."""
-    return {"qisa": _qisa, "overlap": _overlap, "deep": _deep, "targets": _targets}[name]()
+    own = {"qisa": _qisa, "overlap": _overlap, "deep": _deep, "targets": _targets}
+    if name in own:
+        return own[name]()
+    made: str = getattr(circuit_blocks, name)(_read)
+    return made
 
 
 def _qisa() -> str:

@@ -44,8 +44,8 @@ def resources(
         ``two_qubit_gates`` and ``gates``. Of a sequence ``circuits_per_sequence``, ``shots``
         of each, ``gates_per_sequence`` without and ``gates_with_shots`` with them, and
         ``classical_operations``, the multiply-adds of classical attention for the same
-        thing. Of a step ``circuits_per_step`` (forward and parameter shift) and
-        ``circuits_per_step_spsa``.
+        thing (0 for ``qisa``, which replaces none). Of a step ``circuits_per_step``
+        (forward and parameter shift) and ``circuits_per_step_spsa``.
 
     Raises:
         KetformerError: a mechanism without circuits, or sizes that do not fit.
@@ -56,7 +56,7 @@ def resources(
         raise KetformerError("length, batch and precision must be positive")
     if name == "overlap":
         options = {"n_qubits": max((hidden_size - 1).bit_length(), 1), **options}
-    elif name != "qisa":  # a wide space must not mean as many strings: heads of 16
+    else:  # a wide space must not mean as many strings: heads of 16
         options = {"num_heads": max(hidden_size // 16, 1), **options}
     with torch.device("meta"):  # circuits have no need of the weights, which may be large
         attention = mechanism(name, hidden_size=hidden_size, **options)
@@ -110,6 +110,12 @@ def resource_table(
     """
     rows = [resources(name, hidden_size=d, precision=precision, **options) for d in widths]
     table: dict[str, Any] = {"mechanism": name, "rows": rows}
+    if name == "qisa":
+        table["summary"] = (
+            "qisa replaces nothing: its linear map is computed as in classical attention, n d² "
+            "multiply-adds, and its circuits come on top."
+        )
+        return table
     if name != "overlap":
         last = rows[-1]
         each = last["gates_per_sequence"] / last["classical_operations"]
@@ -149,7 +155,9 @@ def draw_resources(table: dict[str, Any], path: Path) -> None:
         ("multiply-adds of classical attention", "classical_operations", "k", "^"),
     ]
     for label, key, colour, marker in lines:
-        axes.loglog(widths, [r[key] for r in rows], color=colour, marker=marker, label=label)
+        if rows[0][key]:
+            values = [r[key] for r in rows]
+            axes.loglog(widths, values, color=colour, marker=marker, label=label)
     axes.set_xscale("log", base=2)
     axes.set(
         xlabel="width d", ylabel="operations for one sequence",
@@ -164,7 +172,7 @@ def draw_resources(table: dict[str, Any], path: Path) -> None:
 
 def _classical(name: str, d: int, n: int) -> int:
     """Multiply-adds of classical attention for what the circuits compute."""
-    maps = {"overlap": 0, "qisa": 1, "qisa_a": 1, "qsann": 3}[name]  # d × d maps of n tokens
+    maps = {"overlap": 0, "qisa": 0, "qisa_a": 1, "qsann": 3}[name]  # d × d maps of n tokens
     return n * (n + 1) // 2 * d if name == "overlap" else maps * n * d * d
 
 

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.image import imread
 from qiskit import qasm3
 
-from ketformer.circuit_resources import WIDTHS
+from ketformer.circuit_resources import WIDTHS, resources
 from ketformer.circuits import QUANTUM, circuits_of
 from ketformer.cli import main
 from ketformer.quantum import decompose
@@ -109,13 +109,20 @@ def test_the_crossover_is_where_the_counts_meet(ketformer):
     assert all(row["gates_with_shots"] > row["classical_operations"] for row in table["rows"])
 
 
-@pytest.mark.parametrize("name", ["qisa", "qisa_a", "qsann"])
+@pytest.mark.parametrize("name", ["qisa_a", "qsann"])
 def test_preparing_amplitudes_costs_as_many_gates_as_amplitudes(name):
-    from ketformer.circuit_resources import resources
-
     small, large = (resources(name, hidden_size=d) for d in (64, 256))
     assert small["gates"] >= 2 * 64 - 3
     assert large["gates"] >= 2 * 256 - 3
+    # d² in the gates as in the multiply-adds: no width makes up for the shots.
+    ratio = large["gates_per_sequence"] / large["classical_operations"]
+    assert 0.1 < ratio < small["gates_per_sequence"] / small["classical_operations"]
+
+
+def test_qisa_replaces_no_classical_work(ketformer, tmp_path):
+    table = ketformer("circuit", "resources", "qisa", "--out", tmp_path / "qisa.svg", "--json").json
+    assert {row["classical_operations"] for row in table["rows"]} == {0}
+    assert "replaces nothing" in table["summary"]
 
 
 # --- check ---------------------------------------------------------------------------------------
