@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, NoReturn
 
 import torch
@@ -166,7 +167,8 @@ class Backend:
                 f"the circuit has {len(circuit.parameters)} parameters, "
                 f"{angles.shape[-1]} angles were given"
             )
-        return angles.detach().to("cpu", torch.float64).reshape(-1, angles.shape[-1])
+        rows = angles.detach().to("cpu", torch.float64)
+        return rows.reshape(math.prod(angles.shape[:-1]), angles.shape[-1])
 
     def _rows(self, circuit: Circuit, angles: Tensor) -> tuple[Tensor, Tensor]:
         """Distinct rows of angles, and which of them each circuit of the batch is."""

@@ -1,0 +1,165 @@
+"""Circuits to try a backend on, and how what it makes of them is compared."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ketformer.quantum.ansatz import entangling_ansatz, rotation_ring_ansatz
+from ketformer.quantum.circuit import FIXED_GATES, ROTATIONS, Angle, Circuit, Gate
+from ketformer.quantum.hadamard import hadamard_test
+from ketformer.quantum.pauli import PauliStrings
+from ketformer.quantum.preparation import amplitude_preparation
+
+#: How far from its expectation a sampled number may lie. By chance, one in two million does.
+STANDARD_ERRORS = 5.0
+
+
+class MismatchError(AssertionError):
+    """A result is not what it must be; ``largest`` is the difference, if it is a number."""
+
+    def __init__(self, message: str, largest: float = math.nan) -> None:
+        super().__init__(message)
+        self.largest = largest
+
+
+@dataclass(frozen=True)
+class Scope:
+    """How much is tried.
+
+    Attributes:
+        draws: random circuits.
+        max_qubits: of a random circuit.
+        seed: of the circuits, their angles and the shots.
+    """
+
+    draws: int = 8
+    max_qubits: int = 4
+    seed: int = 0
+
+    def circuits(self) -> tuple[Circuit, ...]:
+        """Random circuits, every gate, the smallest circuits, and those of the mechanisms."""
+        return (*self.drawn(), *_every_gate(), *_smallest(), *mechanisms())
+
+    def drawn(self) -> Iterator[Circuit]:
+        """Random circuits of all gates, with names that repeat, factors and fixed angles."""
+        source = random.Random(self.seed)
+        for _ in range(self.draws):
+            n = source.randint(1, self.max_qubits)
+            yield Circuit(n, tuple(_gate(source, n) for _ in range(source.randint(4, 14))))
+
+    def angles(self, circuit: Circuit, *batch: int) -> Tensor:
+        """Angles ``[*batch, P]``, in radians, of two turns either way."""
+        generator = torch.Generator().manual_seed(self.seed)
+        shape = (*batch, len(circuit.parameters))
+        return (torch.rand(shape, generator=generator, dtype=torch.float64) - 0.5) * 8 * math.pi
+
+    def strings(self, n_qubits: int) -> PauliStrings:
+        """Random Pauli strings, with one that stands twice, and the identity."""
+        source = random.Random(self.seed)
+        drawn = ["".join(source.choices("IXYZ", k=n_qubits)) for _ in range(6)]
+        return PauliStrings((*drawn, drawn[0], "I" * n_qubits, "Z" * n_qubits))
+
+
+def mechanisms() -> Iterator[Circuit]:
+    """The circuits of our mechanisms, small."""
+    yield amplitude_preparation(3)
+    yield entangling_ansatz(3, 2)
+    yield hadamard_test(rotation_ring_ansatz(2, 2), rotation_ring_ansatz(2, 2))
+    yield hadamard_test(rotation_ring_ansatz(2, 1), entangling_ansatz(2, 1))
+
+
+def close(
+    what: str, found: Tensor, expected: Tensor, tolerance: float, circuit: Circuit | None = None
+) -> float:
+    """The largest difference, which must be within ``tolerance``; of one shape, too."""
+    same_shape(what, found, tuple(expected.shape))
+    difference = float((found - expected).abs().max())
+    if not difference <= tolerance:
+        raise MismatchError(
+            f"{what}: off by {difference:.2g}, {tolerance:.0e} allowed{_of(circuit)}", difference
+        )
+    return difference
+
+
+def frequencies(
+    what: str, outcomes: Tensor, probabilities: Tensor, circuit: Circuit | None = None
+) -> float:
+    """The largest deviation of how often each outcome came, in standard errors.
+
+    Args:
+        what: is compared, for the message.
+        outcomes: ``[..., shots]``, basis indices.
+        probabilities: ``[..., 2^n]``.
+        circuit: for the message.
+    """
+    shots, size = outcomes.shape[-1], probabilities.shape[-1]
+    if not bool(((outcomes >= 0) & (outcomes < size)).all()):
+        raise MismatchError(f"{what}: outcomes outside 0..{size - 1}{_of(circuit)}")
+    rows = outcomes.reshape(-1, shots)
+    counts = torch.stack([torch.bincount(row, minlength=size) for row in rows])
+    expected = probabilities.reshape(-1, size) * shots
+    if bool(((expected < 1e-9) & (counts > 0)).any()):
+        raise MismatchError(f"{what}: an impossible outcome came{_of(circuit)}")
+    # Anscombe's arcsine scale, on which the standard error is 1 for rare outcomes as well.
+    scaled = [((x + 0.375) / (shots + 0.75)).sqrt().clamp(max=1).asin() for x in (counts, expected)]
+    deviation = float((scaled[0] - scaled[1]).abs().max()) * 2 * math.sqrt(shots + 0.5)
+    return within_errors(what, deviation, circuit)
+
+
+def within_errors(what: str, deviation: float, circuit: Circuit | None = None) -> float:
+    """The deviation, which must be within :data:`STANDARD_ERRORS`."""
+    if not deviation <= STANDARD_ERRORS:
+        raise MismatchError(
+            f"{what}: off by {deviation:.1f} standard errors, {STANDARD_ERRORS:g} "
+            f"allowed{_of(circuit)}",
+            deviation,
+        )
+    return deviation
+
+
+def same_shape(what: str, found: Tensor, shape: tuple[int, ...]) -> None:
+    """The result must have that shape."""
+    if tuple(found.shape) != shape:
+        raise MismatchError(f"{what}: shape {list(found.shape)}, not {list(shape)}")
+
+
+def _every_gate() -> Iterator[Circuit]:
+    """Each gate with no, one and two controls, on a state that each of them changes."""
+    spread = Circuit(3)
+    for qubit in range(3):
+        spread = spread.ry(qubit, 0.7 + qubit).rz(qubit, 1.1 - qubit)
+    for name in ROTATIONS + FIXED_GATES:
+        angle = Angle("a", 0.5) if name in ROTATIONS else None
+        gates = tuple(Gate(name, 1, controls, angle) for controls in ((), (2,), (2, 0)))
+        yield spread.then(Circuit(3, gates)).rx(1, 0.4)
+
+
+def _smallest() -> Iterator[Circuit]:
+    yield Circuit(1)
+    yield Circuit(3)
+    yield Circuit(1).h(0)
+    yield Circuit(1).rx(0, "a")
+    yield Circuit(2).h(0).cnot(0, 1)
+
+
+def _gate(source: random.Random, n_qubits: int) -> Gate:
+    name = source.choice(ROTATIONS + FIXED_GATES)
+    target, *others = source.sample(range(n_qubits), n_qubits)
+    angle = None
+    if name in ROTATIONS:
+        value = source.choice(("a", "b", "c", source.uniform(-7, 7)))
+        angle = Angle(value, source.choice((1.0, 1.0, 0.5, -2.0, 0.3)))
+    return Gate(name, target, tuple(others[: source.randint(0, 2)]), angle)
+
+
+def _of(circuit: Circuit | None) -> str:
+    if circuit is None:
+        return ""
+    gates = ", ".join(f"{g.label}{list(g.qubits)}" for g in circuit.gates)
+    return f"; of {circuit.n_qubits} qubits: {gates or 'no gates'}"

@@ -1,0 +1,219 @@
+"""PennyLane: its simulators, its adjoint derivative, and the devices of its plugins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ketformer.errors import KetformerError
+from ketformer.quantum.backends._packages import require_package
+from ketformer.quantum.backends.base import Backend
+from ketformer.quantum.circuit import Circuit
+from ketformer.quantum.decompose import decompose
+from ketformer.quantum.noise import Noise
+from ketformer.quantum.pauli import PauliStrings
+
+_GATES = {
+    "RX": "RX", "RY": "RY", "RZ": "RZ",
+    "H": "Hadamard", "X": "PauliX", "Y": "PauliY", "Z": "PauliZ",
+}  # fmt: skip
+# Numbers held at once; rows beyond that wait.
+_CHUNK = 1 << 22
+
+
+class PennyLaneBackend(Backend):
+    """Circuits on a PennyLane device, whole batches at once where the device takes them.
+
+    Args:
+        shots: see :class:`~ketformer.quantum.backends.Backend`.
+        noise: likewise.
+        seed: likewise.
+        device: name of a PennyLane device, e.g. ``lightning.qubit``; None for
+            ``default.qubit``, or ``default.mixed`` under noise on gates.
+
+    Raises:
+        KetformerError: PennyLane or the device is missing, or it cannot do what is asked.
+    """
+
+    name = "pennylane"
+    tolerance = 1e-10
+
+    def __init__(
+        self,
+        *,
+        shots: int | None = None,
+        noise: Noise | None = None,
+        seed: int | None = None,
+        device: str | None = None,
+    ) -> None:
+        super().__init__(shots=shots, noise=noise, seed=seed)
+        self._qml = require_package("pennylane", "pennylane")
+        self.device = device or ("default.mixed" if self.noise.on_gates else "default.qubit")
+        self._open(1)
+
+    def adjoint(self, circuit: Circuit, angles: Tensor, strings: PauliStrings) -> Tensor:
+        """Derivative of each expectation by each named angle, by adjoint differentiation.
+
+        One pass over the circuit and one back, however many angles there are.
+
+        Args:
+            circuit: ``P`` named parameters on ``n`` qubits, at most two controls a gate.
+            angles: ``[..., P]`` in radians.
+            strings: ``S`` strings on ``n`` qubits.
+
+        Returns:
+            ``[..., S, P]``, without shots.
+
+        Raises:
+            KetformerError: under noise on gates, or on a device without this derivative.
+        """
+        if self.noise.on_gates:
+            self._cannot("differentiate a noisy circuit by the adjoint method")
+        rows, inverse = self._rows(circuit, angles)
+        self.circuits_run += len(rows)
+        native = decompose(circuit)
+        gates = [g.angle for g in native.gates if g.angle is not None]
+        named = [i for i, angle in enumerate(gates) if angle.is_parameter]
+        # A name that stands in several gates collects what each of them says.
+        chain = torch.zeros(len(named), len(circuit.parameters), dtype=torch.float64)
+        for place, i in enumerate(named):
+            chain[place, circuit.parameters.index(str(gates[i].value))] = gates[i].factor
+        jacobians = torch.zeros(len(rows), len(strings), len(named), dtype=torch.float64)
+        if named:
+            for out, part in zip(jacobians.split(256), rows.split(256), strict=True):
+                out[:] = self._jacobians(native, part, strings, named)
+        jacobian = (jacobians @ chain)[inverse]
+        return jacobian.reshape(*angles.shape[:-1], *jacobian.shape[1:]).to(angles)
+
+    def _states(self, circuit: Circuit, rows: Tensor) -> Tensor:
+        states = self._batches(circuit, rows, [self._qml.state()])
+        if states.shape[1] != 2**circuit.n_qubits:
+            self._cannot(f"show a state on {self.device}")
+        return states.to(torch.complex128)
+
+    def _distributions(self, circuit: Circuit, rows: Tensor) -> Tensor:
+        wires = range(circuit.n_qubits)
+        return self._batches(circuit, rows, [self._qml.probs(wires=wires)]).clamp_min(0)
+
+    def _expectations(self, circuit: Circuit, rows: Tensor, strings: PauliStrings) -> Tensor:
+        return self._batches(circuit, rows, self._observables(strings))
+
+    def _outcomes(self, circuit: Circuit, rows: Tensor, shots: int, seed: int) -> Tensor:
+        n = circuit.n_qubits
+        device = self._open(n, seed=seed)
+        measured = [self._qml.sample(wires=range(n))]
+        places = 2 ** torch.arange(n - 1, -1, -1)
+        outcomes = torch.empty(len(rows), shots, dtype=torch.long)
+        if rows.shape[1]:
+            size = max(1, _CHUNK // (shots * n + 2**n))
+            parts = zip(outcomes.split(size), rows.split(size), strict=True)
+        else:  # one circuit, measured for all rows together
+            parts = zip([outcomes.view(1, -1)], [rows[:1]], strict=True)
+        for out, part in parts:
+            if out.numel():
+                (bits,) = self._execute(device, circuit, part, measured, shots=out.shape[1])
+                out[:] = torch.from_numpy(bits).long().reshape(*out.shape, n) @ places
+        return outcomes
+
+    # -----------------------------------------------------------------------------------------
+
+    def _batches(self, circuit: Circuit, rows: Tensor, measured: Sequence[Any]) -> Tensor:
+        """Exact results ``[N, …]``, several scalar measurements side by side."""
+        n = circuit.n_qubits
+        device = self._open(n)
+        # Sixteen Kraus operators act on each density matrix.
+        size = max(1, _CHUNK >> (2 * n + 4 if self.noise.on_gates else n))
+        parts = []
+        for part in rows.split(size):
+            results = self._execute(device, circuit, part, measured)
+            flat = [np.asarray(r).reshape(len(part), -1) for r in results]
+            parts.append(torch.from_numpy(np.concatenate(flat, axis=1)))
+        return torch.cat(parts)
+
+    def _execute(
+        self,
+        device: Any,
+        circuit: Circuit,
+        rows: Tensor,
+        measured: Sequence[Any],
+        shots: int | None = None,
+    ) -> Sequence[Any]:
+        """One result for each measurement, its first axis the rows, if there are angles."""
+        columns = [column.numpy() for column in rows.T]
+        tape = self._qml.tape.QuantumScript(
+            self._operations(circuit, columns), measured, shots=shots
+        )
+        try:
+            (result,) = self._qml.execute([tape], device, diff_method=None)
+        except self._qml.exceptions.DeviceError as error:
+            raise self._refused(error) from None
+        return result if isinstance(result, tuple) else (result,)
+
+    def _jacobians(
+        self, circuit: Circuit, rows: Tensor, strings: PauliStrings, named: list[int]
+    ) -> Tensor:
+        """``[N, S, A]``: by the angle of each gate that has a named one."""
+        device = self._open(circuit.n_qubits)
+        tapes = []
+        for row in rows.tolist():
+            operations = self._operations(circuit, row)
+            tape = self._qml.tape.QuantumScript(operations, self._observables(strings))
+            tape.trainable_params = named
+            tapes.append(tape)
+        config = self._qml.devices.ExecutionConfig(
+            gradient_method="adjoint", use_device_gradient=True
+        )
+        if not device.supports_derivatives(config, tapes[0]):
+            self._cannot(f"differentiate by the adjoint method on {self.device}")
+        config = device.setup_execution_config(config, tapes[0])
+        tapes, _ = device.preprocess_transforms(config)(tapes)
+        found = np.array(device.compute_derivatives(tapes, config), dtype=np.float64)
+        return torch.from_numpy(found).reshape(len(rows), len(strings), len(named))
+
+    def _operations(self, circuit: Circuit, columns: Sequence[Any]) -> list[Any]:
+        """The circuit's gates, and its errors; ``columns`` are one row's angles or many rows'."""
+        qml, noise = self._qml, self.noise
+        values = dict(zip(circuit.parameters, columns, strict=True))
+        operations = []
+        for gate in circuit.gates:
+            angle = [] if gate.angle is None else [gate.angle.bound(values)]
+            operation = getattr(qml, _GATES[gate.name])(*angle, wires=gate.target)
+            if gate.controls:
+                operation = qml.ctrl(operation, control=gate.controls)
+            operations.append(operation)
+            if noise.two_qubit and gate.controls:
+                operations.append(qml.QubitChannel(_kraus(noise.two_qubit), wires=gate.qubits))
+            elif noise.one_qubit and not gate.controls:
+                operations.append(qml.DepolarizingChannel(noise.one_qubit, wires=gate.target))
+        return operations
+
+    def _observables(self, strings: PauliStrings) -> list[Any]:
+        wires = {qubit: qubit for qubit in range(strings.n_qubits)}
+        words = (self._qml.pauli.string_to_pauli_word(s, wires) for s in strings.strings)
+        return [self._qml.expval(word) for word in words]
+
+    def _open(self, n_qubits: int, **options: Any) -> Any:
+        try:
+            return self._qml.device(self.device, wires=n_qubits, **options)
+        except Exception as error:  # whatever a plugin raises
+            raise self._refused(error) from None
+
+    def _refused(self, error: Exception) -> KetformerError:
+        reason = str(error).splitlines()[0]
+        return KetformerError(f"the PennyLane device {self.device}: {reason}")
+
+
+def _kraus(error: float) -> list[Any]:
+    """Nothing happens, or one of the fifteen errors on two qubits, all alike."""
+    paulis = [
+        np.array(matrix, dtype=complex)
+        for matrix in ([[1, 0], [0, 1]], [[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]])
+    ]
+    same, *errors = (np.kron(a, b) for a, b in product(paulis, paulis))
+    return [math.sqrt(1 - error) * same, *(math.sqrt(error / 15) * e for e in errors)]
