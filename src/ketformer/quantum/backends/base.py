@@ -36,7 +36,7 @@ class Backend:
     #: The name in the registry.
     name: ClassVar[str]
     #: Largest difference from exact arithmetic that the conformance suite allows.
-    tolerance: ClassVar[float] = 1e-6
+    tolerance: float = 1e-6
 
     def __init__(
         self, *, shots: int | None = None, noise: Noise | None = None, seed: int | None = None
@@ -146,7 +146,7 @@ class Backend:
             return parities(self._read_outcomes(circuit, rows, self.shots), strings)
         self.circuits_run += len(rows)
         # A bit that is flipped with probability p shrinks each Z by 1 - 2p.
-        weight = torch.tensor([s.count("Z") for s in strings.strings])
+        weight = torch.tensor([s.count("Z") for s in strings.strings], dtype=rows.dtype)
         return self._expectations(circuit, rows, strings) * (1 - 2 * self.noise.readout) ** weight
 
     def _read_outcomes(self, circuit: Circuit, rows: Tensor, shots: int) -> Tensor:
@@ -167,6 +167,8 @@ class Backend:
                 f"the circuit has {len(circuit.parameters)} parameters, "
                 f"{angles.shape[-1]} angles were given"
             )
+        if not angles.numel() and angles.shape[-1]:
+            raise ValueError("an empty batch of angles: there is no circuit to run")
         rows = angles.detach().to("cpu", torch.float64)
         return rows.reshape(math.prod(angles.shape[:-1]), angles.shape[-1])
 

@@ -214,9 +214,9 @@ def _readout_noise(make: Factory, scope: Scope) -> Iterator[float]:
         yield close("misread probabilities", found, expected, backend.tolerance)
         if backend.shots is None:
             weights = [(1 - 2 * error) ** (3 - s.count("I")) for s in strings.strings]
-            expected = pauli_expectations(state, strings) * torch.tensor(weights)
+            expected = pauli_expectations(state, strings) * angles.new_tensor(weights)
             found = backend.expectations(circuit, angles, strings)
-            yield close("misread expectations", found, expected, max(backend.tolerance, 1e-7))
+            yield close("misread expectations", found, expected, backend.tolerance)
 
 
 def _gate_noise(make: Factory, scope: Scope) -> Iterator[float]:

@@ -43,8 +43,8 @@ class CudaQBackend(Backend):
 
     The target is set while circuits run and the previous one put back afterwards, without
     a noise model: CUDA-Q forgets it when the target changes. Sampling seeds the generator
-    of the whole process. On targets of single precision, ``nvidia`` without the option
-    ``fp64``, results are good to about 1e-5, not to :attr:`tolerance`.
+    of the whole process. ``nvidia`` without the option ``fp64`` computes in single
+    precision.
 
     Args:
         shots: see :class:`~ketformer.quantum.backends.Backend`.
@@ -76,6 +76,8 @@ class CudaQBackend(Backend):
         self.target = target or (_DENSITY_MATRIX if self.noise.on_gates else "qpp-cpu")
         self.target_option = target_option
         self._check_target()
+        if self.target.startswith("nvidia") and "fp64" not in (target_option or ""):
+            self.tolerance = 1e-5
         self._noisily: dict[str, Any] = {}
         if self.noise.on_gates:
             self._noisily["noise_model"] = _noise_model(self._cudaq, self.noise)

@@ -152,8 +152,6 @@ class QiskitBackend(Backend):
 
     def _run(self, compiled: Any, circuit: Circuit, rows: Tensor, **options: Any) -> list[Any]:
         """Aer's data for each row."""
-        if not len(rows):  # Aer would end the process
-            raise ValueError("an empty batch has no circuits to run")
         columns = _columns(compiled, circuit, rows)
         if columns:
             binds = {p: columns[p.name].tolist() for p in compiled.parameters}
