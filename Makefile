@@ -34,6 +34,13 @@ results-qisa: $(VENV)/.installed
 # About three hours.
 results-overlap: $(VENV)/.installed
 	$(call keep,reproduce-overlap,reproduce overlap)
+	$(call constant,0.005)
+	$(call constant,0.001)
+
+# What the falling rate gives: the same model at a constant one.
+constant = $(BIN)/ketformer train overlap-qm9 --lr_scheduler_type constant --learning_rate $(1) \
+	--out runs/constant-$(1) --resume && \
+	$(call keep,overlap-constant-$(1),evaluate runs/constant-$(1) --fcd false)
 
 # Some minutes: the released weights, measured like ours. PUBLISHED is the folder they are in.
 PUBLISHED ?= ../shared/published

@@ -103,7 +103,7 @@ def test_what_aer_refuses_is_a_clear_error():
 
 def test_an_empty_batch_does_not_end_the_process():
     with pytest.raises(ValueError, match="an empty batch"):
-        QiskitBackend()._distributions(Circuit(1).ry(0, "a"), torch.zeros(0, 1))
+        QiskitBackend().probabilities(Circuit(1).ry(0, "a"), torch.zeros(0, 1))
 
 
 def test_aers_readout_error_is_ours():
