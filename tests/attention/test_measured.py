@@ -14,6 +14,7 @@ from ketformer.attention import (
 from ketformer.attention.measured import measured_by
 from ketformer.errors import KetformerError
 from ketformer.quantum.backends import open_backend
+from ketformer.quantum.gradients import outcomes_of
 
 WIDTH, LENGTH, BATCH = 12, 5, 3
 PLAIN, CONDITIONED = InputSizes(11, 9), InputSizes(11, 9, n_conditions=4)
@@ -81,6 +82,27 @@ def test_wrong_outcomes_change_the_result(case):
     with measured_by(attention, lambda e: 1 - exact(e)):
         out, _ = attention(states, tokens=tokens)
     assert (out - expected).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_parameter_shift_is_autograd_for_every_parameter(case):
+    """Each angle of each circuit, and through the angles every parameter and the hidden states."""
+    attention, states, tokens = made(case)
+    states[0, 0] = 0.3  # a zero vector has no state to differentiate
+    states.requires_grad_()
+    wanted = [states, *attention.parameters()]
+
+    def gradients():
+        out, _ = attention(states, tokens=tokens)
+        return torch.autograd.grad(out.square().sum(), wanted, allow_unused=True)
+
+    expected = gradients()
+    with measured_by(attention, outcomes_of(open_backend("torch"), "parameter_shift")):
+        found = gradients()
+    for ours, truth in zip(found, expected, strict=True):
+        truth = torch.zeros(()) if truth is None else truth
+        ours = torch.zeros_like(truth) if ours is None else ours
+        torch.testing.assert_close(ours, truth.expand_as(ours), atol=1e-7, rtol=1e-7)
 
 
 @pytest.mark.parametrize("case", CASES)
