@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 
 class Bars:
-    """Bars for functions that report (done, total); all are closed when the block ends.
+    """Bars for functions that report (done, total); a full one closes, the others with the block.
 
     Args:
         shown: whether they are drawn, on standard error.
@@ -32,6 +32,8 @@ class Bars:
         def step(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
+            if done >= total:  # or the next one would be drawn below
+                bar.close()
 
         return step
 

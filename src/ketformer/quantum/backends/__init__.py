@@ -9,10 +9,10 @@ from dataclasses import fields
 from typing import Any
 
 from ketformer.errors import KetformerError
-from ketformer.quantum.backends.base import Backend
+from ketformer.quantum.backends.base import Backend, BackendOptions
 from ketformer.quantum.noise import Noise
 
-__all__ = ["BACKENDS", "Backend", "backend_class", "open_backend"]
+__all__ = ["BACKENDS", "Backend", "BackendOptions", "backend_class", "open_backend"]
 
 #: Name to ``"module:class"``. A new backend is one file beside this and one line here.
 BACKENDS: dict[str, str] = {
@@ -50,7 +50,9 @@ def open_backend(name: str, **options: Any) -> Backend:
             message names the command that installs it.
     """
     cls = backend_class(name)
-    known = list(inspect.signature(cls).parameters)
+    own = inspect.signature(cls).parameters.values()
+    known = [*BackendOptions.__annotations__, *(p.name for p in own if p.kind is p.KEYWORD_ONLY)]
+    known = list(dict.fromkeys(known))
     if unknown := sorted(set(options) - set(known)):
         raise KetformerError(
             f"backend {name} has no option {', '.join(unknown)}; its options: {', '.join(known)}"

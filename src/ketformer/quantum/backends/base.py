@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, TypedDict
 
 import torch
 from torch import Tensor
@@ -14,6 +14,14 @@ from ketformer.quantum.decompose import decompose
 from ketformer.quantum.measurement import measurement_settings, parities, support
 from ketformer.quantum.noise import Noise, read_out
 from ketformer.quantum.pauli import PauliStrings
+
+
+class BackendOptions(TypedDict, total=False):
+    """What every backend takes and hands on to :class:`Backend`."""
+
+    shots: int | None
+    noise: Noise | None
+    seed: int | None
 
 
 class Backend:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial, reduce
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ketformer.errors import KetformerError
 from ketformer.quantum.backends._packages import require_package
-from ketformer.quantum.backends.base import Backend
+from ketformer.quantum.backends.base import Backend, BackendOptions
 from ketformer.quantum.circuit import FIXED_GATES, ROTATIONS, Circuit
 from ketformer.quantum.noise import Noise
 from ketformer.quantum.pauli import PauliStrings
@@ -65,13 +65,11 @@ class CudaQBackend(Backend):
     def __init__(
         self,
         *,
-        shots: int | None = None,
-        noise: Noise | None = None,
-        seed: int | None = None,
         target: str | None = None,
         target_option: str | None = None,
+        **common: Unpack[BackendOptions],
     ) -> None:
-        super().__init__(shots=shots, noise=noise, seed=seed)
+        super().__init__(**common)
         self._cudaq = _import()
         self.target = target or (_DENSITY_MATRIX if self.noise.on_gates else "qpp-cpu")
         self.target_option = target_option

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from ketformer.quantum.backends.base import Backend
+from ketformer.quantum.backends.base import Backend, BackendOptions
 from ketformer.quantum.circuit import Circuit
-from ketformer.quantum.noise import Noise, noisy_expectations, noisy_probabilities, run_noisy
+from ketformer.quantum.noise import noisy_expectations, noisy_probabilities, run_noisy
 from ketformer.quantum.pauli import PauliStrings
 from ketformer.quantum.pauli_plan import PauliPlan
 from ketformer.quantum.simulate import run
@@ -27,12 +28,10 @@ class TorchBackend(Backend):
     def __init__(
         self,
         *,
-        shots: int | None = None,
-        noise: Noise | None = None,
-        seed: int | None = None,
         device: str | None = None,
+        **common: Unpack[BackendOptions],
     ) -> None:
-        super().__init__(shots=shots, noise=noise, seed=seed)
+        super().__init__(**common)
         self.device = device
 
     def _states(self, circuit: Circuit, rows: Tensor) -> Tensor:
@@ -79,13 +78,7 @@ class ShotsBackend(TorchBackend):
 
     name = "shots"
 
-    def __init__(
-        self,
-        *,
-        shots: int | None = None,
-        noise: Noise | None = None,
-        seed: int | None = None,
-        device: str | None = None,
-    ) -> None:
-        shots = 1000 if shots is None else shots
-        super().__init__(shots=shots, noise=noise, seed=seed, device=device)
+    def __init__(self, *, device: str | None = None, **common: Unpack[BackendOptions]) -> None:
+        if common.get("shots") is None:
+            common["shots"] = 1000
+        super().__init__(device=device, **common)

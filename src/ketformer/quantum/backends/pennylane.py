@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import product
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -13,10 +13,9 @@ from torch import Tensor
 
 from ketformer.errors import KetformerError
 from ketformer.quantum.backends._packages import require_package
-from ketformer.quantum.backends.base import Backend
+from ketformer.quantum.backends.base import Backend, BackendOptions
 from ketformer.quantum.circuit import Circuit
 from ketformer.quantum.decompose import decompose
-from ketformer.quantum.noise import Noise
 from ketformer.quantum.pauli import PauliStrings
 
 _GATES = {
@@ -47,12 +46,10 @@ class PennyLaneBackend(Backend):
     def __init__(
         self,
         *,
-        shots: int | None = None,
-        noise: Noise | None = None,
-        seed: int | None = None,
         device: str | None = None,
+        **common: Unpack[BackendOptions],
     ) -> None:
-        super().__init__(shots=shots, noise=noise, seed=seed)
+        super().__init__(**common)
         self._qml = require_package("pennylane", "pennylane")
         self.device = device or ("default.mixed" if self.noise.on_gates else "default.qubit")
         self._open(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ketformer.errors import KetformerError
 from ketformer.quantum.backends._packages import require_package
-from ketformer.quantum.backends.base import Backend
+from ketformer.quantum.backends.base import Backend, BackendOptions
 from ketformer.quantum.circuit import FIXED_GATES, ROTATIONS, Angle, Circuit
 from ketformer.quantum.noise import Noise
 from ketformer.quantum.pauli import PauliStrings
@@ -49,12 +49,10 @@ class QiskitBackend(Backend):
     def __init__(
         self,
         *,
-        shots: int | None = None,
-        noise: Noise | None = None,
-        seed: int | None = None,
         device: Any = None,
+        **common: Unpack[BackendOptions],
     ) -> None:
-        super().__init__(shots=shots, noise=noise, seed=seed)
+        super().__init__(**common)
         require_package("qiskit", "qiskit")
         from qiskit.providers import BackendV2
         from qiskit.transpiler import generate_preset_pass_manager
