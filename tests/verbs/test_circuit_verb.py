@@ -57,6 +57,18 @@ def test_show_of_a_run_is_its_first_block(ketformer, measurable):
     assert len(shown["measured"]) == 4
 
 
+@pytest.mark.parametrize(("n_conditions", "registers"), [(0, 2), (9, 3)])
+def test_show_of_the_published_form(ketformer, n_conditions, registers):
+    """Two registers, or three with conditions, each turned by its own angles."""
+    options = ["--attention_options.angles", "embedding", "--n_conditions", n_conditions]
+    shown = ketformer("circuit", "show", "overlap", *options, "--json").json
+    of_tables = [n for n in shown["parameters"] if not n.startswith(("bra_turn", "ket_turn"))]
+    prefixes = {name.rstrip("0123456789") for name in of_tables}
+    names = ("token", "position", "condition")[:registers]
+    assert prefixes == {f"{side}_{name}" for side in ("bra", "ket") for name in names}
+    assert shown["n_qubits"] == 7
+
+
 def test_qsann_has_three_circuits(ketformer):
     for name in ("query", "key", "value"):
         shown = ketformer("circuit", "show", "qsann", "--circuit", name, "--json").json
@@ -136,6 +148,13 @@ def test_check_compares_every_backend_and_mechanism(ketformer):
     found = {(row["backend"], row["mechanism"]) for row in rows}
     assert found == {(b, m) for b in ("pennylane", "qiskit", "cudaq") for m in QUANTUM}
     assert all(row["draws"] == 4 and row["max_difference"] < 1e-6 for row in rows)
+
+
+@pytest.mark.slow
+def test_check_of_two_hundred_draws(ketformer):
+    done = ketformer("circuit", "check", "--json")
+    assert done.code == 0, done.err
+    assert all(row["draws"] == 200 and row["max_difference"] < 1e-6 for row in done.json["rows"])
 
 
 def test_check_fails_honestly(ketformer, monkeypatch):

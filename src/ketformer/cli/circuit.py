@@ -48,6 +48,10 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--hidden_size", type=int, default=16, help="width of the mechanism (16)")
     parser.add_argument("--num_heads", type=int, default=1, help="its heads (1)")
     parser.add_argument(
+        "--n_conditions", type=int, default=0,
+        help="conditions that overlap with --attention_options.angles embedding has angles for (0)",
+    )  # fmt: skip
+    parser.add_argument(
         "--attention_options", type=dict[str, Any], default={},
         help="its own options, e.g. --attention_options.n_qubits 4",
     )  # fmt: skip
@@ -137,6 +141,7 @@ def _one(options: Any) -> tuple[str, Experiment]:
         options.subject,
         hidden_size=options.hidden_size,
         num_heads=options.num_heads,
+        n_conditions=options.n_conditions,
         **options.attention_options,
     )
     name = options.circuit or next(iter(found))
