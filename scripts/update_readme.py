@@ -34,7 +34,7 @@ DEEP_COLUMNS = (
 FILES = {
     "README.md": ("qisa", "overlap", "deep"),
     "docs/molecules.md": ("targets",),
-    "docs/circuits.md": ("resources",),
+    "docs/circuits.md": ("check", "bench", "noise", "gradients", "resources"),
 }
 
 

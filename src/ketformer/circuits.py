@@ -47,13 +47,15 @@ def circuits_of(subject: str, **sizes: Any) -> dict[str, Experiment]:
 def mechanism(
     name: str, *, hidden_size: int = 16, num_heads: int = 1, n_conditions: int = 0, **options: Any
 ) -> Attention:
-    """A freshly initialised mechanism, with the input tables that some need.
+    """A freshly initialised mechanism, the same each time, with the input tables that some need.
 
     Raises:
         KetformerError: sizes or options that do not fit.
     """
     sizes = InputSizes(vocab_size=64, max_positions=64, n_conditions=n_conditions)
-    return build_attention(name, hidden_size, num_heads, inputs=sizes, **options).eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # of the Pauli strings above all
+        return build_attention(name, hidden_size, num_heads, inputs=sizes, **options).eval()
 
 
 def experiments(
