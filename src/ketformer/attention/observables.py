@@ -60,20 +60,17 @@ class PauliObservables(nn.Module):
         Equal to :func:`~ketformer.quantum.pauli_expectations`, which a test holds.
 
         Args:
-            real: ``[..., H, 2^n]``, the real parts of the amplitudes.
-            imag: the imaginary parts; None for a real state.
+            real: ``[H, 2^n, N]``, the real parts of the amplitudes of N states.
+            imag: the imaginary parts; None for real states.
 
         Returns:
-            ``[..., H, S]``.
+            ``[H, S, N]``.
         """
         plans = self._plans_for(real)
         if len(plans) == 1:  # all heads measure the same strings
             return plans[0](real, imag)
-        heads = (
-            plan(real[..., h, :], None if imag is None else imag[..., h, :])
-            for h, plan in enumerate(plans)
-        )
-        return torch.stack(list(heads), dim=-2)
+        heads = (plan(real[h], None if imag is None else imag[h]) for h, plan in enumerate(plans))
+        return torch.stack(list(heads))
 
     def _plans_for(self, like: Tensor) -> list[PauliPlan]:
         """One plan for each head, or a single one for all; kept until the strings change."""
@@ -87,3 +84,14 @@ class PauliObservables(nn.Module):
             with torch.inference_mode(False):
                 self._plans = (self.codes, key, [PauliPlan(s, like) for s in distinct])
         return self._plans[2]
+
+
+def in_columns(outcomes: Tensor) -> Tensor:
+    """``[B, T, H, S]`` as ``[H, S, BT]``, the form in which values are computed."""
+    return outcomes.flatten(0, 1).permute(1, 2, 0)
+
+
+def from_columns(values: Tensor, hidden_states: Tensor) -> Tensor:
+    """``[H, S, BT]`` as ``[B, H, T, S]``, the form in which they are mixed."""
+    tokens: Tensor = values.unflatten(-1, hidden_states.shape[:2])
+    return tokens.permute(2, 0, 3, 1)

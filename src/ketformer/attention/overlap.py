@@ -16,6 +16,7 @@ from ketformer.attention.base import (
     require_choice,
 )
 from ketformer.attention.inputs import TokenInputs
+from ketformer.attention.kept import KeptUnitary
 from ketformer.attention.registers import Registers
 from ketformer.errors import KetformerError
 from ketformer.quantum import (
@@ -27,7 +28,6 @@ from ketformer.quantum import (
     rotation_ring_ansatz,
     run,
     run_spsa,
-    unitary,
 )
 from ketformer.quantum.hadamard import BRA, KET
 
@@ -88,7 +88,8 @@ class Overlap(Attention):
         # The last ring of |x> is the same for every token: it belongs to the shared matrices.
         ring = cnot_ring(n_qubits)
         self.preparation = Circuit(n_qubits, self.ansatz.gates[: -len(ring.gates) or None])
-        self.turning = ring.then(self.ansatz)
+        self.turn = KeptUnitary(ring.then(self.ansatz))
+        self.turn_registers = KeptUnitary(self.ansatz)
         n_angles = len(self.ansatz.parameters)
         self.registers: Registers | None = None
         self.angle_proj: nn.Linear | None = None
@@ -132,14 +133,14 @@ class Overlap(Attention):
             query, key = self._estimated(hidden_states, tokens)
             return query.to(value.dtype), key.to(value.dtype), value
         if self.registers is not None:
-            query, key = self.registers(tokens, unitary(self.ansatz, shared))
+            query, key = self.registers(tokens, self.turn_registers(shared))
             return query, key, value
         assert self.angle_proj is not None
         batch, length, _ = hidden_states.shape
         angles = self.angle_proj(hidden_states).reshape(batch * length, 2 * self.num_heads, -1)
         # Angles lose too many digits in half precision.
         states = run(self.preparation, angles.transpose(0, 1).to(shared.dtype))  # [2H, BT, D]
-        turned = (states @ unitary(self.turning, shared).flatten(0, 1).mT).to(value.dtype)
+        turned = (states @ self.turn(shared).flatten(0, 1).mT).to(value.dtype)
         turned = turned.reshape(2, self.num_heads, batch, length, -1).transpose(1, 2)
         return turned[0], turned[1], value
 

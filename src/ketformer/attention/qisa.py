@@ -5,14 +5,20 @@ from __future__ import annotations
 from typing import Unpack
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ketformer.attention.base import Attention, CommonOptions, check_qubits
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.measured import amplitude_experiments
-from ketformer.attention.observables import Observables, PauliObservables
+from ketformer.attention.observables import (
+    Observables,
+    PauliObservables,
+    from_columns,
+    in_columns,
+)
 from ketformer.errors import KetformerError
 from ketformer.quantum import Experiment
-from ketformer.quantum.encoding import pad_amplitudes, qubits_for
+from ketformer.quantum.encoding import qubits_for
 
 
 class QISA(Attention):
@@ -64,22 +70,25 @@ class QISA(Attention):
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> dict[str, list[Experiment]]:
         """``value``: Lx / ‖Lx‖ in amplitudes, its strings measured."""
-        states = self._states(hidden_states)
+        states = self._states(hidden_states).unflatten(-1, hidden_states.shape[:2])
+        states = states.permute(2, 3, 0, 1)  # [B, T, H, 2^n]
         return {"value": amplitude_experiments(states, self.observables.strings, None, None)}
 
     def project_measured(
         self, hidden_states: Tensor, tokens: TokenInputs | None, outcomes: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The measured values times ‖Lx‖², which the amplitudes cannot carry."""
-        norms = self._states(hidden_states).square().sum(-1, keepdim=True)
-        return self._beside(hidden_states, outcomes["value"] * norms)
+        norms = self._states(hidden_states).square().sum(-2, keepdim=True)
+        return self._beside(hidden_states, in_columns(outcomes["value"]) * norms)
 
     def _states(self, hidden_states: Tensor) -> Tensor:
-        """Lx ``[B, T, H, 2^n]``."""
-        mapped = self.state_proj(hidden_states).unflatten(-1, (self.num_heads, -1))
-        return pad_amplitudes(mapped, self.n_qubits)
+        """Lx in columns, ``[H, 2^n, BT]``."""
+        mapped = self.state_proj.weight @ hidden_states.flatten(0, 1).mT
+        mapped = mapped.unflatten(0, (self.num_heads, -1))
+        return F.pad(mapped, (0, 0, 0, 2**self.n_qubits - self.hilbert_dim))
 
     def _beside(self, hidden_states: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Linear queries and keys beside values ``[B, T, H, head_dim]``."""
+        """Linear queries and keys beside values in columns, ``[H, head_dim, BT]``."""
         query, key = self.qk_proj(hidden_states).chunk(2, dim=-1)
-        return self.split_heads(query), self.split_heads(key), values.transpose(1, 2)
+        values = from_columns(values, hidden_states)
+        return self.split_heads(query), self.split_heads(key), values

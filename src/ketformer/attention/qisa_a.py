@@ -10,14 +10,19 @@ from torch import Tensor, nn
 
 from ketformer.attention.base import Attention, CommonOptions, check_layers, check_qubits
 from ketformer.attention.inputs import TokenInputs
+from ketformer.attention.kept import KeptUnitary
 from ketformer.attention.measured import amplitude_experiments, is_state
-from ketformer.attention.observables import Observables, PauliObservables
+from ketformer.attention.observables import (
+    Observables,
+    PauliObservables,
+    from_columns,
+    in_columns,
+)
 from ketformer.quantum import (
     Experiment,
     amplitude_encode,
     entangling_ansatz,
     qubits_for,
-    unitary,
 )
 
 
@@ -49,6 +54,7 @@ class QISAA(Attention):
         super().__init__(hidden_size, num_heads, **common)
         self.n_qubits = check_qubits(qubits_for(hidden_size))
         self.circuit = entangling_ansatz(self.n_qubits, check_layers(layers))
+        self.unitary = KeptUnitary(self.circuit)
         self.qk_proj = nn.Linear(hidden_size, 2 * hidden_size, bias=self.bias)
         self.angles = nn.Parameter(torch.empty(num_heads, len(self.circuit.parameters)))
         self.observables = PauliObservables.draw(
@@ -65,8 +71,8 @@ class QISAA(Attention):
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Linear queries and keys, measured values."""
-        state = amplitude_encode(hidden_states, self.n_qubits)
-        value = self.observables(*apply_shared(unitary(self.circuit, self.angles), state))
+        state = amplitude_encode(hidden_states, self.n_qubits).flatten(0, 1)
+        value = self.observables(*apply_shared(self.unitary(self.angles), state))
         return self._beside(hidden_states, value)
 
     def experiments(
@@ -81,26 +87,27 @@ class QISAA(Attention):
         self, hidden_states: Tensor, tokens: TokenInputs | None, outcomes: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Linear queries and keys, the values as measured."""
-        return self._beside(hidden_states, outcomes["value"] * is_state(hidden_states))
+        return self._beside(hidden_states, in_columns(outcomes["value"] * is_state(hidden_states)))
 
     def _beside(self, hidden_states: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Linear queries and keys beside values ``[B, T, H, head_dim]``."""
+        """Linear queries and keys beside values in columns, ``[H, head_dim, BT]``."""
         query, key = self.qk_proj(hidden_states).chunk(2, dim=-1)
-        return self.split_heads(query), self.split_heads(key), values.transpose(1, 2)
+        values = from_columns(values, hidden_states)
+        return self.split_heads(query), self.split_heads(key), values
 
 
-def apply_shared(unitaries: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+def apply_shared(unitaries: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
     """Complex unitaries applied to real states, as one real matrix product.
 
     Args:
         unitaries: ``[H, D, D]`` complex.
-        state: ``[..., D]`` real.
+        states: ``[N, D]`` real.
 
     Returns:
-        Real and imaginary parts, each ``[..., H, D]``.
+        Real and imaginary parts, each in columns, ``[H, D, N]``.
     """
-    dimension = state.shape[-1]
-    matrix = torch.stack([unitaries.real, unitaries.imag]).to(state.dtype)  # [2, H, D, D]
-    both = nn.functional.linear(state, matrix.reshape(-1, dimension))
-    real, imag = both.reshape(*state.shape[:-1], 2, -1, dimension).unbind(-3)
+    dimension = states.shape[-1]
+    matrix = torch.stack([unitaries.real, unitaries.imag]).to(states.dtype)  # [2, H, D, D]
+    both = matrix.reshape(-1, dimension) @ states.mT
+    real, imag = both.reshape(2, -1, dimension, len(states))
     return real, imag

@@ -17,8 +17,9 @@ from ketformer.attention.base import (
     require_choice,
 )
 from ketformer.attention.inputs import TokenInputs
+from ketformer.attention.kept import KeptUnitary
 from ketformer.attention.measured import amplitude_experiments, is_state
-from ketformer.attention.observables import Observables, PauliObservables
+from ketformer.attention.observables import Observables, PauliObservables, from_columns
 from ketformer.attention.qisa_a import apply_shared
 from ketformer.errors import KetformerError
 from ketformer.quantum import (
@@ -30,7 +31,6 @@ from ketformer.quantum import (
     entangling_ansatz,
     qubits_for,
     run,
-    unitary,
 )
 
 Encoding = Literal["amplitude", "angle"]
@@ -79,6 +79,7 @@ class QSANN(Attention):
         self.n_qubits = n_qubits
         self.encoder = angle_encoding(hidden_size, n_qubits) if encoding == "angle" else None
         self.circuit = entangling_ansatz(n_qubits, check_layers(layers))
+        self.unitary = KeptUnitary(self.circuit)
         self.angles = nn.Parameter(torch.empty(3, num_heads, len(self.circuit.parameters)))
         z0 = PauliStrings(("Z" + "I" * (n_qubits - 1),))
 
@@ -101,20 +102,21 @@ class QSANN(Attention):
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The outcomes of the three circuits on each encoded token."""
-        unitaries = unitary(self.circuit, self.angles)  # [3, H, D, D]
+        unitaries = self.unitary(self.angles)  # [3, H, D, D]
         if self.encoder is None:
-            state = amplitude_encode(hidden_states, self.n_qubits)
+            state = amplitude_encode(hidden_states, self.n_qubits).flatten(0, 1)
             real, imag = apply_shared(unitaries.flatten(0, 1), state)
-            real, imag = (part.unflatten(-2, (3, -1)) for part in (real, imag))
+            real, imag = (part.unflatten(0, (3, -1)) for part in (real, imag))
         else:
             encoded = run(self.encoder, self._encoder_angles(self.encoder, hidden_states))
-            out = torch.einsum("...d,zhed->...zhe", encoded, unitaries)
+            out = unitaries @ encoded.flatten(0, 1).mT  # [3, H, D, BT]
             real, imag = (part.to(hidden_states.dtype) for part in (out.real, out.imag))
-        parts = list(zip(real.unbind(-3), imag.unbind(-3), strict=True))
-        query = self.query_observables(*parts[0])
-        key = self.query_observables(*parts[1])
-        value = self.observables(*parts[2])
-        return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+        measured = (self.query_observables, self.query_observables, self.observables)
+        query, key, value = (
+            from_columns(observables(*parts), hidden_states)
+            for observables, *parts in zip(measured, real, imag, strict=True)
+        )
+        return query, key, value
 
     def experiments(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None

@@ -132,8 +132,8 @@ class CudaQBackend(Backend):
         if self.target == "qpp-cpu" and len(terms) > _FEW_STRINGS:
             plan = PauliPlan(strings, rows)
             parts = rows.split(max(1, _AMPLITUDES >> circuit.n_qubits))
-            states = (self._states(circuit, part) for part in parts)
-            return torch.cat([plan(state.real, state.imag) for state in states])
+            states = (self._states(circuit, part).mT for part in parts)
+            return torch.cat([plan(state.real, state.imag).mT for state in states])
         values = torch.ones(len(rows), len(strings), dtype=torch.float64)
         if not terms:
             return values

@@ -56,8 +56,8 @@ class TorchBackend(Backend):
         plan = PauliPlan(strings, rows if self.device is None else rows.to(self.device))
 
         def expectations(part: Tensor) -> Tensor:
-            state = run(circuit, part)
-            return plan(state.real, state.imag) if state.is_complex() else plan(state)
+            state = run(circuit, part).mT
+            return (plan(state.real, state.imag) if state.is_complex() else plan(state)).mT
 
         return self._chunked(expectations, circuit, rows)
 

@@ -1,0 +1,39 @@
+"""What all tokens share and only the parameters decide: built once, kept while they stay."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ketformer.quantum import Circuit, unitary
+
+
+class KeptUnitary:
+    """The matrix of a circuit, built anew only when its angles have changed.
+
+    While gradients are wanted it is built each time. Otherwise the angles are compared by
+    value with those of the last time: there are few of them, and no way of changing a
+    parameter escapes a comparison.
+
+    Args:
+        circuit: ``P`` named parameters.
+    """
+
+    def __init__(self, circuit: Circuit) -> None:
+        self.circuit = circuit
+        self._kept: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, angles: Tensor) -> Tensor:
+        """The matrices ``[..., 2^n, 2^n]`` of angles ``[..., P]``."""
+        if (torch.is_grad_enabled() and angles.requires_grad) or torch.compiler.is_compiling():
+            return unitary(self.circuit, angles)
+        if self._kept is not None:
+            before, matrix = self._kept
+            same = (before.dtype, before.device) == (angles.dtype, angles.device)
+            if same and torch.equal(before, angles):
+                return matrix
+        # Ordinary tensors, so that training can follow an evaluation in inference mode.
+        with torch.inference_mode(False), torch.no_grad():
+            copy = angles.detach().clone()
+            self._kept = (copy, unitary(self.circuit, copy))
+        return self._kept[1]
