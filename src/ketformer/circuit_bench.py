@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
@@ -17,6 +16,7 @@ from ketformer.progress import Bars
 from ketformer.quantum import Experiment, measurement_settings
 from ketformer.quantum.backends import open_backend
 from ketformer.runs import describe_machine
+from ketformer.timing import interleaved
 
 #: What is timed: a name, a mechanism and its sizes.
 WORKS: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -24,10 +24,12 @@ WORKS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("qisa_a values", "qisa_a", {"hidden_size": 16}),
 )
 CLOSED = "closed form"
+#: Backends that are timed unless others are named.
+BACKENDS = ("torch", "cudaq", "pennylane", "qiskit")
 
 
 def bench_circuits(
-    backends: Sequence[str] = ("torch", "cudaq", "pennylane", "qiskit"),
+    backends: Sequence[str] = BACKENDS,
     *,
     length: int = 16,
     repeats: int = 5,
@@ -66,7 +68,7 @@ def bench_circuits(
             timed: dict[str, Callable[[], Any]] = {CLOSED: _closed_form(attention, length)}
             for label, backend in opened.items():
                 timed[label] = _on_backend(backend.expectations, asked)
-            seconds = _interleaved(timed, repeats, bars(work))
+            seconds = interleaved(timed, repeats, bars(work))
             for label, times in seconds.items():
                 rows.append(
                     {
@@ -107,19 +109,3 @@ def _on_backend(expectations: Callable[..., Any], asked: list[Experiment]) -> Ca
             expectations(e.circuit, e.angles, e.strings)
 
     return run
-
-
-def _interleaved(
-    timed: dict[str, Callable[[], Any]], repeats: int, step: Callable[[int, int], None]
-) -> dict[str, list[float]]:
-    """Seconds of each, taking turns so that a busy moment of the machine hits all alike."""
-    for work in timed.values():
-        work()  # builds circuits, fills caches
-    seconds: dict[str, list[float]] = {label: [] for label in timed}
-    for round_ in range(repeats):
-        for label, work in timed.items():
-            began = time.perf_counter()
-            work()
-            seconds[label].append(time.perf_counter() - began)
-        step(round_ + 1, repeats)
-    return seconds

@@ -25,9 +25,29 @@ def test_circuits_are_timed_beside_the_closed_form(ketformer):
     ("args", "told"),
     [
         (["generation"], "unknown benchmark 'generation'"),
+        (["attention", "--sizes", "huge"], "unknown size 'huge'"),
+        (["attention", "--mechanisms", "linear"], "linear"),
+        (["attention", "--repeats", "0"], "must be positive"),
         (["circuits", "--backends", "qulacs"], "unknown backend 'qulacs'"),
         (["circuits", "--repeats", "0"], "must be positive"),
     ],
 )
 def test_mistakes(ketformer, args, told):
     ketformer("bench", *args).assert_mistake(told)
+
+
+def test_mechanisms_are_timed_beside_the_classical_one(ketformer, monkeypatch):
+    import ketformer.cli.bench as verb
+    from ketformer.attention_bench import Size
+
+    monkeypatch.setattr(verb, "SIZES", {"tiny": Size("tiny", 8, 1, 2, 4, 3)})
+    options = ["--mechanisms", "qisa", "overlap", "--sizes", "tiny", "--repeats", 2, "--json"]
+    done = ketformer("bench", "attention", *options)
+    assert done.code == 0, done.err
+    rows = done.json["rows"]
+    for what, part in (("inference", rows[:3]), ("training step", rows[3:])):
+        assert [row["name"] for row in part] == ["classical", "qisa", "overlap"]
+        for row in part:
+            assert row["work"] == f"{what}, tiny"
+            assert row["ratio"] == pytest.approx(row["median_ms"] / part[0]["median_ms"])
+    assert not done.json["compiled"]

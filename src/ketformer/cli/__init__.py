@@ -23,7 +23,7 @@ VERBS = {
     "compare": "train mechanisms on equal terms and print a table with intervals",
     "reproduce": "a paper's table: published, ours as published, ours leak-free",
     "import-checkpoint": "turn published weights into a run directory",
-    "bench": "time circuits on every backend, as ratios in one run",
+    "bench": "time mechanisms and circuits, as ratios in one run",
     "circuit": "draw, export, count and check the circuits of a mechanism",
     "data": "list data sets, or get one",
 }
