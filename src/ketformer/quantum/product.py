@@ -17,15 +17,20 @@ def product_state(angles: Tensor) -> Tensor:
     Returns:
         ``[..., 2^n]``, real.
     """
-    out: Tensor = _ProductState.apply(angles)  # type: ignore[no-untyped-call]
-    return out
+    # States stand in columns while they are made, so that memory is walked in long runs; what is
+    # given back is a view.
+    single = angles.ndim == 1
+    columns = (angles.unsqueeze(0) if single else angles).mT.contiguous()
+    out: Tensor = _ProductColumns.apply(columns)  # type: ignore[no-untyped-call]
+    return out.squeeze(-1) if single else out.mT
 
 
-class _ProductState(torch.autograd.Function):
-    """A Kronecker product whose backward pass needs nothing but the product itself.
+class _ProductColumns(torch.autograd.Function):
+    """Kronecker products ``[..., 2^n, N]`` of angles ``[..., n, N]``.
 
-    Where autograd would keep every partial product, d|psi>/d angle_i is |psi> with the
-    two halves of qubit i exchanged, one negated, and halved.
+    The backward pass needs nothing but the product itself. Where autograd would keep every
+    partial product, d|psi>/d angle_i is |psi> with the two halves of qubit i exchanged, one
+    negated, and halved.
     """
 
     generate_vmap_rule = True
@@ -33,25 +38,25 @@ class _ProductState(torch.autograd.Function):
     @staticmethod
     def forward(angles: Tensor) -> Tensor:
         half = angles / 2
-        qubits = torch.stack([half.cos(), half.sin()], dim=-1)  # [..., n, 2]
-        state = qubits[..., 0, :]
-        for i in range(1, angles.shape[-1]):
-            state = (state.unsqueeze(-1) * qubits[..., i, None, :]).flatten(-2)
+        qubits = torch.stack([half.cos(), half.sin()], dim=-2)  # [..., n, 2, N]
+        state = qubits[..., 0, :, :]
+        for i in range(1, angles.shape[-2]):
+            state = (state.unsqueeze(-2) * qubits[..., i, None, :, :]).flatten(-3, -2)
         return state
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
         ctx.save_for_backward(output)
-        ctx.n = inputs[0].shape[-1]
+        ctx.n = inputs[0].shape[-2]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (state,) = ctx.saved_tensors
-        (grad,) = grads
-        columns = []
+        grad = grads[0].contiguous()
+        rows = []
         for i in range(ctx.n):
             split = (2**i, 2, 2 ** (ctx.n - 1 - i))
-            zero, one = state.unflatten(-1, split).unbind(-2)
-            grad_zero, grad_one = grad.unflatten(-1, split).unbind(-2)
-            columns.append((grad_one * zero - grad_zero * one).flatten(-2).sum(-1))
-        return torch.stack(columns, dim=-1) / 2
+            zero, one = state.unflatten(-2, split).unbind(-3)
+            grad_zero, grad_one = grad.unflatten(-2, split).unbind(-3)
+            rows.append((grad_one * zero - grad_zero * one).flatten(-3, -2).sum(-2))
+        return torch.stack(rows, dim=-2) / 2
