@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.progress import Bars
 from ketformer.runs import describe_machine
-from ketformer.timing import interleaved
+from ketformer.timing import compared, interleaved
 
 #: What is timed unless others are named; the published variants leak, and are timed for the record.
 MECHANISMS = ("qisa", "qisa_published", "qisa_a", "qsann", "overlap")
@@ -94,20 +93,10 @@ def bench_attention(
             for what in ("inference", "training step"):
                 timed = {name: _work(m, ids, what, compiled) for name, m in models.items()}
                 seconds = interleaved(timed, repeats, bars(f"{size.name}, {what}"))
-                for name, times in seconds.items():
-                    rows.append(
-                        {
-                            "name": name,
-                            "work": f"{what}, {size.name}",
-                            "ratio": median(times) / median(seconds[_AGAINST]),
-                            "against": _AGAINST,
-                            "median_ms": 1000 * median(times),
-                            "low_ms": 1000 * min(times),
-                            "high_ms": 1000 * max(times),
-                            "parameters": models[name].num_parameters(),
-                            "device": str(device or "cpu"),
-                        }
-                    )
+                work = f"{what}, {size.name}"
+                for row in compared(seconds, _AGAINST, work, str(device or "cpu")):
+                    row["parameters"] = models[row["name"]].num_parameters()
+                    rows.append(row)
     return {
         "rows": rows,
         "repeats": repeats,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from statistics import median
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from ketformer.progress import Bars
 from ketformer.quantum import Experiment, measurement_settings
 from ketformer.quantum.backends import open_backend
 from ketformer.runs import describe_machine
-from ketformer.timing import interleaved
+from ketformer.timing import compared, interleaved
 
 #: What is timed: a name, a mechanism and its sizes.
 WORKS: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -69,20 +68,10 @@ def bench_circuits(
             for label, backend in opened.items():
                 timed[label] = _on_backend(backend.expectations, asked)
             seconds = interleaved(timed, repeats, bars(work))
-            for label, times in seconds.items():
-                rows.append(
-                    {
-                        "name": label,
-                        "work": f"{work}, {counted} circuits of {asked[0].circuit.n_qubits} qubits",
-                        "ratio": median(times) / median(seconds[CLOSED]),
-                        "against": CLOSED,
-                        "median_ms": 1000 * median(times),
-                        "low_ms": 1000 * min(times),
-                        "high_ms": 1000 * max(times),
-                        "circuits_per_second": counted / median(times),
-                        "device": "cpu",
-                    }
-                )
+            what = f"{work}, {counted} circuits of {asked[0].circuit.n_qubits} qubits"
+            for row in compared(seconds, CLOSED, what, "cpu"):
+                row["circuits_per_second"] = 1000 * counted / row["median_ms"]
+                rows.append(row)
     for backend in opened.values():
         backend.close()
     return {"rows": rows, "repeats": repeats, "machine": describe_machine()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 
@@ -27,3 +28,22 @@ def interleaved(
             seconds[name].append(time.perf_counter() - began)
         step(round_ + 1, repeats)
     return seconds
+
+
+def compared(
+    seconds: dict[str, list[float]], against: str, work: str, device: str
+) -> list[dict[str, Any]]:
+    """A row for each of :func:`interleaved`'s timings: medians, range, and ``ratio`` to one."""
+    return [
+        {
+            "name": name,
+            "work": work,
+            "ratio": median(times) / median(seconds[against]),
+            "against": against,
+            "median_ms": 1000 * median(times),
+            "low_ms": 1000 * min(times),
+            "high_ms": 1000 * max(times),
+            "device": device,
+        }
+        for name, times in seconds.items()
+    ]

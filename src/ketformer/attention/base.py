@@ -153,7 +153,7 @@ class Attention(nn.Module):
             tokens: what the hidden states were made of.
             outcomes: for each name ``[B, N, H, S]``, where ``N`` counts an experiment's rows.
         """
-        raise NotImplementedError  # where there are experiments
+        raise NotImplementedError  # abstract
 
     @property
     def is_quantum(self) -> bool:
