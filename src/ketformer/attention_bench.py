@@ -57,7 +57,6 @@ def bench_attention(
     *,
     sizes: Sequence[Size] = tuple(SIZES.values()),
     repeats: int = 5,
-    compiled: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Time whole models that differ in their attention alone, taking turns.
@@ -69,7 +68,6 @@ def bench_attention(
         mechanisms: registry names; ``classical`` is always there.
         sizes: of models and batches.
         repeats: timings of each, of which the median counts.
-        compiled: run everything through ``torch.compile``.
         progress: show bars on standard error.
 
     Returns:
@@ -91,7 +89,7 @@ def bench_attention(
                 for name in dict.fromkeys((_AGAINST, *mechanisms))
             }
             for what in ("inference", "training step"):
-                timed = {name: _work(m, ids, what, compiled) for name, m in models.items()}
+                timed = {name: _work(m, ids, what) for name, m in models.items()}
                 seconds = interleaved(timed, repeats, bars(f"{size.name}, {what}"))
                 work = f"{what}, {size.name}"
                 for row in compared(seconds, _AGAINST, work, str(device or "cpu")):
@@ -100,7 +98,6 @@ def bench_attention(
     return {
         "rows": rows,
         "repeats": repeats,
-        "compiled": compiled,
         "machine": describe_machine(),
     }
 
@@ -126,10 +123,8 @@ def _work(
     model: KetformerForCausalLM,
     ids: Tensor,
     what: str,
-    compiled: bool,
 ) -> Callable[[], None]:
     model = model.eval() if what == "inference" else model.train()
-    run: Callable[..., Any] = torch.compile(model) if compiled else model
 
     def wait() -> None:
         if ids.device.type != "cpu":
@@ -137,12 +132,12 @@ def _work(
 
     def inference() -> None:
         with torch.inference_mode():
-            run(input_ids=ids, use_cache=False)
+            model(input_ids=ids, use_cache=False)
         wait()
 
     def step() -> None:
         model.zero_grad()
-        logits = run(input_ids=ids, use_cache=False).logits
+        logits = model(input_ids=ids, use_cache=False).logits
         torch.nn.functional.cross_entropy(logits.mT, ids).backward()
         wait()
 

@@ -10,7 +10,7 @@ from ketformer.cli.common import Parser, print_json, print_table
 from ketformer.errors import KetformerError
 
 EXAMPLE = """  ketformer bench attention
-  ketformer bench attention --mechanisms qisa overlap --sizes "d 64, T 64" --compiled true
+  ketformer bench attention --mechanisms qisa overlap --sizes "d 64, T 64"
   ketformer bench circuits --backends torch cudaq --json"""
 
 
@@ -31,9 +31,6 @@ def add_arguments(parser: Parser) -> None:
         help=f"attention: of {'; '.join(SIZES)} (all)",
     )  # fmt: skip
     parser.add_argument(
-        "--compiled", type=bool, default=False, help="attention: through torch.compile"
-    )
-    parser.add_argument(
         "--backends", type=str, nargs="+", default=list(BACKENDS),
         help=f"circuits: which ({' '.join(BACKENDS)})",
     )  # fmt: skip
@@ -49,7 +46,6 @@ def run(options: Any) -> int:
             options.mechanisms,
             sizes=[SIZES[name] for name in options.sizes],
             repeats=options.repeats,
-            compiled=options.compiled,
         )
     elif options.what == "circuits":
         result = bench_circuits(options.backends, length=options.length, repeats=options.repeats)
