@@ -50,7 +50,8 @@ def test_qisa_a_values_are_expectations_after_the_circuit(hidden_size):
     attention = build("qisa_a", hidden_size, 2)
     strings = ("YII", "XYZ", "IYY", "ZII", "IXI", "YYY", "ZZZ", "XIY")
     heads = (strings[: attention.head_dim], strings[-attention.head_dim :])
-    attention.observables = PauliObservables([PauliStrings(head) for head in heads])
+    sets = [PauliStrings(head) for head in heads]
+    attention.observables = PauliObservables(sets, attention.circuit)
     attention.double()
     hidden_states = tokens(2, 4, hidden_size).double()
     values = values_of(attention, hidden_states)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import torch
 from torch import Tensor
 
@@ -21,19 +23,19 @@ class KeptUnitary:
 
     def __init__(self, circuit: Circuit) -> None:
         self.circuit = circuit
-        self._kept: tuple[Tensor, Tensor] | None = None
+        # Two: the queries and keys of a mechanism take turns.
+        self._kept: deque[tuple[Tensor, Tensor]] = deque(maxlen=2)
 
     def __call__(self, angles: Tensor) -> Tensor:
         """The matrices ``[..., 2^n, 2^n]`` of angles ``[..., P]``."""
         if (torch.is_grad_enabled() and angles.requires_grad) or torch.compiler.is_compiling():
             return unitary(self.circuit, angles)
-        if self._kept is not None:
-            before, matrix = self._kept
+        for before, matrix in self._kept:
             same = (before.dtype, before.device) == (angles.dtype, angles.device)
             if same and torch.equal(before, angles):
                 return matrix
         # Ordinary tensors, so that training can follow an evaluation in inference mode.
         with torch.inference_mode(False), torch.no_grad():
             copy = angles.detach().clone()
-            self._kept = (copy, unitary(self.circuit, copy))
-        return self._kept[1]
+            self._kept.append((copy, unitary(self.circuit, copy)))
+        return self._kept[-1][1]

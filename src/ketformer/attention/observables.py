@@ -2,37 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ketformer.attention.base import require_choice
+from ketformer.attention.kept import KeptUnitary
 from ketformer.errors import KetformerError
-from ketformer.quantum import PauliPlan, PauliStrings, distinct_strings, random_strings
+from ketformer.quantum import (
+    Circuit,
+    CircuitValues,
+    PauliPlan,
+    PauliStrings,
+    distinct_strings,
+    random_strings,
+)
 
 Observables = Literal["distinct", "random"]
 
 
 class PauliObservables(nn.Module):
-    """Expectations of ``S`` fixed Pauli strings per head.
+    """Expectations of ``S`` fixed Pauli strings per head, behind a circuit that all tokens share.
 
     The strings are drawn once, from torch's global generator, and are a buffer:
     a saved model carries its own, so that a reloaded one gives the same outputs.
 
     Args:
-        strings: one set for each head, all of the same size.
+        strings: one set for each of H heads, all of the same size.
+        circuit: the gates, with P angles, that act before; None for none.
     """
 
     codes: Tensor
 
-    def __init__(self, strings: list[PauliStrings]) -> None:
+    def __init__(self, strings: list[PauliStrings], circuit: Circuit | None = None) -> None:
         super().__init__()
+        self.circuit = circuit
+        self.unitary = None if circuit is None else KeptUnitary(circuit)
         self.register_buffer("codes", torch.stack([s.codes for s in strings]))  # [H, S, n]
-        self._plans: tuple[Tensor, tuple[object, ...], list[PauliPlan]] | None = None
+        self._tables: _Tables | None = None
+        if not self.codes.is_meta:
+            self.prepare()
 
     @classmethod
-    def draw(cls, kind: Observables, num_heads: int, count: int, n_qubits: int) -> PauliObservables:
+    def draw(
+        cls,
+        kind: Observables,
+        num_heads: int,
+        count: int,
+        n_qubits: int,
+        circuit: Circuit | None = None,
+    ) -> PauliObservables:
         """``count`` strings for each head: ``random`` as published, or ``distinct``.
 
         The random strings differ between the heads. The distinct ones are the same in
@@ -43,9 +64,9 @@ class PauliObservables(nn.Module):
         """
         require_choice("observables", kind, get_args(Observables))
         if kind == "random":
-            return cls([random_strings(count, n_qubits) for _ in range(num_heads)])
+            return cls([random_strings(count, n_qubits) for _ in range(num_heads)], circuit)
         try:
-            return cls([distinct_strings(count, n_qubits)] * num_heads)
+            return cls([distinct_strings(count, n_qubits)] * num_heads, circuit)
         except ValueError as error:
             raise KetformerError(str(error)) from None
 
@@ -54,44 +75,115 @@ class PauliObservables(nn.Module):
         """The strings of each head."""
         return [PauliStrings.from_codes(codes) for codes in self.codes.cpu()]
 
-    def forward(self, real: Tensor, imag: Tensor | None = None) -> Tensor:
-        """<state|P|state> for each head's strings.
-
-        Equal to :func:`~ketformer.quantum.pauli_expectations`, which a test holds.
+    def forward(
+        self, real: Tensor, imag: Tensor | None = None, angles: Tensor | None = None
+    ) -> Tensor:
+        """<state|C† P C|state> for each head's strings.
 
         Args:
-            real: ``[H, 2^n, N]``, the real parts of the amplitudes of N states.
+            real: ``[N, H or 1, d]``, the real parts of the first d amplitudes of N states; the
+                others are 0. With 1, all heads begin with the same state.
             imag: the imaginary parts; None for real states.
+            angles: ``[H, P]`` of the circuit; None without one.
 
         Returns:
-            ``[H, S, N]``.
+            ``[N, H, S]``.
+
+        Raises:
+            ValueError: angles without a circuit, or a circuit without angles.
         """
-        plans = self._plans_for(real)
+        if (angles is None) != (self.circuit is None):
+            raise ValueError("angles belong to a circuit, and a circuit needs its angles")
+        tables = self._current()
+        if tables.native is None or real.device.type != "cpu":
+            return self._by_torch(tables.plans, real, imag, angles)
+        # Products of amplitudes lose too many digits in half precision.
+        wide = torch.promote_types(real.dtype, torch.float32)
+        imag, angles = (None if part is None else part.to(wide) for part in (imag, angles))
+        return tables.native(real.to(wide), imag, angles).to(real.dtype)
+
+    def _by_torch(
+        self, plans: list[PauliPlan], real: Tensor, imag: Tensor | None, angles: Tensor | None
+    ) -> Tensor:
+        """The readable reference of the native kernel, and what runs on a GPU."""
+        missing = (1 << self.codes.shape[-1]) - real.shape[-1]
+        re = F.pad(real, (0, missing)).permute(1, 2, 0)
+        im = None if imag is None else F.pad(imag, (0, missing)).permute(1, 2, 0)
+        if self.unitary is not None:
+            assert angles is not None
+            re, im = apply_shared(self.unitary(angles), re, im)
         if len(plans) == 1:  # all heads measure the same strings
-            return plans[0](real, imag)
-        heads = (plan(real[h], None if imag is None else imag[h]) for h, plan in enumerate(plans))
-        return torch.stack(list(heads))
+            return plans[0](re, im).permute(2, 0, 1)
+        heads = (plan(re[h], None if im is None else im[h]) for h, plan in enumerate(plans))
+        return torch.stack(list(heads)).permute(2, 0, 1)
 
-    def _plans_for(self, like: Tensor) -> list[PauliPlan]:
-        """One plan for each head, or a single one for all; kept until the strings change."""
-        # A tensor made in inference mode has no version; it cannot change outside that mode.
-        version = None if self.codes.is_inference() else self.codes._version
-        key = (version, like.device, like.dtype)
-        if self._plans is None or self._plans[0] is not self.codes or self._plans[1] != key:
-            strings = self.strings
-            distinct = strings if len(set(strings)) > 1 else strings[:1]
-            # Made as ordinary tensors, so that training can follow an evaluation in inference mode.
-            with torch.inference_mode(False):
-                self._plans = (self.codes, key, [PauliPlan(s, like) for s in distinct])
-        return self._plans[2]
+    def prepare(self) -> _Tables:
+        """Make the tables of the strings.
+
+        Nobody has to call it: :meth:`forward` does when the strings are others than before. A
+        compiled graph cannot, so it is done wherever strings are drawn, loaded or moved.
+        """
+        strings, device = self.strings, self.codes.device
+        distinct = strings if len(set(strings)) > 1 else strings[:1]
+        # Made as ordinary tensors, so that training can follow an evaluation in inference mode.
+        with torch.inference_mode(False):
+            plans = [PauliPlan(s, device) for s in distinct]
+            native = CircuitValues(strings, self.circuit) if self._has_kernel() else None
+        self._tables = _Tables(self.codes, _version(self.codes), plans, native)
+        return self._tables
+
+    def _has_kernel(self) -> bool:
+        return self.codes.device.type == "cpu" and CircuitValues.can_run(self.circuit)
+
+    def _current(self) -> _Tables:
+        tables = self._tables
+        if tables is None or tables.codes is not self.codes:
+            rebuilt: _Tables = _outside_graphs(self)
+            return rebuilt
+        if not torch.compiler.is_compiling() and tables.version != _version(self.codes):
+            return self.prepare()
+        return tables
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        if not self.codes.is_meta:
+            self.prepare()
+
+    def _apply(self, *args: Any, **kwargs: Any) -> PauliObservables:
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        if not self.codes.is_meta:
+            self.prepare()
+        return self
 
 
-def in_columns(outcomes: Tensor) -> Tensor:
-    """``[B, T, H, S]`` as ``[H, S, BT]``, the form in which values are computed."""
-    return outcomes.flatten(0, 1).permute(1, 2, 0)
+class _Tables(NamedTuple):
+    """What the strings come to, and the strings that it was made of."""
+
+    codes: Tensor
+    version: int | None
+    plans: list[PauliPlan]
+    native: CircuitValues | None
 
 
-def from_columns(values: Tensor, hidden_states: Tensor) -> Tensor:
-    """``[H, S, BT]`` as ``[B, H, T, S]``, the form in which they are mixed."""
-    tokens: Tensor = values.unflatten(-1, hidden_states.shape[:2])
-    return tokens.permute(2, 0, 3, 1)
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _outside_graphs(observables: PauliObservables) -> _Tables:
+    return observables.prepare()
+
+
+def _version(codes: Tensor) -> int | None:
+    """What counts changes in place; a tensor made in inference mode has no such count."""
+    return None if codes.is_inference() else codes._version
+
+
+def by_token(values: Tensor, hidden_states: Tensor) -> Tensor:
+    """``[BT, H, S]`` as ``[B, H, T, S]``, the form in which values are mixed."""
+    tokens: Tensor = values.unflatten(0, hidden_states.shape[:2])
+    return tokens.transpose(1, 2)
+
+
+def apply_shared(unitaries: Tensor, real: Tensor, imag: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Unitaries ``[H, D, D]`` applied to states in columns, ``[H or 1, D, N]``, all in pairs."""
+    a, b = unitaries.real.to(real.dtype), unitaries.imag.to(real.dtype)
+    if imag is None:
+        return a @ real, b @ real
+    return a @ real - b @ imag, a @ imag + b @ real

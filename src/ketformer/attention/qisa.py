@@ -13,8 +13,7 @@ from ketformer.attention.measured import amplitude_experiments
 from ketformer.attention.observables import (
     Observables,
     PauliObservables,
-    from_columns,
-    in_columns,
+    by_token,
 )
 from ketformer.errors import KetformerError
 from ketformer.quantum import Experiment
@@ -70,25 +69,25 @@ class QISA(Attention):
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> dict[str, list[Experiment]]:
         """``value``: Lx / ‖Lx‖ in amplitudes, its strings measured."""
-        states = self._states(hidden_states).unflatten(-1, hidden_states.shape[:2])
-        states = states.permute(2, 3, 0, 1)  # [B, T, H, 2^n]
+        states = F.pad(self._states(hidden_states), (0, 2**self.n_qubits - self.hilbert_dim))
+        states = states.unflatten(0, hidden_states.shape[:2])  # [B, T, H, 2^n]
         return {"value": amplitude_experiments(states, self.observables.strings, None, None)}
 
     def project_measured(
         self, hidden_states: Tensor, tokens: TokenInputs | None, outcomes: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The measured values times ‖Lx‖², which the amplitudes cannot carry."""
-        norms = self._states(hidden_states).square().sum(-2, keepdim=True)
-        return self._beside(hidden_states, in_columns(outcomes["value"]) * norms)
+        norms = self._states(hidden_states).square().sum(-1, keepdim=True)
+        values = outcomes["value"].flatten(0, 1) * norms
+        return self._beside(hidden_states, values)
 
     def _states(self, hidden_states: Tensor) -> Tensor:
-        """Lx in columns, ``[H, 2^n, BT]``."""
-        mapped = self.state_proj.weight @ hidden_states.flatten(0, 1).mT
-        mapped = mapped.unflatten(0, (self.num_heads, -1))
-        return F.pad(mapped, (0, 0, 0, 2**self.n_qubits - self.hilbert_dim))
+        """Lx, ``[BT, H, hilbert_dim]``."""
+        mapped: Tensor = self.state_proj(hidden_states).flatten(0, 1)
+        return mapped.reshape(len(mapped), self.num_heads, -1)
 
     def _beside(self, hidden_states: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Linear queries and keys beside values in columns, ``[H, head_dim, BT]``."""
+        """Linear queries and keys beside values ``[BT, H, head_dim]``."""
         query, key = self.qk_proj(hidden_states).chunk(2, dim=-1)
-        values = from_columns(values, hidden_states)
+        values = by_token(values, hidden_states)
         return self.split_heads(query), self.split_heads(key), values

@@ -10,13 +10,11 @@ from torch import Tensor, nn
 
 from ketformer.attention.base import Attention, CommonOptions, check_layers, check_qubits
 from ketformer.attention.inputs import TokenInputs
-from ketformer.attention.kept import KeptUnitary
 from ketformer.attention.measured import amplitude_experiments, is_state
 from ketformer.attention.observables import (
     Observables,
     PauliObservables,
-    from_columns,
-    in_columns,
+    by_token,
 )
 from ketformer.quantum import (
     Experiment,
@@ -30,8 +28,7 @@ class QISAA(Attention):
     """Linear queries and keys; values v_h = <psi|U† P_h U|psi>, psi = x / ‖x‖.
 
     U is RX and RY on each wire, the CNOT ring, RY on each wire, with 3n angles per
-    head. All tokens share it, so it is built once per forward and applied as a
-    matrix.
+    head. All tokens share it.
 
     Args:
         layers: how often the ring and the last RYs are repeated; 1 as published.
@@ -54,11 +51,10 @@ class QISAA(Attention):
         super().__init__(hidden_size, num_heads, **common)
         self.n_qubits = check_qubits(qubits_for(hidden_size))
         self.circuit = entangling_ansatz(self.n_qubits, check_layers(layers))
-        self.unitary = KeptUnitary(self.circuit)
         self.qk_proj = nn.Linear(hidden_size, 2 * hidden_size, bias=self.bias)
         self.angles = nn.Parameter(torch.empty(num_heads, len(self.circuit.parameters)))
         self.observables = PauliObservables.draw(
-            observables, num_heads, self.head_dim, self.n_qubits
+            observables, num_heads, self.head_dim, self.n_qubits, self.circuit
         )
         self.reset_parameters()
 
@@ -72,8 +68,8 @@ class QISAA(Attention):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Linear queries and keys, measured values."""
         state = amplitude_encode(hidden_states, self.n_qubits).flatten(0, 1)
-        value = self.observables(*apply_shared(self.unitary(self.angles), state))
-        return self._beside(hidden_states, value)
+        values = self.observables(state.unsqueeze(1), angles=self.angles)
+        return self._beside(hidden_states, values)
 
     def experiments(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
@@ -87,27 +83,12 @@ class QISAA(Attention):
         self, hidden_states: Tensor, tokens: TokenInputs | None, outcomes: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Linear queries and keys, the values as measured."""
-        return self._beside(hidden_states, in_columns(outcomes["value"] * is_state(hidden_states)))
+        return self._beside(
+            hidden_states, (outcomes["value"] * is_state(hidden_states)).flatten(0, 1)
+        )
 
     def _beside(self, hidden_states: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Linear queries and keys beside values in columns, ``[H, head_dim, BT]``."""
+        """Linear queries and keys beside values ``[BT, H, head_dim]``."""
         query, key = self.qk_proj(hidden_states).chunk(2, dim=-1)
-        values = from_columns(values, hidden_states)
+        values = by_token(values, hidden_states)
         return self.split_heads(query), self.split_heads(key), values
-
-
-def apply_shared(unitaries: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
-    """Complex unitaries applied to real states, as one real matrix product.
-
-    Args:
-        unitaries: ``[H, D, D]`` complex.
-        states: ``[N, D]`` real.
-
-    Returns:
-        Real and imaginary parts, each in columns, ``[H, D, N]``.
-    """
-    dimension = states.shape[-1]
-    matrix = torch.stack([unitaries.real, unitaries.imag]).to(states.dtype)  # [2, H, D, D]
-    both = matrix.reshape(-1, dimension) @ states.mT
-    real, imag = both.reshape(2, -1, dimension, len(states))
-    return real, imag

@@ -17,10 +17,8 @@ from ketformer.attention.base import (
     require_choice,
 )
 from ketformer.attention.inputs import TokenInputs
-from ketformer.attention.kept import KeptUnitary
 from ketformer.attention.measured import amplitude_experiments, is_state
-from ketformer.attention.observables import Observables, PauliObservables, from_columns
-from ketformer.attention.qisa_a import apply_shared
+from ketformer.attention.observables import Observables, PauliObservables, by_token
 from ketformer.errors import KetformerError
 from ketformer.quantum import (
     Circuit,
@@ -79,16 +77,19 @@ class QSANN(Attention):
         self.n_qubits = n_qubits
         self.encoder = angle_encoding(hidden_size, n_qubits) if encoding == "angle" else None
         self.circuit = entangling_ansatz(n_qubits, check_layers(layers))
-        self.unitary = KeptUnitary(self.circuit)
         self.angles = nn.Parameter(torch.empty(3, num_heads, len(self.circuit.parameters)))
         z0 = PauliStrings(("Z" + "I" * (n_qubits - 1),))
 
         def draw() -> PauliObservables:
-            return PauliObservables.draw(observables, num_heads, self.head_dim, n_qubits)
+            return PauliObservables.draw(
+                observables, num_heads, self.head_dim, n_qubits, self.circuit
+            )
 
         one_for_each_head = [z0] * num_heads
         self.query_observables = (
-            PauliObservables(one_for_each_head) if query_observables == "z0" else draw()
+            PauliObservables(one_for_each_head, self.circuit)
+            if query_observables == "z0"
+            else draw()
         )
         self.observables = draw()
         self.reset_parameters()
@@ -102,19 +103,17 @@ class QSANN(Attention):
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The outcomes of the three circuits on each encoded token."""
-        unitaries = self.unitary(self.angles)  # [3, H, D, D]
+        imag = None
         if self.encoder is None:
-            state = amplitude_encode(hidden_states, self.n_qubits).flatten(0, 1)
-            real, imag = apply_shared(unitaries.flatten(0, 1), state)
-            real, imag = (part.unflatten(0, (3, -1)) for part in (real, imag))
+            real = amplitude_encode(hidden_states, self.n_qubits)
         else:
             encoded = run(self.encoder, self._encoder_angles(self.encoder, hidden_states))
-            out = unitaries @ encoded.flatten(0, 1).mT  # [3, H, D, BT]
-            real, imag = (part.to(hidden_states.dtype) for part in (out.real, out.imag))
+            real, imag = encoded.real, encoded.imag
+        parts = [None if p is None else p.flatten(0, 1).unsqueeze(1) for p in (real, imag)]
         measured = (self.query_observables, self.query_observables, self.observables)
         query, key, value = (
-            from_columns(observables(*parts), hidden_states)
-            for observables, *parts in zip(measured, real, imag, strict=True)
+            by_token(observables(*parts, angles).to(hidden_states.dtype), hidden_states)
+            for observables, angles in zip(measured, self.angles, strict=True)
         )
         return query, key, value
 

@@ -8,6 +8,7 @@ from ketformer.quantum.ansatz import (
     rotation_ring_ansatz,
 )
 from ketformer.quantum.circuit import Angle, Circuit, Gate
+from ketformer.quantum.circuit_values import CircuitValues
 from ketformer.quantum.decompose import decompose
 from ketformer.quantum.encoding import amplitude_encode, qubits_for
 from ketformer.quantum.experiment import Expect, Experiment
@@ -29,6 +30,7 @@ from ketformer.quantum.spsa import run_spsa
 __all__ = [
     "Angle",
     "Circuit",
+    "CircuitValues",
     "Expect",
     "Experiment",
     "Gate",

@@ -32,9 +32,9 @@ class _Group:
 
 
 class PauliPlan:
-    """The tables of a set of strings for one device and floating-point type."""
+    """The tables of a set of strings on one device."""
 
-    def __init__(self, strings: PauliStrings, like: Tensor) -> None:
+    def __init__(self, strings: PauliStrings, device: torch.device | None = None) -> None:
         self.strings = strings
         self.n_qubits = strings.n_qubits
         _, signs, group = strings.tables
@@ -53,11 +53,12 @@ class PauliPlan:
             even = [m for m in members if not strings.odd[m]]
             odd = [m for m in members if strings.odd[m]]
             order += even + odd
-            table = factor * signs[:, keep]
-            self.groups.append(_Group(flipped, table[even].to(like), table[odd].to(like)))
+            # Whole numbers, which any floating-point type that meets them holds exactly.
+            table = (factor * signs[:, keep]).to(torch.float32)
+            self.groups.append(_Group(flipped, table[even].to(device), table[odd].to(device)))
         row = torch.empty(len(order), dtype=torch.long, device="cpu")
         row[torch.tensor(order)] = torch.arange(len(order), device="cpu")
-        self.row = row.to(like.device)
+        self.row = row.to(device)
 
     def __call__(self, real: Tensor, imag: Tensor | None = None) -> Tensor:
         """<state|P_s|state> for every string.
@@ -77,15 +78,15 @@ class PauliPlan:
         for group in self.groups:
             r0, r1 = self._halves(real, group.flipped)
             if imag is None:
-                rows.append(group.even @ (r0 * r1))
+                rows.append(group.even.to(real.dtype) @ (r0 * r1))
                 shape = (*real.shape[:-2], len(group.odd), real.shape[-1])
                 rows.append(real.new_zeros(shape))
                 continue
             i0, i1 = self._halves(imag, group.flipped)
             if len(group.even):
-                rows.append(group.even @ (r0 * r1 + i0 * i1))
+                rows.append(group.even.to(real.dtype) @ (r0 * r1 + i0 * i1))
             if len(group.odd):
-                rows.append(group.odd @ (r0 * i1 - i0 * r1))
+                rows.append(group.odd.to(real.dtype) @ (r0 * i1 - i0 * r1))
         return torch.cat(rows, dim=-2).index_select(-2, self.row)
 
     def _halves(self, state: Tensor, flipped: tuple[int, ...]) -> tuple[Tensor, Tensor]:

@@ -82,7 +82,7 @@ def apply(circuit: Circuit, state: Tensor, angles: Tensor | None = None) -> Tens
         gate = circuit.gates[position]
         flips = _leading_flips(circuit.gates[position:])
         if flips:
-            state = state.index_select(-1, _permutation(flips, n).to(state.device))
+            state = state.index_select(-1, flips_as_permutation(flips, n).to(state.device))
             position += len(flips)
             continue
         matrix = _matrix(gate, angles, column, state)
@@ -141,7 +141,7 @@ def _leading_flips(gates: tuple[Gate, ...]) -> tuple[Gate, ...]:
 
 @lru_cache(maxsize=256)
 @torch.inference_mode(False)  # kept, so training must be able to use what an evaluation made
-def _permutation(gates: tuple[Gate, ...], n_qubits: int) -> Tensor:
+def flips_as_permutation(gates: tuple[Gate, ...], n_qubits: int) -> Tensor:
     """Index ``p`` with ``(gates applied to state)[b] = state[p[b]]``."""
     source = torch.arange(2**n_qubits, device="cpu")
     # (U_k … U_1 state)[b]: peel the last gate first. Each is its own inverse.

@@ -130,7 +130,7 @@ class CudaQBackend(Backend):
         # Strings of I and Z only under noise: for others, observe adds gates that are noisy too.
         terms = {s: self._spin(s) for s in set(strings.strings) if s.strip("I")}
         if self.target == "qpp-cpu" and len(terms) > _FEW_STRINGS:
-            plan = PauliPlan(strings, rows)
+            plan = PauliPlan(strings, rows.device)
             parts = rows.split(max(1, _AMPLITUDES >> circuit.n_qubits))
             states = (self._states(circuit, part).mT for part in parts)
             return torch.cat([plan(state.real, state.imag).mT for state in states])

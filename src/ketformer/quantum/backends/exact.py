@@ -53,7 +53,7 @@ class TorchBackend(Backend):
                 circuit,
                 rows,
             )
-        plan = PauliPlan(strings, rows if self.device is None else rows.to(self.device))
+        plan = PauliPlan(strings, rows.device if self.device is None else torch.device(self.device))
 
         def expectations(part: Tensor) -> Tensor:
             state = run(circuit, part).mT

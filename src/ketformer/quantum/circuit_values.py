@@ -1,0 +1,265 @@
+"""Expectations of Pauli strings behind a circuit that all tokens share, natively on the CPU.
+
+The same numbers as :class:`~ketformer.quantum.PauliPlan` behind
+:func:`~ketformer.quantum.unitary`; ``native/circuit_values.c`` says how.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate, groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ketformer.quantum import native
+from ketformer.quantum.circuit import Circuit
+from ketformer.quantum.pauli import PauliStrings
+from ketformer.quantum.simulate import flips_as_permutation
+
+_KINDS = {torch.float32: "f32", torch.float64: "f64"}
+_GATES = {"RX": 0, "RY": 1}
+_PERMUTE = 2
+#: Tokens that are worth a thread of their own.
+_GRAIN = 256
+
+
+class CircuitValues:
+    """The tables of a circuit and of each head's strings, as the native kernel reads them.
+
+    Args:
+        heads: one set of ``S`` strings for each of ``H`` heads.
+        circuit: with ``P`` named angles, the same gates for every head; None for no gates.
+    """
+
+    def __init__(self, heads: Sequence[PauliStrings], circuit: Circuit | None = None) -> None:
+        self.n_strings = len(heads[0])
+        self.n_qubits = heads[0].n_qubits
+        programs = [_program(strings) for strings in heads]
+        gates, sources = _gates(circuit or Circuit(self.n_qubits))
+        self.tables = (
+            torch.tensor(gates, dtype=torch.int32, device="cpu").reshape(-1, 3),
+            torch.tensor(sources, dtype=torch.int32, device="cpu").reshape(-1, 1 << self.n_qubits),
+            torch.tensor([n for p in programs for n in p], dtype=torch.int32, device="cpu"),
+            torch.tensor([0, *accumulate(map(len, programs))], dtype=torch.int32, device="cpu"),
+        )
+
+    @staticmethod
+    def can_run(circuit: Circuit | None) -> bool:
+        """Whether there are kernels here, and for these gates: plain RX and RY, (controlled) X."""
+        gates = () if circuit is None else circuit.gates
+        return native.library() is not None and all(
+            g.name == "X"
+            or (
+                g.name in _GATES
+                and not g.controls
+                and g.angle is not None
+                and g.angle.is_parameter
+                and g.angle.factor == 1
+            )
+            for g in gates
+        )
+
+    def __call__(self, real: Tensor, imag: Tensor | None, angles: Tensor | None) -> Tensor:
+        """<state|C† P C|state>.
+
+        Args:
+            real: ``[N, H or 1, d]``, the real parts of the first d amplitudes of N states, float32
+                or float64; the others are 0. With 1, all heads begin with the same state.
+            imag: the imaginary parts; None for real states.
+            angles: ``[H, P]`` in radians; None without gates.
+
+        Returns:
+            ``[N, H, S]``.
+        """
+        if angles is None:
+            angles = real.new_empty(len(self.tables[3]) - 1, 0)
+        cos, sin = (angles / 2).cos(), (angles / 2).sin()
+        values: Tensor = circuit_values(
+            real, imag, cos, sin, *self.tables, self.n_qubits, self.n_strings
+        )
+        return values
+
+
+def _gates(circuit: Circuit) -> tuple[list[int], list[int]]:
+    column = {name: i for i, name in enumerate(circuit.parameters)}
+    gates: list[int] = []
+    sources: list[int] = []
+    tables = 0
+    for flips, run in groupby(circuit.gates, key=lambda gate: gate.name == "X"):
+        if flips:
+            sources += flips_as_permutation(tuple(run), circuit.n_qubits).tolist()
+            gates += [_PERMUTE, tables, 0]
+            tables += 1
+            continue
+        for gate in run:
+            assert gate.angle is not None  # can_run was asked
+            bit = circuit.n_qubits - 1 - gate.target
+            gates += [_GATES[gate.name], bit, column[str(gate.angle.value)]]
+    return gates, sources
+
+
+def _program(strings: PauliStrings) -> list[int]:
+    groups: dict[tuple[int, bool], list[tuple[int, int, int]]] = {}
+    for row, string in enumerate(strings.strings):
+        flip = strings.flip_mask(string)
+        pivot = 1 << flip.bit_length() >> 1
+        # The products that are made have a 0 at the pivot, so its phase never counts.
+        phase = int("".join("1" if c in "YZ" else "0" for c in string), 2) & ~pivot
+        n_y = string.count("Y")
+        # As in `PauliStrings.tables`; where bits flip, each product stands for two.
+        factor = (-1) ** (n_y // 2) * (2 if flip else 1)
+        groups.setdefault((flip, n_y % 2 == 1), []).append((row, phase, factor))
+    out: list[int] = []
+    for (flip, odd), members in groups.items():
+        wanted = 0
+        for _, phase, _ in members:
+            wanted |= phase
+        out += [flip, flip.bit_length() - 1, int(odd), wanted, len(members)]
+        for row, phase, factor in members:
+            out += [row, _closed_up(phase, wanted), factor]
+    return out
+
+
+def _closed_up(number: int, mask: int) -> int:
+    """The bits of ``number`` at the places of ``mask``, side by side."""
+    places = [bit for bit in range(mask.bit_length()) if mask >> bit & 1]
+    return sum((number >> bit & 1) << place for place, bit in enumerate(places))
+
+
+class _Shape(ctypes.Structure):
+    """``struct shape`` of the kernel."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in (
+            "n_qubits", "width", "heads", "states", "strings", "n_angles", "n_gates",
+        )),
+        *((name, ctypes.c_void_p) for name in ("gates", "sources", "program", "starts")),
+    )  # fmt: skip
+
+
+@torch.library.custom_op("ketformer::circuit_values", mutates_args=())
+def circuit_values(
+    real: Tensor, imag: Tensor | None, cos: Tensor, sin: Tensor, gates: Tensor, sources: Tensor,
+    program: Tensor, starts: Tensor, n_qubits: int, n_strings: int,
+) -> Tensor:  # fmt: skip
+    """See :class:`CircuitValues`; ``cos`` and ``sin`` are of half the angles."""
+    real, imag, cos, sin = _contiguous(real, imag, cos, sin)
+    shape = _shape(real, cos, gates, sources, program, starts, n_qubits, n_strings)
+    out = real.new_empty(len(real), len(cos), n_strings)
+    kernel = _kernel("circuit_values", real)
+
+    def part(begin: int, end: int, _: int) -> int:
+        arrays = (real, imag, cos, sin, out)
+        return kernel(ctypes.byref(shape), *map(_at, arrays), begin, end)
+
+    _in_parts(part, len(real))
+    return out
+
+
+@torch.library.custom_op("ketformer::circuit_values_backward", mutates_args=())
+def circuit_values_backward(
+    grad: Tensor, real: Tensor, imag: Tensor | None, cos: Tensor, sin: Tensor, gates: Tensor,
+    sources: Tensor, program: Tensor, starts: Tensor, n_qubits: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradients by ``real``, ``imag`` (empty for None), ``cos`` and ``sin``."""
+    real, imag, cos, sin = _contiguous(real, imag, cos, sin)
+    grad = grad.contiguous()
+    shape = _shape(real, cos, gates, sources, program, starts, n_qubits, grad.shape[-1])
+    real_grad = torch.empty_like(real)
+    imag_grad = real.new_empty(0) if imag is None else torch.empty_like(imag)
+    # One for each thread; their sum over many tokens wants the digits.
+    by_angle = cos.new_zeros(_threads(len(real)), 2, *cos.shape, dtype=torch.float64)
+    kernel = _kernel("circuit_values_backward", real)
+
+    def part(begin: int, end: int, thread: int) -> int:
+        by_cos, by_sin = by_angle[thread]
+        arrays = (grad, real, imag, cos, sin, real_grad, imag_grad, by_cos, by_sin)
+        return kernel(ctypes.byref(shape), *map(_at, arrays), begin, end)
+
+    _in_parts(part, len(real))
+    by_cos, by_sin = by_angle.sum(0).to(cos.dtype)
+    return real_grad, imag_grad, by_cos.clone(), by_sin.clone()
+
+
+@circuit_values.register_fake
+def _(real: Tensor, imag: Any, cos: Tensor, *rest: Any) -> Tensor:
+    return real.new_empty(real.shape[0], cos.shape[0], rest[-1])
+
+
+@circuit_values_backward.register_fake
+def _(
+    grad: Tensor, real: Tensor, imag: Any, cos: Tensor, *_: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return (
+        real.new_empty(real.shape),
+        real.new_empty((0,) if imag is None else real.shape),
+        cos.new_empty(cos.shape),
+        cos.new_empty(cos.shape),
+    )
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, ctx.n_qubits, _ = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    by_real, by_imag, by_cos, by_sin = circuit_values_backward(
+        grad, *ctx.saved_tensors, ctx.n_qubits
+    )
+    return by_real, None if ctx.saved_tensors[1] is None else by_imag, by_cos, by_sin, *[None] * 6
+
+
+circuit_values.register_autograd(_backward, setup_context=_setup)
+
+
+def _contiguous(*tensors: Any) -> tuple[Any, ...]:
+    return tuple(None if tensor is None else tensor.contiguous() for tensor in tensors)
+
+
+def _shape(
+    real: Tensor, cos: Tensor, gates: Tensor, sources: Tensor, program: Tensor, starts: Tensor,
+    n_qubits: int, n_strings: int,
+) -> _Shape:  # fmt: skip
+    _, states, width = real.shape
+    return _Shape(
+        n_qubits, width, len(cos), states, n_strings, cos.shape[1], len(gates),
+        gates.data_ptr(), sources.data_ptr(), program.data_ptr(), starts.data_ptr(),
+    )  # fmt: skip
+
+
+def _kernel(name: str, like: Tensor) -> Callable[..., int]:
+    library = native.library()
+    assert library is not None  # can_run was asked
+    kernel: Any = getattr(library, f"{name}_{_KINDS[like.dtype]}")
+
+    def call(*arguments: Any) -> int:
+        *others, begin, end = arguments
+        return int(kernel(*others, ctypes.c_long(begin), ctypes.c_long(end)))
+
+    return call
+
+
+def _at(tensor: Tensor | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
+
+
+def _threads(count: int) -> int:
+    return max(1, min(torch.get_num_threads(), count // _GRAIN))
+
+
+def _in_parts(part: Callable[[int, int, int], int], count: int) -> None:
+    """``part(begin, end, thread)`` for all tokens, on as many threads as torch uses."""
+    threads = _threads(count)
+    edges = [count * i // threads for i in range(threads + 1)]
+    if threads == 1:
+        failed = part(0, count, 0)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            failed = any(pool.map(part, edges[:-1], edges[1:], range(threads)))
+    if failed:
+        raise MemoryError("no memory for the tiles of circuit_values")

@@ -1,0 +1,71 @@
+"""Kernels in C for the CPU, compiled on first use; whoever has no compiler does without them.
+
+``KETFORMER_NATIVE=0`` switches them off. The same functions in torch stand beside each, and tests
+hold the two together.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import warnings
+from functools import lru_cache
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent
+_FLAGS = ("-O3", "-march=native", "-shared", "-fPIC")
+
+
+@lru_cache(maxsize=1)
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels, or None: switched off, or there is no compiler that makes them."""
+    if os.environ.get("KETFORMER_NATIVE", "1") == "0":
+        return None
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None:
+        return None
+    sources = sorted(_FOLDER.glob("*.c")) + sorted(_FOLDER.glob("*.inc"))
+    parts = [path.read_bytes() for path in sources]
+    parts += [" ".join((compiler, *_FLAGS)).encode(), _processor().encode()]
+    name = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ketformer"
+    target = cache / "native" / f"{name}.so"
+    try:
+        if not target.exists():
+            _compile(compiler, [str(p) for p in sources if p.suffix == ".c"], target)
+        return ctypes.CDLL(str(target))
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = getattr(error, "stderr", None) or str(error)
+        first = reason.strip().splitlines()[0] if reason.strip() else type(error).__name__
+        warnings.warn(f"no native kernels, which costs time only: {first}", stacklevel=2)
+        return None
+
+
+def _compile(compiler: str, sources: list[str], target: Path) -> None:
+    """Beside the target, then renamed: processes that start together do not see half a file."""
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        made = Path(folder) / target.name
+        subprocess.run(
+            [compiler, *_FLAGS, "-o", str(made), *sources],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        os.replace(made, target)
+
+
+def _processor() -> str:
+    """What ``-march=native`` stands for, so that machines can share a home folder."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    flags = [line for line in lines if line.startswith(("flags", "Features"))]
+    return f"{platform.machine()} {flags[0] if flags else platform.processor()}"

@@ -1,0 +1,50 @@
+/* Circuits that all tokens share, and the expectations of many Pauli strings behind them.
+
+   A tile of tokens stays in the processor's cache from the first gate to the last string; tokens
+   are the innermost, so every loop is a vector's. Nothing of a state is written to memory: the
+   backward pass runs the circuit again, then backwards, undoing it gate by gate.
+
+   Strings that flip the same bits share one product of amplitudes y[b] y[b ^ flip]. Their signs
+   are characters of the bits: with the bits that none of them asks for summed out, a
+   Walsh-Hadamard transform over the others gives all strings at once. */
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* No two lanes touch the same number. */
+#define EACH_LANE _Pragma("GCC ivdep") for (int t = 0; t < LANES; t++)
+
+enum { RX, RY, PERMUTE };
+
+struct shape {
+    int32_t n_qubits;
+    int32_t width;    /* amplitudes that are given; those up to 2^n_qubits are 0 */
+    int32_t heads;
+    int32_t states;   /* heads, or 1: all heads begin with the same state */
+    int32_t strings;  /* of each head */
+    int32_t n_angles; /* of each head */
+    int32_t n_gates;
+    /* Each gate: RX or RY, bit, angle; or PERMUTE, number of the table, 0. Bit 0 is the least. */
+    const int32_t *gates;
+    const int32_t *sources; /* tables of 2^n_qubits: which amplitude moves to each place */
+    /* For each head groups of flip, pivot, odd, wanted, count, then count times (string, index,
+       factor): the flipped bits; the highest of them (-1 for none), which leaves half of the
+       products to be made; whether the strings have an odd number of Y; the bits that are
+       transformed; where the string's sum stands in the transform. */
+    const int32_t *program;
+    const int32_t *starts; /* where each head's groups begin; heads + 1 numbers */
+};
+
+#define REAL float
+#define LANES 32
+#define NAME(x) x##_f32
+#include "circuit_values.inc"
+#undef REAL
+#undef LANES
+#undef NAME
+
+#define REAL double
+#define LANES 16
+#define NAME(x) x##_f64
+#include "circuit_values.inc"
