@@ -12,8 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* No two lanes touch the same number. */
-#define EACH_LANE _Pragma("GCC ivdep") for (int t = 0; t < LANES; t++)
+#define VECTOR 64 /* bytes */
 
 enum { RX, RY, PERMUTE };
 
@@ -37,14 +36,11 @@ struct shape {
 };
 
 #define REAL float
-#define LANES 32
 #define NAME(x) x##_f32
 #include "circuit_values.inc"
 #undef REAL
-#undef LANES
 #undef NAME
 
 #define REAL double
-#define LANES 16
 #define NAME(x) x##_f64
 #include "circuit_values.inc"
