@@ -17,7 +17,13 @@ from torch.nn import functional as F
 
 from ketformer.attention.inputs import InputSizes, TokenInputs
 from ketformer.attention.masking import attention_mask
-from ketformer.attention.scores import SCORES, Score, as_dot_product, reference_scores
+from ketformer.attention.scores import (
+    SCORES,
+    DotProduct,
+    Score,
+    as_dot_product,
+    reference_scores,
+)
 from ketformer.errors import KetformerError
 from ketformer.quantum import Expect, Experiment
 
@@ -222,13 +228,17 @@ class Attention(nn.Module):
         if dot_product is None or return_weights or not self.is_causal:
             mixed, weights = self._mix_explicitly(queries, keys, values, mask)
         else:
-            mixed, weights = self._mix_fused(*dot_product, values, mask), None
+            mixed, weights = self._mix_fused(dot_product, values, mask), None
         merged = mixed.transpose(1, 2).flatten(2)
         return self.out_proj(merged), weights if return_weights else None
 
-    def _mix_fused(
-        self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
-    ) -> Tensor:
+    def _mix_fused(self, dot_product: DotProduct, values: Tensor, mask: Tensor | None) -> Tensor:
+        queries, keys, scale, bias = dot_product
+        if bias is not None:
+            if mask is None:
+                lengths = queries.shape[-2], keys.shape[-2]
+                mask = attention_mask(*lengths, device=queries.device)
+            mask = bias.masked_fill(~mask, -math.inf)
         # The fused CPU kernel wants equal widths; zero columns of values cost little.
         width = max(queries.shape[-1], values.shape[-1])
         mixed = F.scaled_dot_product_attention(
@@ -238,7 +248,7 @@ class Attention(nn.Module):
             attn_mask=mask,
             dropout_p=self.dropout if self.training else 0.0,
             is_causal=mask is None,
-            scale=1.0,
+            scale=scale,
         )
         return mixed[..., : values.shape[-1]]
 

@@ -6,7 +6,7 @@ temperature where that is possible) and keys ``[B, H, Tk, Dk]``.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -15,23 +15,63 @@ Score = Literal["gaussian", "double_exponential", "dot"]
 SCORES: tuple[str, ...] = get_args(Score)
 
 
+class DotProduct(NamedTuple):
+    """scale · q·k + bias, with the same softmax over the keys as a score.
+
+    Attributes:
+        queries: ``[B, H, Tq, Dk]``.
+        keys: ``[B, H, Tk, Dk]``.
+        scale: multiplies the dot product.
+        bias: ``[B, H, 1, Tk]``; None for 0.
+    """
+
+    queries: Tensor
+    keys: Tensor
+    scale: float
+    bias: Tensor | None = None
+
+
 def as_dot_product(
     score: Score, queries: Tensor, keys: Tensor, temperature: Tensor | float, dot_scale: float
-) -> tuple[Tensor, Tensor] | None:
-    """Queries and keys whose plain dot product has the same softmax as the score.
+) -> DotProduct | None:
+    """What the fused kernel can run in the score's place; None if there is nothing.
 
     ``dot``: q·k times its scale, over t. ``gaussian``: -‖q-k‖²/t; its -‖q‖² is the same
-    along a row, so [2q, 1]/t and [k, -‖k‖²] do, and the fused kernel can run.
-    ``double_exponential`` has no such form: None.
+    along a row, so (2 q·k - ‖k‖²)/t does. The norm is a bias where that is the smaller tensor
+    and needs no gradient, which the fused kernels do not give; else it is a column of the keys
+    that meets a 1 of the queries. ``double_exponential`` has no such form.
     """
+    if score == "double_exponential":
+        return None
+    if isinstance(temperature, Tensor):  # one for each head
+        queries = (queries / temperature).to(queries.dtype)
+        temperature_of_bias, temperature = temperature, 1.0
+    else:
+        temperature_of_bias = temperature
     if score == "dot":
-        return queries * (dot_scale / temperature), keys
-    if score == "gaussian":
-        columns = _minus_squared_norm(keys)
-        ones = torch.ones_like(queries[..., :1]).expand(*queries.shape[:-1], columns.shape[-1])
-        long_queries = torch.cat([2 * queries, ones], dim=-1) / temperature
-        return long_queries.to(queries.dtype), torch.cat([keys, columns], dim=-1)
-    return None
+        return DotProduct(queries, keys, dot_scale / temperature)
+    if _prefers_bias(queries, keys):
+        bias = -keys.square().sum(-1).unsqueeze(-2) / temperature_of_bias
+        return DotProduct(queries, keys, 2 / temperature, bias)
+    columns = _minus_squared_norm(keys) / 2
+    ones = torch.ones_like(queries[..., :1])
+    if isinstance(temperature_of_bias, Tensor):
+        ones = (ones / temperature_of_bias).to(queries.dtype)
+    ones = ones.expand(*queries.shape[:-1], columns.shape[-1])
+    # Strided rows would cost the kernel more than this copy.
+    queries = torch.cat([queries, ones], dim=-1).contiguous()
+    keys = torch.cat([keys, columns], dim=-1).contiguous()
+    return DotProduct(queries, keys, 2 / temperature)
+
+
+def _prefers_bias(queries: Tensor, keys: Tensor) -> bool:
+    """Whether a bias for each pair is smaller than longer copies of queries, keys and values."""
+    if queries.dtype in (torch.float16, torch.bfloat16):  # see _minus_squared_norm
+        return False
+    if torch.is_grad_enabled() and (queries.requires_grad or keys.requires_grad):
+        return False
+    rows, columns, width = queries.shape[-2], keys.shape[-2], keys.shape[-1]
+    return rows * columns < width * (rows + 2 * columns)
 
 
 def _minus_squared_norm(keys: Tensor) -> Tensor:
