@@ -115,7 +115,9 @@ def train(
         "seconds": seconds,
         "causal": model.is_causal,
     }
-    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # gathered, if sharded
+    state = None
+    if trainer.is_fsdp_enabled:  # gathered by all of them
+        state = trainer.accelerator.get_state_dict(trainer.model)
     if first:
         data.tokenizer.save_pretrained(out)
         # Its weights are what makes the run a finished one.

@@ -40,7 +40,7 @@ def training_arguments(settings: Settings, out: Path) -> TrainingArguments:
             remove_unused_columns=False,
             label_names=["shift_labels"],
             prediction_loss_only=True,
-            dataloader_pin_memory=False,
+            dataloader_pin_memory=not options["use_cpu"],
             disable_tqdm=True,
             **options,
         )
