@@ -1,4 +1,4 @@
-"""Lower precision, recomputed activations and compiled models, for every mechanism."""
+"""Ways to train faster: lower precision, recomputed activations, compiled models, workers."""
 
 import json
 import math
@@ -84,6 +84,12 @@ def test_recomputed_gradients_are_the_same(attention):
     model.activation_checkpointing_enable()
     for a, b in zip(plain, gradients(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_a_worker_process_for_the_data_changes_nothing(ketformer, tiny, honest, tmp_path):
+    done = ketformer("train", tiny, "--out", tmp_path / "run", "--dataloader_num_workers", 1)
+    assert done.code == 0
+    assert largest_difference(honest, tmp_path / "run") == 0
 
 
 def test_fp16_on_a_cpu_is_refused(ketformer, tiny, tmp_path):
