@@ -62,6 +62,7 @@ results-circuits: $(VENV)/.installed
 	$(call keep,circuit-check,circuit check)
 	$(call keep,circuit-bench,bench circuits)
 	OMP_NUM_THREADS=1 $(call keep,bench-attention,bench attention)
+	$(BIN)/python scripts/scale_table.py
 	$(call study,overlap,runs/published-sequence)
 	$(call study,qisa_a,runs/reproduce-qisa/qisa_a-seed42)
 	$(call resources,overlap)

@@ -1,70 +1,78 @@
-"""What loading costs: the time to fetch a batch over the time of a training step, in one run.
+"""What loading costs: the share of a training step that is spent waiting for its batch.
 
-Writes results/loading.json. Usage: python scripts/bench_loading.py
+Trains with the command's own loop, once with the data in the loop and once fetched by a worker
+process. Writes results/loading.json. Usage: python scripts/bench_loading.py
 """
 
 from __future__ import annotations
 
 import json
 import statistics
+import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
-import torch
-from torch.utils.data import DataLoader, RandomSampler
+from transformers import Trainer
 
 from ketformer.runs import describe_machine, write_json
 from ketformer.settings import load_settings
-from ketformer.tasks.text import TextWindows
-from ketformer.training import build_model, prepare_text
+from ketformer.training import quiet_libraries, train
 
 RESULT = Path(__file__).resolve().parent.parent / "results/loading.json"
 
-
-def median_ms(work: Callable[[], object], repeats: int) -> float:
-    """Median milliseconds of ``work``, after two calls that are not timed."""
-    times = []
-    for turn in range(repeats + 2):
-        start = time.perf_counter()
-        work()
-        if turn >= 2:
-            times.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times)
+#: Preset, data, attention, steps.
+WORKS = (
+    ("qisa-small", "embedded", "classical", 120),
+    ("char-gpt", "embedded", "classical", 24),
+    ("overlap-qm9", "qm9", "overlap", 120),
+    ("overlap-qm9-conditions", "qm9", "overlap", 120),
+)
+_UNTIMED = 4  # first steps, in which everything is allocated
 
 
-def measure(preset: str, attention: str) -> dict[str, object]:
-    """One row: the preset's own batch, fetched and then trained on."""
-    settings = load_settings(preset).override({"data": "embedded", "attention": attention})
-    data = prepare_text(settings)
-    model = build_model(settings, data.tokenizer)
-    optimizer = torch.optim.AdamW(model.parameters())
-    windows = TextWindows(data.parts["train"], model.config.max_position_embeddings, stride=1)
-    batch_size = settings.training["per_device_train_batch_size"]
-    loader = DataLoader(
-        windows, batch_size, sampler=RandomSampler(windows), collate_fn=lambda batch: batch
+def measure(preset: str, data: str, attention: str, steps: int, workers: int) -> dict[str, Any]:
+    """One row: medians over the steps of one run."""
+    settings = load_settings(preset).override(
+        {
+            "data": data,
+            "attention": attention,
+            "max_steps": steps,
+            "eval_strategy": "no",
+            "save_strategy": "no",
+            "report_to": "none",
+            "dataloader_num_workers": workers,
+        }
     )
-    batches = iter(loader)
-    batch = next(batches)
+    fetch = Trainer.get_batch_samples
+    began, waited = [], []
 
-    def step() -> None:
-        model(**batch).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+    def timed(self: Trainer, *args: Any, **kwargs: Any) -> Any:
+        began.append(time.perf_counter())
+        batch = fetch(self, *args, **kwargs)
+        waited.append(1000 * (time.perf_counter() - began[-1]))
+        return batch
 
-    loading, training = median_ms(lambda: next(batches), 100), median_ms(step, 10)
+    in_time = patch.object(Trainer, "get_batch_samples", timed)
+    with tempfile.TemporaryDirectory() as folder, in_time:
+        train(settings, Path(folder) / "run", progress=False)
+    whole = [1000 * (b - a) for a, b in zip(began[_UNTIMED:], began[_UNTIMED + 1 :], strict=False)]
+    loading, step = statistics.median(waited[_UNTIMED:]), statistics.median(whole)
     return {
         "name": attention,
-        "work": f"{preset}, batch {batch_size}",
+        "work": f"{preset}, batch {settings.training['per_device_train_batch_size']}",
+        "workers": workers,
         "loading_ms": loading,
-        "median_ms": training,
-        "ratio": loading / training,
+        "median_ms": step,
+        "ratio": loading / step,
         "against": "a training step",
         "device": "cpu",
     }
 
 
 if __name__ == "__main__":
-    rows = [measure(preset, "classical") for preset in ("qisa-small", "char-gpt")]
+    quiet_libraries()
+    rows = [measure(*work, workers) for work in WORKS for workers in (0, 1)]
     write_json(RESULT, {"machine": describe_machine(), "rows": rows})
     print(json.dumps(rows, indent=2))

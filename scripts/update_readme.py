@@ -10,6 +10,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import circuit_blocks
+import scale_blocks
 
 from ketformer.reproduction import verdict
 from ketformer.tables import COLUMNS, OVERLAP_COLUMNS, markdown, overlap_rows
@@ -35,6 +36,13 @@ FILES = {
     "README.md": ("qisa", "overlap", "deep"),
     "docs/molecules.md": ("targets",),
     "docs/circuits.md": ("check", "bench", "noise", "gradients", "resources"),
+    "docs/scale.md": (
+        "scale_assumed",
+        "scale_training",
+        "scale_mechanisms",
+        "scale_measured",
+        "scale_circuits",
+    ),
 }
 
 
@@ -43,7 +51,8 @@ def block(name: str) -> str:
     own = {"qisa": _qisa, "overlap": _overlap, "deep": _deep, "targets": _targets}
     if name in own:
         return own[name]()
-    made: str = getattr(circuit_blocks, name)(_read)
+    module = scale_blocks if name.startswith("scale_") else circuit_blocks
+    made: str = getattr(module, name)(_read)
     return made
 
 

@@ -104,6 +104,13 @@ def test_the_commands_of_the_console_examples_exist():
 
 
 def test_loading_costs_under_five_per_cent_of_a_training_step():
+    """In the loop, as it is unless a worker process is asked for."""
     rows = json.loads((ROOT / "results/loading.json").read_text())["rows"]
-    assert {row["work"] for row in rows} == {"qisa-small, batch 128", "char-gpt, batch 64"}
+    rows = [row for row in rows if row["workers"] == 0]
+    assert {row["work"] for row in rows} == {
+        "qisa-small, batch 128",
+        "char-gpt, batch 64",
+        "overlap-qm9, batch 256",
+        "overlap-qm9-conditions, batch 256",
+    }
     assert all(row["ratio"] < 0.05 for row in rows)

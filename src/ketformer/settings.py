@@ -40,6 +40,7 @@ COMMON_TRAINING_OPTIONS = (
     "bf16",
     "gradient_checkpointing",
     "torch_compile",
+    "fsdp",
     "report_to",
     "use_cpu",
 )
@@ -220,7 +221,9 @@ def _training_fields() -> dict[str, Any]:
 def _hints(cls: type) -> dict[str, Any]:
     if cls is KetformerConfig:  # its base's annotations name modules that typing cannot see
         return {f.name: f.type for f in fields(KetformerConfig)}
-    return typing.get_type_hints(cls)
+    # Trainer declares a string, for its deprecated form, and asks for a bool.
+    more = {"fsdp": bool | str | None} if cls is TrainingArguments else {}
+    return {**typing.get_type_hints(cls), **more}
 
 
 @lru_cache

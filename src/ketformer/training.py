@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -11,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from tqdm.auto import tqdm
 from transformers import (
@@ -33,6 +31,7 @@ from ketformer.preparation import Prepared, build_model, prepare
 from ketformer.quantum.backends import open_backend
 from ketformer.quantum.gradients import outcomes_of
 from ketformer.settings import Settings, load_settings
+from ketformer.training_arguments import is_sharded, training_arguments
 
 
 def train(
@@ -45,8 +44,8 @@ def train(
 ) -> dict[str, Any]:
     """Train one model into a run directory.
 
-    Works alone or as one of several processes under ``torchrun``, where each takes
-    its share of the batches and the first one writes.
+    Works alone or as one of several processes under ``torchrun`` or ``accelerate launch``,
+    where each takes its share of the batches and the first one writes.
 
     Args:
         settings: what to train on what.
@@ -64,10 +63,11 @@ def train(
     out = Path(out)
     if out.exists() and any(out.iterdir()) and not resume:
         raise KetformerError(f"{out} exists; choose another --out, or --resume it")
-    arguments = _training_arguments(settings, out)
+    arguments = training_arguments(settings, out)
     settings = settings.override({"seed": arguments.seed})  # what is saved says which
     first = arguments.process_index == 0
-    data = prepare(settings, progress=progress)
+    with arguments.main_process_first(desc="data"):  # one of them fills the caches
+        data = prepare(settings, progress=progress)
     set_seed(arguments.seed)
     model = build_model(settings, data)
     measured = _measured(settings, model)
@@ -75,6 +75,7 @@ def train(
     checkpoint = last_checkpoint(out) if resume else None
     if checkpoint:
         _check_same_run(out, settings, data)
+        _check_same_way(out, arguments, checkpoint)
     if first:
         _begin(out, settings, data, model, arguments, checkpoint)
     finished = _finished_state(checkpoint, arguments)
@@ -86,7 +87,7 @@ def train(
             args=arguments,
             train_dataset=train_set,
             eval_dataset=validation_set,
-            data_collator=_as_is,
+            data_collator=_counted,
             callbacks=[_MetricsFile(out), *([_Progress(label)] if progress else [])],
         )
     except (ValueError, ImportError) as error:  # an unknown tracker, say
@@ -114,9 +115,13 @@ def train(
         "seconds": seconds,
         "causal": model.is_causal,
     }
+    state = None
+    if trainer.is_fsdp_enabled:  # gathered by all of them
+        state = trainer.accelerator.get_state_dict(trainer.model)
     if first:
         data.tokenizer.save_pretrained(out)
-        model.save_pretrained(out)  # its weights are what makes the run a finished one
+        # Its weights are what makes the run a finished one.
+        model.save_pretrained(out, state_dict=state)
         sample = out / runs.SAMPLES / f"step-{trainer.state.global_step}.txt"
         runs.write_text(sample, sample_of(runs.open_run(out)).strip() + "\n")
     trainer.accelerator.wait_for_everyone()
@@ -168,6 +173,28 @@ def _check_same_run(out: Path, settings: Settings, data: Prepared) -> None:
         raise KetformerError(f"{out} was begun on other data than {data.facts['name']} is now")
 
 
+def _check_same_way(out: Path, arguments: TrainingArguments, checkpoint: str) -> None:
+    """Sharded and whole checkpoints do not read each other; another batch size is told."""
+    sharded = any(Path(checkpoint).glob("pytorch_model_fsdp*"))
+    if sharded != is_sharded(arguments):
+        kind, how = ("sharded", "with --fsdp true") if sharded else ("not sharded", "without FSDP")
+        raise KetformerError(f"{checkpoint} is {kind}; resume it {how}")
+    before, now = runs.read_json(out / runs.MANIFEST).get("batch"), _batch(arguments)
+    if before not in (None, now) and arguments.process_index == 0:
+        warnings.warn(
+            f"a step had {before} sequences and now has {now}; processes times "
+            "per_device_train_batch_size times gradient_accumulation_steps keeps it",
+            stacklevel=2,
+        )
+
+
+def _batch(arguments: TrainingArguments) -> int:
+    """Sequences in a step, of all processes."""
+    in_turn: int = arguments.train_batch_size * arguments.gradient_accumulation_steps
+    at_once: int = arguments.world_size
+    return in_turn * at_once
+
+
 def _finished_state(checkpoint: str | None, arguments: TrainingArguments) -> TrainerState | None:
     """The state of a checkpoint that is the last step already; Trainer would take one more."""
     if checkpoint is None:
@@ -180,61 +207,6 @@ def _last_logged(state: TrainerState, key: str, at: int | None = None) -> float 
     """The newest value in Trainer's log, of any step or of one."""
     values = [row[key] for row in state.log_history if key in row and at in (None, row["step"])]
     return values[-1] if values else None
-
-
-def _training_arguments(settings: Settings, out: Path) -> TrainingArguments:
-    options = dict(settings.training)
-    steps = options.get("max_steps", -1)
-    tenth = max(steps // 10, 1) if steps > 0 else 500
-    options.setdefault("logging_steps", min(tenth, 50))
-    options.setdefault("eval_strategy", "steps")
-    options.setdefault("eval_steps", tenth)
-    options.setdefault("save_steps", tenth)
-    options.setdefault("save_total_limit", 2)
-    options.setdefault("report_to", "tensorboard")
-    options.setdefault("per_device_eval_batch_size", options.get("per_device_train_batch_size", 8))
-    # Without this, torchrun's processes on a machine with CPUs alone would not find each other.
-    options.setdefault("use_cpu", not torch.accelerator.is_available())
-    if options["report_to"] == "tensorboard":
-        os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
-    try:
-        arguments = TrainingArguments(
-            output_dir=str(out / runs.CHECKPOINTS),
-            remove_unused_columns=False,
-            label_names=["shift_labels"],
-            prediction_loss_only=True,
-            dataloader_pin_memory=False,
-            disable_tqdm=True,
-            **options,
-        )
-    except (ValueError, TypeError, ImportError) as error:
-        raise KetformerError(" ".join(str(error).split())) from None
-    _check_ranges(arguments)
-    return arguments
-
-
-def _check_ranges(arguments: TrainingArguments) -> None:
-    """Refuse what Trainer, torch or numpy would stumble over in the middle of a run."""
-    least = {
-        "per_device_train_batch_size": 1,
-        "per_device_eval_batch_size": 1,
-        "gradient_accumulation_steps": 1,
-        "learning_rate": 0,
-        "weight_decay": 0,
-        "adam_epsilon": 0,
-        "seed": 0,
-        "dataloader_num_workers": 0,
-    }
-    for key, bound in least.items():
-        if getattr(arguments, key) < bound:
-            raise KetformerError(f"{key} must be at least {bound}, got {getattr(arguments, key)}")
-    for key in ("adam_beta1", "adam_beta2"):
-        if not 0 <= getattr(arguments, key) < 1:
-            raise KetformerError(f"{key} must lie in [0, 1), got {getattr(arguments, key)}")
-    if arguments.max_steps == 0 or arguments.max_steps < -1:
-        raise KetformerError(f"max_steps must be positive, got {arguments.max_steps}")
-    if arguments.max_steps == -1 and arguments.num_train_epochs <= 0:
-        raise KetformerError(f"num_train_epochs must be positive, got {arguments.num_train_epochs}")
 
 
 def _begin(
@@ -252,6 +224,9 @@ def _begin(
         data={**data.facts, "split": settings.split},
         seed=arguments.seed,
         processes=arguments.world_size,
+        batch=_batch(arguments),
+        sharded=is_sharded(arguments),
+        mixed_precision=arguments.mixed_precision,
         attention=model.config.attention,
         parameters=model.num_parameters(),
         causal=model.is_causal,
@@ -261,9 +236,13 @@ def _begin(
     runs.write_metrics(out, [row for row in runs.read_metrics(out) if row["step"] <= done])
 
 
-def _as_is(batch: Any) -> Any:
-    """The data set hands over whole batches already."""
-    return batch
+def _counted(batch: dict[str, Any]) -> dict[str, Any]:
+    """A whole batch, as the data set makes it, with the key whose targets Trainer counts.
+
+    Each target then weighs the same, however many processes and accumulated batches a step
+    is spread over.
+    """
+    return {**batch, "labels": batch["shift_labels"]}
 
 
 class _MetricsFile(TrainerCallback):
@@ -312,9 +291,11 @@ class _Progress(TrainerCallback):
 
 
 def quiet_libraries() -> None:
-    """Keep transformers' own progress bars and chatter off the terminal."""
+    """Keep transformers' own progress bars and the libraries' chatter off the terminal."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     logging.getLogger("torch.distributed").setLevel(logging.ERROR)
+    # At each evaluation, for each module; nothing here writes into what a module returned.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)

@@ -113,9 +113,9 @@ def subprocess_environment(**more):
     return {**os.environ, "OMP_NUM_THREADS": "1", **more}
 
 
-def run_process(*args, launcher=(), timeout=200, **more):
+def run_process(*args, launcher=(), program="ketformer", timeout=200, **more):
     """``python -m ketformer …`` as a process of its own, or under another launcher."""
-    command = [sys.executable, "-m", *(launcher or ()), "ketformer", *map(str, args)]
+    command = [sys.executable, "-m", *launcher, program, *map(str, args)]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=timeout, env=subprocess_environment(**more)
     )
