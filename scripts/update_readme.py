@@ -10,6 +10,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import circuit_blocks
+import speed_blocks
 
 from ketformer.reproduction import verdict
 from ketformer.tables import COLUMNS, OVERLAP_COLUMNS, markdown, overlap_rows
@@ -35,6 +36,7 @@ FILES = {
     "README.md": ("qisa", "overlap", "deep"),
     "docs/molecules.md": ("targets",),
     "docs/circuits.md": ("check", "bench", "noise", "gradients", "resources"),
+    "docs/speed.md": ("speed_attention", "speed_generation", "speed_peers", "speed_memory"),
 }
 
 
@@ -43,7 +45,8 @@ def block(name: str) -> str:
     own = {"qisa": _qisa, "overlap": _overlap, "deep": _deep, "targets": _targets}
     if name in own:
         return own[name]()
-    made: str = getattr(circuit_blocks, name)(_read)
+    module = speed_blocks if name.startswith("speed_") else circuit_blocks
+    made: str = getattr(module, name)(_read)
     return made
 
 
