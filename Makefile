@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # Small tensors gain nothing from two threads, and two test workers would fight over the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test lint test-slow results results-qisa results-overlap results-published results-deep results-circuits readme clean
+.PHONY: demo test lint test-slow results results-qisa results-overlap results-published results-deep results-circuits results-speed readme clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ketformer demo
@@ -25,7 +25,7 @@ test-slow: $(VENV)/.installed
 
 # The numbers in the README. Needs Tiny Shakespeare and QM9; see each target for the time it takes
 # on two cores. A run that is finished in runs/ is not trained again.
-results: results-qisa results-overlap results-published results-deep results-circuits readme
+results: results-qisa results-overlap results-published results-deep results-circuits results-speed readme
 
 # About an hour.
 results-qisa: $(VENV)/.installed
@@ -61,14 +61,22 @@ results-deep: $(VENV)/.installed
 results-circuits: $(VENV)/.installed
 	$(call keep,circuit-check,circuit check)
 	$(call keep,circuit-bench,bench circuits)
-	OMP_NUM_THREADS=1 $(call keep,bench-attention,bench attention)
-	$(BIN)/python scripts/scale_table.py
 	$(call study,overlap,runs/published-sequence)
 	$(call study,qisa_a,runs/reproduce-qisa/qisa_a-seed42)
 	$(call resources,overlap)
 	$(call resources,qisa)
 	$(call resources,qisa_a)
 	$(call resources,qsann)
+
+# A quarter of an hour, on a machine that does nothing else. `bench all` makes the same in one object.
+results-speed: $(VENV)/.installed
+	$(call timed,attention)
+	$(call timed,generation)
+	$(call timed,peers)
+	$(call timed,memory)
+	$(BIN)/python scripts/scale_table.py
+
+timed = OMP_NUM_THREADS=1 $(call keep,bench-$(1),bench $(1))
 
 study = $(call keep,circuit-noise-$(1),circuit noise $(2) --out docs/pictures/noise-$(1).png) && \
 	$(call keep,circuit-gradients-$(1),circuit gradients $(2))

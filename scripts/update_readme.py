@@ -11,6 +11,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import circuit_blocks
 import scale_blocks
+import speed_blocks
 
 from ketformer.reproduction import verdict
 from ketformer.tables import COLUMNS, OVERLAP_COLUMNS, markdown, overlap_rows
@@ -43,6 +44,7 @@ FILES = {
         "scale_measured",
         "scale_circuits",
     ),
+    "docs/speed.md": ("speed_attention", "speed_generation", "speed_peers", "speed_memory"),
 }
 
 
@@ -51,7 +53,8 @@ def block(name: str) -> str:
     own = {"qisa": _qisa, "overlap": _overlap, "deep": _deep, "targets": _targets}
     if name in own:
         return own[name]()
-    module = scale_blocks if name.startswith("scale_") else circuit_blocks
+    modules = {"speed": speed_blocks, "scale": scale_blocks}
+    module = modules.get(name.partition("_")[0], circuit_blocks)
     made: str = getattr(module, name)(_read)
     return made
 

@@ -67,7 +67,7 @@ def bench_circuits(
             timed: dict[str, Callable[[], Any]] = {CLOSED: _closed_form(attention, length)}
             for label, backend in opened.items():
                 timed[label] = _on_backend(backend.expectations, asked)
-            seconds = interleaved(timed, repeats, bars(work))
+            seconds = interleaved(timed, repeats, bars(work), f"circuits {work}")
             what = f"{work}, {counted} circuits of {asked[0].circuit.n_qubits} qubits"
             for row in compared(seconds, CLOSED, what, "cpu"):
                 row["circuits_per_second"] = 1000 * counted / row["median_ms"]

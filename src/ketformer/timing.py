@@ -2,14 +2,57 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
+
+_PROFILES: ContextVar[Path | None] = ContextVar("profiles", default=None)
+
+
+def bench_device() -> torch.device:
+    """The accelerator if there is one, otherwise the CPU."""
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return found or torch.device("cpu")
+
+
+def finished(work: Callable[[], Any], device: torch.device) -> Callable[[], None]:
+    """The work, and a wait for the device to have done it."""
+
+    def run() -> None:
+        work()
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
+
+    return run
+
+
+@contextmanager
+def profiles_in(folder: Path | None) -> Iterator[None]:
+    """Within this, :func:`interleaved` also runs each work once under torch's profiler.
+
+    Args:
+        folder: where a table (``.txt``) and a trace (``.json``, for Perfetto or Chrome) of
+            each work go; None profiles nothing.
+    """
+    token = _PROFILES.set(folder)
+    try:
+        yield
+    finally:
+        _PROFILES.reset(token)
+
 
 def interleaved(
-    timed: dict[str, Callable[[], Any]], repeats: int, step: Callable[[int, int], None]
+    timed: dict[str, Callable[[], Any]],
+    repeats: int,
+    step: Callable[[int, int], None],
+    label: str = "",
 ) -> dict[str, list[float]]:
     """Seconds of each, taking turns so that a busy moment of the machine hits all alike.
 
@@ -17,6 +60,7 @@ def interleaved(
         timed: what to run, by name; each is run once before, which fills its caches.
         repeats: rounds.
         step: called with (done, total).
+        label: what they do, for the name of a profile.
     """
     for work in timed.values():
         work()
@@ -27,7 +71,25 @@ def interleaved(
             work()
             seconds[name].append(time.perf_counter() - began)
         step(round_ + 1, repeats)
+    folder = _PROFILES.get()
+    if folder is not None:
+        for name, work in timed.items():
+            _profile(work, folder, f"{label} {name}")
     return seconds
+
+
+def _profile(work: Callable[[], Any], folder: Path, title: str) -> None:
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if torch.cuda.is_available():
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as profile:
+        work()
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = re.sub(r"[^a-z0-9_]+", "-", title.lower()).strip("-")
+    by = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+    table = profile.key_averages().table(sort_by=by, row_limit=40)
+    (folder / f"{stem}.txt").write_text(f"{title}\n{table}\n", encoding="utf-8")
+    profile.export_chrome_trace(str(folder / f"{stem}.json"))
 
 
 def compared(

@@ -58,13 +58,29 @@ def test_each_token_sees_half_a_context_at_least(context, given):
     assert torch.equal(continued(model, prompts, 3 * context, **GREEDY), torch.cat(expected, 1))
 
 
-def test_within_the_context_it_is_generate():
-    model, prompts = small_model(), some_ids(2, 4)
-    mask = torch.ones_like(prompts)
+@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize(
+    "way",
+    [
+        GREEDY,
+        SAMPLED,
+        {"do_sample": True, "temperature": 0.7, "top_k": 6, "top_p": 0.9},
+        {"do_sample": False, "num_beams": 3},
+    ],
+    ids=["greedy", "sampled", "all-options", "beams"],
+)
+def test_within_the_context_it_is_generate(attention, way):
+    model, prompts = small_model(attention), some_ids(4, 4)
+    written = continued(model, prompts, 7, **way)
+    set_seed(0)
     expected = model.generate(
-        prompts, attention_mask=mask, max_new_tokens=5, pad_token_id=0, **GREEDY
+        prompts,
+        attention_mask=torch.ones_like(prompts),
+        max_new_tokens=7,
+        pad_token_id=0,
+        **way,
     )
-    assert torch.equal(continued(model, prompts, 5, **GREEDY), expected[:, 4:])
+    assert torch.equal(written, expected[:, 4:])
 
 
 @pytest.mark.parametrize("attention", ATTENTION)

@@ -43,25 +43,25 @@ def as_dot_product(
     """
     if score == "double_exponential":
         return None
-    if isinstance(temperature, Tensor):  # one for each head
-        queries = (queries / temperature).to(queries.dtype)
-        temperature_of_bias, temperature = temperature, 1.0
+    factor, coldness = 1.0, 1 / temperature
+    if isinstance(coldness, Tensor):  # one for each head, so no scale of the kernel's
+        queries = (queries * coldness).to(queries.dtype)
     else:
-        temperature_of_bias = temperature
+        factor = coldness
     if score == "dot":
-        return DotProduct(queries, keys, dot_scale / temperature)
+        return DotProduct(queries, keys, dot_scale * factor)
     if _prefers_bias(queries, keys):
-        bias = -keys.square().sum(-1).unsqueeze(-2) / temperature_of_bias
-        return DotProduct(queries, keys, 2 / temperature, bias)
+        bias = -keys.square().sum(-1).unsqueeze(-2) * coldness
+        return DotProduct(queries, keys, 2 * factor, bias)
     columns = _minus_squared_norm(keys) / 2
     ones = torch.ones_like(queries[..., :1])
-    if isinstance(temperature_of_bias, Tensor):
-        ones = (ones / temperature_of_bias).to(queries.dtype)
+    if isinstance(coldness, Tensor):
+        ones = (ones * coldness).to(queries.dtype)
     ones = ones.expand(*queries.shape[:-1], columns.shape[-1])
     # Strided rows would cost the kernel more than this copy.
     queries = torch.cat([queries, ones], dim=-1).contiguous()
     keys = torch.cat([keys, columns], dim=-1).contiguous()
-    return DotProduct(queries, keys, 2 / temperature)
+    return DotProduct(queries, keys, 2 * factor)
 
 
 def _prefers_bias(queries: Tensor, keys: Tensor) -> bool:

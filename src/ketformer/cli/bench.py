@@ -2,66 +2,147 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ketformer.attention_bench import MECHANISMS, SIZES, bench_attention
-from ketformer.circuit_bench import BACKENDS, bench_circuits
+from ketformer import attention_bench, circuit_bench, generation_bench, memory_bench, peer_bench
 from ketformer.cli.common import Parser, print_json, print_table
 from ketformer.errors import KetformerError
+from ketformer.runs import describe_machine
+from ketformer.timing import profiles_in
 
 EXAMPLE = """  ketformer bench attention
   ketformer bench attention --mechanisms qisa overlap --sizes "d 64, T 64"
-  ketformer bench circuits --backends torch cudaq --json"""
+  ketformer bench generation --mechanisms qisa
+  ketformer bench circuits --backends torch cudaq --json
+  ketformer bench all --profile profiles --json"""
+
+_TIMES = (("ms", "median_ms"), ("from", "low_ms"), ("to", "high_ms"))
+_ALL = "all"
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One of the verb's benchmarks.
+
+    Attributes:
+        does: one line for the help.
+        run: takes the options that were given and belong to it, by name.
+        options: names of these.
+        columns: of its table, between ``work`` and the ratio.
+        sizes: what ``--sizes`` chooses from.
+    """
+
+    does: str
+    run: Callable[..., dict[str, Any]]
+    options: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...]
+    sizes: dict[str, Any] | None = None
+
+
+BENCHMARKS = {
+    "attention": Benchmark(
+        "every mechanism beside the classical one",
+        attention_bench.bench_attention,
+        ("repeats", "mechanisms", "sizes"),
+        (*_TIMES, ("parameters", "parameters")),
+        attention_bench.SIZES,
+    ),
+    "generation": Benchmark(
+        "sampling with the cache beside transformers' GPT-2",
+        generation_bench.bench_generation,
+        ("repeats", "mechanisms", "sizes"),
+        (*_TIMES, ("tokens/s", "tokens_per_second"), ("molecules/s", "molecules_per_second")),
+        generation_bench.SIZES,
+    ),
+    "circuits": Benchmark(
+        "each backend beside the closed form",
+        circuit_bench.bench_circuits,
+        ("repeats", "backends", "length"),
+        (*_TIMES, ("circuits/s", "circuits_per_second")),
+    ),
+    "peers": Benchmark(
+        "the exact path beside PennyLane, TorchQuantum and CUDA-Q",
+        peer_bench.bench_peers,
+        ("repeats", "sizes"),
+        _TIMES,
+        peer_bench.SIZES,
+    ),
+    "memory": Benchmark(
+        "peak memory of a long sequence beside the classical one",
+        memory_bench.bench_memory,
+        ("repeats", "mechanisms", "length"),
+        (("MiB", "peak_mib"), ("from", "low_mib"), ("to", "high_mib")),
+    ),
+}
 
 
 def add_arguments(parser: Parser) -> None:
     """The verb's options."""
+    listed = "; ".join(f"{name}: {b.does}" for name, b in BENCHMARKS.items())
+    parser.add_argument("what", type=str, help=f"{listed}; {_ALL}: one after the other")
+    parser.add_argument("--repeats", type=int | None, help="measurements of each (5; memory: 3)")
+    parser.add_argument("--mechanisms", type=str, nargs="+", help=f"{_owners('mechanisms')}: which")
+    sizes = "; ".join(f"{name}: {', '.join(b.sizes)}" for name, b in BENCHMARKS.items() if b.sizes)
+    parser.add_argument("--sizes", type=str, nargs="+", help=f"which works, of {sizes} (all)")
     parser.add_argument(
-        "what", type=str,
-        help="attention: every mechanism beside the classical one; circuits: each backend beside "
-        "the closed form",
+        "--backends", type=str, nargs="+",
+        help=f"circuits: which ({' '.join(circuit_bench.BACKENDS)})",
     )  # fmt: skip
-    parser.add_argument("--repeats", type=int, default=5, help="timings of each (5)")
+    parser.add_argument("--length", type=int | None, help="tokens (circuits: 16; memory: 4,096)")
     parser.add_argument(
-        "--mechanisms", type=str, nargs="+", default=list(MECHANISMS),
-        help=f"attention: which ({' '.join(MECHANISMS)})",
+        "--profile", type=Path | None, metavar="FOLDER",
+        help="also run everything that is timed once under torch's profiler; a table and a trace "
+        "of each",
     )  # fmt: skip
-    parser.add_argument(
-        "--sizes", type=str, nargs="+", default=list(SIZES),
-        help=f"attention: of {'; '.join(SIZES)} (all)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--backends", type=str, nargs="+", default=list(BACKENDS),
-        help=f"circuits: which ({' '.join(BACKENDS)})",
-    )  # fmt: skip
-    parser.add_argument("--length", type=int, default=16, help="circuits: tokens (16)")
 
 
 def run(options: Any) -> int:
     """Time, and print ratios."""
-    if options.what == "attention":
-        if unknown := [name for name in options.sizes if name not in SIZES]:
-            raise KetformerError(f"unknown size {unknown[0]!r}; known: {'; '.join(SIZES)}")
-        result = bench_attention(
-            options.mechanisms,
-            sizes=[SIZES[name] for name in options.sizes],
-            repeats=options.repeats,
-        )
-    elif options.what == "circuits":
-        result = bench_circuits(options.backends, length=options.length, repeats=options.repeats)
-    else:
-        raise KetformerError(f"unknown benchmark {options.what!r}; known: attention, circuits")
+    known = [*BENCHMARKS, _ALL]
+    if options.what not in known:
+        raise KetformerError(f"unknown benchmark {options.what!r}; known: {', '.join(known)}")
+    names = list(BENCHMARKS) if options.what == _ALL else [options.what]
+    chosen = {name: _chosen(name, options) for name in names}  # mistakes before the first timing
+    with profiles_in(options.profile):
+        results = {name: BENCHMARKS[name].run(**chosen[name]) for name in names}
     if options.json:
-        print_json(result)
+        print_json(results[options.what] if options.what != _ALL else _together(results))
         return 0
-    last = (
-        ("circuits/s", "circuits_per_second")
-        if options.what == "circuits"
-        else ("parameters", "parameters")
-    )
-    columns = (
-        ("", "name"), ("work", "work"), ("ms", "median_ms"), ("from", "low_ms"), ("to", "high_ms"),
-        last, (f"times {result['rows'][0]['against']}", "ratio"),
-    )  # fmt: skip
-    print_table(result["rows"], columns)
+    for name, result in results.items():
+        against = result["rows"][0]["against"]
+        columns = (("", "name"), ("work", "work"), *BENCHMARKS[name].columns)
+        print_table(result["rows"], (*columns, (f"times {against}", "ratio")))
     return 0
+
+
+def _chosen(name: str, options: Any) -> dict[str, Any]:
+    """The options that were given, as the benchmark takes them."""
+    every = {option for b in BENCHMARKS.values() for option in b.options}
+    given = {key: options[key] for key in sorted(every) if options[key] is not None}
+    benchmark = BENCHMARKS[name]
+    foreign = sorted(set(given) - set(benchmark.options))
+    shared = {"repeats"} if options.what == _ALL else set(benchmark.options)
+    if foreign or set(given) - shared:
+        option = (foreign or sorted(set(given) - shared))[0]
+        raise KetformerError(f"--{option} is an option of bench {_owners(option)} alone")
+    if "sizes" in given:
+        sizes = benchmark.sizes or {}
+        if unknown := [size for size in given["sizes"] if size not in sizes]:
+            raise KetformerError(f"unknown size {unknown[0]!r}; known: {'; '.join(sizes)}")
+        given["sizes"] = [sizes[size] for size in given["sizes"]]
+    return given
+
+
+def _owners(option: str) -> str:
+    return ", ".join(name for name, b in BENCHMARKS.items() if option in b.options)
+
+
+def _together(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """One object: all rows, each with its benchmark, and the machine once."""
+    rows = [{"bench": name, **row} for name, result in results.items() for row in result["rows"]]
+    notes = {name: result["notes"] for name, result in results.items() if "notes" in result}
+    repeats = {name: result["repeats"] for name, result in results.items()}
+    return {"rows": rows, "repeats": repeats, "notes": notes, "machine": describe_machine()}

@@ -155,7 +155,7 @@ class KetformerModel(KetformerPreTrainedModel):
     @property
     def is_causal(self) -> bool:
         """Whether no position sees a later one."""
-        return all(m.is_causal for m in self.modules() if isinstance(m, Attention))
+        return all(b.attention.is_causal for b in self.layers if isinstance(b, Block))
 
     def forward(
         self,

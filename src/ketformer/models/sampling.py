@@ -12,9 +12,9 @@ from transformers import (
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
-from transformers.cache_utils import DynamicCache
 
 from ketformer.errors import KetformerError
+from ketformer.models.cache import roomy_cache
 from ketformer.models.modeling import KetformerForCausalLM
 
 
@@ -28,6 +28,24 @@ def choosing(temperature: float, top_k: int, top_p: float) -> LogitsProcessorLis
     if top_p < 1:
         processors.append(TopPLogitsWarper(top_p))
     return processors
+
+
+def choose(
+    logits: Tensor,
+    seen: Tensor,
+    processors: LogitsProcessorList,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """A token for each row, drawn as transformers draws it.
+
+    Args:
+        logits: ``[B, vocab_size]``.
+        seen: ``[B, T]``, the tokens so far, which the processors may look at.
+        processors: see :func:`choosing`.
+        generator: of the drawing; None is the global one.
+    """
+    probabilities = processors(seen, logits).softmax(-1)
+    return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
 
 
 @torch.inference_mode()
@@ -70,9 +88,10 @@ def sample_sequences(
         raise KetformerError("this model does not say how a sequence begins and ends")
     processors = choosing(temperature, top_k, top_p)
     out = torch.full((num, config.max_position_embeddings), pad, device=model.device)
+    barred = torch.tensor(list(never), dtype=torch.long, device=model.device)
     rows = torch.arange(num, device=model.device)  # those that go on
     seen = torch.full((num, 1), bos, device=model.device)
-    cache = DynamicCache() if use_cache and model.is_causal else None
+    cache = roomy_cache() if use_cache and model.is_causal else None
     for step in range(config.max_position_embeddings):
         logits = model(
             seen if cache is None else seen[:, -1:],
@@ -82,12 +101,11 @@ def sample_sequences(
             logits_to_keep=1,
         ).logits[:, -1]
         logits = logits.float().clone()
-        logits[:, list(never)] = -torch.inf
+        logits.index_fill_(1, barred, -torch.inf)
         if temperature == 0:
             chosen = logits.argmax(-1)
         else:
-            probabilities = processors(seen, logits).softmax(-1)
-            chosen = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+            chosen = choose(logits, seen, processors, generator)
         out[rows, step] = chosen
         going = (chosen != eos).nonzero()[:, 0]
         if not len(going):

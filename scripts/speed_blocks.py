@@ -1,0 +1,70 @@
+"""The generated blocks of docs/speed.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Read = Callable[[str], dict[str, Any]]
+
+
+def speed_attention(read: Read) -> str:
+    """Whole models beside classical attention."""
+    return _times(read("bench-attention"), "time against `classical`")
+
+
+def speed_generation(read: Read) -> str:
+    """Sampling with the cache."""
+    result = read("bench-generation")
+    rows = []
+    for row in result["rows"]:
+        molecules = row["molecules_per_second"]
+        rate = "–" if molecules is None else f"{molecules:,.0f}"
+        rows.append([row["work"], row["name"], *_spread(row), f"{row['tokens_per_second']:,.0f}",
+                     rate, f"{1 / row['ratio']:.2f}×"])  # fmt: skip
+    titles = ["work", "model", "ms", "from – to", "tokens/s", "molecules/s", "speed against GPT-2"]
+    return f"{_table(titles, rows)}\n{_how(result)}"
+
+
+def speed_peers(read: Read) -> str:
+    """The exact path beside other simulators, and the training step."""
+    result = read("bench-peers")
+    notes = "".join(f"\n- {note}." for note in result["notes"])
+    return f"{_times(result, 'time against the first of its kind')}{notes}\n"
+
+
+def speed_memory(read: Read) -> str:
+    """Peaks of a long sequence."""
+    result = read("bench-memory")
+    rows = [
+        [row["work"], row["name"], f"{row['peak_mib']:.1f}",
+         f"{row['low_mib']:.1f} – {row['high_mib']:.1f}", f"{row['ratio']:.2f}×"]
+        for row in result["rows"]
+    ]  # fmt: skip
+    titles = ["work", "attention", "MiB", "from – to", "against `classical`"]
+    return f"{_table(titles, rows)}\n{_how(result, 'processes')}"
+
+
+def _times(result: dict[str, Any], title: str) -> str:
+    rows = [
+        [row["work"], row["name"], *_spread(row), f"{row['ratio']:,.2f}× {row['against']}"]
+        for row in result["rows"]
+    ]
+    return f"{_table(['work', 'with', 'ms', 'from – to', title], rows)}\n{_how(result)}"
+
+
+def _spread(row: dict[str, Any]) -> list[str]:
+    low, middle, high = (f"{row[f'{k}_ms']:,.4g}" for k in ("low", "median", "high"))
+    return [middle, f"{low} – {high}"]
+
+
+def _how(result: dict[str, Any], unit: str = "rounds") -> str:
+    machine = result["machine"]
+    threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
+    where = machine["gpu"] or f"{machine['cpu']}, {threads}"
+    return f"Medians of {result['repeats']} {unit} in one run on {where}.\n"
+
+
+def _table(titles: list[str], rows: list[list[str]]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
