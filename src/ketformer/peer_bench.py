@@ -11,21 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ketformer.attention.observables import PauliObservables
 from ketformer.errors import KetformerError
 from ketformer.peer_step import bench_step
 from ketformer.progress import Bars
 from ketformer.quantum import (
     Circuit,
-    PauliPlan,
+    CircuitStates,
     PauliStrings,
     amplitude_encode,
-    cnot_ring,
     distinct_strings,
     entangling_ansatz,
     overlap,
     rotation_ring_ansatz,
     run,
-    unitary,
 )
 from ketformer.runs import describe_machine
 from ketformer.timing import compared, interleaved
@@ -182,21 +181,24 @@ def _ours(size: Size, dtype: torch.dtype = torch.float64) -> Work:
     n = size.n_qubits
     if size.kind == "values":
         circuit = _circuit(size)
-        plan = PauliPlan(_strings(size), torch.empty(0, dtype=dtype))
+        observables = PauliObservables([_strings(size)], circuit)
 
         def values(own: Tensor, shared: Tensor) -> Tensor:
-            matrix = unitary(circuit, shared.to(dtype))
-            both = torch.cat([matrix.real, matrix.imag]) @ amplitude_encode(own.to(dtype), n).mT
-            return plan(*both.chunk(2)).mT.to(own)
+            state = amplitude_encode(own.to(dtype), n).unsqueeze(1)
+            found: Tensor = observables(state, angles=shared.to(dtype)[None])
+            return found.squeeze(1).to(own)
 
         return values
-    preparation = Circuit(n, rotation_ring_ansatz(n).gates[:n])
-    turn = cnot_ring(n).then(rotation_ring_ansatz(n))
+    circuit = _circuit(size)
+    states = CircuitStates(circuit, n) if CircuitStates.can_run(circuit) else None
 
     def overlaps(own: Tensor, shared: Tensor) -> Tensor:
-        angles = own.to(dtype).unflatten(-1, (2, n)).transpose(0, 1)
-        bra, ket = run(preparation, angles) @ unitary(turn, shared.to(dtype).view(2, n)).mT
-        return overlap(bra, ket).to(own)
+        own_angles, turning = own.to(dtype).unflatten(-1, (2, n)), shared.to(dtype).view(2, n)
+        if states is not None:
+            both = states(own_angles, turning)
+        else:
+            both = run(circuit, torch.cat([own_angles, turning.expand_as(own_angles)], dim=-1))
+        return overlap(*both.unbind(1)).to(own)
 
     return overlaps
 

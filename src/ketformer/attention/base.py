@@ -234,6 +234,8 @@ class Attention(nn.Module):
 
     def _mix_fused(self, dot_product: DotProduct, values: Tensor, mask: Tensor | None) -> Tensor:
         queries, keys, scale, bias = dot_product
+        if _is_short(dot_product, values):
+            return self._mix_short(dot_product, values, mask)
         if bias is not None:
             if mask is None:
                 lengths = queries.shape[-2], keys.shape[-2]
@@ -251,6 +253,22 @@ class Attention(nn.Module):
             scale=scale,
         )
         return mixed[..., : values.shape[-1]]
+
+    def _mix_short(self, dot_product: DotProduct, values: Tensor, mask: Tensor | None) -> Tensor:
+        """Plain products, where these are less work than the fused kernel's."""
+        queries, keys, scale, bias = dot_product
+        scores = (queries * scale) @ keys.mT
+        if bias is not None:
+            scores = scores + bias
+        rows, columns = scores.shape[-2:]
+        if mask is None and rows > 1:  # a single query sees every key
+            mask = attention_mask(rows, columns, device=scores.device)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        weights = scores.softmax(dim=-1)
+        if mask is not None:
+            weights = weights * mask  # a row without any key gives 0
+        return F.dropout(weights, self.dropout, self.training) @ values
 
     def _mix_explicitly(
         self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
@@ -304,6 +322,15 @@ def check_layers(layers: int) -> int:
     if layers < 1:
         raise KetformerError(f"layers must be positive, got {layers}")
     return layers
+
+
+def _is_short(dot_product: DotProduct, values: Tensor) -> bool:
+    """One query, or few positions with queries so wide that the values would have to be padded."""
+    queries, keys, *_ = dot_product
+    if queries.dtype in (torch.float16, torch.bfloat16) or queries.device.type != "cpu":
+        return False  # sums would be rounded on the way; a GPU's kernel knows no such limits
+    wide = queries.shape[-1] >= 2 * values.shape[-1]
+    return queries.shape[-2] == 1 or (wide and queries.shape[-2] * keys.shape[-2] <= 64 * 64)
 
 
 def _widen(tensor: Tensor, width: int) -> Tensor:

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from ketformer.quantum import Circuit, unitary
 
+#: A shared matrix of more qubits takes more memory than the states that it would act on.
+MAX_DENSE_QUBITS = 10
+
 
 class KeptUnitary:
     """The matrix of a circuit, built anew only when its angles have changed.

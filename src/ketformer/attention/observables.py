@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ketformer.attention.base import require_choice
-from ketformer.attention.kept import KeptUnitary
+from ketformer.attention.kept import MAX_DENSE_QUBITS, KeptUnitary
 from ketformer.errors import KetformerError
 from ketformer.quantum import (
     Circuit,
     CircuitValues,
     PauliPlan,
     PauliStrings,
+    apply,
     distinct_strings,
     random_strings,
 )
@@ -109,9 +110,14 @@ class PauliObservables(nn.Module):
         missing = (1 << self.codes.shape[-1]) - real.shape[-1]
         re = F.pad(real, (0, missing)).permute(1, 2, 0)
         im = None if imag is None else F.pad(imag, (0, missing)).permute(1, 2, 0)
-        if self.unitary is not None:
+        if self.circuit is not None and self.unitary is not None:
             assert angles is not None
-            re, im = apply_shared(self.unitary(angles), re, im)
+            if self.circuit.n_qubits <= MAX_DENSE_QUBITS:
+                re, im = apply_shared(self.unitary(angles), re, im)
+            else:
+                state = re if im is None else torch.complex(re, im)
+                state = apply(self.circuit, state.mT, angles.unsqueeze(-2)).mT
+                re, im = state.real, state.imag
         if len(plans) == 1:  # all heads measure the same strings
             return plans[0](re, im).permute(2, 0, 1)
         heads = (plan(re[h], None if im is None else im[h]) for h, plan in enumerate(plans))

@@ -16,11 +16,12 @@ from ketformer.attention.base import (
     require_choice,
 )
 from ketformer.attention.inputs import TokenInputs
-from ketformer.attention.kept import KeptUnitary
+from ketformer.attention.kept import MAX_DENSE_QUBITS, KeptUnitary
 from ketformer.attention.registers import Registers
 from ketformer.errors import KetformerError
 from ketformer.quantum import (
     Circuit,
+    CircuitStates,
     Experiment,
     PauliStrings,
     cnot_ring,
@@ -85,11 +86,6 @@ class Overlap(Attention):
         self.n_qubits = check_qubits(n_qubits)
         self.layers = check_layers(layers)
         self.ansatz = rotation_ring_ansatz(n_qubits, layers)
-        # The last ring of |x> is the same for every token: it belongs to the shared matrices.
-        ring = cnot_ring(n_qubits)
-        self.preparation = Circuit(n_qubits, self.ansatz.gates[: -len(ring.gates) or None])
-        self.turn = KeptUnitary(ring.then(self.ansatz))
-        self.turn_registers = KeptUnitary(self.ansatz)
         n_angles = len(self.ansatz.parameters)
         self.registers: Registers | None = None
         self.angle_proj: nn.Linear | None = None
@@ -101,6 +97,16 @@ class Overlap(Attention):
             if published_scaling:
                 raise KetformerError('published_scaling belongs to angles="embedding"')
             self.angle_proj = nn.Linear(hidden_size, 2 * num_heads * n_angles)
+        own = self.ansatz if self.registers is None else self.registers.joint
+        self.circuit = own.then(rotation_ring_ansatz(n_qubits, layers, prefix="turn"))
+        self.native: CircuitStates | None = None
+        if CircuitStates.can_run(self.circuit):
+            self.native = CircuitStates(self.circuit, len(own.parameters))
+        # The last ring of |x> is the same for every token: it belongs to the shared matrices.
+        ring = cnot_ring(n_qubits)
+        self.preparation = Circuit(n_qubits, self.ansatz.gates[: -len(ring.gates) or None])
+        self.turn = KeptUnitary(ring.then(self.ansatz))
+        self.turn_registers = KeptUnitary(self.ansatz)
         self.query_angles = nn.Parameter(torch.empty(num_heads, n_angles))
         self.key_angles = nn.Parameter(torch.empty(num_heads, n_angles))
         self.value_proj = nn.Linear(hidden_size, hidden_size, bias=self.bias)
@@ -128,21 +134,37 @@ class Overlap(Attention):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Query and key states ``[B, H, T, 2^n]``, linear values."""
         value = self.split_heads(self.value_proj(hidden_states))
-        shared = torch.stack([self.query_angles, self.key_angles])
         if self.gradient == "spsa" and self.training:
-            query, key = self._estimated(hidden_states, tokens)
-            return query.to(value.dtype), key.to(value.dtype), value
-        if self.registers is not None:
-            query, key = self.registers(tokens, self.turn_registers(shared))
-            return query, key, value
-        assert self.angle_proj is not None
-        batch, length, _ = hidden_states.shape
-        angles = self.angle_proj(hidden_states).reshape(batch * length, 2 * self.num_heads, -1)
+            query, key = run_spsa(*self._whole_circuit(hidden_states, tokens), self.spsa_epsilon)
+        else:
+            query, key = self._states(hidden_states, tokens)
+        return query.to(value.dtype), key.to(value.dtype), value
+
+    def _states(self, hidden_states: Tensor, tokens: TokenInputs | None) -> tuple[Tensor, Tensor]:
+        """Queries and keys by the shortest way that there is; all give the same."""
+        shared = torch.stack([self.query_angles, self.key_angles])
         # Angles lose too many digits in half precision.
-        states = run(self.preparation, angles.transpose(0, 1).to(shared.dtype))  # [2H, BT, D]
-        turned = (states @ self.turn(shared).flatten(0, 1).mT).to(value.dtype)
-        turned = turned.reshape(2, self.num_heads, batch, length, -1).transpose(1, 2)
-        return turned[0], turned[1], value
+        shared = shared.to(torch.promote_types(shared.dtype, torch.float32))
+        native = self.native if hidden_states.device.type == "cpu" else None
+        dense = self.n_qubits <= MAX_DENSE_QUBITS
+        registers = self.registers
+        if registers and dense and (native is None or registers.has_fewer_pairs(tokens)):
+            query, key = registers(tokens, self.turn_registers(shared))
+            return query, key
+        if native is None and not dense:
+            query, key = run(*self._whole_circuit(hidden_states, tokens))
+            return query, key
+        own = self._own_angles(hidden_states, tokens).to(shared.dtype)
+        own = own.expand(*own.shape[:2], 2, self.num_heads, -1)  # [B, T, 2, H, P]
+        if native is not None:
+            states = native(own.flatten(2, 3).flatten(0, 1), shared.flatten(0, 1))
+            states = states.unflatten(1, (2, -1)).unflatten(0, own.shape[:2])
+            query, key = states.permute(2, 0, 3, 1, 4)
+            return query, key
+        prepared = run(self.preparation, own.permute(2, 3, 0, 1, 4).flatten(2, 3))  # [2, H, BT, D]
+        turned = prepared @ self.turn(shared).mT
+        query, key = turned.unflatten(2, own.shape[:2]).transpose(1, 2)
+        return query, key
 
     def experiments(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
@@ -179,32 +201,24 @@ class Overlap(Attention):
         keys = torch.eye(length, dtype=value.dtype, device=value.device)
         return scores, keys.expand_as(scores), value
 
-    def _estimated(
-        self, hidden_states: Tensor, tokens: TokenInputs | None
-    ) -> tuple[Tensor, Tensor]:
-        """The same states, each by one circuit with all its angles, and the SPSA gradient."""
-        circuit, angles = self._whole_circuit(hidden_states, tokens)
-        query, key = run_spsa(circuit, angles, self.spsa_epsilon)
-        return query, key
-
     def _whole_circuit(
         self, hidden_states: Tensor, tokens: TokenInputs | None
     ) -> tuple[Circuit, Tensor]:
         """The circuit of a query or key, and the angles ``[2, B, H, T, P]`` of both."""
         shared = torch.stack([self.query_angles, self.key_angles])
-        if self.registers is not None:
-            own = self.registers.angles(tokens)[None, :, None]  # [1, B, 1, T, P]
-            circuit = self.registers.joint
-        else:
-            assert self.angle_proj is not None
-            own = self.angle_proj(hidden_states).unflatten(-1, (2, self.num_heads, -1))
-            own = own.permute(2, 0, 3, 1, 4)  # [2, B, H, T, P]
-            circuit = self.ansatz
-        turning = rotation_ring_ansatz(self.n_qubits, self.layers, prefix="turn")
+        own = self._own_angles(hidden_states, tokens).permute(2, 0, 3, 1, 4)  # [2, B, H, T, P]
         turn = shared[:, None, :, None]  # [2, 1, H, 1, P]
         shape = torch.broadcast_shapes(own.shape[:-1], turn.shape[:-1])
         angles = torch.cat([part.expand(*shape, -1) for part in (own, turn)], dim=-1)
-        return circuit.then(turning), angles.to(shared.dtype)
+        return self.circuit, angles.to(shared.dtype)
+
+    def _own_angles(self, hidden_states: Tensor, tokens: TokenInputs | None) -> Tensor:
+        """Angles of the tokens themselves, ``[B, T, 2 or 1, H or 1, P]``."""
+        if self.registers is not None:
+            return self.registers.angles(tokens)[:, :, None, None]
+        assert self.angle_proj is not None
+        angles: Tensor = self.angle_proj(hidden_states)
+        return angles.reshape(*angles.shape[:-1], 2, self.num_heads, -1)
 
     def extra_repr(self) -> str:
         """What ``print(model)`` says of the mechanism."""

@@ -55,8 +55,7 @@ class Registers(nn.Module):
         ids, places = torch.broadcast_tensors(tokens.input_ids, tokens.position_ids)
         token_states = run(self.circuit, self.tokens)
         place_states = run(self.circuit, self.positions)
-        if self.conditions is None and len(token_states) * len(place_states) <= ids.numel():
-            # There are fewer (token, position) pairs than tokens: each pair once, then a lookup.
+        if self.has_fewer_pairs(tokens):  # each pair once, then a lookup
             pairs = _kron(token_states[:, None], place_states[None])  # [V, P, 2^n]
             table = torch.einsum("vpd,zhed->vpzhe", pairs, unitaries).flatten(0, 1).flatten(1)
             turned = F.embedding(ids * len(place_states) + places, table)
@@ -68,6 +67,11 @@ class Registers(nn.Module):
             turned = torch.einsum("btd,zhed->btzhe", states, unitaries)
         query, key = turned.permute(2, 0, 3, 1, 4)
         return query, key
+
+    def has_fewer_pairs(self, tokens: TokenInputs | None) -> bool:
+        """Whether there are fewer pairs of token and position than tokens in the batch."""
+        pairs = len(self.tokens) * len(self.positions)
+        return self.conditions is None and tokens is not None and pairs <= tokens.input_ids.numel()
 
     def angles(self, tokens: TokenInputs | None) -> Tensor:
         """Angles ``[B, T, P]`` of the :attr:`joint` circuit."""

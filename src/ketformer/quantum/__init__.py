@@ -8,6 +8,7 @@ from ketformer.quantum.ansatz import (
     rotation_ring_ansatz,
 )
 from ketformer.quantum.circuit import Angle, Circuit, Gate
+from ketformer.quantum.circuit_states import CircuitStates
 from ketformer.quantum.circuit_values import CircuitValues
 from ketformer.quantum.decompose import decompose
 from ketformer.quantum.encoding import amplitude_encode, qubits_for
@@ -30,6 +31,7 @@ from ketformer.quantum.spsa import run_spsa
 __all__ = [
     "Angle",
     "Circuit",
+    "CircuitStates",
     "CircuitValues",
     "Expect",
     "Experiment",

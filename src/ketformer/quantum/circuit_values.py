@@ -7,8 +7,7 @@ The same numbers as :class:`~ketformer.quantum.PauliPlan` behind
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from itertools import accumulate, groupby
 from typing import Any
 
@@ -17,14 +16,19 @@ from torch import Tensor
 
 from ketformer.quantum import native
 from ketformer.quantum.circuit import Circuit
+from ketformer.quantum.native.calls import (
+    address,
+    contiguous,
+    in_parts,
+    kernel,
+    operation,
+    thread_count,
+)
 from ketformer.quantum.pauli import PauliStrings
 from ketformer.quantum.simulate import flips_as_permutation
 
-_KINDS = {torch.float32: "f32", torch.float64: "f64"}
 _GATES = {"RX": 0, "RY": 1}
 _PERMUTE = 2
-#: Tokens that are worth a thread of their own.
-_GRAIN = 256
 
 
 class CircuitValues:
@@ -39,7 +43,8 @@ class CircuitValues:
         self.n_strings = len(heads[0])
         self.n_qubits = heads[0].n_qubits
         programs = [_program(strings) for strings in heads]
-        gates, sources = _gates(circuit or Circuit(self.n_qubits))
+        circuit = circuit or Circuit(self.n_qubits)
+        gates, sources = gate_program(circuit, circuit.parameters)
         self.tables = (
             torch.tensor(gates, dtype=torch.int32, device="cpu").reshape(-1, 3),
             torch.tensor(sources, dtype=torch.int32, device="cpu").reshape(-1, 1 << self.n_qubits),
@@ -78,14 +83,20 @@ class CircuitValues:
         if angles is None:
             angles = real.new_empty(len(self.tables[3]) - 1, 0)
         cos, sin = (angles / 2).cos(), (angles / 2).sin()
-        values: Tensor = circuit_values(
+        values: Tensor = _Differentiable.apply(  # type: ignore[no-untyped-call]
             real, imag, cos, sin, *self.tables, self.n_qubits, self.n_strings
         )
         return values
 
 
-def _gates(circuit: Circuit) -> tuple[list[int], list[int]]:
-    column = {name: i for i, name in enumerate(circuit.parameters)}
+def gate_program(circuit: Circuit, parameters: Sequence[str]) -> tuple[list[int], list[int]]:
+    """The gates as the kernels read them, and the tables of their permutations, flat.
+
+    Args:
+        circuit: of RX, RY and (controlled) X.
+        parameters: the order of its angles.
+    """
+    column = {name: i for i, name in enumerate(parameters)}
     gates: list[int] = []
     sources: list[int] = []
     tables = 0
@@ -141,56 +152,56 @@ class _Shape(ctypes.Structure):
     )  # fmt: skip
 
 
-@torch.library.custom_op("ketformer::circuit_values", mutates_args=())
+@operation
 def circuit_values(
     real: Tensor, imag: Tensor | None, cos: Tensor, sin: Tensor, gates: Tensor, sources: Tensor,
     program: Tensor, starts: Tensor, n_qubits: int, n_strings: int,
 ) -> Tensor:  # fmt: skip
     """See :class:`CircuitValues`; ``cos`` and ``sin`` are of half the angles."""
-    real, imag, cos, sin = _contiguous(real, imag, cos, sin)
+    real, imag, cos, sin = contiguous(real, imag, cos, sin)
     shape = _shape(real, cos, gates, sources, program, starts, n_qubits, n_strings)
     out = real.new_empty(len(real), len(cos), n_strings)
-    kernel = _kernel("circuit_values", real)
+    call = kernel("circuit_values", real)
 
     def part(begin: int, end: int, _: int) -> int:
         arrays = (real, imag, cos, sin, out)
-        return kernel(ctypes.byref(shape), *map(_at, arrays), begin, end)
+        return call(ctypes.byref(shape), *map(address, arrays), begin, end)
 
-    _in_parts(part, len(real))
+    in_parts(part, len(real))
     return out
 
 
-@torch.library.custom_op("ketformer::circuit_values_backward", mutates_args=())
+@operation
 def circuit_values_backward(
     grad: Tensor, real: Tensor, imag: Tensor | None, cos: Tensor, sin: Tensor, gates: Tensor,
     sources: Tensor, program: Tensor, starts: Tensor, n_qubits: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients by ``real``, ``imag`` (empty for None), ``cos`` and ``sin``."""
-    real, imag, cos, sin = _contiguous(real, imag, cos, sin)
+    real, imag, cos, sin = contiguous(real, imag, cos, sin)
     grad = grad.contiguous()
     shape = _shape(real, cos, gates, sources, program, starts, n_qubits, grad.shape[-1])
     real_grad = torch.empty_like(real)
     imag_grad = real.new_empty(0) if imag is None else torch.empty_like(imag)
     # One for each thread; their sum over many tokens wants the digits.
-    by_angle = cos.new_zeros(_threads(len(real)), 2, *cos.shape, dtype=torch.float64)
-    kernel = _kernel("circuit_values_backward", real)
+    by_angle = cos.new_zeros(thread_count(len(real)), 2, *cos.shape, dtype=torch.float64)
+    call = kernel("circuit_values_backward", real)
 
     def part(begin: int, end: int, thread: int) -> int:
         by_cos, by_sin = by_angle[thread]
         arrays = (grad, real, imag, cos, sin, real_grad, imag_grad, by_cos, by_sin)
-        return kernel(ctypes.byref(shape), *map(_at, arrays), begin, end)
+        return call(ctypes.byref(shape), *map(address, arrays), begin, end)
 
-    _in_parts(part, len(real))
+    in_parts(part, len(real))
     by_cos, by_sin = by_angle.sum(0).to(cos.dtype)
     return real_grad, imag_grad, by_cos.clone(), by_sin.clone()
 
 
-@circuit_values.register_fake
+@torch.library.register_fake("ketformer::circuit_values")  # type: ignore[untyped-decorator]
 def _(real: Tensor, imag: Any, cos: Tensor, *rest: Any) -> Tensor:
     return real.new_empty(real.shape[0], cos.shape[0], rest[-1])
 
 
-@circuit_values_backward.register_fake
+@torch.library.register_fake("ketformer::circuit_values_backward")  # type: ignore[untyped-decorator]
 def _(
     grad: Tensor, real: Tensor, imag: Any, cos: Tensor, *_: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -202,23 +213,32 @@ def _(
     )
 
 
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.n_qubits, _ = inputs
-    ctx.save_for_backward(*tensors)
+class _Differentiable(torch.autograd.Function):
+    """With a gradient that torch.func can take as well."""
 
+    @staticmethod  # every argument by name: torch.compile mistakes *inputs for a context
+    def forward(
+        real: Tensor, imag: Tensor | None, cos: Tensor, sin: Tensor, gates: Tensor,
+        sources: Tensor, program: Tensor, starts: Tensor, n_qubits: int, n_strings: int,
+    ) -> Tensor:  # fmt: skip
+        values: Tensor = torch.ops.ketformer.circuit_values(
+            real, imag, cos, sin, gates, sources, program, starts, n_qubits, n_strings
+        )
+        return values
 
-def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    by_real, by_imag, by_cos, by_sin = circuit_values_backward(
-        grad, *ctx.saved_tensors, ctx.n_qubits
-    )
-    return by_real, None if ctx.saved_tensors[1] is None else by_imag, by_cos, by_sin, *[None] * 6
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        *tensors, ctx.n_qubits, _ = inputs
+        ctx.save_for_backward(*tensors)
 
-
-circuit_values.register_autograd(_backward, setup_context=_setup)
-
-
-def _contiguous(*tensors: Any) -> tuple[Any, ...]:
-    return tuple(None if tensor is None else tensor.contiguous() for tensor in tensors)
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        grad = grads[0]
+        by_real, by_imag, by_cos, by_sin = torch.ops.ketformer.circuit_values_backward(
+            grad, *ctx.saved_tensors, ctx.n_qubits
+        )
+        imag = ctx.saved_tensors[1]
+        return by_real, None if imag is None else by_imag, by_cos, by_sin, *[None] * 6
 
 
 def _shape(
@@ -230,36 +250,3 @@ def _shape(
         n_qubits, width, len(cos), states, n_strings, cos.shape[1], len(gates),
         gates.data_ptr(), sources.data_ptr(), program.data_ptr(), starts.data_ptr(),
     )  # fmt: skip
-
-
-def _kernel(name: str, like: Tensor) -> Callable[..., int]:
-    library = native.library()
-    assert library is not None  # can_run was asked
-    kernel: Any = getattr(library, f"{name}_{_KINDS[like.dtype]}")
-
-    def call(*arguments: Any) -> int:
-        *others, begin, end = arguments
-        return int(kernel(*others, ctypes.c_long(begin), ctypes.c_long(end)))
-
-    return call
-
-
-def _at(tensor: Tensor | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
-
-
-def _threads(count: int) -> int:
-    return max(1, min(torch.get_num_threads(), count // _GRAIN))
-
-
-def _in_parts(part: Callable[[int, int, int], int], count: int) -> None:
-    """``part(begin, end, thread)`` for all tokens, on as many threads as torch uses."""
-    threads = _threads(count)
-    edges = [count * i // threads for i in range(threads + 1)]
-    if threads == 1:
-        failed = part(0, count, 0)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            failed = any(pool.map(part, edges[:-1], edges[1:], range(threads)))
-    if failed:
-        raise MemoryError("no memory for the tiles of circuit_values")

@@ -1,4 +1,4 @@
-/* Circuits that all tokens share, and the expectations of many Pauli strings behind them.
+/* Circuits on tiles of states. First: circuits that all tokens share, and the expectations of many Pauli strings behind them.
 
    A tile of tokens stays in the processor's cache from the first gate to the last string; tokens
    are the innermost, so every loop is a vector's. Nothing of a state is written to memory: the
@@ -35,12 +35,28 @@ struct shape {
     const int32_t *starts; /* where each head's groups begin; heads + 1 numbers */
 };
 
+/* Real circuits from |0…0>, with angles of each state's own and angles that all states share. */
+struct states_shape {
+    int32_t n_qubits;
+    int32_t groups;
+    int32_t n_own;    /* own angles of each state in each group */
+    int32_t n_angles; /* shared ones of each group */
+    int32_t n_gates;
+    int32_t growing; /* how many gates at the start are RY on bits 0, 1, 2, … in this order */
+    const int32_t *gates; /* as above, RY alone; angles below n_own are own ones */
+    const int32_t *sources;
+};
+
 #define REAL float
 #define NAME(x) x##_f32
 #include "circuit_values.inc"
+#include "circuit_states.inc"
+#undef LANES
 #undef REAL
 #undef NAME
 
 #define REAL double
 #define NAME(x) x##_f64
 #include "circuit_values.inc"
+#include "circuit_states.inc"
+#undef LANES

@@ -1,0 +1,192 @@
+"""States of real circuits with angles of each state's own, natively on the CPU.
+
+The same numbers as :func:`~ketformer.quantum.run`, without the memory of its intermediate
+states: the backward pass undoes the circuit gate by gate.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ketformer.quantum import native
+from ketformer.quantum.circuit import Circuit, Gate
+from ketformer.quantum.circuit_values import gate_program
+from ketformer.quantum.native.calls import (
+    address,
+    contiguous,
+    in_parts,
+    kernel,
+    operation,
+    thread_count,
+)
+
+
+class CircuitStates:
+    """A circuit of RY and (controlled) X, of whose angles some belong to each state.
+
+    Args:
+        circuit: whose parameters are the own angles, then the shared ones.
+        n_own: how many are own.
+
+    Raises:
+        ValueError: :meth:`can_run` is false of the circuit.
+    """
+
+    def __init__(self, circuit: Circuit, n_own: int) -> None:
+        if not self.can_run(circuit):
+            raise ValueError("there is no kernel for this circuit")
+        self.circuit = circuit
+        self.n_own = n_own
+        gates, growing = _growing_first(circuit)
+        program, sources = gate_program(Circuit(circuit.n_qubits, gates), circuit.parameters)
+        self.growing = growing
+        self.tables = (
+            torch.tensor(program, dtype=torch.int32, device="cpu").reshape(-1, 3),
+            torch.tensor(sources, dtype=torch.int32, device="cpu"),
+        )
+
+    @staticmethod
+    def can_run(circuit: Circuit) -> bool:
+        """Whether there are kernels here, and for these gates."""
+        return native.library() is not None and all(
+            g.name == "X"
+            or (
+                (g.name, g.controls) == ("RY", ())
+                and g.angle is not None
+                and g.angle.is_parameter
+                and g.angle.factor == 1
+            )
+            for g in circuit.gates
+        )
+
+    def __call__(self, own: Tensor, shared: Tensor) -> Tensor:
+        """The states.
+
+        Args:
+            own: ``[N, G, n_own]`` in radians, float32 or float64.
+            shared: ``[G, P - n_own]``: G groups of states share their angles.
+
+        Returns:
+            ``[N, G, 2^n]``.
+        """
+        half, turning = own / 2, shared / 2
+        states: Tensor = _Differentiable.apply(  # type: ignore[no-untyped-call]
+            half.cos(), half.sin(), turning.cos(), turning.sin(), *self.tables,
+            self.circuit.n_qubits, self.growing,
+        )  # fmt: skip
+        return states
+
+
+def _growing_first(circuit: Circuit) -> tuple[tuple[Gate, ...], int]:
+    """The gates, with a first layer of RY in the order of the bits, and how long that layer is.
+
+    The kernel then works on two amplitudes at the first of them, four at the second, and so on.
+    """
+    n = circuit.n_qubits
+    first = circuit.gates[:n]
+    if [g.qubits for g in first] != [(q,) for q in range(n)] or {g.name for g in first} != {"RY"}:
+        return circuit.gates, 0
+    return (*reversed(first), *circuit.gates[n:]), n
+
+
+class _Shape(ctypes.Structure):
+    """``struct states_shape`` of the kernel."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in (
+            "n_qubits", "groups", "n_own", "n_angles", "n_gates", "growing",
+        )),
+        *((name, ctypes.c_void_p) for name in ("gates", "sources")),
+    )  # fmt: skip
+
+
+@operation
+def circuit_states(
+    own_cos: Tensor, own_sin: Tensor, cos: Tensor, sin: Tensor, gates: Tensor, sources: Tensor,
+    n_qubits: int, growing: int,
+) -> Tensor:  # fmt: skip
+    """See :class:`CircuitStates`; cosines and sines are of half the angles."""
+    arrays = contiguous(own_cos, own_sin, cos, sin)
+    count, groups, _ = own_cos.shape
+    out = own_cos.new_empty(count, groups, 1 << n_qubits)
+    shape = _shape(own_cos, cos, gates, sources, n_qubits, growing)
+    call = kernel("circuit_states", own_cos)
+
+    def part(begin: int, end: int, _: int) -> int:
+        return call(ctypes.byref(shape), *map(address, (*arrays, out)), begin, end)
+
+    in_parts(part, count)
+    return out
+
+
+@operation
+def circuit_states_backward(
+    grad: Tensor, out: Tensor, own_cos: Tensor, own_sin: Tensor, cos: Tensor, sin: Tensor,
+    gates: Tensor, sources: Tensor, n_qubits: int, growing: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradients by the four tensors of cosines and sines."""
+    arrays = contiguous(grad, out, own_cos, own_sin, cos, sin)
+    own_grads = [torch.empty_like(part) for part in arrays[2:4]]
+    # One for each thread; their sum over many states wants the digits.
+    by_angle = cos.new_zeros(thread_count(len(out)), 2, *cos.shape, dtype=torch.float64)
+    shape = _shape(own_cos, cos, gates, sources, n_qubits, growing)
+    call = kernel("circuit_states_backward", own_cos)
+
+    def part(begin: int, end: int, thread: int) -> int:
+        written = (*own_grads, *by_angle[thread])
+        return call(ctypes.byref(shape), *map(address, (*arrays, *written)), begin, end)
+
+    in_parts(part, len(out))
+    by_cos, by_sin = by_angle.sum(0).to(cos.dtype)
+    return own_grads[0], own_grads[1], by_cos.clone(), by_sin.clone()
+
+
+@torch.library.register_fake("ketformer::circuit_states")  # type: ignore[untyped-decorator]
+def _(own_cos: Tensor, *rest: Any) -> Tensor:
+    return own_cos.new_empty(*own_cos.shape[:2], 1 << rest[-2])
+
+
+@torch.library.register_fake("ketformer::circuit_states_backward")  # type: ignore[untyped-decorator]
+def _(grad: Tensor, out: Tensor, *parts: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    own_cos, own_sin, cos, sin = (part.new_empty(part.shape) for part in parts[:4])
+    return own_cos, own_sin, cos, sin
+
+
+class _Differentiable(torch.autograd.Function):
+    """With a gradient that torch.func can take as well."""
+
+    @staticmethod  # every argument by name: torch.compile mistakes *inputs for a context
+    def forward(
+        own_cos: Tensor, own_sin: Tensor, cos: Tensor, sin: Tensor, gates: Tensor,
+        sources: Tensor, n_qubits: int, growing: int,
+    ) -> Tensor:  # fmt: skip
+        states: Tensor = torch.ops.ketformer.circuit_states(
+            own_cos, own_sin, cos, sin, gates, sources, n_qubits, growing
+        )
+        return states
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        *tensors, ctx.n_qubits, ctx.growing = inputs
+        ctx.save_for_backward(output, *tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        found = torch.ops.ketformer.circuit_states_backward(
+            *grads, *ctx.saved_tensors, ctx.n_qubits, ctx.growing
+        )
+        return *found, None, None, None, None
+
+
+def _shape(
+    own: Tensor, cos: Tensor, gates: Tensor, sources: Tensor, n_qubits: int, growing: int
+) -> _Shape:
+    _, groups, n_own = own.shape
+    return _Shape(
+        n_qubits, groups, n_own, cos.shape[1], len(gates), growing,
+        gates.data_ptr(), sources.data_ptr(),
+    )  # fmt: skip
