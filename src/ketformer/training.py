@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -98,7 +99,12 @@ def train(
         loss, seconds = _last_logged(finished, "loss"), 0.0
     else:
         with measured(model):
-            result = trainer.train(resume_from_checkpoint=checkpoint)
+            try:
+                result = trainer.train(resume_from_checkpoint=checkpoint)
+            except pickle.UnpicklingError:  # Trainer loads with weights_only=True
+                raise KetformerError(
+                    f"{checkpoint}: refused, a file in it holds more than tensors and plain values"
+                ) from None
         loss, seconds = result.training_loss, result.metrics["train_runtime"]
     eval_loss = _last_logged(trainer.state, "eval_loss", at=trainer.state.global_step)
     if eval_loss is None:
@@ -164,7 +170,7 @@ def _check_same_run(out: Path, settings: Settings, data: Prepared) -> None:
         raise KetformerError(
             f"{out} was begun with another {' and '.join(changed)}; choose another --out"
         )
-    if runs.read_json(out / runs.MANIFEST).get("data", {}).get("sha256") != data.facts["sha256"]:
+    if runs.read_manifest(out).get("data", {}).get("sha256") != data.facts["sha256"]:
         raise KetformerError(f"{out} was begun on other data than {data.facts['name']} is now")
 
 

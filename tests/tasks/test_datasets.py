@@ -262,6 +262,13 @@ def test_bytes_that_are_not_utf8_are_an_error_that_says_where(tmp_path):
     assert re.search(r"latin\.txt: not UTF-8 text \(byte 3\)", complaint_about(path))
 
 
+@pytest.mark.parametrize("content", [b"one\0", "\ufeffone".encode("utf-16-le")[2:]], ids=repr)
+def test_a_file_with_nul_is_no_text(tmp_path, content):
+    path = tmp_path / "binary.txt"
+    path.write_bytes(content)
+    assert re.search(r"binary\.txt: character [13] is NUL", complaint_about(path))
+
+
 @pytest.mark.parametrize("content", [b"", b" \n\t\r\n", b"\xef\xbb\xbf"], ids=repr)
 def test_a_file_without_text_is_an_error(tmp_path, content):
     path = tmp_path / "empty.txt"

@@ -86,7 +86,7 @@ def load_text(name_or_path: str) -> Text:
 
     Raises:
         KetformerError: no such name or file, an empty file, bytes that are not
-            UTF-8, or a stored file whose hash is wrong.
+            UTF-8 or hold NUL, or a stored file whose hash is wrong.
     """
     if name_or_path == "embedded":
         return _embedded_text()
@@ -102,6 +102,10 @@ def load_text(name_or_path: str) -> Text:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise KetformerError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    if "\0" in text:
+        raise KetformerError(
+            f"{path}: character {text.index(chr(0))} is NUL, so this is no text, or not UTF-8"
+        )
     if not text.strip():
         raise KetformerError(f"{path}: the file has no text")
     return Text(name_or_path, text, hashlib.sha256(raw).hexdigest())
