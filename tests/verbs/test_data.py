@@ -34,6 +34,7 @@ def folder(nowhere, tmp_path, monkeypatch):
     path = tmp_path / "given"
     path.mkdir()
     (path / "mine.txt").write_bytes(CONTENT)
+    monkeypatch.setattr("ketformer.tasks.downloads._SCHEME", "file:")
     monkeypatch.setenv("KETFORMER_DATA", str(path))
     return path
 
@@ -61,7 +62,7 @@ def test_a_file_that_changed_is_refused(ketformer, folder):
 def test_a_download_that_arrives_changed_is_not_kept(ketformer, nowhere, tmp_path):
     nowhere.write_bytes(b"something else")
     assert ketformer("data", "get", "mine").code == 2
-    assert list((tmp_path / "cache/ketformer").iterdir()) == []
+    assert [path.name for path in (tmp_path / "cache/ketformer").iterdir()] == [".mine.txt.lock"]
 
 
 def test_a_download_that_fails_says_what_to_do(ketformer, nowhere):
