@@ -14,6 +14,7 @@ def nowhere(tmp_path, monkeypatch):
     """A data set ``mine`` that lies at a URL and not yet on this machine."""
     source = tmp_path / "source.txt"
     source.write_bytes(CONTENT)
+    monkeypatch.setattr("ketformer.tasks.downloads._SCHEME", "file:")
     monkeypatch.delenv("KETFORMER_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     dataset = DataSet(
@@ -34,7 +35,6 @@ def folder(nowhere, tmp_path, monkeypatch):
     path = tmp_path / "given"
     path.mkdir()
     (path / "mine.txt").write_bytes(CONTENT)
-    monkeypatch.setattr("ketformer.tasks.downloads._SCHEME", "file:")
     monkeypatch.setenv("KETFORMER_DATA", str(path))
     return path
 

@@ -1,6 +1,7 @@
 """The configuration: one decoder that can express both papers' models and GPT-1. Strict."""
 
 import difflib
+import importlib
 import math
 from dataclasses import fields
 from typing import Any, Literal
@@ -184,6 +185,8 @@ def _with_plain_errors(init: Any) -> Any:
     """
 
     def __init__(self: KetformerConfig, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        # Whoever has a configuration may ask an Auto class for its model, which this registers.
+        importlib.import_module("ketformer.models.modeling")
         try:
             init(self, *args, **kwargs)
         except StrictDataclassFieldValidationError as error:
