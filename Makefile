@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # Small tensors gain nothing from two threads, and two test workers would fight over the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test lint test-slow results results-qisa results-overlap results-published results-deep results-circuits results-speed readme clean
+.PHONY: demo test lint test-slow results results-qisa results-overlap results-published results-deep results-circuits results-speed readme fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ketformer demo
@@ -22,6 +22,12 @@ lint: $(VENV)/.installed
 # Long proofs: not part of `make test`.
 test-slow: $(VENV)/.installed
 	$(PYTEST) -m slow
+
+# Coverage-guided fuzzing of the readers, ten minutes each; what it finds lies in build/fuzz.
+MINUTES ?= 10
+fuzz: $(VENV)/.installed
+	$(PIP) -e '.[fuzz]'
+	nice -n 10 $(BIN)/python fuzz/run.py --minutes $(MINUTES) --out results/fuzz.json
 
 # The numbers in the README. Needs Tiny Shakespeare and QM9; see each target for the time it takes
 # on two cores. A run that is finished in runs/ is not trained again.

@@ -30,7 +30,7 @@ LAYERS = [
     ["verbs"],
     ["cli"],
 ]
-EVERYWHERE = {"ketformer.errors"}
+EVERYWHERE = {"ketformer.errors", "ketformer.lazy"}
 VERBS = "verbs"  # the modules that lie in `ketformer` itself
 
 # What a layer may import from outside the package, besides the standard library.

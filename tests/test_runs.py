@@ -1,6 +1,7 @@
 """Run directories: written whole or not at all, and one clear line for each broken file."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -148,6 +149,109 @@ def test_missing_weights_or_strings_are_an_error_and_not_drawn_anew(saved, name)
     message = complaint_about(path)
     assert "lack" in message
     assert name in message
+
+
+def change_json(path, **changes):
+    runs.write_json(path, {**runs.read_json(path), **changes})
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (2, "written by a newer Ketformer, as run format 2; this version reads up to 1"),
+        (10**6, "upgrade"),
+        ("2", "format must be a whole number"),
+    ],
+)
+def test_a_run_of_a_newer_version_says_so_before_all_else(saved, found, told):
+    _, path = saved
+    change_json(path / runs.MANIFEST, format=found)
+    (path / "tokenizer.json").write_text("of a form that is not known yet")
+    assert told in complaint_about(path)
+
+
+def test_a_run_of_before_formats_were_counted_opens(saved):
+    _, path = saved
+    manifest = runs.read_json(path / runs.MANIFEST)
+    assert manifest.pop("format") == runs.FORMAT
+    runs.write_json(path / runs.MANIFEST, manifest)
+    assert open_run(path).manifest == manifest
+
+
+def change_weights(path, change):
+    tensors = load_file(path / "model.safetensors")
+    change(tensors)
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")], ids=str)
+def test_weights_that_are_no_numbers_are_an_error(saved, value):
+    _, path = saved
+    change_weights(path, lambda tensors: tensors["model.norm.weight"].__setitem__(3, value))
+    assert "model.norm.weight holds NaN or infinity" in complaint_about(path)
+
+
+@pytest.mark.parametrize("code", [4, 99, -1])
+def test_strings_of_other_letters_are_an_error(saved, code):
+    _, path = saved
+    name = "model.layers.0.attention.observables.codes"
+    change_weights(path, lambda tensors: tensors[name].fill_(code))
+    assert f"{name} holds codes of no Pauli string" in complaint_about(path)
+
+
+def test_a_tokenizer_of_another_model_is_an_error(saved):
+    _, path = saved
+    char_tokenizer(ALPHABET + "d").save_pretrained(path)
+    assert "the tokenizer has 6 tokens, but the model 5" in complaint_about(path)
+
+
+def test_molecules_need_a_tokenizer_of_smiles(saved):
+    _, path = saved
+    (path / runs.SETTINGS).write_text(yaml.safe_dump({**SETTINGS, "task": "molecules"}))
+    assert "not a tokenizer of SMILES" in complaint_about(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"num_hidden_layers": 10**9}, "asks for"),
+        ({"max_position_embeddings": 2**50}, "asks for"),
+        ({"model_type": "gpt2"}, "not of a Ketformer model, but of 'gpt2'"),
+        ({"auto_map": {"AutoConfig": "evil.Evil"}}, "unknown configuration key 'auto_map'"),
+        ({"attn_implementation": "someone/kernel"}, "attn_implementation must be sdpa or eager"),
+        ({"quantization_config": {"load_in_8bit": True}}, "unknown configuration key"),
+        ({"dtype": "float99"}, "float99"),
+        ({"attention_options": {"hilbert_dim": "8"}}, "option hilbert_dim must be int or null"),
+        ({"attention_options": {"hilbert_dim": 2**40}}, "40 qubits are too many"),
+        ({"attention_options": [1]}, "attention_options"),
+    ],
+    ids=str,
+)
+def test_a_hostile_configuration_is_one_line_at_once(saved, changes, told):
+    """Each of them would otherwise fill the memory, fetch code, or end in a traceback."""
+    _, path = saved
+    change_json(path / "config.json", **changes)
+    assert told in complaint_about(path)
+
+
+def test_weights_as_a_pickle_are_not_looked_at(saved, tmp_path):
+    _, path = saved
+    proof = tmp_path / "proof"
+
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(proof),)
+
+    weights = (path / "model.safetensors").read_bytes()
+    torch.save({"lm_head.weight": Bomb()}, path / "pytorch_model.bin")
+    assert open_run(path)
+    (path / "model.safetensors").unlink()
+    assert "no model.safetensors" in complaint_about(path)
+    torch.save({"lm_head.weight": Bomb()}, path / "model.safetensors")
+    with (path / "model.safetensors").open("ab") as file:
+        file.truncate(len(weights))
+    assert "cannot be loaded" in complaint_about(path)
+    assert not proof.exists()
 
 
 def test_tied_weights_are_not_missing(saved):

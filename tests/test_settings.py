@@ -1,5 +1,8 @@
 """What a training run is told: presets and files, changed from the command line, checked."""
 
+import sys
+from contextlib import suppress
+
 import pytest
 import yaml
 
@@ -101,6 +104,60 @@ def test_a_file_that_is_not_there_or_not_text_is_an_error(tmp_path):
     assert "none.yaml" in complaint_about(load_settings, str(tmp_path / "none.yaml"))
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
     assert "bytes.yaml" in complaint_about(load_settings, str(tmp_path / "bytes.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("name: ../../etc", "name must be a plain name"),
+        ("name: /tmp/x", "name must be a plain name"),
+        ("name: .hidden", "name must be a plain name"),
+        ("name: ''", "name must be a plain name"),
+        ("name: [a]", "name must be a plain name"),
+        ("name: a\\b", "name must be a plain name"),
+        ('name: "a\\nb"', "name must be a plain name"),
+        (f"name: {'a' * 101}", "name must be a plain name"),
+        ("training: {learning_rate: .nan}", "'learning_rate' must be finite"),
+        ("training: {learning_rate: .inf}", "'learning_rate' must be finite"),
+        ("training: {weight_decay: 1e999}", "'weight_decay' must be finite"),
+        ("data: &d x\ncolumn: *d", "aliases are not allowed"),
+    ],
+)
+def test_a_hostile_file_is_one_line_that_names_it(tmp_path, content, said):
+    message = complaint_about(load_settings, write(tmp_path / "mine.yaml", content))
+    assert "mine.yaml" in message
+    assert said in message
+
+
+@pytest.mark.parametrize("name", ["my run", "a.b+c-1_2", "Versuch ä", "9"])
+def test_plain_names_are_names(tmp_path, name):
+    assert load_settings(write(tmp_path / "x.yaml", {"name": name})).name == name
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"model": {"attention_options": {"x": {"class_path": "evil.Evil"}}}},
+        {"model": {"attention_options": {"class_path": "evil.Evil", "init_args": {}}}},
+        {"model": {"attention_options": '{"x": {"class_path": "evil.Evil"}}'}},
+        {"model": {"attention_options": {"x": '{"class\\u005fpath": "evil.Evil"}'}}},
+        {"backend_options": {"x": [{"class_path": "evil.Evil"}]}},
+        {"training": {"lr_scheduler_kwargs": {"class_path": "evil.Evil"}}},
+        {"training": {"gradient_checkpointing_kwargs": {"x": {"class_path": "evil.Evil"}}}},
+        {"training": {"lr_scheduler_kwargs": '{"x": {"class_path": "evil.Evil"}}'}},
+    ],
+    ids=str,
+)
+def test_a_class_that_a_file_names_is_not_imported(monkeypatch, tmp_path, content):
+    """jsonargparse imports it where a setting may be anything at all."""
+    (tmp_path / "evil.py").write_text(
+        f"open({str(tmp_path / 'proof')!r}, 'w')\nclass Evil:\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with suppress(KetformerError):
+        load_settings(write(tmp_path / "mine.yaml", content))
+    assert "evil" not in sys.modules
+    assert not (tmp_path / "proof").exists()
 
 
 # --- Changes -----------------------------------------------------------------------------------

@@ -47,9 +47,7 @@ def import_checkpoint(file: str | Path, out: str | Path) -> dict[str, Any]:
     config.eos_token_id = tokenizer.eos_token_id
     config.pad_token_id = tokenizer.pad_token_id
     settings = _settings(model.config.to_dict())
-    losses, training_losses = (
-        _numbers(file, recorded, key) for key in ("val_losses", "training_losses")
-    )
+    losses, training_losses = recorded["val_losses"] or [], recorded["training_losses"] or []
     manifest = runs.make_manifest(
         data={"name": "qm9", "sha256": DATASETS["qm9"].sha256, "split": "published"},
         imported={
@@ -78,14 +76,6 @@ def import_checkpoint(file: str | Path, out: str | Path) -> dict[str, Any]:
         "epochs": len(losses),
         "recorded_loss": losses[-1] if losses else None,
     }
-
-
-def _numbers(file: Path, recorded: dict[str, Any], key: str) -> list[float]:
-    """A recorded list of numbers, empty where none was recorded."""
-    values = [] if recorded[key] is None else recorded[key]
-    if not isinstance(values, list) or not all(isinstance(v, int | float) for v in values):
-        raise KetformerError(f"{file}: {key} is no list of numbers")
-    return values
 
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:

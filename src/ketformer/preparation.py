@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
+from ketformer.models.checks import check_memory
 from ketformer.settings import Settings
 from ketformer.tasks.datasets import Text, load_text
 from ketformer.tasks.molecules.properties import PROPERTIES, cached_properties
@@ -276,8 +277,14 @@ def condition_names(conditions: str | None) -> list[str]:
 
 
 def build_model(settings: Settings, data: Prepared) -> KetformerForCausalLM:
-    """A freshly initialised model for the data."""
-    return KetformerForCausalLM(KetformerConfig(**{**data.model_keys, **settings.model}))
+    """A freshly initialised model for the data.
+
+    Raises:
+        KetformerError: a setting does not fit, or the model would be too large for this machine.
+    """
+    config = KetformerConfig(**{**data.model_keys, **settings.model})
+    check_memory(config)
+    return KetformerForCausalLM(config)
 
 
 def _conditions(source: Molecules, names: Sequence[str], progress: bool) -> np.ndarray:

@@ -14,18 +14,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from transformers import PreTrainedTokenizerFast
 
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
-from ketformer.tasks.text import load_tokenizer
+from ketformer.models.checks import check_memory, complaint_about_weights, least_parameters
+from ketformer.tasks.mappings import read_json as read_json
+from ketformer.tasks.mappings import read_yaml as read_yaml
+from ketformer.tasks.saved_tokenizer import load_tokenizer
 
 SETTINGS = "settings.yaml"
 METRICS = "metrics.jsonl"
 MANIFEST = "manifest.json"
 CHECKPOINTS = "checkpoints"
 SAMPLES = "samples"
+
+#: Of run directories; raised when this version's could not be read by the one before.
+FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,8 @@ def open_run(path: str | Path) -> Run:
     """Load a run directory.
 
     Raises:
-        KetformerError: it is not a finished run, or a file in it is broken.
+        KetformerError: it is not a finished run, a file in it is broken or does not fit the
+            others, or a newer Ketformer wrote it.
     """
     path = Path(path)
     if not path.is_dir():
@@ -61,29 +67,63 @@ def open_run(path: str | Path) -> Run:
         raise KetformerError(f"{path}: no model.safetensors, so this is not a finished run{hint}")
     if not (path / "config.json").is_file():
         raise KetformerError(f"{path}: no config.json, so this is not a finished run")
+    manifest = read_manifest(path)
+    settings = read_yaml(path / SETTINGS)
     tokenizer = load_tokenizer(path)
-    model = _load_model(path)
+    model = _load_model(path, tokenizer)
+    if settings.get("task") == "molecules" and tokenizer.eos_token_id is None:
+        raise KetformerError(f"{path}: a model of molecules, but not a tokenizer of SMILES")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Run(
-        path,
-        model.to(device).eval(),
-        tokenizer,
-        read_yaml(path / SETTINGS),
-        read_json(path / MANIFEST),
-    )
+    return Run(path, model.to(device).eval(), tokenizer, settings, manifest)
 
 
-def _load_model(path: Path) -> KetformerForCausalLM:
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a run directory.
+
+    Raises:
+        KetformerError: it is missing or broken, or of a newer version than this one.
+    """
+    manifest = read_json(path / MANIFEST)
+    found = manifest.get("format", 1)  # the first manifests did not say
+    if not isinstance(found, int):
+        raise KetformerError(f"{path / MANIFEST}: format must be a whole number, got {found!r}")
+    if found > FORMAT:
+        raise KetformerError(
+            f"{path}: written by a newer Ketformer, as run format {found}; this version reads "
+            f"up to {FORMAT}: upgrade it"
+        )
+    return manifest
+
+
+def _load_model(path: Path, tokenizer: PreTrainedTokenizerFast) -> KetformerForCausalLM:
+    if (kind := read_json(path / "config.json").get("model_type")) != KetformerConfig.model_type:
+        raise KetformerError(f"{path}/config.json: not of a Ketformer model, but of {kind!r}")
     try:
-        config = KetformerConfig.from_pretrained(str(path))
+        config = KetformerConfig.from_pretrained(str(path), local_files_only=True)
     except KetformerError as error:
         raise KetformerError(f"{path}/config.json: {error}") from None
-    except OSError as error:  # transformers says so of broken JSON
+    except Exception as error:  # transformers raises many kinds
         raise KetformerError(f"{path}/config.json: {_flat(error)}") from None
+    if len(tokenizer) != config.vocab_size:
+        raise KetformerError(
+            f"{path}: the tokenizer has {len(tokenizer):,} tokens, but the model "
+            f"{config.vocab_size:,}"
+        )
+    held = (path / "model.safetensors").stat().st_size
+    if (needed := least_parameters(config)) > held:  # before that many are allocated
+        raise KetformerError(
+            f"{path}: config.json asks for {needed:,} weights at least, but model.safetensors has "
+            f"{held:,} bytes"
+        )
+    check_memory(config)
     model: KetformerForCausalLM
     try:
         model, found = KetformerForCausalLM.from_pretrained(
-            str(path), config=config, output_loading_info=True
+            str(path),
+            config=config,
+            output_loading_info=True,
+            use_safetensors=True,
+            local_files_only=True,
         )
     except KetformerError as error:
         raise KetformerError(f"{path}: {error}") from None
@@ -91,41 +131,13 @@ def _load_model(path: Path) -> KetformerForCausalLM:
         raise KetformerError(f"{path}: the model cannot be loaded ({_flat(error)})") from None
     if missing := sorted(found["missing_keys"]):  # transformers would draw them anew
         raise KetformerError(f"{path}/model.safetensors lacks {', '.join(missing)}")
+    if bad := complaint_about_weights(model):
+        raise KetformerError(f"{path}/model.safetensors: {bad}")
     return model
 
 
 def _flat(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML mapping from a file.
-
-    Raises:
-        KetformerError: the file is missing, broken or no mapping.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise KetformerError(f"{path}: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise KetformerError(f"{path}: expected a mapping of keys to values")
-    return content
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        KetformerError: the file is missing, broken or no object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise KetformerError(f"{path}: {error}") from None
-    if not isinstance(content, dict):
-        raise KetformerError(f"{path}: expected a JSON object")
-    return content
 
 
 def write_text(path: Path, content: str) -> None:
@@ -190,7 +202,13 @@ def describe_machine() -> dict[str, Any]:
 def make_manifest(**facts: Any) -> dict[str, Any]:
     """When, where, with what: the given facts, the time, the commit and the machine."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"created": now, "commit": _commit(), **facts, "machine": describe_machine()}
+    return {
+        "format": FORMAT,
+        "created": now,
+        "commit": _commit(),
+        **facts,
+        "machine": describe_machine(),
+    }
 
 
 def _version(name: str) -> str | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -19,8 +21,12 @@ from transformers import TrainingArguments
 from ketformer.attention import ATTENTION
 from ketformer.errors import KetformerError
 from ketformer.models import PRESETS, KetformerConfig, preset
+from ketformer.models.options import name_of_type
 from ketformer.quantum.gradients import Gradient
 from ketformer.runs import read_yaml
+
+# A run's directory is named after it.
+_NAME = re.compile(r"[^\W_][\w .+-]{0,99}")
 
 #: Shown by ``train --help``; every other option of TrainingArguments works as well.
 COMMON_TRAINING_OPTIONS = (
@@ -72,6 +78,11 @@ _NOT_SET = {
     "condition_means",
     "condition_stds",
 }
+
+
+#: What an option of a mechanism, a backend or Trainer can be.
+Scalar = bool | int | float | str | None
+Plain = Scalar | list[Scalar] | dict[str, Scalar]
 
 
 @dataclass(frozen=True)
@@ -165,7 +176,9 @@ def load_settings(preset_or_path: str) -> Settings:
         elif key != "name":
             changes[key] = value
     try:
-        name = str(content.get("name", path.stem))
+        name = content.get("name", path.stem)
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise KetformerError(f"name must be a plain name, without slashes, got {name!r}")
         return Settings(name=name).override(changes)
     except KetformerError as error:
         raise KetformerError(f"{path}: {error}") from None
@@ -220,10 +233,24 @@ def _training_fields() -> dict[str, Any]:
 @lru_cache
 def _hints(cls: type) -> dict[str, Any]:
     if cls is KetformerConfig:  # its base's annotations name modules that typing cannot see
-        return {f.name: f.type for f in fields(KetformerConfig)}
-    # Trainer declares a string, for its deprecated form, and asks for a bool.
-    more = {"fsdp": bool | str | None} if cls is TrainingArguments else {}
-    return {**typing.get_type_hints(cls), **more}
+        hints = {f.name: f.type for f in fields(KetformerConfig)}
+    else:
+        hints = typing.get_type_hints(cls)
+    if cls is TrainingArguments:  # Trainer declares a string, its deprecated form, and wants a bool
+        hints["fsdp"] = bool | str | None
+    return {key: _plain(hint) for key, hint in hints.items()}
+
+
+def _plain(hint: Any) -> Any:
+    """The type with plain values where it allows anything.
+
+    Where anything is allowed, jsonargparse imports the class that a ``class_path`` names.
+    """
+    if hint is dict or hint == dict[str, Any]:
+        return dict[str, Plain]
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return typing.Union[tuple(map(_plain, typing.get_args(hint)))]  # noqa: UP007
+    return hint
 
 
 @lru_cache
@@ -246,9 +273,11 @@ def _checked(changes: Mapping[str, Any]) -> dict[str, Any]:
         try:
             parsed = _parser().parse_object({key: value}, defaults=False)
         except jsonargparse.ArgumentError:
-            kind = _name_of(_hint_of(key))
+            kind = name_of_type(_hint_of(key))
             raise KetformerError(f"setting {key!r} must be {kind}, got {value!r}") from None
         checked[key] = parsed.as_dict()[key]
+        if isinstance(checked[key], float) and not math.isfinite(checked[key]):
+            raise KetformerError(f"setting {key!r} must be finite, got {value!r}")
     return checked
 
 
@@ -257,17 +286,6 @@ def _hint_of(key: str) -> Any:
         if key in _hints(cls):
             return _hints(cls)[key]
     raise KeyError(key)
-
-
-def _name_of(hint: Any) -> str:
-    """A type as a person would say it."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return " or ".join(_name_of(arg) for arg in typing.get_args(hint))
-    if typing.get_origin(hint) is typing.Literal:
-        return "one of " + ", ".join(map(str, typing.get_args(hint)))
-    if hint is type(None):
-        return "null"
-    return getattr(hint, "__name__", str(hint))
 
 
 def _docstring_arguments(cls: type) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -99,7 +100,12 @@ def train(
         loss, seconds = _last_logged(finished, "loss"), 0.0
     else:
         with measured(model):
-            result = trainer.train(resume_from_checkpoint=checkpoint)
+            try:
+                result = trainer.train(resume_from_checkpoint=checkpoint)
+            except pickle.UnpicklingError:  # Trainer loads with weights_only=True
+                raise KetformerError(
+                    f"{checkpoint}: refused, a file in it holds more than tensors and plain values"
+                ) from None
         loss, seconds = result.training_loss, result.metrics["train_runtime"]
     eval_loss = _last_logged(trainer.state, "eval_loss", at=trainer.state.global_step)
     if eval_loss is None:
@@ -169,7 +175,7 @@ def _check_same_run(out: Path, settings: Settings, data: Prepared) -> None:
         raise KetformerError(
             f"{out} was begun with another {' and '.join(changed)}; choose another --out"
         )
-    if runs.read_json(out / runs.MANIFEST).get("data", {}).get("sha256") != data.facts["sha256"]:
+    if runs.read_manifest(out).get("data", {}).get("sha256") != data.facts["sha256"]:
         raise KetformerError(f"{out} was begun on other data than {data.facts['name']} is now")
 
 
@@ -179,7 +185,7 @@ def _check_same_way(out: Path, arguments: TrainingArguments, checkpoint: str) ->
     if sharded != is_sharded(arguments):
         kind, how = ("sharded", "with --fsdp true") if sharded else ("not sharded", "without FSDP")
         raise KetformerError(f"{checkpoint} is {kind}; resume it {how}")
-    before, now = runs.read_json(out / runs.MANIFEST).get("batch"), _batch(arguments)
+    before, now = runs.read_manifest(out).get("batch"), _batch(arguments)
     if before not in (None, now) and arguments.process_index == 0:
         warnings.warn(
             f"a step had {before} sequences and now has {now}; processes times "

@@ -4,13 +4,14 @@ import json
 import re
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig
 
-from ketformer.attention import ATTENTION
+from ketformer.attention import ATTENTION, attention_options
 from ketformer.errors import KetformerError
-from ketformer.models import PRESETS, KetformerConfig, KetformerForCausalLM, preset
+from ketformer.models import PRESETS, KetformerConfig, KetformerForCausalLM, checks, preset
 
 from .helpers import SMALL, small_config
 
@@ -178,6 +179,64 @@ def test_a_preset_is_a_copy():
 def test_an_unknown_preset_is_an_error_that_lists_the_known():
     with pytest.raises(KetformerError, match=re.escape(", ".join(PRESETS))):
         preset("gpt5")
+
+
+@pytest.mark.parametrize(
+    ("attention", "options", "told"),
+    [
+        ("overlap", {"n_qubits": "6"}, "option n_qubits must be int, got '6'"),
+        ("overlap", {"n_qubits": 6.0}, "option n_qubits must be int, got 6.0"),
+        ("overlap", {"layers": True}, "option layers must be int, got True"),
+        ("overlap", {"angles": 3}, "option angles must be one of hidden, embedding, got 3"),
+        ("overlap", {"angles": ["hidden"]}, "option angles must be one of"),
+        ("overlap", {"spsa_epsilon": float("nan")}, "option spsa_epsilon must be float"),
+        ("qisa", {"hilbert_dim": [8]}, "option hilbert_dim must be int or null"),
+        ("qsann", {"temperature": None}, "option temperature must be float, got None"),
+        ("classical", {"learnable_temperature": 1}, "option learnable_temperature must be bool"),
+        ("classical", {"score": "loud"}, "option score must be one of"),
+    ],
+    ids=str,
+)
+def test_an_option_of_another_type_is_an_error(attention, options, told):
+    assert told in complaint_about(attention=attention, attention_options=options)
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_the_defaults_of_every_mechanism_have_their_own_types(attention):
+    options = attention_options(attention)
+    assert small_config(attention, attention_options=options).attention_options == options
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hidden_size": 2**20, "num_attention_heads": 1},
+        {"vocab_size": 10**12},
+        {"max_position_embeddings": 10**12},
+        {"num_hidden_layers": 10**8},
+        {"intermediate_size": 10**12},
+        {"attention": "overlap", "attention_options": {"layers": 10**9}},
+    ],
+    ids=str,
+)
+def test_a_model_larger_than_the_machine_is_refused_with_what_it_needs(monkeypatch, changes):
+    monkeypatch.setattr(checks, "_memory", lambda: 64 * 2**30)
+    attention = changes.pop("attention", "classical")
+    message = r"would need [\d,.]+ GiB of memory at least; this machine has 64.0 GiB"
+    with pytest.raises(KetformerError, match=message):
+        checks.check_memory(small_config(attention, **changes))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_what_a_model_needs_at_least_is_no_more_than_it_has(name, attention):
+    content = preset(name)["model"]
+    content = {k: v for k, v in content.items() if k != "attention_options"}
+    config = KetformerConfig(**{**content, "vocab_size": 300, "attention": attention})
+    with torch.device("meta"):
+        parameters = KetformerForCausalLM(config).num_parameters()
+    assert 0.35 * parameters < checks.least_parameters(config) <= parameters
+    checks.check_memory(config)
 
 
 # --- Saving ------------------------------------------------------------------------------------

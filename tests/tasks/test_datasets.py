@@ -41,12 +41,12 @@ def serve(monkeypatch, answer):
     """What a download meets: bytes, or an exception. Returns the list of addresses asked for."""
     asked = []
 
-    def urlopen(url, timeout):
-        asked.append(url)
+    def urlopen(request, timeout):
+        asked.append(request.full_url)
         if isinstance(answer, BaseException):
             raise answer
         response = io.BytesIO(answer)
-        response.headers = Message()
+        response.url, response.status, response.headers = request.full_url, 200, Message()
         response.headers["Content-Length"] = str(len(answer))
         return response
 
@@ -55,9 +55,9 @@ def serve(monkeypatch, answer):
 
 
 def cached():
-    """Every file in the cache, hidden ones too."""
-    folder = cache_folder()
-    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    """Every file in the cache, hidden ones too; an empty lock may stay."""
+    found = cache_folder().glob("*") if cache_folder().is_dir() else ()
+    return sorted(path.name for path in found if path.suffix != ".lock" or path.stat().st_size)
 
 
 def complaint_about(name):
@@ -260,6 +260,13 @@ def test_bytes_that_are_not_utf8_are_an_error_that_says_where(tmp_path):
     path = tmp_path / "latin.txt"
     path.write_bytes("café".encode("latin-1"))
     assert re.search(r"latin\.txt: not UTF-8 text \(byte 3\)", complaint_about(path))
+
+
+@pytest.mark.parametrize("content", [b"one\0", "\ufeffone".encode("utf-16-le")[2:]], ids=repr)
+def test_a_file_with_nul_is_no_text(tmp_path, content):
+    path = tmp_path / "binary.txt"
+    path.write_bytes(content)
+    assert re.search(r"binary\.txt: character [13] is NUL", complaint_about(path))
 
 
 @pytest.mark.parametrize("content", [b"", b" \n\t\r\n", b"\xef\xbb\xbf"], ids=repr)

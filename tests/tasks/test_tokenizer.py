@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from ketformer.errors import KetformerError
-from ketformer.tasks.text import bpe_tokenizer, char_tokenizer, encode, load_tokenizer
+from ketformer.tasks.saved_tokenizer import load_tokenizer
+from ketformer.tasks.text import bpe_tokenizer, char_tokenizer, encode
 
 # What tokenizers like to normalise away: line ends, tabs, runs of blanks, a combining accent and
 # its composed form, joined emoji, a ligature, a soft hyphen, a byte order mark, astral letters.

@@ -14,6 +14,7 @@ def nowhere(tmp_path, monkeypatch):
     """A data set ``mine`` that lies at a URL and not yet on this machine."""
     source = tmp_path / "source.txt"
     source.write_bytes(CONTENT)
+    monkeypatch.setattr("ketformer.tasks.downloads._SCHEME", "file:")
     monkeypatch.delenv("KETFORMER_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     dataset = DataSet(
@@ -61,7 +62,7 @@ def test_a_file_that_changed_is_refused(ketformer, folder):
 def test_a_download_that_arrives_changed_is_not_kept(ketformer, nowhere, tmp_path):
     nowhere.write_bytes(b"something else")
     assert ketformer("data", "get", "mine").code == 2
-    assert list((tmp_path / "cache/ketformer").iterdir()) == []
+    assert [path.name for path in (tmp_path / "cache/ketformer").iterdir()] == [".mine.txt.lock"]
 
 
 def test_a_download_that_fails_says_what_to_do(ketformer, nowhere):

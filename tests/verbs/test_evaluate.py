@@ -119,7 +119,7 @@ def test_data_that_changed_since_training_is_refused(ketformer, tmp_path):
 def test_what_is_no_finished_run_is_said(ketformer, honest, tmp_path):
     ketformer("evaluate", tmp_path / "none").assert_mistake("no run directory")
     run = shutil.copytree(honest, tmp_path / "run")
-    (run / "model.safetensors").write_bytes(b"not weights")
+    (run / "model.safetensors").write_bytes(b"not weights" * 500)
     ketformer("evaluate", run).assert_mistake("cannot be loaded")
     (run / "model.safetensors").unlink()
     ketformer("evaluate", run).assert_mistake("not a finished run", "resume")

@@ -5,6 +5,7 @@ import os
 import pickle
 import urllib.error
 import urllib.request
+import zipfile
 
 import pytest
 import torch
@@ -216,6 +217,61 @@ def test_a_broken_file_is_one_line(ketformer, tmp_path, change, told):
     done = ketformer("import-checkpoint", tmp_path / "broken.pt", "--out", out)
     done.assert_mistake("broken.pt", told)
     assert not out.parent.exists()
+
+
+def with_a_claim(content):
+    """A terabyte, of which the file holds one number."""
+    weights = content["model_state_dict"]
+    weights["token_embed.weight"] = torch.zeros(1).expand(2**32, D)
+
+
+def with_many_qubits(content):
+    weights = content["model_state_dict"]
+    for name in ("query", "key"):
+        del weights[f"block.attention.{name}.weight"]
+        weights[f"block.attention.{name}_angles"] = torch.zeros(1, 40)
+    weights["token_embed_quantum_parameters.weight"] = torch.zeros(VOCABULARY, 20)
+    weights["position_embed_quantum_parameters"] = torch.zeros(1, CONTEXT, 20)
+    content["training_configuration"]["num_qubits"] = 40
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (with_a_claim, "its tensors claim more than the file holds"),
+        (with_many_qubits, "40 qubits are too many"),
+        (lambda content: content.update(epoch=10**60), "epoch is not what the release records"),
+        (lambda content: content.update(epoch={"a": 1}), "epoch is not what the release records"),
+        (lambda content: content.update(val_losses=["1"]), "val_losses is not what"),
+        (
+            lambda content: content.update(training_configuration={"a": [[]]}),
+            "training_configuration is not what the release records",
+        ),
+        (lambda content: content.update(training_configuration=[6]), "is not what the release"),
+    ],
+    ids=["claim", "qubits", "digits", "epoch", "losses", "nested", "list"],
+)
+def test_a_file_that_would_fill_the_memory_or_the_manifest_is_one_line(
+    ketformer, tmp_path, change, told
+):
+    content = made_up()
+    change(content)
+    torch.save(content, tmp_path / "hostile.pt")
+    done = ketformer("import-checkpoint", tmp_path / "hostile.pt", "--out", tmp_path / "run")
+    done.assert_mistake("hostile.pt", told)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_packed_file_that_is_larger_than_it_seems_is_refused(ketformer, file, tmp_path):
+    with (
+        zipfile.ZipFile(file) as sound,
+        zipfile.ZipFile(tmp_path / "packed.pt", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in sound.namelist():
+            packed.writestr(name, sound.read(name))
+        packed.writestr("made-up/data/999", bytes(1 << 26))
+    done = ketformer("import-checkpoint", tmp_path / "packed.pt", "--out", tmp_path / "run")
+    done.assert_mistake("packed.pt: refused, it is packed")
 
 
 @pytest.mark.parametrize("content", [b"", b"smiles\nCCO\n", b"PK\x03\x04"], ids=repr)

@@ -69,6 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         report_error(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         return 2
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate" not in str(error):
+            raise
+        report_error(f"not enough memory: {str(error).partition(': ')[2] or 'it ran out'}")
+        return 2
     except KeyboardInterrupt:
         report_error("interrupted")
         return 130

@@ -1,18 +1,17 @@
 """Hugging Face configuration and model, presets, and the import of GPT-1 weights.
 
-Importing this registers `ketformer` with transformers' Auto classes.
+Imported on first use, so that transformers can have the configuration without the model.
 """
 
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from typing import TYPE_CHECKING
 
-from ketformer.models.configuration import KetformerConfig
-from ketformer.models.gpt1 import from_openai_gpt
-from ketformer.models.modeling import KetformerForCausalLM, KetformerModel
-from ketformer.models.presets import PRESETS, preset
+from ketformer.lazy import lazily
 
-AutoConfig.register(KetformerConfig.model_type, KetformerConfig, exist_ok=True)
-AutoModel.register(KetformerConfig, KetformerModel, exist_ok=True)
-AutoModelForCausalLM.register(KetformerConfig, KetformerForCausalLM, exist_ok=True)
+if TYPE_CHECKING:
+    from ketformer.models.configuration import KetformerConfig
+    from ketformer.models.gpt1 import from_openai_gpt
+    from ketformer.models.modeling import KetformerForCausalLM, KetformerModel
+    from ketformer.models.presets import PRESETS, preset
 
 __all__ = [
     "PRESETS",
@@ -22,3 +21,15 @@ __all__ = [
     "from_openai_gpt",
     "preset",
 ]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "KetformerConfig": "ketformer.models.configuration",
+        "KetformerForCausalLM": "ketformer.models.modeling",
+        "KetformerModel": "ketformer.models.modeling",
+        "PRESETS": "ketformer.models.presets",
+        "from_openai_gpt": "ketformer.models.gpt1",
+        "preset": "ketformer.models.presets",
+    },
+)

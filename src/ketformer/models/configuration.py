@@ -1,6 +1,7 @@
 """The configuration: one decoder that can express both papers' models and GPT-1. Strict."""
 
 import difflib
+import importlib
 import math
 from dataclasses import fields
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from transformers import GenerationConfig, PreTrainedConfig
 
 from ketformer.attention import ATTENTION, attention_options
 from ketformer.errors import KetformerError
+from ketformer.models.options import check_option_types
 
 # What transformers itself passes or writes besides the declared fields.
 _TRANSFORMERS_KEYS = {
@@ -27,6 +29,7 @@ _TRANSFORMERS_KEYS = {
     "_commit_hash",
     "_name_or_path",
 }
+_ATTN_IMPLEMENTATIONS = (None, "sdpa", "eager")
 
 
 @strict
@@ -110,6 +113,9 @@ class KetformerConfig(PreTrainedConfig):
                 close = difflib.get_close_matches(key, known, n=1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
                 raise KetformerError(f"unknown configuration key {key!r}{hint}")
+        if (kernel := kwargs.get("attn_implementation")) not in _ATTN_IMPLEMENTATIONS:
+            # Any other name is that of code on the hub, which transformers would fetch and run.
+            raise KetformerError(f"attn_implementation must be sdpa or eager, got {kernel!r}")
         self.attention_options = dict(self.attention_options or {})
         if self.mlp_pdrop is None:
             self.mlp_pdrop = self.resid_pdrop
@@ -169,6 +175,7 @@ class KetformerConfig(PreTrainedConfig):
                 f"{self.attention} has no option {', '.join(unknown)}; "
                 f"its options: {', '.join(offered) or 'none'}"
             )
+        check_option_types(self.attention, self.attention_options or {})
 
 
 def _with_plain_errors(init: Any) -> Any:
@@ -178,6 +185,8 @@ def _with_plain_errors(init: Any) -> Any:
     """
 
     def __init__(self: KetformerConfig, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        # Whoever has a configuration may ask an Auto class for its model, which this registers.
+        importlib.import_module("ketformer.models.modeling")
         try:
             init(self, *args, **kwargs)
         except StrictDataclassFieldValidationError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ketformer.errors import KetformerError
+from ketformer.models.checks import check_memory, complaint_about_weights
 from ketformer.models.configuration import KetformerConfig
 from ketformer.models.modeling import KetformerForCausalLM
 
@@ -45,6 +48,31 @@ _NAMES = {
 }
 
 
+def _is_number(value: Any) -> bool:
+    # Numbers of thousands of digits could not be written down again.
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | str) or _is_number(value)
+
+
+def _are_numbers(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(map(_is_number, value)))
+
+
+# What else a file says, and whether it is that: a manifest is to hold it.
+_RECORDED: dict[str, Callable[[Any], bool]] = {
+    "epoch": lambda value: value is None or _is_number(value),
+    "training_losses": _are_numbers,
+    "val_losses": _are_numbers,
+    "training_configuration": lambda value: (
+        value is None
+        or (isinstance(value, dict) and all(map(_is_plain, [*value, *value.values()])))
+    ),
+}
+
+
 def from_published(path: str | Path) -> tuple[KetformerForCausalLM, dict[str, Any]]:
     """Our decoder with released weights, and what else the file says.
 
@@ -65,25 +93,32 @@ def from_published(path: str | Path) -> tuple[KetformerForCausalLM, dict[str, An
     content = _load(Path(path))
     try:
         theirs = {k: v for k, v in content["model_state_dict"].items() if isinstance(v, Tensor)}
+        if sum(t.numel() * t.element_size() for t in theirs.values()) > Path(path).stat().st_size:
+            raise ValueError("its tensors claim more than the file holds")
         config = _configuration(theirs, content)
+        check_memory(config)
         model = KetformerForCausalLM(config).eval()
         ours = _translate(theirs, config)
         model.load_state_dict(ours)
     except Exception as error:  # whatever a crafted file can make go wrong
         reason = " ".join(str(error).split())[:200]
         raise KetformerError(f"{path}: the weights do not fit together ({reason})") from None
-    loaded = model.state_dict()
-    if bad := sorted(name for name, tensor in loaded.items() if not tensor.isfinite().all()):
-        raise KetformerError(f"{path}: {bad[0]} holds NaN or infinity")
-    recorded = ("epoch", "training_losses", "val_losses", "training_configuration")
+    if bad := complaint_about_weights(model):
+        raise KetformerError(f"{path}: {bad}")
     conditional = "conditions" if config.condition_names else "sequence"
     kind = f"{config.attention} {conditional}"
-    return model, {"kind": kind, **{key: content.get(key) for key in recorded}}
+    recorded = {key: content.get(key) for key in _RECORDED}
+    for key, value in recorded.items():
+        if not _RECORDED[key](value):
+            raise KetformerError(f"{path}: {key} is not what the release records there")
+    return model, {"kind": kind, **recorded}
 
 
 def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise KetformerError(f"no file {str(path)!r}")
+    if _unpacked_size(path) > path.stat().st_size:
+        raise KetformerError(f"{path}: refused, it is packed, and larger than it seems")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -96,6 +131,15 @@ def _load(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get("model_state_dict"), dict):
         raise KetformerError(f"{path}: no model_state_dict, so not a checkpoint of this release")
     return content
+
+
+def _unpacked_size(path: Path) -> int:
+    """Of all that a zip archive says it holds; torch packs nothing when it saves."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return 0  # torch says what is wrong with it, or it is of the form before archives
 
 
 def _configuration(theirs: dict[str, Tensor], content: dict[str, Any]) -> KetformerConfig:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-import tempfile
-import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from filelock import FileLock
 
 from ketformer.errors import KetformerError
+from ketformer.tasks import downloads
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def load_text(name_or_path: str) -> Text:
 
     Raises:
         KetformerError: no such name or file, an empty file, bytes that are not
-            UTF-8, or a stored file whose hash is wrong.
+            UTF-8 or hold NUL, or a stored file whose hash is wrong.
     """
     if name_or_path == "embedded":
         return _embedded_text()
@@ -102,6 +99,10 @@ def load_text(name_or_path: str) -> Text:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise KetformerError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    if "\0" in text:
+        raise KetformerError(
+            f"{path}: character {text.index(chr(0))} is NUL, so this is no text, or not UTF-8"
+        )
     if not text.strip():
         raise KetformerError(f"{path}: the file has no text")
     return Text(name_or_path, text, hashlib.sha256(raw).hexdigest())
@@ -153,33 +154,23 @@ def _check_hash(path: Path, dataset: DataSet) -> None:
 
 
 def _download(dataset: DataSet, target: Path) -> Path:
-    """Into a temporary file beside the target, checked, then moved into place."""
-    temporary = None
+    """Beside the target, checked, then moved into place; of several processes one does it."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        temporary = Path(name)
-        digest = hashlib.sha256()
-        with os.fdopen(handle, "wb") as out:
-            for chunk in _fetch(dataset):
-                digest.update(chunk)
-                out.write(chunk)
-        wanted = dataset.url_sha256 or dataset.sha256
-        if (found := digest.hexdigest()) != wanted:
-            raise KetformerError(
-                f"{dataset.url} is not {dataset.name}: its SHA-256 is {found[:12]}…, "
-                f"not {wanted[:12]}…"
-            )
-        if dataset.column:
-            _keep_column(temporary, dataset.column)
-            _check_hash(temporary, dataset)
-        temporary.replace(target)
-    except (OSError, HTTPException) as error:
-        hint = f"put {dataset.filename} into a folder and set KETFORMER_DATA to it"
-        raise KetformerError(f"cannot download {dataset.name} ({error}); {hint}") from None
-    finally:
-        if temporary:
-            temporary.unlink(missing_ok=True)
+        with FileLock(target.with_name(f".{target.name}.lock")):
+            if target.is_file():  # another process was first
+                return locate(dataset)
+            sha256 = dataset.url_sha256 or dataset.sha256
+            part = downloads.download(dataset.url, target, sha256, dataset.name)
+            try:
+                if dataset.column:
+                    _keep_column(part, dataset.column)
+                    _check_hash(part, dataset)
+                part.replace(target)
+            finally:
+                part.unlink(missing_ok=True)
+    except OSError as error:
+        raise KetformerError(f"{target}: cannot be written ({error.strerror})") from None
     return target
 
 
@@ -187,19 +178,6 @@ def _keep_column(path: Path, column: str) -> None:
     with path.open(encoding="utf-8", newline="") as file:
         values = [row[column] for row in csv.DictReader(file)]
     path.write_text("\n".join([column, *values]) + "\n", encoding="utf-8")
-
-
-def _fetch(dataset: DataSet) -> Iterator[bytes]:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with (
-        urllib.request.urlopen(dataset.url, timeout=30) as response,
-        Progress(*columns, transient=True) as progress,
-    ):
-        total = int(response.headers.get("Content-Length") or 0) or None
-        task = progress.add_task(dataset.name, total=total)
-        while chunk := response.read(1 << 16):
-            yield chunk
-            progress.advance(task, len(chunk))
 
 
 def _embedded_text() -> Text:

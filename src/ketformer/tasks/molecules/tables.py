@@ -53,6 +53,9 @@ def read_table(path: Path, raw: bytes, column: str | None, numeric: Sequence[str
         text = raw.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise KetformerError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise KetformerError(f"{path}: line {line} holds NUL, so this is no table, or not UTF-8")
     if delimiter := _DELIMITERS.get(path.suffix.lower()):
         table = _columns(path, text, delimiter, column, numeric)
     elif column is not None or numeric:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from ketformer.errors import KetformerError
 
@@ -38,26 +36,17 @@ def bpe_tokenizer(text: str, vocab_size: int) -> PreTrainedTokenizerFast:
         raise KetformerError(f"a byte-level BPE needs a vocab_size of {len(alphabet)} at least")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size, initial_alphabet=sorted(alphabet), show_progress=False
     )
     tokenizer.train_from_iterator(text.splitlines(keepends=True), trainer)
-    return _as_fast(tokenizer)
+    return _byte_level(tokenizer)
 
 
-def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
-    """The tokenizer saved in a run directory.
-
-    Raises:
-        KetformerError: there is none, or it cannot be read.
-    """
-    if not (Path(folder) / "tokenizer.json").is_file():
-        raise KetformerError(f"{folder}: no tokenizer.json, so this is not a finished run")
-    try:
-        return AutoTokenizer.from_pretrained(str(folder))
-    except Exception as error:  # the tokenizers library raises bare Exception
-        raise KetformerError(f"{folder}: the tokenizer cannot be read ({error})") from None
+def bpe_from(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of known tokens and merges."""
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges))
+    return _byte_level(tokenizer)
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> Tensor:
@@ -83,6 +72,12 @@ def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> Tensor:
     pieces = [text[i : i + _PIECE] for i in range(0, len(text), _PIECE)]
     ids = [i for e in backend.encode_batch(pieces) for i in e.ids]
     return torch.tensor(ids, dtype=torch.int64)
+
+
+def _byte_level(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return _as_fast(tokenizer)
 
 
 def _as_fast(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:

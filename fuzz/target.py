@@ -1,0 +1,38 @@
+"""One reader under atheris: `target.py NAME CORPUS [libFuzzer options]`; `run.py` starts it."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["yaml"]):
+    import yaml  # noqa: F401
+
+# Imported before, since the hook of atheris makes these minutes slower.
+import jsonargparse  # noqa: F401
+import rdkit.Chem  # noqa: F401
+import torch._weights_only_unpickler as unpickler
+import transformers.modeling_layers
+import transformers.trainer  # noqa: F401
+
+unpickler.Unpickler.load = atheris.instrument_func(unpickler.Unpickler.load)
+with atheris.instrument_imports(include=["ketformer", "readers"]):
+    import readers
+
+name, corpus = sys.argv[1:3]
+for seed in readers.seeds(name):
+    (Path(corpus) / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
+    readers.check(name, seed)  # what is imported on first use is imported now
+readers.forbid()
+
+
+def one(data: bytes) -> None:
+    """One case; an exception is a finding."""
+    readers.check(name, data)
+
+
+atheris.Setup([sys.argv[0], *sys.argv[2:]], one)
+atheris.Fuzz()

@@ -1,0 +1,58 @@
+"""Tokenizers of run directories, made anew from the vocabulary that was saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tokenizers import pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from ketformer.errors import KetformerError
+from ketformer.tasks.mappings import read_json
+from ketformer.tasks.molecules.tokenizer import BOS, smiles_tokenizer
+from ketformer.tasks.text import bpe_from, char_tokenizer
+
+
+def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
+    """The tokenizer saved in a run directory: of characters, of SMILES, or a byte-level BPE.
+
+    Only the vocabulary and the merges are read. What else a ``tokenizer.json`` can hold
+    (patterns that take forever, tables that end the process) and a
+    ``tokenizer_config.json`` can name (classes, code) plays no part.
+
+    Raises:
+        KetformerError: there is none, or it is not one that Ketformer wrote.
+    """
+    path = Path(folder) / "tokenizer.json"
+    if not path.is_file():
+        raise KetformerError(f"{folder}: no tokenizer.json, so this is not a finished run")
+    saved = read_json(path).get("model")
+    try:
+        return _made_of(saved)
+    except Exception as error:  # the tokenizers library raises bare Exception
+        reason = " ".join(str(error).split())[:200]
+        raise KetformerError(f"{path}: the tokenizer cannot be read ({reason})") from None
+
+
+def _made_of(saved: Any) -> PreTrainedTokenizerFast:
+    if not isinstance(saved, dict) or saved.get("type") not in {"WordLevel", "BPE"}:
+        raise KetformerError("neither a vocabulary of words nor byte pairs")
+    vocabulary = saved.get("vocab")
+    if not isinstance(vocabulary, dict) or not vocabulary:
+        raise KetformerError("no vocabulary")
+    if sorted(map(repr, vocabulary.values())) != sorted(map(repr, range(len(vocabulary)))):
+        raise KetformerError("its tokens are not numbered from 0")
+    if saved["type"] == "BPE":
+        if lacking := set(pre_tokenizers.ByteLevel.alphabet()) - set(vocabulary):
+            raise KetformerError(f"{len(lacking)} bytes have no token")
+        return bpe_from(vocabulary, [(a, b) for a, b in saved["merges"]])
+    if BOS in vocabulary:
+        tokenizer = smiles_tokenizer(vocabulary)
+    elif all(len(token) == 1 for token in vocabulary):
+        tokenizer = char_tokenizer("".join(vocabulary))
+    else:
+        raise KetformerError("neither characters nor SMILES")
+    if tokenizer.get_vocab() != vocabulary:
+        raise KetformerError("its tokens are numbered out of order")
+    return tokenizer

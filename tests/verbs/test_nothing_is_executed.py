@@ -1,0 +1,112 @@
+"""No file is ever executed: what the source may not call, and what Trainer's files may not do."""
+
+import ast
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import ketformer
+
+SOURCE = sorted(Path(ketformer.__file__).parent.rglob("*.py"))
+
+# Calls that run what they read, or write where an archive says. Named as in the source.
+FORBIDDEN = {
+    "eval", "exec", "compile", "__import__", "os.system", "os.popen",
+    "pickle.load", "pickle.loads", "pickle.Unpickler", "marshal.loads", "shelve.open",
+    "joblib.load", "yaml.unsafe_load", "yaml.full_load", "runpy.run_path",
+    "shutil.unpack_archive", "tarfile.open",
+}  # fmt: skip
+METHODS = {"extractall", "extract"}
+# Calls that are safe with these keywords only.
+REQUIRED = {
+    "torch.load": ("weights_only", True),
+    "np.load": ("allow_pickle", False),
+    "yaml.load": ("Loader", "_PlainLoader"),
+}
+
+
+def calls(path):
+    """Each call in a file: its name, the method's name, its keywords as they are written."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            yield (
+                name,
+                name.rpartition(".")[2],
+                {k.arg: ast.unparse(k.value) for k in node.keywords},
+            )
+
+
+def offences(path):
+    for name, method, keywords in calls(path):
+        if name in FORBIDDEN or method in METHODS:
+            yield name
+        if name in REQUIRED and keywords.get(REQUIRED[name][0]) != str(REQUIRED[name][1]):
+            yield f"{name} without {REQUIRED[name][0]}={REQUIRED[name][1]}"
+        if keywords.get("trust_remote_code") == "True" or keywords.get("shell") == "True":
+            yield f"{name} with {keywords}"
+
+
+@pytest.mark.parametrize("path", SOURCE, ids=lambda path: path.stem)
+def test_the_source_calls_nothing_that_runs_what_it_reads(path):
+    assert list(offences(path)) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pickle.load(f)", "torch.load(f)", "torch.load(f, weights_only=False)", "np.load(f)",
+        "yaml.load(f, Loader=yaml.Loader)", "archive.extractall()", "eval(text)",
+        "run(x, shell=True)", "f(x, trust_remote_code=True)",
+    ],
+)  # fmt: skip
+def test_the_rule_itself(tmp_path, line):
+    (tmp_path / "a.py").write_text(line)
+    assert list(offences(tmp_path / "a.py"))
+
+
+class Bomb:
+    """Unpickling it makes a folder."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.fixture
+def stopped(ketformer, tiny, tmp_path):
+    """A run of ten steps that is to be resumed up to twenty."""
+    assert ketformer("train", tiny, "--max_steps", 10, "--out", tmp_path / "run").code == 0
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_crafted_checkpoint_is_refused_and_nothing_of_it_runs(ketformer, stopped, name):
+    proof = stopped / "proof"
+    for folder in (stopped / "checkpoints").glob("checkpoint-*"):
+        assert (folder / name).is_file()
+        torch.save({"state": Bomb(proof)}, folder / name)
+    before = (stopped / "model.safetensors").read_bytes()
+    done = ketformer("train", "--out", stopped, "--resume", "--max_steps", 20)
+    assert done.code == 2
+    assert "refused, a file in it holds more than tensors" in done.err
+    assert "Traceback" not in done.err
+    assert not proof.exists()
+    assert (stopped / "model.safetensors").read_bytes() == before
+
+
+def test_trainers_other_pickles_are_not_loaded(ketformer, stopped):
+    """Each process's arguments, and weights in torch's own form beside those in safetensors."""
+    proof = stopped / "proof"
+    for folder in (stopped / "checkpoints").glob("checkpoint-*"):
+        torch.save(Bomb(proof), folder / "training_args.bin")
+        torch.save({"lm_head.weight": Bomb(proof)}, folder / "pytorch_model.bin")
+    done = ketformer("train", "--out", stopped, "--resume", "--max_steps", 20, "--json")
+    assert done.json["steps"] == 20
+    assert not proof.exists()
+    shutil.rmtree(stopped)
