@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ METRICS = "metrics.jsonl"
 MANIFEST = "manifest.json"
 CHECKPOINTS = "checkpoints"
 SAMPLES = "samples"
+WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,23 @@ def open_run(path: str | Path) -> Run:
         read_yaml(path / SETTINGS),
         read_json(path / MANIFEST),
     )
+
+
+def save_model(out: Path, model: KetformerForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Write what makes a run a finished one; its weights appear last, and whole.
+
+    Raises:
+        OSError, SafetensorError: it cannot be written.
+    """
+    part = out / ".model.part"
+    shutil.rmtree(part, ignore_errors=True)  # a killed process left it
+    try:
+        tokenizer.save_pretrained(part)
+        model.save_pretrained(part)
+        for file in sorted(part.iterdir(), key=lambda file: file.name == WEIGHTS):
+            file.replace(out / file.name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _load_model(path: Path) -> KetformerForCausalLM:

@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,25 @@ import yaml
 from tqdm.auto import tqdm
 from transformers import (
     PrinterCallback,
-    Trainer,
     TrainerCallback,
     TrainerState,
     TrainingArguments,
     set_seed,
 )
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.integrations import get_reporting_integration_callbacks
 
 from ketformer import runs
 from ketformer.attention.measured import measured_by
 from ketformer.errors import KetformerError
+from ketformer.failures import surviving, writing
 from ketformer.generation import sample_of
 from ketformer.models import KetformerForCausalLM
 from ketformer.preparation import Prepared, build_model, prepare
 from ketformer.quantum.backends import open_backend
 from ketformer.quantum.gradients import outcomes_of
 from ketformer.settings import Settings, load_settings
+from ketformer.trainer import SafeTrainer, StopOnSignal, read_losses
+from ketformer.wholeness import clear_unusable, last_checkpoint, processes_of, step_of
 
 
 def train(
@@ -72,7 +74,7 @@ def train(
     model = build_model(settings, data)
     measured = _measured(settings, model)
     train_set, validation_set = data.training_sets(model.config.max_position_embeddings)
-    checkpoint = last_checkpoint(out) if resume else None
+    checkpoint = last_checkpoint(out, say=first) if resume else None
     if checkpoint:
         _check_same_run(out, settings, data)
     if first:
@@ -80,26 +82,26 @@ def train(
     finished = _finished_state(checkpoint, arguments)
     if finished:
         model = KetformerForCausalLM.from_pretrained(checkpoint)
-    try:
-        trainer = Trainer(
-            model=model,
-            args=arguments,
-            train_dataset=train_set,
-            eval_dataset=validation_set,
-            data_collator=_as_is,
-            callbacks=[_MetricsFile(out), *([_Progress(label)] if progress else [])],
-        )
-    except (ValueError, ImportError) as error:  # an unknown tracker, say
-        raise KetformerError(" ".join(str(error).split())) from None
+    stop, bar = StopOnSignal(out), _Progress(label)
+    trainer = SafeTrainer(
+        out,
+        model=model,
+        args=arguments,
+        train_dataset=train_set,
+        eval_dataset=validation_set,
+        data_collator=_as_is,
+        callbacks=[_MetricsFile(out), *([bar] if progress else []), stop],
+    )
     trainer.remove_callback(PrinterCallback)
     if finished:
         finished.is_world_process_zero = trainer.is_world_process_zero()
         trainer.state = finished
-        loss, seconds = _last_logged(finished, "loss"), 0.0
+        losses = read_losses(str(checkpoint), arguments.process_index)
+        loss, seconds = (losses["total"] + losses["running"]) / finished.global_step, 0.0
     else:
-        with measured(model):
+        with measured(model), surviving(out), stop.listening(), closing(bar):
             result = trainer.train(resume_from_checkpoint=checkpoint)
-        loss, seconds = result.training_loss, result.metrics["train_runtime"]
+        loss, seconds = result.metrics["train_loss"], result.metrics["train_runtime"]
     eval_loss = _last_logged(trainer.state, "eval_loss", at=trainer.state.global_step)
     if eval_loss is None:
         with measured(model):
@@ -115,8 +117,8 @@ def train(
         "causal": model.is_causal,
     }
     if first:
-        data.tokenizer.save_pretrained(out)
-        model.save_pretrained(out)  # its weights are what makes the run a finished one
+        with writing(out, f"the model of {out}"):
+            runs.save_model(out, model, data.tokenizer)
         sample = out / runs.SAMPLES / f"step-{trainer.state.global_step}.txt"
         runs.write_text(sample, sample_of(runs.open_run(out)).strip() + "\n")
     trainer.accelerator.wait_for_everyone()
@@ -134,25 +136,6 @@ def _measured(
     expect = outcomes_of(backend, settings.gradient, seed=settings.training["seed"])
     with measured_by(model, expect):  # a model without circuits is refused before a file is made
         return partial(measured_by, expect=expect)
-
-
-def last_checkpoint(out: Path) -> str | None:
-    """The newest whole checkpoint of a run, or None.
-
-    Trainer writes its state file last, so a folder without it was cut off.
-    """
-    folder = out / runs.CHECKPOINTS
-    if not folder.is_dir():
-        return None
-    whole = sorted(
-        (path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()),
-        key=lambda path: int(path.name.rpartition("-")[2]),
-    )
-    newest = get_last_checkpoint(str(folder))
-    if newest and (not whole or Path(newest) != whole[-1]):
-        used = whole[-1].name if whole else "none: training starts anew"
-        warnings.warn(f"{newest} is incomplete; the one used is {used}", stacklevel=2)
-    return str(whole[-1]) if whole else None
 
 
 def _check_same_run(out: Path, settings: Settings, data: Prepared) -> None:
@@ -210,6 +193,7 @@ def _training_arguments(settings: Settings, out: Path) -> TrainingArguments:
     except (ValueError, TypeError, ImportError) as error:
         raise KetformerError(" ".join(str(error).split())) from None
     _check_ranges(arguments)
+    _check_libraries(arguments)
     return arguments
 
 
@@ -235,6 +219,20 @@ def _check_ranges(arguments: TrainingArguments) -> None:
         raise KetformerError(f"max_steps must be positive, got {arguments.max_steps}")
     if arguments.max_steps == -1 and arguments.num_train_epochs <= 0:
         raise KetformerError(f"num_train_epochs must be positive, got {arguments.num_train_epochs}")
+    if arguments.metric_for_best_model not in (None, "loss", "eval_loss"):
+        raise KetformerError(
+            f"metric_for_best_model must be loss, got {arguments.metric_for_best_model!r}"
+        )
+
+
+def _check_libraries(arguments: TrainingArguments) -> None:
+    """Refuse a tracker or an optimiser whose library is not there, before a file is written."""
+    try:
+        for callback in get_reporting_integration_callbacks(arguments.report_to):
+            callback()
+        SafeTrainer.get_optimizer_cls_and_kwargs(arguments)
+    except (ValueError, ImportError, RuntimeError) as error:
+        raise KetformerError(" ".join(str(error).split())) from None
 
 
 def _begin(
@@ -257,7 +255,16 @@ def _begin(
         causal=model.is_causal,
     )
     runs.write_json(out / runs.MANIFEST, manifest)
-    done = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
+    done = 0
+    if checkpoint:
+        done, before = step_of(checkpoint), processes_of(checkpoint)
+        if before != arguments.world_size:
+            warnings.warn(
+                f"{Path(checkpoint).name} was written by {before} processes, not "
+                f"{arguments.world_size}: the run goes on, but not as it would have",
+                stacklevel=2,
+            )
+    clear_unusable(out, checkpoint)
     runs.write_metrics(out, [row for row in runs.read_metrics(out) if row["step"] <= done])
 
 
@@ -307,6 +314,10 @@ class _Progress(TrainerCallback):
             self.bar.set_postfix(self.losses, refresh=False)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the bar's line, for what is said next."""
         if self.bar is not None:
             self.bar.close()
 

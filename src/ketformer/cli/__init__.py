@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from ketformer.cli.common import Parser, report_error, underscored
-from ketformer.errors import KetformerError
+from ketformer.errors import KetformerError, Stopped
 
 #: Verb to its one-line summary; the module has the same name.
 VERBS = {
@@ -69,6 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         report_error(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         return 2
+    except Stopped as stopped:
+        again = f"ketformer train --out {stopped.run} --resume"
+        report_error(f"{stopped}; go on with: {again if verb == 'train' else 'the same command'}")
+        return 128 + stopped.signal
     except KeyboardInterrupt:
         report_error("interrupted")
         return 130
