@@ -21,6 +21,7 @@ from ketformer.errors import KetformerError
 from ketformer.models import PRESETS, KetformerConfig, preset
 from ketformer.quantum.gradients import Gradient
 from ketformer.runs import read_yaml
+from ketformer.tasks.datasets import found_from_anywhere
 
 #: Shown by ``train --help``; every other option of TrainingArguments works as well.
 COMMON_TRAINING_OPTIONS = (
@@ -114,6 +115,10 @@ class Settings:
     backend_options: dict[str, Any] = field(default_factory=dict)
     noise: dict[str, float] = field(default_factory=dict)
     gradient: Gradient = "parameter_shift"
+
+    def __post_init__(self) -> None:
+        # A run may be looked at from another folder than it was trained in.
+        object.__setattr__(self, "data", found_from_anywhere(self.data))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``settings.yaml`` holds them."""

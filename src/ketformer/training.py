@@ -44,6 +44,7 @@ def train(
     resume: bool = False,
     progress: bool = True,
     label: str = "train",
+    data_sha256: str | None = None,
 ) -> dict[str, Any]:
     """Train one model into a run directory.
 
@@ -56,6 +57,7 @@ def train(
         resume: go on from the last whole checkpoint in ``out``, if there is one.
         progress: show a bar on standard error.
         label: what the bar calls the run.
+        data_sha256: what the data must hash to, if it must.
 
     Returns:
         The run's path, steps, parameters, final training and validation loss, seconds.
@@ -70,6 +72,11 @@ def train(
     settings = settings.override({"seed": arguments.seed})  # what is saved says which
     first = arguments.process_index == 0
     data = prepare(settings, progress=progress)
+    if data_sha256 and data.facts["sha256"] != data_sha256:
+        raise KetformerError(
+            f"{settings.data} has changed: its SHA-256 is {data.facts['sha256'][:12]}…, "
+            f"not {data_sha256[:12]}…"
+        )
     set_seed(arguments.seed)
     model = build_model(settings, data)
     measured = _measured(settings, model)
@@ -245,6 +252,7 @@ def _begin(
 ) -> None:
     """Write what is known before the first step, and cut the metrics back to the checkpoint."""
     out.mkdir(parents=True, exist_ok=True)
+    resumed = _resumed(out, settings, checkpoint) if checkpoint else []
     runs.write_text(out / runs.SETTINGS, yaml.safe_dump(settings.to_dict(), sort_keys=False))
     manifest = runs.make_manifest(
         data={**data.facts, "split": settings.split},
@@ -253,6 +261,7 @@ def _begin(
         attention=model.config.attention,
         parameters=model.num_parameters(),
         causal=model.is_causal,
+        resumed=resumed,
     )
     runs.write_json(out / runs.MANIFEST, manifest)
     done = 0
@@ -266,6 +275,14 @@ def _begin(
             )
     clear_unusable(out, checkpoint)
     runs.write_metrics(out, [row for row in runs.read_metrics(out) if row["step"] <= done])
+
+
+def _resumed(out: Path, settings: Settings, checkpoint: str) -> list[dict[str, Any]]:
+    """From which steps the run went on, and which training options changed there."""
+    before, now = load_settings(str(out / runs.SETTINGS)).training, settings.training
+    changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+    earlier = runs.read_json(out / runs.MANIFEST).get("resumed", [])
+    return [*earlier, {"step": step_of(checkpoint), "changed": changed}]
 
 
 def _as_is(batch: Any) -> Any:
