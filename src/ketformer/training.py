@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -11,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from tqdm.auto import tqdm
 from transformers import (
@@ -21,7 +19,6 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from transformers.integrations import get_reporting_integration_callbacks
 
 from ketformer import runs
 from ketformer.attention.measured import measured_by
@@ -34,6 +31,7 @@ from ketformer.quantum.backends import open_backend
 from ketformer.quantum.gradients import outcomes_of
 from ketformer.settings import Settings, load_settings
 from ketformer.trainer import SafeTrainer, StopOnSignal, read_losses
+from ketformer.training_options import training_arguments
 from ketformer.wholeness import clear_unusable, last_checkpoint, processes_of, step_of
 
 
@@ -68,7 +66,7 @@ def train(
     out = Path(out)
     if out.exists() and any(out.iterdir()) and not resume:
         raise KetformerError(f"{out} exists; choose another --out, or --resume it")
-    arguments = _training_arguments(settings, out)
+    arguments = training_arguments(settings, out)
     settings = settings.override({"seed": arguments.seed})  # what is saved says which
     first = arguments.process_index == 0
     data = prepare(settings, progress=progress)
@@ -88,7 +86,7 @@ def train(
         _begin(out, settings, data, model, arguments, checkpoint)
     finished = _finished_state(checkpoint, arguments)
     if finished:
-        model = KetformerForCausalLM.from_pretrained(checkpoint)
+        model = KetformerForCausalLM.from_pretrained(_chosen(finished, checkpoint, arguments))
     stop, bar = StopOnSignal(out), _Progress(label)
     trainer = SafeTrainer(
         out,
@@ -166,80 +164,16 @@ def _finished_state(checkpoint: str | None, arguments: TrainingArguments) -> Tra
     return state if 0 < arguments.max_steps <= state.global_step else None
 
 
+def _chosen(state: TrainerState, checkpoint: str | None, arguments: TrainingArguments) -> str:
+    """The checkpoint whose weights a run that has made its last step ends with."""
+    best = state.best_model_checkpoint if arguments.load_best_model_at_end else None
+    return str(Path(arguments.output_dir) / Path(best).name) if best else str(checkpoint)
+
+
 def _last_logged(state: TrainerState, key: str, at: int | None = None) -> float | None:
     """The newest value in Trainer's log, of any step or of one."""
     values = [row[key] for row in state.log_history if key in row and at in (None, row["step"])]
     return values[-1] if values else None
-
-
-def _training_arguments(settings: Settings, out: Path) -> TrainingArguments:
-    options = dict(settings.training)
-    steps = options.get("max_steps", -1)
-    tenth = max(steps // 10, 1) if steps > 0 else 500
-    options.setdefault("logging_steps", min(tenth, 50))
-    options.setdefault("eval_strategy", "steps")
-    options.setdefault("eval_steps", tenth)
-    options.setdefault("save_steps", tenth)
-    options.setdefault("save_total_limit", 2)
-    options.setdefault("report_to", "tensorboard")
-    options.setdefault("per_device_eval_batch_size", options.get("per_device_train_batch_size", 8))
-    # Without this, torchrun's processes on a machine with CPUs alone would not find each other.
-    options.setdefault("use_cpu", not torch.accelerator.is_available())
-    if options["report_to"] == "tensorboard":
-        os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
-    try:
-        arguments = TrainingArguments(
-            output_dir=str(out / runs.CHECKPOINTS),
-            remove_unused_columns=False,
-            label_names=["shift_labels"],
-            prediction_loss_only=True,
-            dataloader_pin_memory=False,
-            disable_tqdm=True,
-            **options,
-        )
-    except (ValueError, TypeError, ImportError) as error:
-        raise KetformerError(" ".join(str(error).split())) from None
-    _check_ranges(arguments)
-    _check_libraries(arguments)
-    return arguments
-
-
-def _check_ranges(arguments: TrainingArguments) -> None:
-    """Refuse what Trainer, torch or numpy would stumble over in the middle of a run."""
-    least = {
-        "per_device_train_batch_size": 1,
-        "per_device_eval_batch_size": 1,
-        "gradient_accumulation_steps": 1,
-        "learning_rate": 0,
-        "weight_decay": 0,
-        "adam_epsilon": 0,
-        "seed": 0,
-        "dataloader_num_workers": 0,
-    }
-    for key, bound in least.items():
-        if getattr(arguments, key) < bound:
-            raise KetformerError(f"{key} must be at least {bound}, got {getattr(arguments, key)}")
-    for key in ("adam_beta1", "adam_beta2"):
-        if not 0 <= getattr(arguments, key) < 1:
-            raise KetformerError(f"{key} must lie in [0, 1), got {getattr(arguments, key)}")
-    if arguments.max_steps == 0 or arguments.max_steps < -1:
-        raise KetformerError(f"max_steps must be positive, got {arguments.max_steps}")
-    if arguments.max_steps == -1 and arguments.num_train_epochs <= 0:
-        raise KetformerError(f"num_train_epochs must be positive, got {arguments.num_train_epochs}")
-    if arguments.metric_for_best_model not in (None, "loss", "eval_loss"):
-        raise KetformerError(
-            f"metric_for_best_model must be loss, got {arguments.metric_for_best_model!r}"
-        )
-
-
-def _check_libraries(arguments: TrainingArguments) -> None:
-    """Refuse a tracker or an optimiser whose library is not there, before a file is written."""
-    try:
-        for callback in get_reporting_integration_callbacks(arguments.report_to):
-            callback()
-        SafeTrainer.get_optimizer_cls_and_kwargs(arguments)
-    except (ValueError, ImportError, RuntimeError) as error:
-        raise KetformerError(" ".join(str(error).split())) from None
 
 
 def _begin(

@@ -76,6 +76,21 @@ def test_a_run_stopped_after_its_last_step_gets_no_further_one(ketformer, tiny, 
     assert largest_difference(honest, tmp_path / "run") == 0
 
 
+@pytest.mark.parametrize(("step", "when"), [(12, "on_step_end"), (20, "on_train_end")])
+def test_the_best_weights_survive_a_stop(ketformer, tiny, tmp_path, step, when):
+    best = ("--load_best_model_at_end", "true", "--eval_steps", 5, "--save_total_limit", 2)
+    options = (*best, "--learning_rate", 3)  # it only gets worse
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert ketformer("train", tiny, "--out", whole, *options).code == 0
+    kept = {path.name for path in (whole / "checkpoints").iterdir()}
+    assert kept == {"checkpoint-5", "checkpoint-20"}
+    assert largest_difference(whole, whole / "checkpoints/checkpoint-5") == 0
+    with cut_off(step, when):
+        assert ketformer("train", tiny, "--out", parts, *options).code == 130
+    assert ketformer("train", "--out", parts, "--resume").code == 0
+    assert largest_difference(whole, parts) == 0
+
+
 def test_a_finished_run_resumed_stays_as_it_is(ketformer, honest, tmp_path):
     shutil.copytree(honest, tmp_path / "run")
     done = ketformer("train", "--out", tmp_path / "run", "--resume", "--json")

@@ -1,0 +1,93 @@
+"""Options of transformers' Trainer for a run: our defaults, and what would only fail later."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from transformers import Trainer, TrainingArguments
+from transformers.integrations import get_reporting_integration_callbacks
+
+from ketformer import runs
+from ketformer.errors import KetformerError
+from ketformer.settings import Settings
+
+
+def training_arguments(settings: Settings, out: Path) -> TrainingArguments:
+    """Trainer's options for a run, with our defaults; nothing is written.
+
+    Args:
+        settings: of the run.
+        out: its directory.
+
+    Raises:
+        KetformerError: an option that Trainer, torch or numpy would stumble over.
+    """
+    options = dict(settings.training)
+    steps = options.get("max_steps", -1)
+    tenth = max(steps // 10, 1) if steps > 0 else 500
+    options.setdefault("logging_steps", min(tenth, 50))
+    options.setdefault("eval_strategy", "steps")
+    options.setdefault("eval_steps", tenth)
+    options.setdefault("save_steps", tenth)
+    options.setdefault("save_total_limit", 2)
+    options.setdefault("report_to", "tensorboard")
+    options.setdefault("per_device_eval_batch_size", options.get("per_device_train_batch_size", 8))
+    # Without this, torchrun's processes on a machine with CPUs alone would not find each other.
+    options.setdefault("use_cpu", not torch.accelerator.is_available())
+    if options["report_to"] == "tensorboard":
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
+    try:
+        arguments = TrainingArguments(
+            output_dir=str(out / runs.CHECKPOINTS),
+            remove_unused_columns=False,
+            label_names=["shift_labels"],
+            prediction_loss_only=True,
+            dataloader_pin_memory=False,
+            disable_tqdm=True,
+            **options,
+        )
+    except (ValueError, TypeError, ImportError) as error:
+        raise KetformerError(" ".join(str(error).split())) from None
+    _check_ranges(arguments)
+    _check_libraries(arguments)
+    return arguments
+
+
+def _check_ranges(arguments: TrainingArguments) -> None:
+    """Refuse what Trainer, torch or numpy would stumble over in the middle of a run."""
+    least = {
+        "per_device_train_batch_size": 1,
+        "per_device_eval_batch_size": 1,
+        "gradient_accumulation_steps": 1,
+        "learning_rate": 0,
+        "weight_decay": 0,
+        "adam_epsilon": 0,
+        "seed": 0,
+        "dataloader_num_workers": 0,
+    }
+    for key, bound in least.items():
+        if getattr(arguments, key) < bound:
+            raise KetformerError(f"{key} must be at least {bound}, got {getattr(arguments, key)}")
+    for key in ("adam_beta1", "adam_beta2"):
+        if not 0 <= getattr(arguments, key) < 1:
+            raise KetformerError(f"{key} must lie in [0, 1), got {getattr(arguments, key)}")
+    if arguments.max_steps == 0 or arguments.max_steps < -1:
+        raise KetformerError(f"max_steps must be positive, got {arguments.max_steps}")
+    if arguments.max_steps == -1 and arguments.num_train_epochs <= 0:
+        raise KetformerError(f"num_train_epochs must be positive, got {arguments.num_train_epochs}")
+    if arguments.metric_for_best_model not in (None, "loss", "eval_loss"):
+        raise KetformerError(
+            f"metric_for_best_model must be loss, got {arguments.metric_for_best_model!r}"
+        )
+
+
+def _check_libraries(arguments: TrainingArguments) -> None:
+    """Refuse a tracker or an optimiser whose library is not there, before a file is written."""
+    try:
+        for callback in get_reporting_integration_callbacks(arguments.report_to):
+            callback()
+        Trainer.get_optimizer_cls_and_kwargs(arguments)
+    except (ValueError, ImportError, RuntimeError) as error:
+        raise KetformerError(" ".join(str(error).split())) from None
