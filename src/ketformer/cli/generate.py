@@ -36,7 +36,8 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument(
         "--out", type=str | None, default=None,
-        help="also write them to this file; of molecules a CSV, with SDF and picture beside it",
+        help="also write them to this file; of molecules a CSV, with SDF and picture beside it; "
+        "interrupted, the same command goes on",
     )  # fmt: skip
     parser.add_argument(
         "--temperature", type=float | None, default=None,
