@@ -177,6 +177,16 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
     assert names == {f"checkpoint-{step}" for step in (5, 10, 15, 20)}
 
 
+def test_a_damaged_checkpoint_does_not_push_out_a_whole_one(ketformer, tiny, tmp_path):
+    run = tmp_path / "run"
+    with cut_off(17):
+        ketformer("train", tiny, "--out", run)
+    _DAMAGES["emptied"](run / "checkpoints/checkpoint-15/model.safetensors")
+    with cut_off(13):  # only the newest is to be kept, and 15 is later than 12
+        ketformer("train", "--out", run, "--resume", "--save_steps", 12, "--save_total_limit", 1)
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["checkpoint-12"]
+
+
 def test_without_a_whole_checkpoint_training_starts_anew(ketformer, tiny, honest, tmp_path):
     run = tmp_path / "run"
     with cut_off(7):
