@@ -182,8 +182,9 @@ def test_a_damaged_checkpoint_does_not_push_out_a_whole_one(ketformer, tiny, tmp
     with cut_off(17):
         ketformer("train", tiny, "--out", run)
     _DAMAGES["emptied"](run / "checkpoints/checkpoint-15/model.safetensors")
-    with cut_off(13):  # only the newest is to be kept, and 15 is later than 12
-        ketformer("train", "--out", run, "--resume", "--save_steps", 12, "--save_total_limit", 1)
+    with at_step(12, lambda: signal.raise_signal(signal.SIGTERM)):
+        # Only the newest is to be kept, and 15 is later than 12.
+        ketformer("train", "--out", run, "--resume", "--save_total_limit", 1)
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["checkpoint-12"]
 
 
