@@ -170,6 +170,21 @@ def test_a_run_of_a_newer_version_says_so_before_all_else(saved, found, told):
     assert told in complaint_about(path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"data": "x"}, "data must be a mapping, got 'x'"),
+        ({"machine": [1]}, "machine must be a mapping, got [1]"),
+        ({"resumed": 3}, "resumed must be a list, got 3"),
+        ({"processes": "two"}, "processes must be a whole number, got 'two'"),
+    ],
+)
+def test_a_manifest_of_other_types_is_one_line(saved, changes, told):
+    path, _ = saved
+    change_json(path / runs.MANIFEST, **changes)
+    assert told in complaint_about(path)
+
+
 def test_a_run_of_before_formats_were_counted_opens(saved):
     _, path = saved
     manifest = runs.read_json(path / runs.MANIFEST)

@@ -1,6 +1,8 @@
-"""The one exception that means "the user can mend this"."""
+"""What ends a verb early: a mistake that the user can mend, or the user's own wish."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 
 class KetformerError(ValueError):
@@ -9,3 +11,18 @@ class KetformerError(ValueError):
     The message is one clear line. The command prints it and exits with code 2;
     from Python it is an ordinary :class:`ValueError`.
     """
+
+
+class Stopped(KeyboardInterrupt):
+    """A training was told to stop by a signal, and has saved what it had.
+
+    Args:
+        message: one line that says so.
+        signal: its number.
+        run: the run directory.
+    """
+
+    def __init__(self, message: str, signal: int, run: Path) -> None:
+        super().__init__(message)
+        self.signal = signal
+        self.run = run

@@ -17,7 +17,7 @@ from ketformer.molecule_evaluation import evaluate_molecules
 from ketformer.progress import Bars
 from ketformer.runs import Run
 from ketformer.splits import check_same_data, way_and_part
-from ketformer.tasks.datasets import load_text
+from ketformer.tasks.datasets import found_from_anywhere, load_text
 from ketformer.tasks.text import (
     SPLITS,
     TextWindows,
@@ -147,7 +147,7 @@ def evaluation_windows(
     if limit is not None and limit < 1:
         raise KetformerError(f"limit must be positive, got {limit}")
     way, part = way_and_part(run.settings["split"], split, SPLITS)
-    source = load_text(data or run.settings["data"])
+    source = load_text(found_from_anywhere(data or run.settings["data"]))
     check_same_data(run, {"name": source.name, "sha256": source.sha256})
     text = split_text(source.text, way)[part]
     context = run.model.config.max_position_embeddings

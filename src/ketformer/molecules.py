@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import time
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm.auto import tqdm
 
 from ketformer.errors import KetformerError
 from ketformer.preparation import prepare_molecules
 from ketformer.runs import Run
-from ketformer.sampling import MoleculeSampling, sample_molecules
+from ketformer.sampling import BATCH, MoleculeSampling, generator_of, sample_molecules
 from ketformer.settings import load_settings
+from ketformer.tasks.molecules.journal import Journal, Progress, forget
 from ketformer.tasks.molecules.metrics import Judged, generation_metrics, judge, property_errors
 from ketformer.tasks.molecules.output import MoleculeTable, write_sdf
 from ketformer.tasks.molecules.pictures import molecule_grid
@@ -37,6 +42,8 @@ class Sampled:
         properties: of these, ``[N, 9]``.
         requested: what was asked for.
         errors: distance of the valid molecules from it, by property.
+        per_second: molecules sampled, judged and written in a second; None if all of them
+            were there already.
     """
 
     metrics: dict[str, Any]
@@ -44,6 +51,7 @@ class Sampled:
     properties: np.ndarray = field(default_factory=lambda: np.empty((0, len(PROPERTIES))))
     requested: Mapping[str, float] = field(default_factory=dict)
     errors: dict[str, Any] = field(default_factory=dict)
+    per_second: float | None = None
 
 
 def training_molecules(run: Run, *, progress: bool = True) -> frozenset[str] | None:
@@ -74,7 +82,9 @@ def generate_molecules(
 ) -> Sampled:
     """Sample molecules and judge them.
 
-    Memory does not grow with the SMILES, but with the set of distinct ones.
+    Memory does not grow with the SMILES, but with the set of distinct ones. A call that
+    was interrupted while it wrote a table goes on from its last whole block when it is
+    made again, and ends with the same file; :func:`write_molecules` ends it for good.
 
     Args:
         run: an opened run.
@@ -89,48 +99,119 @@ def generate_molecules(
         KetformerError: the run is of text, or a requested condition is unknown to it.
     """
     sampling = sampling or MoleculeSampling()
-    blocks = sample_molecules(run, num, sampling)  # refuses mistakes before a file is begun
+    generator = generator_of(run, sampling)
+    sample_molecules(run, num, sampling)  # refuses mistakes before a file is begun
     requested = dict(sampling.conditions)
     computed = [name for name in requested if name in PROPERTIES]
-    writer = MoleculeTable(table, tuple(PROPERTIES), requested) if table else None
-    seen: set[str] = set()
-    flags: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    kept: list[str] = []
-    values: list[np.ndarray] = []
+    tally = _Tally(computed)
+    journal = Journal(table, _key(run, num, sampling, training), num) if table else None
+    before = journal.read() if journal else None
+    if journal and before:
+        for rows in journal.rows(before):
+            tally.read(rows)
+        generator.set_state(
+            torch.frombuffer(bytearray.fromhex(before.generator), dtype=torch.uint8)
+        )
+    done, size = (before.rows, before.size) if before else (0, 0)
+    begun = time.monotonic()
     with (
-        tqdm(total=num, desc=label, unit="molecule", disable=not progress) as bar,
-        writer or nullcontext() as open_table,
+        tqdm(total=num, initial=done, desc=label, unit="molecule", disable=not progress) as bar,
+        MoleculeTable(table, tuple(PROPERTIES), requested, size=size)
+        if table and done < num
+        else nullcontext() as open_table,
     ):
-        for block in blocks:
-            judged = judge(block, training or (), seen=seen, progress=False)
-            flags.append((judged.valid, judged.duplicate, judged.novel))
-            if table or computed:
-                properties = compute_properties(block, progress=False)
-                values.append(properties[judged.valid])
-            if open_table is not None:
-                open_table.write(
-                    judged.sampled,
-                    judged.canonical,
-                    judged.valid.tolist(),
-                    judged.duplicate.tolist(),
-                    judged.novel.tolist() if training is not None else [None] * len(block),
-                    properties,
-                )
-            fresh = judged.valid & ~judged.duplicate
-            kept += [judged.canonical[i] or "" for i in fresh.nonzero()[0][: _KEPT - len(kept)]]
+        for block in sample_molecules(run, num, sampling, done=done, generator=generator):
+            judged = judge(block, training or (), seen=tally.seen, progress=False)
+            properties = compute_properties(block, progress=False) if table or computed else None
+            tally.add(judged, properties)
             bar.update(len(block))
-    valid, duplicate, novel = map(np.concatenate, zip(*flags, strict=True))
-    metrics = generation_metrics(Judged([], [], valid, duplicate, novel))
+            if open_table is None or journal is None:
+                continue
+            open_table.write(
+                judged.sampled,
+                judged.canonical,
+                judged.valid.tolist(),
+                judged.duplicate.tolist(),
+                judged.novel.tolist() if training is not None else [None] * len(block),
+                properties,
+            )
+            state = generator.get_state().numpy().tobytes().hex()
+            journal.note(Progress(tally.count, open_table.sync(), state))
+    seconds = time.monotonic() - begun
+    metrics = generation_metrics(tally.judged())
     if training is None:
         _forget_novelty(metrics)
-    all_values = np.concatenate(values) if values else np.empty((0, len(PROPERTIES)))
     return Sampled(
         metrics=metrics,
-        molecules=kept,
-        properties=compute_properties(kept, progress=False),
+        molecules=tally.kept,
+        properties=compute_properties(tally.kept, progress=False),
         requested=requested,
-        errors=property_errors(all_values, {k: requested[k] for k in computed}, list(PROPERTIES)),
+        errors=property_errors(tally.values(), {k: requested[k] for k in computed}, computed),
+        per_second=(num - done) / seconds if done < num else None,
     )
+
+
+class _Tally:
+    """What is remembered of the molecules: some bytes of each, and the distinct ones."""
+
+    def __init__(self, computed: Sequence[str]) -> None:
+        self.computed = computed
+        self.columns = [list(PROPERTIES).index(name) for name in computed]
+        self.seen: set[str] = set()
+        self.kept: list[str] = []
+        self.count = 0
+        self._flags: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._values: list[np.ndarray] = []
+
+    def add(self, judged: Judged, properties: np.ndarray | None) -> None:
+        """One block, and its properties ``[N, 9]`` where some are asked for."""
+        self.count += len(judged.valid)
+        self._flags.append((judged.valid, judged.duplicate, judged.novel))
+        if properties is not None and self.computed:
+            self._values.append(properties[judged.valid][:, self.columns])
+        fresh = (judged.valid & ~judged.duplicate).nonzero()[0]
+        self.kept += [judged.canonical[i] or "" for i in fresh[: _KEPT - len(self.kept)]]
+
+    def read(self, rows: Sequence[Mapping[str, str]]) -> None:
+        """Rows of a table, as if they had been added."""
+        flags = (
+            np.array([row[name] == "true" for row in rows])
+            for name in ("valid", "duplicate", "novel")
+        )
+        sampled = [row["smiles"] for row in rows]
+        canonical = [row["canonical_smiles"] or None for row in rows]
+        self.seen.update(filter(None, canonical))
+        # Of the table they would be rounded.
+        properties = compute_properties(sampled, progress=False) if self.computed else None
+        self.add(Judged(sampled, canonical, *flags), properties)
+
+    def judged(self) -> Judged:
+        """The flags of all."""
+        return Judged([], [], *map(np.concatenate, zip(*self._flags, strict=True)))
+
+    def values(self) -> np.ndarray:
+        """Requested properties of the valid, ``[V, R]``."""
+        return np.concatenate(self._values) if self._values else np.empty((0, len(self.computed)))
+
+
+def _key(run: Run, num: int, sampling: MoleculeSampling, training: Collection[str] | None) -> str:
+    """A hash of all that decides what a table holds."""
+    digest = hashlib.sha256()
+    for name, tensor in run.model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    known = None if training is None else hashlib.sha256("\n".join(sorted(training)).encode())
+    facts = {
+        "config": run.model.config.to_dict(),
+        "num": num,
+        "sampling": asdict(sampling),
+        "training": known and known.hexdigest(),
+        "batch": BATCH,
+        "device": run.model.device.type,
+        "torch": torch.__version__,
+    }
+    digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
 
 
 def write_molecules(sampled: Sampled, table: Path, *, progress: bool = True) -> dict[str, str]:
@@ -140,10 +221,12 @@ def write_molecules(sampled: Sampled, table: Path, *, progress: bool = True) -> 
     """
     files = {"csv": str(table)}
     if not sampled.molecules:
+        forget(table)
         return files
     sdf, grid = table.with_suffix(".sdf"), table.with_suffix(".png")
     write_sdf(sdf, sampled.molecules, sampled.properties, tuple(PROPERTIES), progress=progress)
     molecule_grid(grid, sampled.molecules[:_SHOWN], captions_of(sampled, _SHOWN))
+    forget(table)
     return {**files, "sdf": str(sdf), "grid": str(grid)}
 
 

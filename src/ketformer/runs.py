@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from ketformer.errors import KetformerError
@@ -28,9 +30,20 @@ METRICS = "metrics.jsonl"
 MANIFEST = "manifest.json"
 CHECKPOINTS = "checkpoints"
 SAMPLES = "samples"
+WEIGHTS = "model.safetensors"
 
 #: Of run directories; raised when this version's could not be read by the one before.
 FORMAT = 1
+
+# What is read of a manifest.
+_KINDS: dict[str, type] = {
+    "format": int,
+    "processes": int,
+    "data": dict,
+    "machine": dict,
+    "resumed": list,
+}
+_SAID = {int: "a whole number", dict: "a mapping", list: "a list"}
 
 
 @dataclass(frozen=True)
@@ -84,15 +97,46 @@ def read_manifest(path: Path) -> dict[str, Any]:
         KetformerError: it is missing or broken, or of a newer version than this one.
     """
     manifest = read_json(path / MANIFEST)
+    for key, kind in _KINDS.items():
+        if not isinstance(manifest.get(key, kind()), kind):
+            raise KetformerError(
+                f"{path / MANIFEST}: {key} must be {_SAID[kind]}, got {manifest[key]!r}"
+            )
     found = manifest.get("format", 1)  # the first manifests did not say
-    if not isinstance(found, int):
-        raise KetformerError(f"{path / MANIFEST}: format must be a whole number, got {found!r}")
     if found > FORMAT:
         raise KetformerError(
             f"{path}: written by a newer Ketformer, as run format {found}; this version reads "
             f"up to {FORMAT}: upgrade it"
         )
     return manifest
+
+
+def save_model(
+    out: Path,
+    model: KetformerForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    weights: dict[str, Tensor] | None = None,
+) -> None:
+    """Write what makes a run a finished one; its weights appear last, and whole.
+
+    Args:
+        out: the run directory.
+        model: whose configuration is written.
+        tokenizer: of the run.
+        weights: gathered from all processes, where the model holds only a part of them.
+
+    Raises:
+        OSError, SafetensorError: it cannot be written.
+    """
+    part = out / ".model.part"
+    shutil.rmtree(part, ignore_errors=True)  # a killed process left it
+    try:
+        tokenizer.save_pretrained(part)
+        model.save_pretrained(part, state_dict=weights)
+        for file in sorted(part.iterdir(), key=lambda file: file.name == WEIGHTS):
+            file.replace(out / file.name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _load_model(path: Path, tokenizer: PreTrainedTokenizerFast) -> KetformerForCausalLM:

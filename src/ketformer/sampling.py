@@ -13,7 +13,8 @@ from ketformer.models.sampling import sample_sequences
 from ketformer.runs import Run
 from ketformer.tasks.molecules.tokenizer import decode_smiles
 
-_BATCH = 2048  # rows sampled together; memory is that of their keys and values
+#: Rows sampled together; memory is that of their keys and values.
+BATCH = 2048
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,12 @@ class MoleculeSampling:
 
 
 def sample_molecules(
-    run: Run, num: int, sampling: MoleculeSampling | None = None
+    run: Run,
+    num: int,
+    sampling: MoleculeSampling | None = None,
+    *,
+    done: int = 0,
+    generator: torch.Generator | None = None,
 ) -> Iterator[list[str]]:
     """SMILES as they are sampled, in batches; mistakes are found before the first one.
 
@@ -59,6 +65,8 @@ def sample_molecules(
         run: an opened run of the molecule task.
         num: how many in all.
         sampling: how.
+        done: of them, how many were sampled earlier, in whole batches.
+        generator: to draw with, in its state after those; made of the seed unless given.
 
     Raises:
         KetformerError: the run is not of molecules, or it knows no such condition.
@@ -69,17 +77,27 @@ def sample_molecules(
     if run.settings.get("task") != "molecules":
         raise KetformerError(f"{run.path} is a model of text, not of molecules")
     wanted = requested_conditions(run, sampling.conditions)
-    return _batches(run, num, sampling, wanted)
+    generator = generator or generator_of(run, sampling)
+    return _batches(run, range(done, num, BATCH), num, sampling, wanted, generator)
+
+
+def generator_of(run: Run, sampling: MoleculeSampling) -> torch.Generator:
+    """A fresh generator for the model's device."""
+    return torch.Generator(run.model.device).manual_seed(sampling.seed)
 
 
 def _batches(
-    run: Run, num: int, sampling: MoleculeSampling, wanted: Tensor | None
+    run: Run,
+    starts: range,
+    num: int,
+    sampling: MoleculeSampling,
+    wanted: Tensor | None,
+    generator: torch.Generator,
 ) -> Iterator[list[str]]:
     tokenizer = run.tokenizer
     never = [] if sampling.special_tokens else [tokenizer.bos_token_id, tokenizer.pad_token_id]
-    generator = torch.Generator(run.model.device).manual_seed(sampling.seed)
-    for start in range(0, num, _BATCH):
-        rows = min(_BATCH, num - start)
+    for start in starts:
+        rows = min(BATCH, num - start)
         ids = sample_sequences(
             run.model,
             rows,

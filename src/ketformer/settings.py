@@ -24,6 +24,7 @@ from ketformer.models import PRESETS, KetformerConfig, preset
 from ketformer.models.options import name_of_type
 from ketformer.quantum.gradients import Gradient
 from ketformer.runs import read_yaml
+from ketformer.tasks.datasets import found_from_anywhere
 
 # A run's directory is named after it.
 _NAME = re.compile(r"[^\W_][\w .+-]{0,99}")
@@ -126,6 +127,10 @@ class Settings:
     backend_options: dict[str, Any] = field(default_factory=dict)
     noise: dict[str, float] = field(default_factory=dict)
     gradient: Gradient = "parameter_shift"
+
+    def __post_init__(self) -> None:
+        # A run may be looked at from another folder than it was trained in.
+        object.__setattr__(self, "data", found_from_anywhere(self.data))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``settings.yaml`` holds them."""

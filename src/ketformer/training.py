@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,24 +14,25 @@ import yaml
 from tqdm.auto import tqdm
 from transformers import (
     PrinterCallback,
-    Trainer,
     TrainerCallback,
     TrainerState,
     TrainingArguments,
     set_seed,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
 from ketformer import runs
 from ketformer.attention.measured import measured_by
 from ketformer.errors import KetformerError
+from ketformer.failures import surviving, writing
 from ketformer.generation import sample_of
 from ketformer.models import KetformerForCausalLM
 from ketformer.preparation import Prepared, build_model, prepare
 from ketformer.quantum.backends import open_backend
 from ketformer.quantum.gradients import outcomes_of
 from ketformer.settings import Settings, load_settings
+from ketformer.trainer import SafeTrainer, StopOnSignal, read_losses
 from ketformer.training_arguments import is_sharded, training_arguments
+from ketformer.wholeness import clear_unusable, last_checkpoint, processes_of, step_of
 
 
 def train(
@@ -42,6 +42,7 @@ def train(
     resume: bool = False,
     progress: bool = True,
     label: str = "train",
+    data_sha256: str | None = None,
 ) -> dict[str, Any]:
     """Train one model into a run directory.
 
@@ -54,6 +55,7 @@ def train(
         resume: go on from the last whole checkpoint in ``out``, if there is one.
         progress: show a bar on standard error.
         label: what the bar calls the run.
+        data_sha256: what the data must hash to, if it must.
 
     Returns:
         The run's path, steps, parameters, final training and validation loss, seconds.
@@ -69,11 +71,16 @@ def train(
     first = arguments.process_index == 0
     with arguments.main_process_first(desc="data"):  # one of them fills the caches
         data = prepare(settings, progress=progress)
+    if data_sha256 and data.facts["sha256"] != data_sha256:
+        raise KetformerError(
+            f"{settings.data} has changed: its SHA-256 is {data.facts['sha256'][:12]}…, "
+            f"not {data_sha256[:12]}…"
+        )
     set_seed(arguments.seed)
     model = build_model(settings, data)
     measured = _measured(settings, model)
     train_set, validation_set = data.training_sets(model.config.max_position_embeddings)
-    checkpoint = last_checkpoint(out) if resume else None
+    checkpoint = last_checkpoint(out, say=first) if resume else None
     if checkpoint:
         _check_same_run(out, settings, data)
         _check_same_way(out, arguments, checkpoint)
@@ -81,32 +88,30 @@ def train(
         _begin(out, settings, data, model, arguments, checkpoint)
     finished = _finished_state(checkpoint, arguments)
     if finished:
-        model = KetformerForCausalLM.from_pretrained(checkpoint)
+        model = KetformerForCausalLM.from_pretrained(_chosen(finished, checkpoint, arguments))
+    stop, bar = StopOnSignal(out), _Progress(label)
     try:
-        trainer = Trainer(
+        trainer = SafeTrainer(
+            out,
             model=model,
             args=arguments,
             train_dataset=train_set,
             eval_dataset=validation_set,
             data_collator=_counted,
-            callbacks=[_MetricsFile(out), *([_Progress(label)] if progress else [])],
+            callbacks=[_MetricsFile(out), *([bar] if progress else []), stop],
         )
-    except (ValueError, ImportError) as error:  # an unknown tracker, say
+    except (ValueError, ImportError) as error:  # a package that an option needs, say
         raise KetformerError(" ".join(str(error).split())) from None
     trainer.remove_callback(PrinterCallback)
     if finished:
         finished.is_world_process_zero = trainer.is_world_process_zero()
         trainer.state = finished
-        loss, seconds = _last_logged(finished, "loss"), 0.0
+        losses = read_losses(str(checkpoint), arguments.process_index)
+        loss, seconds = (losses["total"] + losses["running"]) / finished.global_step, 0.0
     else:
-        with measured(model):
-            try:
-                result = trainer.train(resume_from_checkpoint=checkpoint)
-            except pickle.UnpicklingError:  # Trainer loads with weights_only=True
-                raise KetformerError(
-                    f"{checkpoint}: refused, a file in it holds more than tensors and plain values"
-                ) from None
-        loss, seconds = result.training_loss, result.metrics["train_runtime"]
+        with measured(model), surviving(out), stop.listening(), closing(bar):
+            result = trainer.train(resume_from_checkpoint=checkpoint)
+        loss, seconds = result.metrics["train_loss"], result.metrics["train_runtime"]
     eval_loss = _last_logged(trainer.state, "eval_loss", at=trainer.state.global_step)
     if eval_loss is None:
         with measured(model):
@@ -121,13 +126,12 @@ def train(
         "seconds": seconds,
         "causal": model.is_causal,
     }
-    state = None
+    weights = None
     if trainer.is_fsdp_enabled:  # gathered by all of them
-        state = trainer.accelerator.get_state_dict(trainer.model)
+        weights = trainer.accelerator.get_state_dict(trainer.model)
     if first:
-        data.tokenizer.save_pretrained(out)
-        # Its weights are what makes the run a finished one.
-        model.save_pretrained(out, state_dict=state)
+        with writing(out, f"the model of {out}"):
+            runs.save_model(out, model, data.tokenizer, weights)
         sample = out / runs.SAMPLES / f"step-{trainer.state.global_step}.txt"
         runs.write_text(sample, sample_of(runs.open_run(out)).strip() + "\n")
     trainer.accelerator.wait_for_everyone()
@@ -147,25 +151,6 @@ def _measured(
         return partial(measured_by, expect=expect)
 
 
-def last_checkpoint(out: Path) -> str | None:
-    """The newest whole checkpoint of a run, or None.
-
-    Trainer writes its state file last, so a folder without it was cut off.
-    """
-    folder = out / runs.CHECKPOINTS
-    if not folder.is_dir():
-        return None
-    whole = sorted(
-        (path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()),
-        key=lambda path: int(path.name.rpartition("-")[2]),
-    )
-    newest = get_last_checkpoint(str(folder))
-    if newest and (not whole or Path(newest) != whole[-1]):
-        used = whole[-1].name if whole else "none: training starts anew"
-        warnings.warn(f"{newest} is incomplete; the one used is {used}", stacklevel=2)
-    return str(whole[-1]) if whole else None
-
-
 def _check_same_run(out: Path, settings: Settings, data: Prepared) -> None:
     """A checkpoint goes on with the model and the data that it was made with."""
     before, now = load_settings(str(out / runs.SETTINGS)).to_dict(), settings.to_dict()
@@ -180,13 +165,21 @@ def _check_same_run(out: Path, settings: Settings, data: Prepared) -> None:
 
 
 def _check_same_way(out: Path, arguments: TrainingArguments, checkpoint: str) -> None:
-    """Sharded and whole checkpoints do not read each other; another batch size is told."""
+    """Sharded and whole checkpoints do not read each other; what else is not as it was is told."""
     sharded = any(Path(checkpoint).glob("pytorch_model_fsdp*"))
     if sharded != is_sharded(arguments):
         kind, how = ("sharded", "with --fsdp true") if sharded else ("not sharded", "without FSDP")
         raise KetformerError(f"{checkpoint} is {kind}; resume it {how}")
+    if arguments.process_index > 0:  # the first one tells
+        return
+    if (wrote := processes_of(checkpoint)) != arguments.world_size:
+        warnings.warn(
+            f"{Path(checkpoint).name} was written by {wrote} processes, not "
+            f"{arguments.world_size}: the run goes on, but rounded and dropped out otherwise",
+            stacklevel=2,
+        )
     before, now = runs.read_manifest(out).get("batch"), _batch(arguments)
-    if before not in (None, now) and arguments.process_index == 0:
+    if before not in (None, now):
         warnings.warn(
             f"a step had {before} sequences and now has {now}; processes times "
             "per_device_train_batch_size times gradient_accumulation_steps keeps it",
@@ -205,8 +198,18 @@ def _finished_state(checkpoint: str | None, arguments: TrainingArguments) -> Tra
     """The state of a checkpoint that is the last step already; Trainer would take one more."""
     if checkpoint is None:
         return None
-    state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
-    return state if 0 < arguments.max_steps <= state.global_step else None
+    file = Path(checkpoint) / "trainer_state.json"
+    try:
+        state = TrainerState.load_from_json(str(file))
+        return state if 0 < arguments.max_steps <= state.global_step else None
+    except (TypeError, ValueError, OSError) as error:
+        raise KetformerError(f"{file}: {error}") from None
+
+
+def _chosen(state: TrainerState, checkpoint: str | None, arguments: TrainingArguments) -> str:
+    """The checkpoint whose weights a run that has made its last step ends with."""
+    best = state.best_model_checkpoint if arguments.load_best_model_at_end else None
+    return str(Path(arguments.output_dir) / Path(best).name) if best else str(checkpoint)
 
 
 def _last_logged(state: TrainerState, key: str, at: int | None = None) -> float | None:
@@ -225,6 +228,7 @@ def _begin(
 ) -> None:
     """Write what is known before the first step, and cut the metrics back to the checkpoint."""
     out.mkdir(parents=True, exist_ok=True)
+    resumed = _resumed(out, settings, checkpoint) if checkpoint else []
     runs.write_text(out / runs.SETTINGS, yaml.safe_dump(settings.to_dict(), sort_keys=False))
     manifest = runs.make_manifest(
         data={**data.facts, "split": settings.split},
@@ -236,10 +240,20 @@ def _begin(
         attention=model.config.attention,
         parameters=model.num_parameters(),
         causal=model.is_causal,
+        resumed=resumed,
     )
     runs.write_json(out / runs.MANIFEST, manifest)
-    done = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
+    clear_unusable(out, checkpoint)
+    done = step_of(checkpoint) if checkpoint else 0
     runs.write_metrics(out, [row for row in runs.read_metrics(out) if row["step"] <= done])
+
+
+def _resumed(out: Path, settings: Settings, checkpoint: str) -> list[dict[str, Any]]:
+    """From which steps the run went on, and which training options changed there."""
+    before, now = load_settings(str(out / runs.SETTINGS)).training, settings.training
+    changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+    earlier = runs.read_manifest(out).get("resumed", [])
+    return [*earlier, {"step": step_of(checkpoint), "changed": changed}]
 
 
 def _counted(batch: dict[str, Any]) -> dict[str, Any]:
@@ -292,6 +306,10 @@ class _Progress(TrainerCallback):
             self.bar.set_postfix(self.losses, refresh=False)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the bar's line, for what is said next."""
         if self.bar is not None:
             self.bar.close()
 

@@ -1,4 +1,4 @@
-"""Trainer's options for one run directory; what would come to nothing is refused."""
+"""Trainer's options for one run directory; what would come to nothing or fail later is refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from copy import deepcopy
 from pathlib import Path
 
 import torch
-from transformers import TrainingArguments
+from transformers import Trainer, TrainingArguments
+from transformers.integrations import get_reporting_integration_callbacks
 
 from ketformer import runs
 from ketformer.errors import KetformerError
@@ -15,7 +16,13 @@ from ketformer.settings import Settings
 
 
 def training_arguments(settings: Settings, out: Path) -> TrainingArguments:
-    """What Trainer is told; several processes find each other here.
+    """What Trainer is told, with our defaults; several processes find each other here.
+
+    Nothing is written yet.
+
+    Args:
+        settings: of the run.
+        out: its directory.
 
     Raises:
         KetformerError: an option that Trainer refuses, stumbles over or would pass over.
@@ -48,6 +55,7 @@ def training_arguments(settings: Settings, out: Path) -> TrainingArguments:
         raise KetformerError(" ".join(str(error).split())) from None
     _check_ranges(arguments)
     _check_device(arguments)
+    _check_libraries(arguments)
     return arguments
 
 
@@ -89,3 +97,17 @@ def _check_ranges(arguments: TrainingArguments) -> None:
         raise KetformerError(f"max_steps must be positive, got {arguments.max_steps}")
     if arguments.max_steps == -1 and arguments.num_train_epochs <= 0:
         raise KetformerError(f"num_train_epochs must be positive, got {arguments.num_train_epochs}")
+    if arguments.metric_for_best_model not in (None, "loss", "eval_loss"):
+        raise KetformerError(
+            f"metric_for_best_model must be loss, got {arguments.metric_for_best_model!r}"
+        )
+
+
+def _check_libraries(arguments: TrainingArguments) -> None:
+    """Refuse a tracker or an optimiser whose library is not there, before a file is written."""
+    try:
+        for callback in get_reporting_integration_callbacks(arguments.report_to):
+            callback()
+        Trainer.get_optimizer_cls_and_kwargs(arguments)
+    except (ValueError, ImportError, RuntimeError) as error:
+        raise KetformerError(" ".join(str(error).split())) from None

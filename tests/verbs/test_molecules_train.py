@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from .helpers import largest_difference, metrics, write_molecule_settings
-from .test_resume import ctrl_c, without_times
+from .test_resume import cut_off, without_times
 
 NINE = ["MW", "HBA", "HBD", "nRot", "nRing", "nHet", "TPSA", "LogP", "StereoCenters"]
 SHORT = ("--max_steps", 2)
@@ -162,7 +162,7 @@ def test_a_stopped_conditional_run_resumes_bit_for_bit(ketformer, tiny_molecules
     options = ("--conditions", "LogP,TPSA", "--condition_pdrop", 0.5, "--embd_pdrop", 0.1)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert ketformer("train", tiny_molecules, "--out", whole, *options).code == 0
-    with ctrl_c(27):
+    with cut_off(27):
         assert ketformer("train", tiny_molecules, "--out", parts, *options).code == 130
     assert not (parts / "model.safetensors").exists()
     assert ketformer("train", "--out", parts, "--resume").code == 0

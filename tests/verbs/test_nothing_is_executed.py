@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import ketformer
+from ketformer.wholeness import flaw_of, publish
 
 SOURCE = sorted(Path(ketformer.__file__).parent.rglob("*.py"))
 
@@ -85,12 +86,27 @@ def stopped(ketformer, tiny, tmp_path):
     return tmp_path / "run"
 
 
+def crafted(run, files):
+    """Other files in each checkpoint of a run, sealed as if they had been written so."""
+    for folder in (run / "checkpoints").glob("checkpoint-*"):
+        part = folder.parent / ".part" / folder.name
+        part.parent.mkdir()
+        folder.rename(part)
+        for name, content in files.items():
+            if isinstance(content, str):
+                (part / name).write_text(content)
+            else:
+                torch.save(content, part / name)
+        (part / "whole.json").unlink()
+        publish(part, folder, processes=1)
+        assert flaw_of(folder) is None
+
+
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
 def test_a_crafted_checkpoint_is_refused_and_nothing_of_it_runs(ketformer, stopped, name):
     proof = stopped / "proof"
-    for folder in (stopped / "checkpoints").glob("checkpoint-*"):
-        assert (folder / name).is_file()
-        torch.save({"state": Bomb(proof)}, folder / name)
+    assert all((path / name).is_file() for path in stopped.glob("checkpoints/checkpoint-*"))
+    crafted(stopped, {name: {"state": Bomb(proof)}})
     before = (stopped / "model.safetensors").read_bytes()
     done = ketformer("train", "--out", stopped, "--resume", "--max_steps", 20)
     assert done.code == 2
@@ -100,12 +116,24 @@ def test_a_crafted_checkpoint_is_refused_and_nothing_of_it_runs(ketformer, stopp
     assert (stopped / "model.safetensors").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("losses_0.json", '{"total": "much"}', "total, running and logged must be numbers"),
+        ("trainer_state.json", '{"global_step": "ten"}', "trainer_state.json: "),
+        ("trainer_state.json", '{"nope": 1}', "trainer_state.json: "),
+    ],
+)
+def test_a_crafted_state_is_one_line(ketformer, stopped, name, content, told):
+    crafted(stopped, {name: content})
+    ketformer("train", "--out", stopped, "--resume", "--max_steps", 20).assert_mistake(told)
+
+
 def test_trainers_other_pickles_are_not_loaded(ketformer, stopped):
     """Each process's arguments, and weights in torch's own form beside those in safetensors."""
     proof = stopped / "proof"
-    for folder in (stopped / "checkpoints").glob("checkpoint-*"):
-        torch.save(Bomb(proof), folder / "training_args.bin")
-        torch.save({"lm_head.weight": Bomb(proof)}, folder / "pytorch_model.bin")
+    weights = {"lm_head.weight": Bomb(proof)}
+    crafted(stopped, {"training_args.bin": Bomb(proof), "pytorch_model.bin": weights})
     done = ketformer("train", "--out", stopped, "--resume", "--max_steps", 20, "--json")
     assert done.json["steps"] == 20
     assert not proof.exists()

@@ -12,6 +12,7 @@ import pytest
 from ketformer import training_arguments
 from ketformer.attention import ATTENTION
 from ketformer.cli import main
+from ketformer.wholeness import flaw_of
 
 from .helpers import (
     largest_difference,
@@ -41,7 +42,7 @@ def train_in_turn(commands, folder, *, options=()):
     assert done.code == 0, done.err
 
 
-def test_two_processes_train_as_one_with_twice_the_batch(tiny, honest, tmp_path):
+def test_two_processes_train_as_one_with_twice_the_batch(ketformer, tiny, honest, tmp_path):
     done = run_process(
         "train", tiny, "--out", tmp_path / "two", "--json", *_HALF, launcher=(*_TORCHRUN, "-m")
     )
@@ -52,6 +53,14 @@ def test_two_processes_train_as_one_with_twice_the_batch(tiny, honest, tmp_path)
     assert (manifest["processes"], manifest["batch"], manifest["sharded"]) == (2, 16, False)
     steps = [row["step"] for row in metrics(tmp_path / "two") if "loss" in row]
     assert steps == [5, 10, 15, 20]  # nor does each process write its own lines
+
+    # A checkpoint is whole with what each process has of its own, and not without.
+    newest = tmp_path / "two/checkpoints/checkpoint-20"
+    assert flaw_of(newest) is None
+    (newest / "rng_state_1.pth").unlink()
+    assert flaw_of(newest) == "rng_state_1.pth is missing"
+    resumed = ketformer("train", "--out", tmp_path / "two", "--resume")
+    assert "checkpoint-15 was written by 2 processes, not 1" in resumed.err
 
 
 @pytest.fixture(scope="module")

@@ -162,6 +162,10 @@ def test_a_finished_run_is_not_overwritten(ketformer, tiny, honest):
         (("--adam_beta1", 2), "adam_beta1"),
         (("--lr_scheduler_type", "steep"), "steep"),
         (("--report_to", "nobody"), "nobody"),
+        (("--report_to", "wandb"), "wandb"),
+        (("--optim", "adamw_8bit"), "bitsandbytes"),
+        (("--optim", "nope"), "nope"),
+        (("--metric_for_best_model", "nope"), "metric_for_best_model must be loss, got 'nope'"),
         (("--attention", "nope"), "unknown attention 'nope'"),
         (("--attention_options", '{"score": "x"}'), "score must be one of"),
         (("--attention_options", '{"nope": 1}'), "no option nope"),
@@ -174,6 +178,7 @@ def test_a_finished_run_is_not_overwritten(ketformer, tiny, honest):
 )
 def test_a_setting_that_does_not_fit_is_named(ketformer, tiny, tmp_path, options, told):
     ketformer("train", tiny, "--out", tmp_path / "run", *options).assert_mistake(told)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from ketformer.cli.common import Parser, report_error, underscored
-from ketformer.errors import KetformerError
+from ketformer.errors import KetformerError, Stopped
 
 #: Verb to its one-line summary; the module has the same name.
 VERBS = {
@@ -74,6 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         report_error(f"not enough memory: {str(error).partition(': ')[2] or 'it ran out'}")
         return 2
+    except Stopped as stopped:
+        again = f"ketformer train --out {stopped.run} --resume"
+        report_error(f"{stopped}; go on with: {again if verb == 'train' else 'the same command'}")
+        return 128 + stopped.signal
     except KeyboardInterrupt:
         report_error("interrupted")
         return 130

@@ -36,7 +36,8 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument(
         "--out", type=str | None, default=None,
-        help="also write them to this file; of molecules a CSV, with SDF and picture beside it",
+        help="also write them to this file; of molecules a CSV, with SDF and picture beside it; "
+        "interrupted, the same command goes on",
     )  # fmt: skip
     parser.add_argument(
         "--temperature", type=float | None, default=None,
@@ -132,12 +133,20 @@ def _molecules(opened: Run, options: Any) -> int:
     )
     files = write_molecules(sampled, out) if out else {}
     if options.json:
-        result = {"run": options.run, **sampled.metrics, "requested": sampled.errors, **files}
+        result = {
+            "run": options.run,
+            **sampled.metrics,
+            "requested": sampled.errors,
+            **({**files, "molecules_per_second": sampled.per_second} if files else {}),
+        }
         print_json(result if files else {**result, "molecules": sampled.molecules})
         return 0
     if not files:
         print("\n".join(sampled.molecules[:_SHOWN]), end="\n\n")
-    print_facts({k: v for k, v in sampled.metrics.items() if not isinstance(v, dict)})
+    facts = {k: v for k, v in sampled.metrics.items() if not isinstance(v, dict)}
+    if sampled.per_second:
+        facts["per second"] = round(sampled.per_second)
+    print_facts(facts)
     for name, error in sampled.errors.items():
         if error["count"]:
             print(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
-from ketformer.cli.common import Parser, print_json, print_rows, use_one_thread
+from ketformer.cli.common import Parser, print_facts, print_json, print_rows, use_one_thread
 from ketformer.errors import KetformerError
+from ketformer.repetition import repeat_run
 from ketformer.reproduction import QISA_CLAIM, reproduce_qisa, verdict
 from ketformer.reproduction_overlap import OVERLAP_ROWS, reproduce_overlap
 from ketformer.tables import COLUMNS, OVERLAP_COLUMNS, overlap_rows
@@ -13,21 +16,25 @@ from ketformer.tables import COLUMNS, OVERLAP_COLUMNS, overlap_rows
 EXAMPLE = """  ketformer reproduce qisa
   ketformer reproduce qisa --seeds 1 --max_steps 200 --out runs/quick
   ketformer reproduce overlap
-  ketformer reproduce overlap --rows overlap_sequence classical_sequence --seeds 1"""
+  ketformer reproduce overlap --rows overlap_sequence classical_sequence --seeds 1
+  ketformer reproduce runs/mine"""
 
 PAPERS = {"qisa": "arXiv 2603.03318", "overlap": "arXiv 2502.19214"}
 _DATA = {"qisa": "tinyshakespeare", "overlap": "qm9"}
 _OVERLAP_ONLY = ("rows", "gradient")
+_PAPER_ONLY = ("data", "seeds", "max_steps", *_OVERLAP_ONLY)
 
 
 def add_arguments(parser: Parser) -> None:
     """The verb's options."""
     papers = "; ".join(f"{name}: {paper}" for name, paper in PAPERS.items())
-    parser.add_argument("paper", type=str, help=papers)
+    parser.add_argument(
+        "paper", type=str, help=f"{papers}; or a run directory, to train it again and compare"
+    )
     parser.add_argument(
         "--data", type=str | None, default=None, help="data set or path (tinyshakespeare, qm9)"
     )
-    parser.add_argument("--seeds", type=int, default=3, help="seeds for each row (3)")
+    parser.add_argument("--seeds", type=int | None, default=None, help="seeds for each row (3)")
     parser.add_argument(
         "--max_steps", type=int | None, default=None, help="training steps (1000; 20 epochs)"
     )
@@ -48,14 +55,18 @@ def add_arguments(parser: Parser) -> None:
 def run(options: Any) -> int:
     """Reproduce, print the table and what it says."""
     if options.paper not in PAPERS:
-        raise KetformerError(f"unknown paper {options.paper!r}; known: {', '.join(PAPERS)}")
-    if options.seeds < 1:
-        raise KetformerError(f"seeds must be positive, got {options.seeds}")
+        if Path(options.paper).is_dir():
+            return _run(options)
+        known = ", ".join(PAPERS)
+        raise KetformerError(f"unknown paper {options.paper!r}; known: {known}, or a run directory")
+    seeds = 3 if options.seeds is None else options.seeds
+    if seeds < 1:
+        raise KetformerError(f"seeds must be positive, got {seeds}")
     use_one_thread()
     common: dict[str, Any] = {
         "out": options.out or f"runs/reproduce-{options.paper}",
         "data": options.data or _DATA[options.paper],
-        "seeds": options.seeds,
+        "seeds": seeds,
         "changes": {} if options.max_steps is None else {"max_steps": options.max_steps},
     }
     if options.paper == "overlap":
@@ -63,6 +74,24 @@ def run(options: Any) -> int:
     if given := [name for name in _OVERLAP_ONLY if options[name]]:
         raise KetformerError(f"--{given[0]} is for the paper overlap")
     return _qisa(options, common)
+
+
+def _run(options: Any) -> int:
+    """Train the run again: 0 if the two are equal, 1 if not."""
+    if given := [name for name in _PAPER_ONLY if options[name]]:
+        raise KetformerError(f"--{given[0]} is for a paper; a run has its own")
+    run = Path(options.paper)
+    first = os.environ.get("RANK", "0") == "0"
+    out = options.out or f"runs/reproduce-{run.resolve().name}"
+    result = repeat_run(run, out, progress=first)
+    equal = result["weights_equal"] and result["losses_equal"]
+    if first and options.json:
+        print_json(result)
+    elif first:
+        why = "; ".join(result["differs"]) or "machine and versions are the same"
+        print_facts({k: v for k, v in result.items() if k != "differs"})
+        print("\nThe same, bit for bit." if equal else f"\nNot the same ({why}).")
+    return 0 if equal else 1
 
 
 def _overlap(options: Any, common: dict[str, Any]) -> int:

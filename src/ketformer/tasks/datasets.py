@@ -108,6 +108,13 @@ def load_text(name_or_path: str) -> Text:
     return Text(name_or_path, text, hashlib.sha256(raw).hexdigest())
 
 
+def found_from_anywhere(name_or_path: str) -> str:
+    """A file by its whole path, so that it is found from another folder too; a name as it is."""
+    if name_or_path in DATASETS or not os.path.isfile(name_or_path):
+        return name_or_path
+    return os.path.abspath(name_or_path)
+
+
 def locate(dataset: DataSet, *, download: bool = True) -> Path:
     """The data set's file: in ``$KETFORMER_DATA``, in the cache, or downloaded into it.
 

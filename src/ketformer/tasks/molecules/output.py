@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ def replacing(path: Path) -> Iterator[Path]:
     made where it does not exist.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = part_of(path)
     try:
         yield temporary
         temporary.replace(path)
@@ -40,17 +41,24 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def part_of(path: Path) -> Path:
+    """Where a file is written until it is whole."""
+    return path.with_name(f".{path.name}.part")
+
+
 class MoleculeTable:
     """A CSV of sampled molecules that holds one block of rows in memory at a time.
 
     The file takes its name when the ``with`` block ends without an exception; until then,
-    and after an exception, a table of that name stays as it was.
+    and after an exception, a table of that name stays as it was, and what was written lies
+    beside it.
 
     Args:
         path: of the CSV file; its folder is made.
         properties: names of the property columns, in the order of the array's columns.
         requested: values that were asked for, the same in every row, in columns
             ``requested_<name>``.
+        size: bytes of an unfinished table to go on from.
 
     Raises:
         OSError: the file cannot be written.
@@ -61,19 +69,24 @@ class MoleculeTable:
         path: str | Path,
         properties: Sequence[str] = (),
         requested: Mapping[str, float] | None = None,
+        *,
+        size: int = 0,
     ) -> None:
         self.path = Path(path)
+        self._size = size
         self._properties = tuple(properties)
         self._requested = dict(requested or {})
 
     def __enter__(self) -> MoleculeTable:
-        with ExitStack() as stack:
-            part = stack.enter_context(replacing(self.path))
-            file = stack.enter_context(part.open("w", encoding="utf-8", newline=""))
-            self._writer = csv.writer(file, lineterminator="\n")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = part_of(self.path)
+        self._file = part.open("r+" if self._size else "w", encoding="utf-8", newline="")
+        self._file.truncate(self._size)
+        self._file.seek(self._size)
+        self._writer = csv.writer(self._file, lineterminator="\n")
+        if not self._size:
             requested = (f"requested_{name}" for name in self._requested)
             self._writer.writerow([*COLUMNS, *self._properties, *requested])
-            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -82,7 +95,19 @@ class MoleculeTable:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stack.__exit__(kind, error, trace)
+        try:
+            self._file.close()
+        except OSError:  # the disk is full: the exception that is on its way says so
+            if error is None:
+                raise
+        if error is None:
+            part_of(self.path).replace(self.path)
+
+    def sync(self) -> int:
+        """Bytes written so far, all of them on the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return os.fstat(self._file.fileno()).st_size
 
     def write(
         self,

@@ -1,0 +1,96 @@
+"""How far a long sampling has come, beside its table, so that the same command goes on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+from ketformer.tasks.molecules.output import part_of
+
+_ROWS = 8192  # read at a time
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What of a table is safe on the disk.
+
+    Attributes:
+        rows: molecules in it.
+        size: of the file with them, in bytes.
+        generator: state of the random generator after them, in hexadecimal.
+    """
+
+    rows: int
+    size: int
+    generator: str
+
+
+class Journal:
+    """Notes after each block; of a table that was not finished, where to go on.
+
+    Args:
+        table: the CSV file to be.
+        key: of everything that decides its content; notes of another key are not followed.
+        num: rows of the finished table.
+    """
+
+    def __init__(self, table: Path, key: str, num: int) -> None:
+        self.table = table
+        self.key = key
+        self.num = num
+        self.file = _file_of(table)
+
+    def read(self) -> Progress | None:
+        """How far an interrupted call of the same kind came; None if there was none."""
+        try:
+            noted = json.loads(self.file.read_text(encoding="utf-8"))
+            key, progress = noted.pop("key"), Progress(**noted)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+        written = self.written(progress)
+        if key != self.key:
+            if progress.rows < self.num and written.is_file():
+                warnings.warn(
+                    f"{self.table} was left unfinished by another command; it begins anew",
+                    stacklevel=2,
+                )
+            return None
+        if not written.is_file() or written.stat().st_size < progress.size:
+            return None
+        return progress
+
+    def written(self, progress: Progress) -> Path:
+        """The file that holds the rows: under its own name once it has all of them."""
+        part = part_of(self.table)
+        return self.table if progress.rows == self.num and not part.is_file() else part
+
+    def note(self, progress: Progress) -> None:
+        """Keep how far the table has come; either the old note or the new one is there."""
+        part = self.file.with_name(f"{self.file.name}.part")
+        with part.open("w", encoding="utf-8") as file:
+            json.dump({"key": self.key, **asdict(progress)}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(self.file)
+
+    def rows(self, progress: Progress) -> Iterator[Sequence[dict[str, str]]]:
+        """The rows that are safe, some thousands at a time."""
+        with self.written(progress).open(encoding="utf-8", newline="") as file:
+            rows = islice(csv.DictReader(file), progress.rows)
+            while block := list(islice(rows, _ROWS)):
+                yield block
+
+
+def forget(table: Path) -> None:
+    """The table and what belongs to it are finished: the next call begins anew."""
+    _file_of(table).unlink(missing_ok=True)
+
+
+def _file_of(table: Path) -> Path:
+    return table.with_name(f".{table.name}.journal")
