@@ -233,12 +233,12 @@ class _Differentiable(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        grad = grads[0]
+        saved = ctx.saved_tensors  # looked at once: checkpointing computes them anew for each look
         by_real, by_imag, by_cos, by_sin = torch.ops.ketformer.circuit_values_backward(
-            grad, *ctx.saved_tensors, ctx.n_qubits
+            grads[0], *saved, ctx.n_qubits
         )
-        imag = ctx.saved_tensors[1]
-        return by_real, None if imag is None else by_imag, by_cos, by_sin, *[None] * 6
+        real_states = saved[1] is None
+        return by_real, None if real_states else by_imag, by_cos, by_sin, *[None] * 6
 
 
 def _shape(
