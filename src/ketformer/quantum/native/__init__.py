@@ -38,6 +38,7 @@ def library() -> ctypes.CDLL | None:
     try:
         if not target.exists():
             _compile(compiler, [str(p) for p in sources if p.suffix == ".c"], target)
+        _check_owner(target)
         return ctypes.CDLL(str(target))
     except (OSError, subprocess.SubprocessError) as error:
         reason = getattr(error, "stderr", None) or str(error)
@@ -59,6 +60,12 @@ def _compile(compiler: str, sources: list[str], target: Path) -> None:
             timeout=120,
         )
         os.replace(made, target)
+
+
+def _check_owner(path: Path) -> None:
+    """Code that another user put there is not loaded; where users have no numbers, any is."""
+    if hasattr(os, "getuid") and os.stat(path).st_uid != os.getuid():
+        raise PermissionError(f"{path} belongs to another user")
 
 
 def _processor() -> str:
