@@ -11,6 +11,7 @@ from torch import Tensor
 from ketformer.errors import KetformerError
 from ketformer.quantum.circuit import Circuit
 from ketformer.quantum.decompose import decompose
+from ketformer.quantum.limits import require_memory
 from ketformer.quantum.measurement import measurement_settings, parities, support
 from ketformer.quantum.noise import Noise, read_out
 from ketformer.quantum.pauli import PauliStrings
@@ -169,7 +170,15 @@ class Backend:
     def _prepared(self, circuit: Circuit) -> Circuit:
         return decompose(circuit) if self.noise.on_gates else circuit
 
+    def memory_for(self, n_qubits: int) -> int:
+        """Bytes that one circuit takes at least; 0 where nothing is simulated exactly.
+
+        A state of complex numbers and what it becomes, or the same of a mixed state.
+        """
+        return 2 * 16 << (n_qubits * (2 if self.noise.on_gates else 1))
+
     def _flat(self, circuit: Circuit, angles: Tensor) -> Tensor:
+        require_memory(circuit.n_qubits, self.memory_for(circuit.n_qubits))
         if angles.shape[-1] != len(circuit.parameters):
             raise ValueError(
                 f"the circuit has {len(circuit.parameters)} parameters, "

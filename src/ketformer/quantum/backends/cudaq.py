@@ -24,6 +24,8 @@ from ketformer.quantum.pauli import PauliStrings
 from ketformer.quantum.pauli_plan import PauliPlan
 
 _DENSITY_MATRIX = "density-matrix-cpu"
+# Targets that hold whole states in this machine's memory.
+_ON_CPU = ("qpp-cpu", _DENSITY_MATRIX)
 # Kernels kept; each holds its compiled code.
 _KERNELS = 128
 # Rows in one call, whose results are held together.
@@ -96,6 +98,10 @@ class CudaQBackend(Backend):
             raise KetformerError(f"the CUDA-Q target {self.target} needs an NVIDIA GPU: none found")
         if self.noise.on_gates and self.target == "qpp-cpu":
             raise KetformerError(f"qpp-cpu simulates no noise on gates; {_DENSITY_MATRIX} does")
+
+    def memory_for(self, n_qubits: int) -> int:
+        """Of this machine for the simulators on its CPU; others have memory of their own."""
+        return super().memory_for(n_qubits) if self.target in _ON_CPU else 0
 
     def close(self) -> None:
         """Forget the compiled kernels."""

@@ -54,6 +54,11 @@ class PennyLaneBackend(Backend):
         self.device = device or ("default.mixed" if self.noise.on_gates else "default.qubit")
         self._open(1)
 
+    def memory_for(self, n_qubits: int) -> int:
+        """Of this machine for PennyLane's own simulators; a plugin's device has its own."""
+        own = self.device in ("default.qubit", "default.mixed", "lightning.qubit")
+        return super().memory_for(n_qubits) if own else 0
+
     def adjoint(self, circuit: Circuit, angles: Tensor, strings: PauliStrings) -> Tensor:
         """Derivative of each expectation by each named angle, by adjoint differentiation.
 

@@ -78,6 +78,11 @@ class QiskitBackend(Backend):
         self._transpiled.cache_clear()
         self._saving.cache_clear()
 
+    def memory_for(self, n_qubits: int) -> int:
+        """None of ours on a device, nor for a matrix product state, whose size nobody knows."""
+        exact = self._aer is not None and self._aer.options.method != "matrix_product_state"
+        return super().memory_for(n_qubits) if exact else 0
+
     def _states(self, circuit: Circuit, rows: Tensor) -> Tensor:
         if self._exact_method() == "density_matrix":
             self._cannot("show a state by the method density_matrix")
