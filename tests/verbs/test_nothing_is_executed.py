@@ -11,7 +11,8 @@ import torch
 import ketformer
 from ketformer.wholeness import flaw_of, publish
 
-SOURCE = sorted(Path(ketformer.__file__).parent.rglob("*.py"))
+PACKAGE = Path(ketformer.__file__).parent
+SOURCE = sorted(PACKAGE.rglob("*.py"))
 
 # Calls that run what they read, or write where an archive says. Named as in the source.
 FORBIDDEN = {
@@ -21,6 +22,13 @@ FORBIDDEN = {
     "shutil.unpack_archive", "tarfile.open",
 }  # fmt: skip
 METHODS = {"extractall", "extract"}
+# Calls that start programs or load compiled code, and the files that may make them.
+STARTING = {"subprocess", "ctypes.CDLL", "ctypes.cdll", "os.exec", "os.spawn", "os.posix_spawn"}
+MAY_START = {
+    "runs.py": "asks git for the commit",
+    "memory_bench.py": "measures each case in a Python of its own",
+    "quantum/native/__init__.py": "compiles the package's own C source, and loads that",
+}
 # Calls that are safe with these keywords only.
 REQUIRED = {
     "torch.load": ("weights_only", True),
@@ -41,8 +49,10 @@ def calls(path):
             )
 
 
-def offences(path):
+def offences(path, *, may_start=False):
     for name, method, keywords in calls(path):
+        if not may_start and name.startswith(tuple(STARTING)):
+            yield name
         if name in FORBIDDEN or method in METHODS:
             yield name
         if name in REQUIRED and keywords.get(REQUIRED[name][0]) != str(REQUIRED[name][1]):
@@ -53,7 +63,8 @@ def offences(path):
 
 @pytest.mark.parametrize("path", SOURCE, ids=lambda path: path.stem)
 def test_the_source_calls_nothing_that_runs_what_it_reads(path):
-    assert list(offences(path)) == []
+    may_start = path.relative_to(PACKAGE).as_posix() in MAY_START
+    assert list(offences(path, may_start=may_start)) == []
 
 
 @pytest.mark.parametrize(
@@ -62,6 +73,7 @@ def test_the_source_calls_nothing_that_runs_what_it_reads(path):
         "pickle.load(f)", "torch.load(f)", "torch.load(f, weights_only=False)", "np.load(f)",
         "yaml.load(f, Loader=yaml.Loader)", "archive.extractall()", "eval(text)",
         "run(x, shell=True)", "f(x, trust_remote_code=True)",
+        "subprocess.run(x)", "ctypes.CDLL(x)", "os.execv(x, y)",
     ],
 )  # fmt: skip
 def test_the_rule_itself(tmp_path, line):
@@ -126,7 +138,10 @@ def test_a_crafted_checkpoint_is_refused_and_nothing_of_it_runs(ketformer, stopp
 )
 def test_a_crafted_state_is_one_line(ketformer, stopped, name, content, told):
     crafted(stopped, {name: content})
-    ketformer("train", "--out", stopped, "--resume", "--max_steps", 20).assert_mistake(told)
+    done = ketformer("train", "--out", stopped, "--resume", "--max_steps", 20)
+    assert done.code == 2
+    assert told in done.err.splitlines()[-1]
+    assert "Traceback" not in done.err
 
 
 def test_trainers_other_pickles_are_not_loaded(ketformer, stopped):
