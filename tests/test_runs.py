@@ -180,7 +180,7 @@ def test_a_run_of_a_newer_version_says_so_before_all_else(saved, found, told):
     ],
 )
 def test_a_manifest_of_other_types_is_one_line(saved, changes, told):
-    path, _ = saved
+    _, path = saved
     change_json(path / runs.MANIFEST, **changes)
     assert told in complaint_about(path)
 
