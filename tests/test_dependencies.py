@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 # transformers imports them for us; the source does not.
-BY_TRANSFORMERS = {"accelerate", "safetensors", "tensorboard"}
+BY_TRANSFORMERS = {"accelerate", "tensorboard"}
 # What licences are called where a package's metadata has no expression.
 SPDX = {
     "Apache": "Apache-2.0",
