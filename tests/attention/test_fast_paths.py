@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from ketformer.attention import ATTENTION, attention_mask
+from ketformer.attention import ATTENTION, attention_mask, base
 from ketformer.quantum import native
 
-from .helpers import build, tokens
+from .helpers import GrowingCache, build, tokens
 
 # Fewer tokens than a tile of the kernels, more than one, and lengths on both sides of the choice
 # between plain products and the fused kernel.
@@ -110,3 +110,34 @@ def test_generated_code_agrees(name):
     expected = outcome(attention, hidden_states)
     found = outcome(torch.compile(attention, fullgraph=True, dynamic=False), hidden_states)
     assert_alike(found, _prefixed(expected, "_orig_mod."))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("qisa", {"score": "double_exponential"}),
+        ("classical", {"score": "gaussian", "mixing": "transposed"}),
+        ("qisa_published", {}),
+    ],
+    ids=["causal", "transposed", "published"],
+)
+@pytest.mark.parametrize("padded", [False, True], ids=["plain", "padded"])
+def test_scores_without_a_fused_kernel_are_mixed_in_chunks(monkeypatch, name, options, padded):
+    attention = build(name, 16, 2, **options)
+    hidden_states = tokens(3, 11, 16)
+    mask = None
+    if padded:
+        is_token = torch.rand(3, 11, generator=torch.Generator().manual_seed(2)) < 0.7
+        mask = attention_mask(11, 11, padding=is_token)
+    expected = outcome(attention, hidden_states, mask=mask)
+    monkeypatch.setattr(base, "_CHUNK", 4)
+    assert_alike(outcome(attention, hidden_states, mask=mask), expected)
+
+
+def test_chunks_after_a_cache_see_what_was_kept(monkeypatch):
+    monkeypatch.setattr(base, "_CHUNK", 4)
+    attention, hidden_states = build("qisa", 16, 2, score="double_exponential"), tokens(2, 13, 16)
+    whole, _ = attention(hidden_states)
+    cache = GrowingCache()
+    parts = [attention(part, cache=cache)[0] for part in hidden_states.split([3, 10], dim=1)]
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-6, rtol=0)
