@@ -77,6 +77,7 @@ results-circuits: $(VENV)/.installed
 # A quarter of an hour, on a machine that does nothing else. `bench all` makes the same in one object.
 results-speed: $(VENV)/.installed
 	$(call timed,attention)
+	OMP_NUM_THREADS=1 $(call keep,bench-attention-eager,bench attention --compiled false)
 	$(call timed,generation)
 	$(call timed,peers)
 	$(call timed,memory)

@@ -9,8 +9,24 @@ Read = Callable[[str], dict[str, Any]]
 
 
 def speed_attention(read: Read) -> str:
-    """Whole models beside classical attention."""
-    return _times(read("bench-attention"), "time against `classical`")
+    """Whole models beside classical attention: one row for each work, compiled and not."""
+    fast, plain = read("bench-attention"), read("bench-attention-eager")
+    names = list(dict.fromkeys(row["name"] for row in fast["rows"]))
+    ratios = {
+        (kind, row["work"], row["name"]): row["ratio"]
+        for kind, result in (("compiled", fast), ("eager", plain))
+        for row in result["rows"]
+    }
+    middle = {row["work"]: row["median_ms"] for row in fast["rows"] if row["name"] == names[0]}
+    rows = [
+        [work, f"{middle[work]:,.4g}"]
+        + [
+            f"{ratios['compiled', work, name]:.2f} ({ratios['eager', work, name]:.2f})"
+            for name in names[1:]
+        ]
+        for work in middle
+    ]
+    return f"{_table(['work', f'{names[0]}, ms', *names[1:]], rows)}\n{_how(fast)}"
 
 
 def speed_generation(read: Read) -> str:

@@ -13,7 +13,7 @@ from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.progress import Bars
 from ketformer.runs import describe_machine
-from ketformer.timing import compared, interleaved
+from ketformer.timing import bench_device, compared, finished, interleaved
 
 #: What is timed unless others are named; the published variants leak, and are timed for the record.
 MECHANISMS = ("qisa", "qisa_published", "qisa_a", "qsann", "overlap")
@@ -48,6 +48,7 @@ SIZES = {
         Size("published, d 16", 16, 6, 1, 16, 1024),
         Size("published, d 128", 128, 6, 1, 16, 1024),
         Size("d 64, T 64", 64, 2, 4, 64, 64),
+        Size("GPT-1 width, T 512", 768, 2, 12, 512, 4),
     )
 }
 
@@ -57,6 +58,7 @@ def bench_attention(
     *,
     sizes: Sequence[Size] = tuple(SIZES.values()),
     repeats: int = 5,
+    compiled: bool = True,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Time whole models that differ in their attention alone, taking turns.
@@ -68,18 +70,20 @@ def bench_attention(
         mechanisms: registry names; ``classical`` is always there.
         sizes: of models and batches.
         repeats: timings of each, of which the median counts.
+        compiled: run every model through ``torch.compile``, in one graph.
         progress: show bars on standard error.
 
     Returns:
-        ``rows``: each with ``name``, ``work``, ``ratio`` of its time to ``against``'s,
-        ``median_ms``, ``low_ms``, ``high_ms``, ``parameters`` and ``device``; ``machine``.
+        ``compiled``; ``rows``: each with ``name``, ``work``, ``ratio`` of its time to
+        ``against``'s, ``median_ms``, ``low_ms``, ``high_ms``, ``parameters`` and ``device``;
+        ``machine``.
 
     Raises:
         KetformerError: an unknown mechanism.
     """
     if repeats < 1:
         raise KetformerError(f"repeats must be positive, got {repeats}")
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    device = bench_device()
     rows = []
     with Bars(progress, "round") as bars:
         for size in sizes:
@@ -89,14 +93,16 @@ def bench_attention(
                 for name in dict.fromkeys((_AGAINST, *mechanisms))
             }
             for what in ("inference", "training step"):
-                timed = {name: _work(m, ids, what) for name, m in models.items()}
-                seconds = interleaved(timed, repeats, bars(f"{size.name}, {what}"))
+                torch.compiler.reset()  # it keeps few graphs of one function
+                timed = {name: _work(m, ids, what, compiled) for name, m in models.items()}
                 work = f"{what}, {size.name}"
-                for row in compared(seconds, _AGAINST, work, str(device or "cpu")):
+                seconds = interleaved(timed, repeats, bars(work), f"attention {work}")
+                for row in compared(seconds, _AGAINST, work, str(device)):
                     row["parameters"] = models[row["name"]].num_parameters()
                     rows.append(row)
     return {
         "rows": rows,
+        "compiled": compiled,
         "repeats": repeats,
         "machine": describe_machine(),
     }
@@ -120,25 +126,18 @@ def _model(name: str, size: Size) -> KetformerForCausalLM:
 
 
 def _work(
-    model: KetformerForCausalLM,
-    ids: Tensor,
-    what: str,
+    model: KetformerForCausalLM, ids: Tensor, what: str, compiled: bool
 ) -> Callable[[], None]:
     model = model.eval() if what == "inference" else model.train()
-
-    def wait() -> None:
-        if ids.device.type != "cpu":
-            torch.accelerator.synchronize()
+    call = torch.compile(model, fullgraph=True, dynamic=False) if compiled else model
 
     def inference() -> None:
         with torch.inference_mode():
-            model(input_ids=ids, use_cache=False)
-        wait()
+            call(input_ids=ids, use_cache=False)
 
     def step() -> None:
         model.zero_grad()
-        logits = model(input_ids=ids, use_cache=False).logits
+        logits = call(input_ids=ids, use_cache=False).logits
         torch.nn.functional.cross_entropy(logits.mT, ids).backward()
-        wait()
 
-    return inference if what == "inference" else step
+    return finished(inference if what == "inference" else step, ids.device)

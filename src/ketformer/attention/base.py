@@ -14,6 +14,7 @@ from typing import ClassVar, Literal, TypedDict, get_args
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from ketformer.attention.inputs import InputSizes, TokenInputs
 from ketformer.attention.masking import attention_mask
@@ -30,6 +31,8 @@ from ketformer.quantum import Expect, Experiment
 Mixing = Literal["causal", "transposed"]
 #: Registers beyond this are refused: a circuit's complex matrix takes 32 GiB there.
 MAX_QUBITS = 16
+#: Queries that are scored at a time where no fused kernel knows the score.
+_CHUNK = 256
 CacheUpdate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
@@ -225,10 +228,13 @@ class Attention(nn.Module):
                 queries.shape[-2], keys.shape[-2], offset=offset, device=queries.device
             )
         dot_product = as_dot_product(self.score, queries, keys, *self._scale(queries))
-        if dot_product is None or return_weights or not self.is_causal:
+        weights = None
+        if dot_product is not None and self.is_causal and not return_weights:
+            mixed = self._mix_fused(dot_product, values, mask)
+        elif return_weights or queries.shape[-2] <= _CHUNK:
             mixed, weights = self._mix_explicitly(queries, keys, values, mask)
         else:
-            mixed, weights = self._mix_fused(dot_product, values, mask), None
+            mixed = self._mix_in_chunks(queries, keys, values, mask)
         merged = mixed.transpose(1, 2).flatten(2)
         return self.out_proj(merged), weights if return_weights else None
 
@@ -271,20 +277,58 @@ class Attention(nn.Module):
         return F.dropout(weights, self.dropout, self.training) @ values
 
     def _mix_explicitly(
-        self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        mask: Tensor | None,
+        offset: int = 0,
     ) -> tuple[Tensor, Tensor]:
-        """The readable reference, and the only path where the weights themselves are needed."""
+        """The readable reference, and the only path where the weights themselves are needed.
+
+        The first query stands at position ``offset``.
+        """
         scores = reference_scores(self.score, queries, keys, *self._scale(queries))
         if mask is None:
-            mask = attention_mask(*scores.shape[-2:], device=scores.device)
+            mask = attention_mask(*scores.shape[-2:], offset=offset, device=scores.device)
         # The lowest finite number, not -inf: a row without any key then gives 0, not NaN.
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
         weights = scores.softmax(dim=-1).to(values.dtype) * mask
         if not self.is_causal:
             # A padding position must hand on nothing: its row counts only if it is a token.
-            weights = (weights * mask.diagonal(dim1=-2, dim2=-1)[..., None]).mT
+            weights = (weights * mask.diagonal(offset, dim1=-2, dim2=-1)[..., None]).mT
         dropped = F.dropout(weights, self.dropout, self.training)
         return dropped @ values, weights
+
+    def _mix_in_chunks(
+        self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        """:meth:`_mix_explicitly` for some queries at a time, weights made anew for gradients.
+
+        Memory is then linear in the length, as with a fused kernel.
+        """
+        rows, columns = queries.shape[-2], keys.shape[-2]
+        mixed = []
+        for begin in range(0, rows, _CHUNK):
+            end = min(begin + _CHUNK, rows)
+            seen = columns - rows + end  # no query of the chunk sees more
+            own = slice(None, seen) if self.is_causal else slice(begin, end)
+            part = checkpoint(
+                lambda *parts: self._mix_explicitly(*parts)[0],
+                queries[..., begin:end, :],
+                keys[..., :seen, :],
+                values[..., own, :],
+                None if mask is None else mask[..., begin:end, :seen],
+                columns - rows + begin,
+                use_reentrant=False,
+            )
+            mixed.append(part)
+        if self.is_causal:
+            return torch.cat(mixed, dim=-2)
+        total = torch.zeros_like(values)
+        for part in mixed:
+            total = total + F.pad(part, (0, 0, 0, columns - part.shape[-2]))
+        return total
 
     def _scale(self, queries: Tensor) -> tuple[Tensor | float, float]:
         return self.temperature, self.dot_scale(queries.shape[-1])

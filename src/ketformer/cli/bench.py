@@ -15,6 +15,7 @@ from ketformer.timing import profiles_in
 
 EXAMPLE = """  ketformer bench attention
   ketformer bench attention --mechanisms qisa overlap --sizes "d 64, T 64"
+  ketformer bench attention --compiled false
   ketformer bench generation --mechanisms qisa
   ketformer bench circuits --backends torch cudaq --json
   ketformer bench all --profile profiles --json"""
@@ -46,7 +47,7 @@ BENCHMARKS = {
     "attention": Benchmark(
         "every mechanism beside the classical one",
         attention_bench.bench_attention,
-        ("repeats", "mechanisms", "sizes"),
+        ("repeats", "mechanisms", "sizes", "compiled"),
         (*_TIMES, ("parameters", "parameters")),
         attention_bench.SIZES,
     ),
@@ -92,6 +93,10 @@ def add_arguments(parser: Parser) -> None:
         help=f"circuits: which ({' '.join(circuit_bench.BACKENDS)})",
     )  # fmt: skip
     parser.add_argument("--length", type=int | None, help="tokens (circuits: 16; memory: 4,096)")
+    parser.add_argument(
+        "--compiled", type=bool | None,
+        help="attention: through torch.compile, which needs a C++ compiler on a CPU (true)",
+    )  # fmt: skip
     parser.add_argument(
         "--profile", type=Path | None, metavar="FOLDER",
         help="also run everything that is timed once under torch's profiler; a table and a trace "

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 ROTATIONS = ("RX", "RY", "RZ")
 FIXED_GATES = ("H", "X", "Y", "Z")
@@ -93,6 +92,8 @@ class Circuit:
 
     n_qubits: int
     gates: tuple[Gate, ...] = field(default=())
+    #: Names of the free angles, in order of first use.
+    parameters: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.n_qubits < 1:
@@ -102,12 +103,8 @@ class Circuit:
                 raise ValueError(
                     f"{gate.label} on qubits {gate.qubits} lies outside 0..{self.n_qubits - 1}"
                 )
-
-    @cached_property
-    def parameters(self) -> tuple[str, ...]:
-        """Names of the free angles, in order of first use."""
-        names = (g.angle.value for g in self.gates if g.angle and g.angle.is_parameter)
-        return tuple(str(name) for name in dict.fromkeys(names))
+        names = (str(g.angle.value) for g in self.gates if g.angle and g.angle.is_parameter)
+        object.__setattr__(self, "parameters", tuple(dict.fromkeys(names)))
 
     @property
     def is_real(self) -> bool:

@@ -37,16 +37,13 @@ def run(circuit: Circuit, angles: Tensor) -> Tensor:
     """
     _check_angles(circuit, angles)
     first = _first_rotations(circuit)
-    rest = Circuit(circuit.n_qubits, circuit.gates[len(first) :])
     column = {name: i for i, name in enumerate(circuit.parameters)}
     start = zero_state(circuit.n_qubits, angles.dtype, angles.device)
     state = start.expand(*angles.shape[:-1], -1)
     if first:
         state = product_state(angles[..., [column[name] for name in first]])
-    left = [column[name] for name in rest.parameters]
-    if left != list(range(len(column))):
-        angles = angles[..., left]
-    return apply(rest, state, angles)
+    rest = circuit.gates[len(first) :]
+    return _apply_gates(rest, circuit.n_qubits, state, angles, column)
 
 
 def apply(circuit: Circuit, state: Tensor, angles: Tensor | None = None) -> Tensor:
@@ -69,24 +66,33 @@ def apply(circuit: Circuit, state: Tensor, angles: Tensor | None = None) -> Tens
         raise ValueError(f"a state of {state.shape[-1]} amplitudes does not fit {n} qubits")
     n_parameters = len(circuit.parameters)
     _check_angles(circuit, angles)
-    if not circuit.is_real and not state.is_complex():
-        state = state.to(torch.promote_types(state.dtype, torch.complex64))
     if n_parameters:
         assert angles is not None
         batch = torch.broadcast_shapes(state.shape[:-1], angles.shape[:-1])
         state = state.expand(*batch, -1)
     column = {name: i for i, name in enumerate(circuit.parameters)}
+    return _apply_gates(circuit.gates, n, state, angles, column)
 
+
+def _apply_gates(
+    gates: tuple[Gate, ...],
+    n_qubits: int,
+    state: Tensor,
+    angles: Tensor | None,
+    column: dict[str, int],
+) -> Tensor:
+    if not state.is_complex() and not all(gate.is_real for gate in gates):
+        state = state.to(torch.promote_types(state.dtype, torch.complex64))
     position = 0
-    while position < len(circuit.gates):
-        gate = circuit.gates[position]
-        flips = _leading_flips(circuit.gates[position:])
+    while position < len(gates):
+        gate = gates[position]
+        flips = _leading_flips(gates[position:])
         if flips:
-            state = state.index_select(-1, flips_as_permutation(flips, n).to(state.device))
+            state = state.index_select(-1, _source(flips, n_qubits).to(state.device))
             position += len(flips)
             continue
         matrix = _matrix(gate, angles, column, state)
-        state = _apply_matrix(state, matrix, gate, n)
+        state = _apply_matrix(state, matrix, gate, n_qubits)
         position += 1
     return state
 
@@ -139,10 +145,9 @@ def _leading_flips(gates: tuple[Gate, ...]) -> tuple[Gate, ...]:
     return gates[:end]
 
 
-@lru_cache(maxsize=256)
 @torch.inference_mode(False)  # kept, so training must be able to use what an evaluation made
 def flips_as_permutation(gates: tuple[Gate, ...], n_qubits: int) -> Tensor:
-    """Index ``p`` with ``(gates applied to state)[b] = state[p[b]]``."""
+    """Index ``p`` with ``(gates applied to state)[b] = state[p[b]]``, for (controlled) X gates."""
     source = torch.arange(2**n_qubits, device="cpu")
     # (U_k … U_1 state)[b]: peel the last gate first. Each is its own inverse.
     for gate in reversed(gates):
@@ -151,6 +156,15 @@ def flips_as_permutation(gates: tuple[Gate, ...], n_qubits: int) -> Tensor:
             active &= (source >> (n_qubits - 1 - control)) & 1 == 1
         source = torch.where(active, source ^ (1 << (n_qubits - 1 - gate.target)), source)
     return source
+
+
+_kept_permutation = lru_cache(maxsize=256)(flips_as_permutation)
+
+
+def _source(gates: tuple[Gate, ...], n_qubits: int) -> Tensor:
+    if torch.compiler.is_compiling():  # a graph keeps the table itself, and wants no cache
+        return flips_as_permutation(gates, n_qubits)
+    return _kept_permutation(gates, n_qubits)
 
 
 def _matrix(

@@ -1,0 +1,54 @@
+"""Sixteen qubits in one register: a training step fits into a machine's memory."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+_GIBIBYTES = 4  # torch itself takes 0.4
+
+_STEP = """
+import json, math, resource, sys
+import torch
+from ketformer.attention import build_attention
+
+name, options = json.loads(sys.argv[1])
+torch.manual_seed(0)
+attention = build_attention(name, hidden_size=16, num_heads=2, n_qubits=16, **options)
+hidden = torch.randn(2, 8, 16, requires_grad=True)
+out, _ = attention(hidden)
+out.square().mean().backward()
+gradients = [hidden.grad, *(p.grad for p in attention.parameters())]
+print(json.dumps({
+    "gibibytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    "finite": all(bool(g.isfinite().all()) for g in gradients),
+    "moved": float(hidden.grad.abs().max()),
+}))
+"""
+
+# A process that asks for more is refused at once, instead of taking the machine with it.
+_LIMITED = (
+    "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (8 << 30,) * 2); exec({!r})"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("overlap", {}), ("qsann", {"encoding": "angle"})],
+    ids=["overlap", "qsann"],
+)
+def test_a_training_step_on_sixteen_qubits_stays_below_four_gibibytes(name, options):
+    """Two heads, two sequences of eight tokens, forward and backward, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", _LIMITED.format(_STEP), json.dumps([name, options])],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+    found = json.loads(done.stdout)
+    assert found["finite"]
+    assert found["moved"] > 0
+    assert found["gibibytes"] < _GIBIBYTES

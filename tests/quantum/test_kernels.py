@@ -1,0 +1,164 @@
+"""The native kernels against the torch simulator, on any circuit and strings that they take."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ketformer.quantum import (
+    Circuit,
+    CircuitStates,
+    CircuitValues,
+    PauliStrings,
+    entangling_ansatz,
+    native,
+    pauli_expectations,
+    rotation_ring_ansatz,
+    run,
+    unitary,
+)
+
+from .helpers import pauli_strings, seeds
+
+pytestmark = pytest.mark.skipif(native.library() is None, reason="no native kernels here")
+
+EXACT = {"atol": 1e-11, "rtol": 0}
+
+
+@st.composite
+def plain_circuits(draw, names=("RX", "RY"), max_qubits=4):
+    """Rotations by named angles, which may repeat, and X gates with up to two controls."""
+    n_qubits = draw(st.integers(1, max_qubits))
+    circuit = Circuit(n_qubits)
+    for _ in range(draw(st.integers(0, 10))):
+        target, *others = draw(st.permutations(range(n_qubits)))
+        name = draw(st.sampled_from((*names, "X")))
+        if name == "X":
+            gate = Circuit(n_qubits).x(target)
+            for control in others[: draw(st.integers(0, 2))]:
+                gate = gate.controlled(control)
+        else:
+            angle = draw(st.sampled_from("abcd"))
+            gate = getattr(Circuit(n_qubits), name.lower())(target, angle)
+        circuit = circuit.then(gate)
+    return circuit
+
+
+def numbers(seed, *shape):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+
+
+def values_in_torch(heads, circuit, real, imag, angles):
+    """[N, H, S] by the unitary and the readable expectations."""
+    state = real.to(torch.complex128) if imag is None else torch.complex(real, imag)
+    state = torch.nn.functional.pad(state, (0, 2**circuit.n_qubits - state.shape[-1]))
+    columns = []
+    for h, strings in enumerate(heads):
+        matrix = unitary(circuit, angles[h]).to(torch.complex128)
+        own = state[:, min(h, state.shape[1] - 1)]
+        columns.append(pauli_expectations(own @ matrix.mT, strings))
+    return torch.stack(columns, dim=1)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data(), plain_circuits(), st.sampled_from([1, 15, 16, 17, 40]), seeds)
+def test_values_and_their_gradients(data, circuit, count, seed):
+    heads = data.draw(st.integers(1, 3))
+    strings = data.draw(pauli_strings(circuit.n_qubits))
+    sets = [PauliStrings(strings[h % len(strings) :] + strings[: h % len(strings)])
+            for h in range(heads)]  # fmt: skip
+    width = data.draw(st.integers(1, 2**circuit.n_qubits))
+    states = data.draw(st.sampled_from([1, heads]))
+    real = numbers(seed, count, states, width)
+    imag = numbers(seed + 1, count, states, width) if data.draw(st.booleans()) else None
+    angles = numbers(seed + 2, heads, len(circuit.parameters))
+    found = CircuitValues(sets, circuit)(real, imag, angles)
+    expected = values_in_torch(sets, circuit, real, imag, angles)
+    torch.testing.assert_close(found, expected, **EXACT)
+    inputs = [x for x in (real, imag, angles) if x is not None and x.numel()]
+    weight = numbers(seed + 3, *found.shape).detach()
+    for one, other in zip(
+        torch.autograd.grad(found, inputs, weight, allow_unused=True, materialize_grads=True),
+        torch.autograd.grad(expected, inputs, weight, allow_unused=True, materialize_grads=True),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, atol=1e-10, rtol=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(plain_circuits(names=("RY",)), st.data(), seeds)
+def test_states_and_their_gradients(circuit, data, seed):
+    # Some begin with the layer that the kernel lets grow.
+    if data.draw(st.booleans()):
+        circuit = rotation_ring_ansatz(circuit.n_qubits, prefix="p").then(circuit)
+    names = circuit.parameters
+    n_own = data.draw(st.integers(0, len(names)))
+    count, groups = data.draw(st.sampled_from([1, 16, 21])), data.draw(st.integers(1, 3))
+    own, shared = numbers(seed, count, groups, n_own), numbers(seed + 1, groups, len(names) - n_own)
+    found = CircuitStates(circuit, n_own)(own, shared)
+    expected = run(circuit, torch.cat([own, shared.expand(count, -1, -1)], dim=-1))
+    torch.testing.assert_close(found, expected, **EXACT)
+    inputs = [x for x in (own, shared) if x.numel()]
+    if not inputs:
+        return
+    weight = numbers(seed + 3, *found.shape).detach()
+    for one, other in zip(
+        torch.autograd.grad(found, inputs, weight, allow_unused=True, materialize_grads=True),
+        torch.autograd.grad(expected, inputs, weight, allow_unused=True, materialize_grads=True),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_threads_share_the_work_and_change_nothing(dtype):
+    circuit = entangling_ansatz(3)
+    values = CircuitValues([PauliStrings(("XIZ", "IYY", "ZZI"))], circuit)
+    real = numbers(0, 1000, 1, 8).detach().to(dtype)
+    angles = numbers(1, 1, len(circuit.parameters)).detach().to(dtype).requires_grad_()
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            out = values(real, None, angles)
+            found.append((out, torch.autograd.grad(out.square().sum(), angles)[0]))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0][0], found[1][0])
+    one, three = found[0][1], found[1][1]
+    torch.testing.assert_close(one, three, rtol=0, atol=1e-6 * float(one.abs().max()))
+
+
+def test_finite_differences():
+    circuit = entangling_ansatz(2)
+    values = CircuitValues([PauliStrings(("XY", "ZI", "YZ"))] * 2, circuit)
+    inputs = numbers(0, 3, 1, 4), numbers(1, 3, 1, 4), numbers(2, 2, len(circuit.parameters))
+    assert torch.autograd.gradcheck(values, inputs)
+    ring = rotation_ring_ansatz(2, prefix="own").then(rotation_ring_ansatz(2))
+    states = CircuitStates(ring, 2)
+    assert torch.autograd.gradcheck(states, (numbers(0, 3, 2, 2), numbers(1, 2, 2)))
+
+
+@pytest.mark.parametrize(
+    "circuit",
+    [
+        Circuit(2).h(0),
+        Circuit(2).rz(0, "a"),
+        Circuit(2).ry(0, 0.5),
+        Circuit(2).ry(0, "a").controlled(1),
+        Circuit(2).ry(0, "a").inverse(),
+    ],
+    ids=["H", "RZ", "fixed angle", "controlled rotation", "factor"],
+)
+def test_what_the_kernels_do_not_know_is_left_to_torch(circuit):
+    assert not CircuitValues.can_run(circuit)
+    assert not CircuitStates.can_run(circuit)
+    with pytest.raises(ValueError, match="no kernel"):
+        CircuitStates(circuit, 0)
+
+
+def test_without_tokens_there_is_nothing():
+    values = CircuitValues([PauliStrings(("ZI",))], None)
+    assert values(torch.empty(0, 1, 4), None, None).shape == (0, 1, 1)
