@@ -227,7 +227,9 @@ class Attention(nn.Module):
             mask = attention_mask(
                 queries.shape[-2], keys.shape[-2], offset=offset, device=queries.device
             )
-        dot_product = as_dot_product(self.score, queries, keys, *self._scale(queries))
+        dot_product = as_dot_product(
+            self.score, queries, keys, *self._scale(queries), training=self.training
+        )
         weights = None
         if dot_product is not None and self.is_causal and not return_weights:
             mixed = self._mix_fused(dot_product, values, mask)

@@ -32,14 +32,21 @@ class DotProduct(NamedTuple):
 
 
 def as_dot_product(
-    score: Score, queries: Tensor, keys: Tensor, temperature: Tensor | float, dot_scale: float
+    score: Score,
+    queries: Tensor,
+    keys: Tensor,
+    temperature: Tensor | float,
+    dot_scale: float,
+    *,
+    training: bool,
 ) -> DotProduct | None:
     """What the fused kernel can run in the score's place; None if there is nothing.
 
     ``dot``: q·k times its scale, over t. ``gaussian``: -‖q-k‖²/t; its -‖q‖² is the same
     along a row, so (2 q·k - ‖k‖²)/t does. The norm is a bias where that is the smaller tensor
     and needs no gradient, which the fused kernels do not give; else it is a column of the keys
-    that meets a 1 of the queries. ``double_exponential`` has no such form.
+    that meets a 1 of the queries, as always in training: reentrant checkpointing runs the forward
+    pass without gradients first, and must round alike. ``double_exponential`` has no such form.
     """
     if score == "double_exponential":
         return None
@@ -50,7 +57,7 @@ def as_dot_product(
         factor = coldness
     if score == "dot":
         return DotProduct(queries, keys, dot_scale * factor)
-    if _prefers_bias(queries, keys):
+    if not training and _prefers_bias(queries, keys):
         bias = -keys.square().sum(-1).unsqueeze(-2) * coldness
         return DotProduct(queries, keys, 2 * factor, bias)
     columns = _minus_squared_norm(keys) / 2
