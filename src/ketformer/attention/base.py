@@ -276,7 +276,9 @@ class Attention(nn.Module):
         weights = scores.softmax(dim=-1)
         if mask is not None:
             weights = weights * mask  # a row without any key gives 0
-        return F.dropout(weights, self.dropout, self.training) @ values
+        if self.training:
+            weights = F.dropout(weights, self.dropout)
+        return weights @ values
 
     def _mix_explicitly(
         self,

@@ -7,6 +7,7 @@ states: the backward pass undoes the circuit gate by gate.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from ketformer.quantum.native.calls import (
     kernel,
     operation,
     thread_count,
+    wants_gradient,
 )
 
 
@@ -74,11 +76,10 @@ class CircuitStates:
             ``[N, G, 2^n]``.
         """
         half, turning = own / 2, shared / 2
-        states: Tensor = _Differentiable.apply(  # type: ignore[no-untyped-call]
-            half.cos(), half.sin(), turning.cos(), turning.sin(), *self.tables,
-            self.circuit.n_qubits, self.growing,
-        )  # fmt: skip
-        return states
+        parts = half.cos(), half.sin(), turning.cos(), turning.sin()
+        direct: Callable[..., Tensor] = torch.ops.ketformer.circuit_states
+        call: Callable[..., Tensor] = _Differentiable.apply if wants_gradient(*parts) else direct
+        return call(*parts, *self.tables, self.circuit.n_qubits, self.growing)
 
 
 def _growing_first(circuit: Circuit) -> tuple[tuple[Gate, ...], int]:

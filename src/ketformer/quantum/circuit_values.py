@@ -7,7 +7,7 @@ The same numbers as :class:`~ketformer.quantum.PauliPlan` behind
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, groupby
 from typing import Any
 
@@ -23,6 +23,7 @@ from ketformer.quantum.native.calls import (
     kernel,
     operation,
     thread_count,
+    wants_gradient,
 )
 from ketformer.quantum.pauli import PauliStrings
 from ketformer.quantum.simulate import flips_as_permutation
@@ -81,12 +82,14 @@ class CircuitValues:
             ``[N, H, S]``.
         """
         if angles is None:
-            angles = real.new_empty(len(self.tables[3]) - 1, 0)
-        cos, sin = (angles / 2).cos(), (angles / 2).sin()
-        values: Tensor = _Differentiable.apply(  # type: ignore[no-untyped-call]
-            real, imag, cos, sin, *self.tables, self.n_qubits, self.n_strings
-        )
-        return values
+            cos = sin = real.new_empty(len(self.tables[3]) - 1, 0)
+        else:
+            cos, sin = (angles / 2).cos(), (angles / 2).sin()
+        # An autograd.Function takes longer to call than one token takes to compute.
+        direct = torch.ops.ketformer.circuit_values
+        followed = wants_gradient(real, imag, cos, sin)
+        call: Callable[..., Tensor] = _Differentiable.apply if followed else direct
+        return call(real, imag, cos, sin, *self.tables, self.n_qubits, self.n_strings)
 
 
 def gate_program(circuit: Circuit, parameters: Sequence[str]) -> tuple[list[int], list[int]]:

@@ -29,6 +29,11 @@ def operation(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def wants_gradient(*tensors: Tensor | None) -> bool:
+    """Whether autograd would follow what is computed from these."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
 def contiguous(*tensors: Any) -> tuple[Any, ...]:
     """All of them, None where there is None."""
     return tuple(None if tensor is None else tensor.contiguous() for tensor in tensors)
