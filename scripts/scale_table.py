@@ -8,9 +8,12 @@ Usage: python scripts/scale_table.py
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+os.environ["KETFORMER_NATIVE"] = "0"  # a GPU has no use for kernels of the CPU
 
 import torch
 

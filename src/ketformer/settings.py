@@ -129,6 +129,8 @@ class Settings:
     gradient: Gradient = "parameter_shift"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.data, str):
+            raise KetformerError(f"data must be a name or a path, got {self.data!r}")
         # A run may be looked at from another folder than it was trained in.
         object.__setattr__(self, "data", found_from_anywhere(self.data))
 
