@@ -23,6 +23,7 @@ from ketformer.attention.scores import (
     DotProduct,
     Score,
     as_dot_product,
+    prefers_plain_products,
     reference_scores,
 )
 from ketformer.errors import KetformerError
@@ -242,7 +243,7 @@ class Attention(nn.Module):
 
     def _mix_fused(self, dot_product: DotProduct, values: Tensor, mask: Tensor | None) -> Tensor:
         queries, keys, scale, bias = dot_product
-        if _is_short(dot_product, values):
+        if prefers_plain_products(dot_product, values):
             return self._mix_short(dot_product, values, mask)
         if bias is not None:
             if mask is None:
@@ -370,15 +371,6 @@ def check_layers(layers: int) -> int:
     if layers < 1:
         raise KetformerError(f"layers must be positive, got {layers}")
     return layers
-
-
-def _is_short(dot_product: DotProduct, values: Tensor) -> bool:
-    """One query, or few positions with queries so wide that the values would have to be padded."""
-    queries, keys, *_ = dot_product
-    if queries.dtype in (torch.float16, torch.bfloat16) or queries.device.type != "cpu":
-        return False  # sums would be rounded on the way; a GPU's kernel knows no such limits
-    wide = queries.shape[-1] >= 2 * values.shape[-1]
-    return queries.shape[-2] == 1 or (wide and queries.shape[-2] * keys.shape[-2] <= 64 * 64)
 
 
 def _widen(tensor: Tensor, width: int) -> Tensor:

@@ -81,6 +81,15 @@ def _prefers_bias(queries: Tensor, keys: Tensor) -> bool:
     return rows * columns < width * (rows + 2 * columns)
 
 
+def prefers_plain_products(dot_product: DotProduct, values: Tensor) -> bool:
+    """One query, or few positions with queries so wide that the values would have to be padded."""
+    queries, keys, *_ = dot_product
+    if queries.dtype in (torch.float16, torch.bfloat16) or queries.device.type != "cpu":
+        return False  # sums would be rounded on the way; a GPU's kernel knows no such limits
+    wide = queries.shape[-1] >= 2 * values.shape[-1]
+    return queries.shape[-2] == 1 or (wide and queries.shape[-2] * keys.shape[-2] <= 64 * 64)
+
+
 def _minus_squared_norm(keys: Tensor) -> Tensor:
     """-‖k‖² as one column, or in half precision as two whose sum keeps twice the digits.
 
