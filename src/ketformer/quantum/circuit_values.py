@@ -82,7 +82,8 @@ class CircuitValues:
             ``[N, H, S]``.
         """
         if angles is None:
-            cos = sin = real.new_empty(len(self.tables[3]) - 1, 0)
+            # Two: torch.compile takes no tensor twice.
+            cos, sin = (real.new_empty(len(self.tables[3]) - 1, 0) for _ in range(2))
         else:
             cos, sin = (angles / 2).cos(), (angles / 2).sin()
         # An autograd.Function takes longer to call than one token takes to compute.
