@@ -1,0 +1,27 @@
+"""What griffe calls for each docstring of the API pages: Sphinx's roles become links."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from griffe import Extension, Object
+
+_ROLE = re.compile(r":(?:class|meth|func|data|attr|mod):`(~?)([^`]+)`")
+
+
+class Roles(Extension):
+    """``:class:`~ketformer.quantum.Noise``` reads `Noise`, and leads to it if it has an entry."""
+
+    def on_object(self, *, obj: Object, **_: Any) -> None:
+        """Rewrites the object's docstring in place."""
+        if obj.docstring is None:
+            return
+        scope = obj.parent.path if obj.parent is not None else obj.path
+
+        def link(role: re.Match[str]) -> str:
+            shown = role[2].rpartition(".")[2] if role[1] else role[2]
+            target = role[2] if role[2].startswith("ketformer.") else f"{scope}.{role[2]}"
+            return f'<autoref optional identifier="{target}">`{shown}`</autoref>'
+
+        obj.docstring.value = _ROLE.sub(link, obj.docstring.value)
