@@ -10,6 +10,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import circuit_blocks
+import claims_blocks
 import scale_blocks
 import speed_blocks
 
@@ -35,6 +36,17 @@ DEEP_COLUMNS = (
 #: Which blocks a file has.
 FILES = {
     "README.md": ("qisa", "overlap", "deep"),
+    "docs/claims.md": (
+        "claims_factors",
+        "claims_positions",
+        "claims_intervals",
+        "qisa",
+        "claims_char_gpt",
+        "overlap",
+        "claims_gradients",
+        "claims_noise",
+        "deep",
+    ),
     "docs/molecules.md": ("targets",),
     "docs/circuits.md": ("check", "bench", "noise", "gradients", "resources"),
     "docs/scale.md": (
@@ -53,7 +65,7 @@ def block(name: str) -> str:
     own = {"qisa": _qisa, "overlap": _overlap, "deep": _deep, "targets": _targets}
     if name in own:
         return own[name]()
-    modules = {"speed": speed_blocks, "scale": scale_blocks}
+    modules = {"claims": claims_blocks, "speed": speed_blocks, "scale": scale_blocks}
     module = modules.get(name.partition("_")[0], circuit_blocks)
     made: str = getattr(module, name)(_read)
     return made

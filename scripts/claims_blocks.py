@@ -1,0 +1,146 @@
+"""The generated blocks of docs/claims.md, from the reproductions and the comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ketformer.tables import cell
+
+Read = Callable[[str], dict[str, Any]]
+
+_METRICS = {
+    "cross_entropy": "cross entropy, times lower",
+    "cer": "character error rate, times lower",
+    "wer": "word error rate, times lower",
+}
+_ROWS = {
+    "qisa_published": "QISA as published",
+    "classical_transposed": "classical attention with the same leak",
+    "qisa_causal": "QISA, leak mended",
+    "qisa": "QISA, our defaults",
+}
+
+
+def claims_factors(read: Read) -> str:
+    """The claim, and what each row reaches against honest classical attention."""
+    result = read("reproduce-qisa")
+    rows = {row["name"]: row for row in result["rows"]}
+    table = [["", "claimed", *_ROWS.values()]]
+    for metric, words in _METRICS.items():
+        factors = [f"{rows[name]['ratio_to_classical'][metric]:.2f}×" for name in _ROWS]
+        table.append([words, f"{result['claim'][metric]:.1f}×", *factors])
+    times = [f"{rows[name]['relative_inference_time']:.2f}×" for name in _ROWS]
+    claimed = f"{result['claim']['relative_inference_time']:.1f}×"
+    return _markdown([*table, ["inference time, times longer", claimed, *times]])
+
+
+def claims_positions(read: Read) -> str:
+    """The loss at the only position that cannot see its target, and at the others."""
+    rows = {row["name"]: row for row in read("reproduce-qisa")["rows"]}
+    curves = [rows[name]["cross_entropy_by_position"] for name in ("qisa_published", "classical")]
+    others = [sum(curve[:-1]) / (len(curve) - 1) for curve in curves]
+    return (
+        f"With the leak, `qisa_published` has a loss of {others[0]:.2f} nats on average over the "
+        f"first {len(curves[0]) - 1} positions, and of {curves[0][-1]:.2f} at the last, which has "
+        f"no later position to look at. Honest classical attention has {others[1]:.2f} and "
+        f"{curves[1][-1]:.2f} there.\n"
+    )
+
+
+def claims_intervals(read: Read) -> str:
+    """Which honest rows can be told from classical attention by their intervals."""
+    honest = [row for row in read("reproduce-qisa")["rows"] if row["causal"]]
+    rows = {row["name"]: row["prefix_cross_entropy"] for row in honest}
+    own = rows.pop("classical")
+    apart = [name for name, r in rows.items() if r["low"] > own["high"] or r["high"] < own["low"]]
+    alike = [name for name in rows if name not in apart]
+    said = f"The intervals of {_listed(alike)} overlap that of `classical`"
+    return f"{said}; {_listed(apart)} lies apart from it.\n" if apart else f"{said}.\n"
+
+
+def claims_gradients(read: Read) -> str:
+    """How far SPSA's estimate is from the gradient."""
+    rows = read("circuit-gradients-overlap")["rows"]
+    exact = {(r["gradient"], r["backend"]): r for r in rows}
+    spsa, shifted = exact["spsa", "torch"], exact["parameter_shift", "shots"]
+    return (
+        f"Of the released weights' loss: SPSA's estimate has a cosine of {spsa['cosine']:.2f} with "
+        f"the exact gradient and {spsa['norm_ratio']:.1f} times its norm; parameter shift with "
+        f"{shifted['shots']:,} shots a circuit has a cosine of {shifted['cosine']:.2f}.\n"
+    )
+
+
+def claims_noise(read: Read) -> str:
+    """What shots do to the released weights' loss."""
+    study = read("circuit-noise-overlap")
+    exact = study["shots"][0]["exact_loss"]
+    shown = "; ".join(
+        f"{row['shots']:,} shots: {row['loss']:.3f}"
+        for row in study["shots"]
+        if row["shots"] in (10, 100, 1_000, 10_000)
+    )
+    where = f"Loss of the released weights on {study['sequences']} sequences"
+    return f"{where}, exact: {exact:.3f}; {shown}.\n"
+
+
+def claims_char_gpt(read: Read) -> str:
+    """A larger model, every mechanism at its best rate; empty until it is measured."""
+    try:
+        result = read("compare-char-gpt")
+    except FileNotFoundError:
+        return ""
+    head = ["attention", "parameters", "rate", "prefix cross entropy", "against the reference", "p"]
+    table = [[*head, "time", "causal"]]
+    notes = []
+    for row in result["rows"]:
+        paired = (row.get("paired") or {}).get("prefix_cross_entropy") or {}
+        table.append(
+            [
+                f"`{row['name']}`",
+                f"{row['parameters']:,}",
+                f"{row['learning_rate']:g}" if row.get("learning_rate") else "–",
+                cell(row, "prefix_cross_entropy"),
+                _difference(paired),
+                f"{paired['p_value']:.3f}" if paired.get("p_value") is not None else "–",
+                f"{row['relative_inference_time']:.2f}×",
+                "yes" if row["causal"] else "NO",
+            ]
+        )
+        if row.get("control"):
+            notes.append(f"- `{row['name']}`: {row['control']}")
+    settings = result["settings"]
+    steps = settings["training"].get("max_steps")
+    search = result.get("search")
+    found = (
+        f" The rate of each is the best of {', '.join(f'{r:g}' for r in search['rates'])} after "
+        f"{search['steps']:,} steps on the validation part."
+        if search
+        else ""
+    )
+    how = (
+        f"The preset `char-gpt` on {settings['data']}, {len(result['seeds'])} seeds"
+        f"{f', {steps:,} steps each' if steps else ''}; ± is half of the 95 % interval. "
+        f"Differences and p are paired over the seeds, against the first row.{found}\n"
+    )
+    listed = "\n" + "\n".join(notes) + "\n" if notes else ""
+    return f"## A larger model\n\n{_markdown(table)}\n{how}{listed}"
+
+
+def _listed(names: list[str]) -> str:
+    quoted = [f"`{name}`" for name in names]
+    return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
+
+
+def _difference(paired: dict[str, Any]) -> str:
+    if not paired:
+        return "–"
+    shown = f"{paired['difference']:+.3f}"
+    if paired.get("low") is None:
+        return shown
+    return f"{shown} [{paired['low']:+.3f}, {paired['high']:+.3f}]"
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"
