@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ketformer.tables import cell
+from ketformer.tables import columns_of, markdown, notes_on, paired_rows
 
 Read = Callable[[str], dict[str, Any]]
 
@@ -90,55 +90,17 @@ def claims_char_gpt(read: Read) -> str:
         result = read("compare-char-gpt")
     except FileNotFoundError:
         return ""
-    head = ["attention", "parameters", "rate", "prefix cross entropy", "against the reference", "p"]
-    table = [[*head, "time", "causal"]]
-    notes = []
-    for row in result["rows"]:
-        paired = (row.get("paired") or {}).get("prefix_cross_entropy") or {}
-        table.append(
-            [
-                f"`{row['name']}`",
-                f"{row['parameters']:,}",
-                f"{row['learning_rate']:g}" if row.get("learning_rate") else "–",
-                cell(row, "prefix_cross_entropy"),
-                _difference(paired),
-                f"{paired['p_value']:.3f}" if paired.get("p_value") is not None else "–",
-                f"{row['relative_inference_time']:.2f}×",
-                "yes" if row["causal"] else "NO",
-            ]
-        )
-        if row.get("control"):
-            notes.append(f"- `{row['name']}`: {row['control']}")
-    settings = result["settings"]
-    steps = settings["training"].get("max_steps")
-    search = result.get("search")
-    found = (
-        f" The rate of each is the best of {', '.join(f'{r:g}' for r in search['rates'])} after "
-        f"{search['steps']:,} steps on the validation part."
-        if search
-        else ""
-    )
-    how = (
-        f"The preset `char-gpt` on {settings['data']}, {len(result['seeds'])} seeds"
-        f"{f', {steps:,} steps each' if steps else ''}; ± is half of the 95 % interval. "
-        f"Differences and p are paired over the seeds, against the first row.{found}\n"
-    )
-    listed = "\n" + "\n".join(notes) + "\n" if notes else ""
-    return f"## A larger model\n\n{_markdown(table)}\n{how}{listed}"
+    tables = markdown(result["rows"], columns_of(result))
+    if tests := paired_rows(result):
+        rows = [list(tests[0]), *(list(test.values()) for test in tests)]
+        tables += f"\nAgainst `{result['reference']}`, seed by seed:\n\n{_markdown(rows)}"
+    data = f"The preset `char-gpt` on {result['settings']['data']}. {' '.join(notes_on(result))}"
+    return f"## A larger model\n\n{tables}\n{data}\n"
 
 
 def _listed(names: list[str]) -> str:
     quoted = [f"`{name}`" for name in names]
     return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
-
-
-def _difference(paired: dict[str, Any]) -> str:
-    if not paired:
-        return "–"
-    shown = f"{paired['difference']:+.3f}"
-    if paired.get("low") is None:
-        return shown
-    return f"{shown} [{paired['low']:+.3f}, {paired['high']:+.3f}]"
 
 
 def _markdown(rows: list[list[str]]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from griffe import Extension, Object
 
-_ROLE = re.compile(r":(?:class|meth|func|data|attr|mod):`(~?)([^`]+)`")
+_ROLE = re.compile(r":(?:class|meth|func|data|attr|mod):`(~?)([^`<]+?)(?:\s*<([^`>]+)>)?`")
 
 
 class Roles(Extension):
@@ -20,8 +20,9 @@ class Roles(Extension):
         scope = obj.parent.path if obj.parent is not None else obj.path
 
         def link(role: re.Match[str]) -> str:
+            target = role[3] or role[2]
             shown = role[2].rpartition(".")[2] if role[1] else role[2]
-            target = role[2] if role[2].startswith("ketformer.") else f"{scope}.{role[2]}"
+            target = target if target.startswith("ketformer.") else f"{scope}.{target}"
             return f'<autoref optional identifier="{target}">`{shown}`</autoref>'
 
         obj.docstring.value = _ROLE.sub(link, obj.docstring.value)
