@@ -50,10 +50,10 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    """TeX becomes MathML."""
+    """TeX becomes MathML; a mean stays on one line with its interval."""
     return _MATHEMATICS.sub(
         lambda found: convert(
             html.unescape(found[2]).strip(), display="inline" if found[1] == "span" else "block"
         ),
-        content,
+        content.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"),
     )
