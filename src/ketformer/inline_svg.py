@@ -25,6 +25,7 @@ _LOOK: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9,
     "svg.fonttype": "none",
+    "text.parse_math": False,  # names may hold dollar signs
 }
 
 

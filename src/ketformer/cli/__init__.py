@@ -22,6 +22,7 @@ VERBS = {
     "audit": "prove or refute that no position sees a later one",
     "compare": "train mechanisms on equal terms and print a table with intervals",
     "reproduce": "a paper's table: published, ours as published, ours leak-free",
+    "report": "one HTML page about runs or a comparison, with everything in it",
     "import-checkpoint": "turn published weights into a run directory",
     "bench": "time mechanisms and circuits, as ratios in one run",
     "circuit": "draw, export, count and check the circuits of a mechanism",

@@ -1,0 +1,141 @@
+"""What the models look at, and the circuits that they run."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+
+from ketformer.attention_maps import attention_svg, attention_weights
+from ketformer.circuits import CircuitPicture, circuit_pictures
+from ketformer.errors import KetformerError
+from ketformer.models import KetformerConfig
+from ketformer.models.checks import check_memory
+from ketformer.report.study import Study
+from ketformer.report.table import BADGE, Row
+from ketformer.runs import Run
+from ketformer.tasks.molecules.chemistry import parse
+from ketformer.tasks.molecules.pictures import atoms_svg
+from ketformer.tasks.token_matrix import AttentionMap, share_of_the_future
+
+_TOKENS = 16  # of a text whose attention is shown
+_ATOMS = 6  # at least that many tokens has a molecule whose attention is shown
+
+
+def attention_section(study: Study) -> str:
+    """Heat maps of the first layers and heads, for the same text or molecule if all can read it."""
+    shown = [body for row in study.rows if (body := _maps(study, row))]
+    if not shown:
+        return ""
+    told = (
+        "Row i says how much position i takes from each position. Blue lies in the past; "
+        "<strong>red lies in the future</strong>, which a language model must not see. Darker "
+        "is more, on the scale of the square root."
+    )
+    return f"<p>{told}</p>{''.join(shown)}"
+
+
+def _maps(study: Study, row: Row) -> str:
+    run = study.open(row)
+    if run is None:
+        return ""
+    for text in _texts(study, row, run):
+        try:
+            tokens, weights = attention_weights(run, text, conditions=_usual(run))
+        except KetformerError:
+            continue  # not of this model's alphabet
+        share = share_of_the_future(weights)
+        ahead = f"{share:.0%} of all weight lies on later tokens" if share else (
+            "no weight lies on later tokens"
+        )  # fmt: skip
+        layers, heads = weights.shape[:2]
+        drawn = attention_svg(tokens, weights)
+        cut = "" if layers <= 3 and heads <= 4 else f" The first of {layers} layers, {heads} heads."
+        atoms = ""
+        if study.task == "molecules":
+            last = AttentionMap(text, tokens, weights[-1])
+            atoms = f'<div class="figures narrow"><figure>{atoms_svg(last)}</figure></div>'
+        badge = "" if row["causal"] else f" {BADGE}"
+        return (
+            f"<h4>{html.escape(row['name'])}{badge}</h4>"
+            f'<figure class="wide"><div class="scroll" tabindex="0">{drawn}</div><figcaption>'
+            f"<code>{html.escape(text)}</code>: {ahead}.{cut}</figcaption></figure>{atoms}"
+        )
+    return ""
+
+
+def _texts(study: Study, row: Row, run: Run) -> Iterator[str]:
+    """What might be shown: of what the first row wrote, else of what this one did."""
+    for source in (study.rows[0], row):
+        sample = source.get("sample") or ""
+        if study.task == "text":
+            text = sample.strip()
+            most = min(_TOKENS, run.model.config.max_position_embeddings)
+            text = text[: 4 * most]
+            while text and len(run.tokenizer.tokenize(text)) > most:
+                text = text[:-1]
+            yield text
+        else:
+            valid = [line for line in sample.splitlines() if line and parse(line) is not None]
+            yield from sorted(valid, key=lambda smiles: len(smiles) < _ATOMS)
+    if study.task == "molecules":
+        yield "C"
+
+
+def _usual(run: Run) -> dict[str, float]:
+    """What a model that needs every condition is told."""
+    config = run.model.config
+    if config.condition_unknown or not config.condition_names:
+        return {}
+    return dict(zip(config.condition_names, config.condition_means or [], strict=True))
+
+
+def circuits_section(study: Study) -> str:
+    """Each different circuit once, under the names of those that run it."""
+    drawn: dict[str, list[tuple[str, CircuitPicture]]] = {}
+    for row in study.rows:
+        for picture in _pictures(study, row):
+            drawn.setdefault(picture.svg, []).append((row["name"], picture))
+    if not drawn:
+        return ""
+    parts = []
+    for svg, users in drawn.items():
+        names = ", ".join(dict.fromkeys(name for name, _ in users))
+        measured = dict.fromkeys(f"{name} measures {picture.strings}" for name, picture in users)
+        caption = f"{users[0][1].counts}. {'; '.join(measured)}."
+        parts.append(
+            f"<h4>{html.escape(names)}</h4>"
+            f'<figure class="wide"><div class="scroll" tabindex="0">{svg}</div>'
+            f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+        )
+    told = (
+        "What hardware would run for one token (of overlap for one pair of tokens), in the first "
+        "head of the first layer, qubit 0 on top. Angles named amp prepare the token's state; the "
+        "others are learned, or follow from the hidden state."
+    )
+    return f"<p>{told}</p>{''.join(parts)}"
+
+
+def _pictures(study: Study, row: Row) -> list[CircuitPicture]:
+    """Each circuit of a row, from its settings if the run is gone."""
+    run = study.open(row)
+    try:
+        return circuit_pictures(run.model) if run else _untrained(study, row)
+    except KetformerError:  # a classical mechanism, or a score for which there is no circuit
+        return []
+
+
+def _untrained(study: Study, row: Row) -> list[CircuitPicture]:
+    name, options = row.get("attention"), row.get("attention_options") or {}
+    if name is None or options.get("angles") == "embedding":  # depends on the conditions
+        return []
+    model = study.result["settings"].get("model")
+    keys = ("hidden_size", "num_attention_heads")
+    sizes = {key: model[key] for key in keys if key in model} if isinstance(model, dict) else {}
+    config = KetformerConfig(attention=name, attention_options=options, **sizes)
+    check_memory(config)
+    return circuit_pictures(
+        name,
+        hidden_size=config.hidden_size,
+        num_heads=config.num_attention_heads,
+        **config.attention_options or {},
+    )
