@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ketformer.inline_svg import inline_svg
+from ketformer.inline_svg import PAPER, inline_svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -113,19 +113,17 @@ def leak(
                 label=f"{short(honest[0])}, which sees no future",
             )
         gap = float(np.nanmean(high - low))
-        middle = int(np.nanargmax(high - low))
         axes.annotate(
             f"the leak: {gap:.2f} nats on average",
-            (float(places[middle]), float((low[middle] + high[middle]) / 2)),
-            ha="center"
-            if 0.2 < middle / length < 0.8
-            else "left"
-            if middle < length / 2
-            else "right",
+            (0.5, 0.55),
+            xycoords="axes fraction",
+            ha="center",
             va="center",
             fontsize=9,
             fontweight="bold",
+            bbox={"boxstyle": "round", "facecolor": PAPER, "linewidth": 0, "alpha": 0.85},
         )
+        axes.set_ylim(bottom=0)
         _label_positions(axes)
         axes.set_title(short(name))
         figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
@@ -167,8 +165,15 @@ def bars(rows: Sequence[Row], styles: Mapping[str, Style], label: str) -> str:
         axes.barh(range(len(rows)), ratios, color=colours, height=0.66)
         for place, row in enumerate(rows):
             took = row.get("inference_ms")
-            said = f" {ratios[place]:.2f}×" + ("" if took is None else f"  ({took:.3g} ms)")
-            axes.text(ratios[place], place, said, va="center", fontsize=8.5)
+            said = f"{ratios[place]:.2f}×" + ("" if took is None else f" ({took:.3g} ms)")
+            axes.annotate(
+                said,
+                (ratios[place], place),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8.5,
+            )
         axes.set_xlim(0, 1.45 * max(ratios))
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_yticks(range(len(rows)), [short(row["name"]) for row in rows])
@@ -216,7 +221,6 @@ def _axes(height: float, width: float = _WIDE) -> tuple[Figure, Any]:
 
 
 def _label_positions(axes: Any) -> None:
-    axes.set_ylim(bottom=0)
     axes.set_xlabel("position in the window")
     axes.set_ylabel("loss (nats)")
 

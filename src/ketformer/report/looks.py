@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ketformer.attention_maps import attention_svg, attention_weights
 from ketformer.circuits import CircuitPicture, circuit_pictures
 from ketformer.errors import KetformerError
+from ketformer.inline_svg import named_svg
 from ketformer.models import KetformerConfig
 from ketformer.models.checks import check_memory
 from ketformer.report.study import Study
@@ -15,9 +16,11 @@ from ketformer.report.table import BADGE, Row
 from ketformer.runs import Run
 from ketformer.tasks.molecules.chemistry import parse
 from ketformer.tasks.molecules.pictures import atoms_svg
-from ketformer.tasks.token_matrix import AttentionMap, share_of_the_future
+from ketformer.tasks.token_matrix import AttentionMap, share_of_the_future, visible
 
 _TOKENS = 16  # of a text whose attention is shown
+_FOLD = 860  # pixels: where a circuit goes on below
+_ATTENDED = "Attention that each atom receives in the last layer, mean over the heads, of "
 _ATOMS = 6  # at least that many tokens has a molecule whose attention is shown
 
 
@@ -28,10 +31,10 @@ def attention_section(study: Study) -> str:
         return ""
     told = (
         "Row i says how much position i takes from each position. Blue lies in the past; "
-        "<strong>red lies in the future</strong>, which a language model must not see. Darker "
+        "<strong>red lies in the future</strong>, which a language model must not see. Stronger "
         "is more, on the scale of the square root."
     )
-    return f"<p>{told}</p>{''.join(shown)}"
+    return f'<p>{told}</p><div class="maps">{"".join(shown)}</div>'
 
 
 def _maps(study: Study, row: Row) -> str:
@@ -49,16 +52,16 @@ def _maps(study: Study, row: Row) -> str:
         )  # fmt: skip
         layers, heads = weights.shape[:2]
         drawn = attention_svg(tokens, weights)
-        cut = "" if layers <= 3 and heads <= 4 else f" The first of {layers} layers, {heads} heads."
+        cut = "" if layers <= 3 and heads <= 4 else f" The first of {layers} × {heads} matrices."
         atoms = ""
         if study.task == "molecules":
             last = AttentionMap(text, tokens, weights[-1])
-            atoms = f'<div class="figures narrow"><figure>{atoms_svg(last)}</figure></div>'
+            atoms = f'<figure class="atoms">{named_svg(atoms_svg(last), _ATTENDED + text)}</figure>'
         badge = "" if row["causal"] else f" {BADGE}"
         return (
-            f"<h4>{html.escape(row['name'])}{badge}</h4>"
+            f"<article><h4>{html.escape(row['name'])}{badge}</h4>"
             f'<figure class="wide"><div class="scroll" tabindex="0">{drawn}</div><figcaption>'
-            f"<code>{html.escape(text)}</code>: {ahead}.{cut}</figcaption></figure>{atoms}"
+            f"<code>{html.escape(visible(text))}</code>: {ahead}.{cut}</figcaption></figure>{atoms}</article>"
         )
     return ""
 
@@ -101,11 +104,11 @@ def circuits_section(study: Study) -> str:
     for svg, users in drawn.items():
         names = ", ".join(dict.fromkeys(name for name, _ in users))
         measured = dict.fromkeys(f"{name} measures {picture.strings}" for name, picture in users)
-        caption = f"{users[0][1].counts}. {'; '.join(measured)}."
+        caption = f"{users[0][1].counts}. Pauli strings: {'; '.join(measured)}"
         parts.append(
-            f"<h4>{html.escape(names)}</h4>"
+            f"<article><h4>{html.escape(names)}</h4>"
             f'<figure class="wide"><div class="scroll" tabindex="0">{svg}</div>'
-            f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+            f"<figcaption>{html.escape(caption)}</figcaption></figure></article>"
         )
     told = (
         "What hardware would run for one token (of overlap for one pair of tokens), in the first "
@@ -119,7 +122,7 @@ def _pictures(study: Study, row: Row) -> list[CircuitPicture]:
     """Each circuit of a row, from its settings if the run is gone."""
     run = study.open(row)
     try:
-        return circuit_pictures(run.model) if run else _untrained(study, row)
+        return circuit_pictures(run.model, _FOLD) if run else _untrained(study, row)
     except KetformerError:  # a classical mechanism, or a score for which there is no circuit
         return []
 
@@ -135,6 +138,7 @@ def _untrained(study: Study, row: Row) -> list[CircuitPicture]:
     check_memory(config)
     return circuit_pictures(
         name,
+        _FOLD,
         hidden_size=config.hidden_size,
         num_heads=config.num_attention_heads,
         **config.attention_options or {},

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ketformer.inline_svg import named_svg
 from ketformer.report import figures
 from ketformer.report.study import Study, is_number
 from ketformer.report.table import BADGE, Row
@@ -16,7 +17,7 @@ from ketformer.tasks.molecules.chemistry import parse
 from ketformer.tasks.molecules.pictures import grid_svg
 from ketformer.tasks.molecules.properties import PROPERTIES, compute_properties
 
-_SHOWN = ("MW", "LogP", "TPSA")  # under a drawn molecule
+_SHOWN = {"MW": ".1f", "LogP": ".2f", "TPSA": ".1f"}  # under a drawn molecule
 _LONGEST = 2_000  # characters of a text
 _MOST = 40  # molecules
 
@@ -34,7 +35,9 @@ def samples_section(study: Study) -> str:
             if study.task == "text"
             else _molecules(sample.splitlines()[:_MOST])
         )
-        parts.append(f"<h4>{html.escape(row['name'])}{badge}</h4>{shown}")
+        parts.append(f"<div><h4>{html.escape(row['name'])}{badge}</h4>{shown}</div>")
+    if study.task == "text" and parts:
+        return f'<div class="figures">{"".join(parts)}</div>'
     return "".join(parts)
 
 
@@ -60,22 +63,23 @@ def requests_section(study: Study) -> str:
 
 def _molecules(smiles: Sequence[str]) -> str:
     """A card for each valid molecule, and the others by name."""
-    properties = compute_properties(smiles, _SHOWN, progress=False)
+    properties = compute_properties(smiles, list(_SHOWN), progress=False)
     cards, invalid = [], []
     for text, row in zip(smiles, properties.tolist(), strict=True):
         if parse(text) is None:
             invalid.append(text)
             continue
-        said = " · ".join(f"{name} {v:.4g}" for name, v in zip(_SHOWN, row, strict=True))
-        named = f'role="img" aria-label="Structure of {html.escape(text)}"'
-        drawn = grid_svg([text]).replace("<svg ", f"<svg {named} ", 1)
+        said = " · ".join(
+            f"{name} {value:{digits}}".replace("-", "−")
+            for (name, digits), value in zip(_SHOWN.items(), row, strict=True)
+        )
+        drawn = named_svg(grid_svg([text]), f"Structure of {text}")
         cards.append(
             f"<li>{drawn}<code>{html.escape(text)}</code><br>"
             f'<span class="small">{html.escape(said)}</span></li>'
         )
-    note = (
-        f"Not valid: {', '.join(invalid)}" if invalid else f"All of these {len(cards)} are valid."
-    )
+    note = f"{len(cards)} of these {len(smiles)} are valid"
+    note += f"; the others: {', '.join(invalid)}" if invalid else ""
     return f'<ul class="molecules">{"".join(cards)}</ul><p class="small">{html.escape(note)}</p>'
 
 

@@ -53,12 +53,15 @@ _MADE = {
 def _results(study: Study) -> str:
     styles = figures.styles_of(study.rows)
     forests = [
-        f"<figure>{figures.forest(study.rows, metric, styles, title)}<figcaption>{_FOREST}"
-        "</figcaption></figure>"
+        f"<figure>{figures.forest(study.rows, metric, styles, title)}</figure>"
         for metric, title in _FORESTS[study.task].items()
         if any(row[metric]["mean"] is not None for row in study.rows)
     ]
-    plots = f'<div class="figures">{"".join(forests)}</div>' if len(study.rows) > 1 else ""
+    plots = (
+        f'<div class="figures">{"".join(forests)}</div><p class="small">{_FOREST}</p>'
+        if len(study.rows) > 1
+        else ""
+    )
     words = _verdict(study)
     paired = any(row.get("paired") for row in study.rows)
     against = html.escape(str(study.result.get("reference") or study.rows[0]["name"]))
@@ -115,8 +118,8 @@ def _points(logged: list[Any], key: str) -> list[tuple[float, float]]:
 def _positions(study: Study) -> str:
     styles = figures.styles_of(study.rows)
     curves = {row["name"]: found for row in study.rows if (found := study.curves(row))}
-    if not curves:
-        return ""
+    if not curves:  # of molecules, evaluations did not always keep them
+        return "" if len(study.missing) == len(study.rows) else f"<p>{_NO_POSITIONS}</p>"
     causal = {row["name"]: row["causal"] for row in study.rows}
     honest = {name: both for name, both in curves.items() if causal[name]}
     drawn = []
@@ -139,6 +142,12 @@ def _positions(study: Study) -> str:
     return f'{_legend(study)}<div class="figures">{"".join(drawn)}</div>'
 
 
+_NO_POSITIONS = (
+    "These runs were evaluated before losses were kept by position; <code>ketformer evaluate</code> "
+    "keeps them."
+)
+
+
 def _legend(study: Study) -> str:
     """Names with the stroke of their lines."""
     entries = []
@@ -157,19 +166,19 @@ def _times(study: Study) -> str:
     if timed:
         styles = figures.styles_of(study.rows)
         drawn = figures.bars(timed, styles, "Time of a forward pass of each mechanism, as ratios")
-        parts.append(f'<div class="figures"><figure>{drawn}</figure></div>')
+        parts.append(f"<figure>{drawn}</figure>")
     trained = [line for row in study.rows if (line := _training_time(study, row))]
     if trained:
         head = "".join(
             f'<th scope="col">{title}</th>' for title in ("training", "runs", "seconds", "steps/s")
         )
         parts.append(
-            '<div class="scroll" tabindex="0" role="region" aria-label="Training times"><table>'
-            f"<thead><tr>{head}</tr></thead><tbody>{''.join(trained)}</tbody></table></div>"
+            '<div><div class="scroll" tabindex="0" role="region" aria-label="Training times">'
+            f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(trained)}</tbody></table></div>"
             '<p class="small">Means over the runs, as each was logged; where runs shared the '
-            "machine with others, they cannot be compared.</p>"
+            "machine with others, they cannot be compared.</p></div>"
         )
-    return "".join(parts)
+    return f'<div class="figures">{"".join(parts)}</div>' if parts else ""
 
 
 def _training_time(study: Study, row: Row) -> str:

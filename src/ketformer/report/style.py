@@ -31,10 +31,11 @@ figcaption { margin-top: .4rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
 th, td { padding: .45rem .8rem; border-bottom: 1px solid var(--line); text-align: right;
   vertical-align: top; white-space: nowrap; }
-thead th { font-weight: 600; vertical-align: bottom; border-bottom-width: 2px; }
+thead th { font-weight: 600; vertical-align: bottom; border-bottom-width: 2px;
+  white-space: normal; }
 th:first-child { text-align: left; position: sticky; left: 0; background: var(--paper);
   font-weight: 600; }
-td.words { text-align: left; white-space: normal; min-width: 9rem; }
+.words { text-align: left; white-space: normal; } td.words { min-width: 9rem; }
 td small, th small { display: block; font-weight: 400; font-size: .82em; color: var(--muted); }
 td small.sure { font-weight: 700; color: var(--ink); } td small.better { color: var(--good); }
 tr.leak th, tr.leak td { color: var(--leak); }
@@ -42,6 +43,9 @@ tr.leak td.spoilt { opacity: .75; text-decoration: line-through; }
 .badge { display: inline-block; font-size: .75rem; font-weight: 600; padding: .05rem .45rem;
   border-radius: 99px; color: var(--leak); background: var(--leak-paper);
   border: 1px solid currentColor; white-space: nowrap; }
+th .badge { display: block; width: fit-content; white-space: normal; border-radius: 8px;
+  margin-top: .2rem; }
+@media (max-width: 48rem) { th:first-child { max-width: 9.5rem; white-space: normal; } }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; padding: 0; margin: .5rem 0;
   list-style: none; font-size: .88rem; }
 .legend svg { width: 1.8rem; height: .6rem; margin-right: .4rem; vertical-align: middle; }
@@ -51,7 +55,10 @@ tr.leak td.spoilt { opacity: .75; text-decoration: line-through; }
   gap: 1rem; }
 figure { margin: 0; min-width: 0; } figure svg { display: block; max-width: 100%; height: auto; }
 .figures > figure > svg { width: 100%; }
-.wide { margin: 1rem 0 1.6rem; } .wide svg { max-width: none; }
+.maps { display: flex; flex-wrap: wrap; gap: 1rem 2.5rem; } .maps > * { max-width: 100%; }
+.maps h4 { margin-bottom: 0; } .maps .atoms svg { width: 15rem; margin-top: .6rem; }
+.wide { margin: .6rem 0 1rem; } .wide .scroll { margin: 0; } .wide svg { max-width: none; }
+.wide figcaption { max-width: 40rem; }
 @media (min-width: 48rem) { .wide svg { max-width: 100%; } }
 .molecules { display: grid; gap: .8rem; padding: 0; list-style: none;
   grid-template-columns: repeat(auto-fill, minmax(min(46%, 10.5rem), 1fr)); }
@@ -68,13 +75,14 @@ details { margin: .8rem 0; } summary { cursor: pointer; font-weight: 600; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   nav, a { color: inherit; text-decoration: none; }
   h1, h2, h3, h4, summary { break-after: avoid; }
-  figure, tr, .molecules li, .note, .legend { break-inside: avoid; }
+  section > p:first-of-type, .legend { break-after: avoid; }
+  figure, tr, article, .molecules li, .note, .legend { break-inside: avoid; }
   .figures { grid-template-columns: 1fr 1fr; gap: 5mm; }
   .figures.narrow { grid-template-columns: repeat(3, 1fr); }
   .molecules { grid-template-columns: repeat(5, 1fr); }
   .scroll { overflow: visible; } .wide svg { max-width: 100%; }
-  table { font-size: 7.5pt; } th, td { padding: 1.2mm 1.5mm; white-space: normal; }
-  th:first-child { position: static; }
+  table { font-size: 7.5pt; } th, td { padding: 1.2mm; }
+  th:first-child { position: static; white-space: normal; } th .badge { font-size: 6.5pt; }
   details::details-content { content-visibility: visible; display: block; height: auto; }
   pre { font-size: 7.5pt; }
 }

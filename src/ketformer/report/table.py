@@ -25,8 +25,10 @@ _HIGHER = {"token_accuracy", "validity", "uniqueness", "novelty", "product"}
 # What means nothing where the tokens to be predicted are handed over.
 _SPOILT = {"cross_entropy", "cer", "wer", "loss", "loss_with_padding", "loss_as_published",
            "token_accuracy"}  # fmt: skip
+_WORDS = ' class="words"'
 _SURE = 0.05  # p-values below it are marked
 
+#: Beside the name of what sees the future.
 BADGE = '<span class="badge">no language model: sees the future</span>'
 
 
@@ -35,7 +37,10 @@ def results_table(study: Study) -> str:
     rows, columns = study.rows, _columns(study)
     if columns is OVERLAP_COLUMNS:
         rows = overlap_rows(rows)
-    head = "".join(f'<th scope="col">{html.escape(title)}</th>' for title, _ in columns)
+    head = "".join(
+        f'<th scope="col"{_WORDS if key == "role" else ""}>{html.escape(title)}</th>'
+        for title, key in columns
+    )
     body = "".join(_line(row, columns) for row in rows)
     return (
         '<div class="scroll" tabindex="0" role="region" aria-label="Results">'
@@ -82,7 +87,7 @@ def _cell(row: Row, key: str) -> str:
         return f"<td>{'–' if value is None else f'{value:g}'}{_searched(row)}</td>"
     text = html.escape(cell({key: None, **row}, key))
     if isinstance(value, str) and key == "role":
-        return f'<td class="words">{text}</td>'
+        return f"<td{_WORDS}>{text}</td>"
     if not row["causal"] and key in _SPOILT:
         return f'<td class="spoilt">{text}</td>'
     return f"<td>{text}{_paired(row, key)}</td>"
