@@ -139,6 +139,8 @@ def forest(rows: Sequence[Row], metric: str, styles: Mapping[str, Style], title:
     def make() -> Figure:
         figure, axes = _axes(0.55 + 0.3 * len(shown))
         left, right = _range([row for row in shown if row["causal"]] or shown, metric)
+        if not all(row["causal"] for row in shown):  # room for arrows
+            right += 0.1 * (right - left)
         reference = next((row for row in shown if row["causal"]), None)
         if reference:
             axes.axvline(
@@ -242,8 +244,8 @@ def _range(rows: Sequence[Row], metric: str) -> tuple[float, float]:
         if number is not None
     ]
     low, high = min(ends), max(ends)
-    margin = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
-    return low - margin, high + 2 * margin
+    margin = 0.08 * (high - low) or 0.01 * abs(high) or 1.0
+    return low - margin, high + margin
 
 
 def _mark(

@@ -19,7 +19,7 @@ from ketformer.tasks.molecules.pictures import atoms_svg
 from ketformer.tasks.token_matrix import AttentionMap, share_of_the_future, visible
 
 _TOKENS = 16  # of a text whose attention is shown
-_FOLD = 860  # pixels: where a circuit goes on below
+_FOLD = 940  # pixels: where a circuit goes on below
 _ATTENDED = "Attention that each atom receives in the last layer, mean over the heads, of "
 _ATOMS = 6  # at least that many tokens has a molecule whose attention is shown
 
@@ -61,7 +61,8 @@ def _maps(study: Study, row: Row) -> str:
         return (
             f"<article><h4>{html.escape(row['name'])}{badge}</h4>"
             f'<figure class="wide"><div class="scroll" tabindex="0">{drawn}</div><figcaption>'
-            f"<code>{html.escape(visible(text))}</code>: {ahead}.{cut}</figcaption></figure>{atoms}</article>"
+            f"<code>{html.escape(visible(text))}</code>: {ahead}.{cut}</figcaption></figure>"
+            f"{atoms}</article>"
         )
     return ""
 

@@ -143,8 +143,8 @@ def _positions(study: Study) -> str:
 
 
 _NO_POSITIONS = (
-    "These runs were evaluated before losses were kept by position; <code>ketformer evaluate</code> "
-    "keeps them."
+    "These runs were evaluated before losses were kept by position; "
+    "<code>ketformer evaluate</code> keeps them."
 )
 
 

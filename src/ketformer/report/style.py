@@ -80,7 +80,8 @@ details { margin: .8rem 0; } summary { cursor: pointer; font-weight: 600; }
   .figures { grid-template-columns: 1fr 1fr; gap: 5mm; }
   .figures.narrow { grid-template-columns: repeat(3, 1fr); }
   .molecules { grid-template-columns: repeat(5, 1fr); }
-  .scroll { overflow: visible; } .wide svg { max-width: 100%; }
+  p { break-inside: avoid; } .maps { gap: 0 1rem; }
+  .scroll { overflow: visible; } .wide svg { max-width: 100%; max-height: 225mm; }
   table { font-size: 7.5pt; } th, td { padding: 1.2mm; }
   th:first-child { position: static; white-space: normal; } th .badge { font-size: 6.5pt; }
   details::details-content { content-visibility: visible; display: block; height: auto; }
