@@ -16,6 +16,7 @@ from ketformer.report.table import BADGE, Row
 from ketformer.runs import Run
 from ketformer.tasks.molecules.chemistry import parse
 from ketformer.tasks.molecules.pictures import atoms_svg
+from ketformer.tasks.text import encode
 from ketformer.tasks.token_matrix import AttentionMap, share_of_the_future, visible
 
 _TOKENS = 16  # of a text whose attention is shown
@@ -41,8 +42,9 @@ def _maps(study: Study, row: Row) -> str:
     run = study.open(row)
     if run is None:
         return ""
-    for text in _texts(study, row, run):
+    for text in _texts(study, row):
         try:
+            text = text if study.task == "molecules" else _beginning(run, text)
             tokens, weights = attention_weights(run, text, conditions=_usual(run))
         except KetformerError:
             continue  # not of this model's alphabet
@@ -67,22 +69,30 @@ def _maps(study: Study, row: Row) -> str:
     return ""
 
 
-def _texts(study: Study, row: Row, run: Run) -> Iterator[str]:
+def _texts(study: Study, row: Row) -> Iterator[str]:
     """What might be shown: of what the first row wrote, else of what this one did."""
     for source in (study.rows[0], row):
         sample = source.get("sample") or ""
         if study.task == "text":
-            text = sample.strip()
-            most = min(_TOKENS, run.model.config.max_position_embeddings)
-            text = text[: 4 * most]
-            while text and len(run.tokenizer.tokenize(text)) > most:
-                text = text[:-1]
-            yield text
+            yield sample.strip()
         else:
             valid = [line for line in sample.splitlines() if line and parse(line) is not None]
             yield from sorted(valid, key=lambda smiles: len(smiles) < _ATOMS)
     if study.task == "molecules":
         yield "C"
+
+
+def _beginning(run: Run, text: str) -> str:
+    """As much of a text as can be shown.
+
+    Raises:
+        KetformerError: characters that the model has no token for.
+    """
+    most = min(_TOKENS, run.model.config.max_position_embeddings)
+    text = text[: 4 * most]
+    while len(encode(run.tokenizer, text)) > most:
+        text = text[:-1]
+    return text
 
 
 def _usual(run: Run) -> dict[str, float]:

@@ -74,15 +74,15 @@ def write_report(path: Path, title: str, summary: str, *results: dict[str, Any])
 
 def _write(path: Path, title: str, summary: str, studies: list[Study], progress: bool) -> Report:
     notes, parts, contents, sections = [], [], [], []
-    level = 2 if len(studies) == 1 else 3
+    for study in studies:  # what is broken is said before a bar is drawn
+        study.open_all()
     with tqdm(
         total=len(studies) * len(SECTIONS), desc="report", leave=False, disable=not progress
     ) as bar:
         for number, study in enumerate(studies):
             name = _name(study, studies)
-            if len(studies) > 1:
-                parts.append(f'<h2 class="part" id="part{number}">{html.escape(name)}</h2>')
-                contents.append(f'<li class="part">{_link(f"part{number}", name)}</li>')
+            parts.append(f'<h2 id="part{number}">{html.escape(name)}</h2>')
+            contents.append(f'<li class="part">{_link(f"part{number}", name)}</li>')
             if note := _note(study):
                 notes.append(note)
                 parts.append(f'<p class="note" role="note">{html.escape(note)}</p>')
@@ -93,7 +93,7 @@ def _write(path: Path, title: str, summary: str, studies: list[Study], progress:
                     continue
                 key = f"s{number}-{heading.lower().replace(' ', '-')}"
                 parts.append(
-                    f'<section aria-labelledby="{key}"><h{level} id="{key}">{heading}</h{level}>'
+                    f'<section aria-labelledby="{key}"><h3 id="{key}">{heading}</h3>'
                     f"{body}</section>"
                 )
                 contents.append(f"<li>{_link(key, heading)}</li>")

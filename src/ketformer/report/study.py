@@ -90,6 +90,16 @@ class Study:
             self._opened[name] = runs.open_run(path) if path else None
         return self._opened[name]
 
+    def open_all(self) -> None:
+        """Open what there is, and keep it open.
+
+        Raises:
+            KetformerError: a run, or what was measured of it, is broken.
+        """
+        for row in self.rows:
+            self.open(row)
+            self.curves(row)
+
     @cached_property
     def missing(self) -> list[str]:
         """Names of the rows whose run is gone."""

@@ -14,9 +14,9 @@ body { margin: 0 auto; max-width: 76rem; padding: 1.5rem clamp(.9rem, 4vw, 2.5re
   overflow-wrap: break-word; }
 h1 { font-size: clamp(1.5rem, 5vw, 2.1rem); line-height: 1.2; margin: .5rem 0; }
 h2, h3, h4 { line-height: 1.3; scroll-margin-top: 1rem; }
-h2 { font-size: 1.4rem; margin: 2.8rem 0 .8rem; }
-h2.part { font-size: 1.7rem; border-bottom: 2px solid var(--line); padding-bottom: .3rem; }
-h3 { font-size: 1.2rem; margin: 2.2rem 0 .7rem; } h4 { font-size: 1.05rem; margin: 1.4rem 0 .5rem; }
+h2 { font-size: 1.6rem; margin: 2.2rem 0 1rem; padding-bottom: .3rem;
+  border-bottom: 2px solid var(--line); }
+h3 { font-size: 1.3rem; margin: 2.4rem 0 .7rem; } h4 { font-size: 1.05rem; margin: 1.4rem 0 .5rem; }
 p { max-width: 48rem; } header p { color: var(--muted); font-size: 1.05rem; }
 a { color: var(--link); } a:focus-visible, summary:focus-visible, .scroll:focus-visible
   { outline: 2px solid var(--link); outline-offset: 2px; }
