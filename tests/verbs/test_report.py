@@ -15,7 +15,7 @@ from ketformer.errors import KetformerError
 from ketformer.report import figures, sources, write_report
 from ketformer.report.samples import samples_section
 from ketformer.report.study import Study, checked
-from ketformer.report.table import results_table
+from ketformer.report.table import paired_table, results_table
 from ketformer.runs import open_run
 from ketformer.targets import requested_and_reached
 from ketformer.tasks.molecules.properties import PROPERTIES
@@ -187,6 +187,26 @@ def test_paired_tests_stand_under_the_means(difference, p, words, sure):
     assert (' better"' in source) is (sure and difference < 0)
 
 
+def test_what_holms_rule_leaves_is_not_marked():
+    paired = {"cer": {"difference": -0.1, "low": -0.19, "high": -0.01, "p_value": 0.04,
+                      "p_adjusted": 0.08}}  # fmt: skip
+    source, page = table_of(a_row(), a_row("other", paired=paired))
+    assert 'class="sure' not in source
+    assert ["2.000 ± 0.100", "−0.100, p = 0.080"] in page.rows[2]
+
+
+def test_paired_intervals_have_a_table_of_their_own():
+    test = {"difference": -0.1, "low": -0.19, "high": -0.01, "p_value": 0.04, "p_adjusted": 0.08}
+    rows = a_row(), a_row("other", paired={"free_running_cer": test}), a_row("leaky", causal=False)
+    source = paired_table(Study(checked(a_result(*rows), "here"), Path()))
+    assert "Against classical, seed by seed" in source
+    assert "-0.100 ± 0.090" in source
+    assert "0.080" in source
+    assert source.count("<tr") == 2
+    broken = a_row("b", paired={"cer": {"difference": 1.0, "low": 0.5, "high": None}})
+    assert paired_table(Study(checked(a_result(a_row(), broken), "here"), Path())) == ""
+
+
 def test_learning_rates_and_controls_are_said():
     tried = [{"learning_rate": rate, "eval_loss": 1.0} for rate in (0.001, 0.003)]
     first = a_row(learning_rate=0.003, learning_rates=tried)
@@ -195,6 +215,10 @@ def test_learning_rates_and_controls_are_said():
     assert heads.count("learning rate") == 1
     place = heads.index("learning rate")
     assert page.rows[1][place] == ["0.003", "of 0.001, 0.003"]
+    _, searched = table_of(first, search={"rates": [0.001, 0.003]}, matched=True)
+    assert [cell[0] for cell in searched.rows[0]][:4] == [
+        "attention", "parameters", "FFN width", "rate"
+    ]  # fmt: skip
     assert page.rows[2][place] == ["0.001"]
     assert page.rows[2][0] == ["odd", "without entanglement"]
 

@@ -13,8 +13,9 @@ from ketformer.report import figures
 from ketformer.report.looks import attention_section, circuits_section
 from ketformer.report.samples import requests_section, samples_section
 from ketformer.report.study import Study, is_number
-from ketformer.report.table import Row, results_table
+from ketformer.report.table import Row, paired_table, results_table
 from ketformer.reproduction import verdict
+from ketformer.tables import notes_on
 
 _TEXT_NOTE = (
     "Cross entropies in nats per token on the test part. “Prefix only” hands the model the tokens "
@@ -41,7 +42,8 @@ _MADE = {
     "Valid, unique, novel": "of molecules sampled at temperature 1 without a wish, judged by RDKit "
     "on canonical SMILES.",
     "±, intervals": "95 % t-intervals of the mean over the seeds.",
-    "p": "a paired test over the seeds against the first row; values below 0.05 stand in bold.",
+    "p": "a paired t-test over the seeds against the first row, by Holm's rule for as many rows "
+    "where it says so; below 0.05 it stands in bold.",
     "Causal": "measured on the trained model: whether a change of later tokens moves an earlier "
     "prediction.",
     "Time": "the median of one forward pass without decoding, the models taking turns on the same "
@@ -62,11 +64,12 @@ def _results(study: Study) -> str:
         if len(study.rows) > 1
         else ""
     )
-    words = _verdict(study)
     paired = any(row.get("paired") for row in study.rows)
-    against = html.escape(str(study.result.get("reference") or study.rows[0]["name"]))
-    note = _NOTES[study.task] + (f" Small figures: difference to {against}." if paired else "")
-    return f'{results_table(study)}<p class="small">{note}</p>{words}{plots}'
+    note = _NOTES[study.task] + (" Small figures: difference to the first row." if paired else "")
+    return (
+        f'{results_table(study)}<p class="small">{note}</p>{_words(study)}{paired_table(study)}'
+        f"{plots}"
+    )
 
 
 _FOREST = (
@@ -75,12 +78,15 @@ _FOREST = (
 )
 
 
-def _verdict(study: Study) -> str:
-    """The sentence of ``reproduce qisa``."""
-    try:
-        return f"<p>{html.escape(verdict(study.result))}</p>"
-    except (KeyError, TypeError, ValueError):  # another comparison
-        return ""
+def _words(study: Study) -> str:
+    """What ``reproduce qisa`` and ``compare`` say under their tables, where it is theirs."""
+    said = []
+    for speak in (lambda result: [verdict(result)], notes_on):
+        try:
+            said += speak(study.result)
+        except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError):
+            continue  # of another verb, or of an older version
+    return "".join(f"<p>{html.escape(words)}</p>" for words in said)
 
 
 def _training(study: Study) -> str:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ketformer import runs
-from ketformer.comparison import METRICS, summarise
+from ketformer.comparison import METRICS
 from ketformer.errors import KetformerError
 from ketformer.evaluation import EVALUATION, evaluate, save_evaluation, timing_inputs
 from ketformer.generation import sample_of
+from ketformer.intervals import summarise
 from ketformer.report.study import CURVES, Study, checked
 from ketformer.runs import Run
 from ketformer.tasks.text import inference_seconds

@@ -7,12 +7,12 @@ from typing import Any
 
 from ketformer.report.study import Study, is_number
 from ketformer.tables import (
-    COLUMNS,
     OVERLAP_COLUMNS,
     Columns,
     cell,
     columns_of,
     overlap_rows,
+    paired_rows,
 )
 
 Row = dict[str, Any]
@@ -25,6 +25,7 @@ _HIGHER = {"token_accuracy", "validity", "uniqueness", "novelty", "product"}
 # What means nothing where the tokens to be predicted are handed over.
 _SPOILT = {"cross_entropy", "cer", "wer", "loss", "loss_with_padding", "loss_as_published",
            "token_accuracy"}  # fmt: skip
+_LEAK = ' class="leak"'
 _WORDS = ' class="words"'
 _SURE = 0.05  # p-values below it are marked
 
@@ -48,12 +49,46 @@ def results_table(study: Study) -> str:
     )
 
 
+def paired_table(study: Study) -> str:
+    """Differences to the first row in what a leak cannot improve; nothing for one seed."""
+    if not all(_is_test(test) for row in study.rows for test in (row.get("paired") or {}).values()):
+        return ""
+    honest = {row["name"] for row in study.rows if row["causal"]}
+    rows = paired_rows(study.result)
+    if not rows:
+        return ""
+    titles = list(rows[0])
+    head = "".join(f'<th scope="col">{html.escape(title)}</th>' for title in titles)
+    body = "".join(
+        f'<tr{"" if row["attention"] in honest else _LEAK}><th scope="row">'
+        f"{html.escape(row['attention'])}</th>"
+        + "".join(f"<td>{html.escape(row.get(title, '–'))}</td>" for title in titles[1:])
+        + "</tr>"
+        for row in rows
+    )
+    against = html.escape(study.rows[0]["name"])
+    return (
+        f"<h4>Against {against}, seed by seed</h4>"
+        '<div class="scroll" tabindex="0" role="region" aria-label="Paired differences">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _is_test(test: Any) -> bool:
+    keys = ("difference", "low", "high", "p_value", "p_adjusted")
+    return (
+        isinstance(test, dict)
+        and all(test.get(key) is None or is_number(test[key]) for key in keys)
+        and (test.get("low") is None or None not in (test.get("high"), test.get("difference")))
+    )
+
+
 def _columns(study: Study) -> Columns:
     rows = study.rows
     if all(_is_of_overlap_paper(row) for row in rows):
         return OVERLAP_COLUMNS
     columns = columns_of(study.result)
-    if columns == COLUMNS and any(row.get("role") for row in rows):
+    if any(row.get("role") for row in rows):
         columns = (columns[0], ("what it is", "role"), *columns[1:])
     known = {key for _, key in columns}
     if "learning_rate" not in known and any(row.get("learning_rate") for row in rows):
@@ -77,8 +112,9 @@ def _line(row: Row, columns: Columns) -> str:
     control = row.get("control")
     said = f"<small>{html.escape(control)}</small>" if control else ""
     cells = "".join(_cell(row, key) for key in others)
-    leak = "" if row["causal"] else ' class="leak"'
-    return f'<tr{leak}><th scope="row">{name}{badge}{said}</th>{cells}</tr>'
+    return (
+        f'<tr{"" if row["causal"] else _LEAK}><th scope="row">{name}{badge}{said}</th>{cells}</tr>'
+    )
 
 
 def _cell(row: Row, key: str) -> str:
@@ -98,7 +134,7 @@ def _paired(row: Row, key: str) -> str:
     test = (row.get("paired") or {}).get(key)
     if not row["causal"] or not isinstance(test, dict) or not is_number(test.get("difference")):
         return ""
-    difference, p = float(test["difference"]), test.get("p_value")
+    difference, p = float(test["difference"]), test.get("p_adjusted", test.get("p_value"))
     said = f"{difference:+.3f}".replace("-", "−")
     if p is None or not is_number(p):
         return f"<small>{said}</small>"
