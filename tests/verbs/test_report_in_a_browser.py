@@ -24,7 +24,8 @@ CONTRASTS = """() => {
     const c = getComputedStyle(e).backgroundColor;
     if (!/, 0\\)$|transparent/.test(c)) return light(c); } return 1; };
   const found = {};
-  for (const e of document.querySelectorAll("h1,h2,h3,h4,p,th,td,a,small,summary,.badge,figcaption"))
+  const words = "h1,h2,h3,h4,p,th,td,a,small,summary,.badge,figcaption";
+  for (const e of document.querySelectorAll(words))
   { const [a, b] = [light(getComputedStyle(e).color), paper(e)].sort().reverse();
     const name = e.tagName + "." + e.className;
     found[name] = Math.min(found[name] ?? 99, (a + 0.05) / (b + 0.05)); }
