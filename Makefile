@@ -70,7 +70,7 @@ import = rm -rf runs/published-$(1) && \
 # About two hours.
 results-deep: $(VENV)/.installed
 	$(call keep,overlap-qm9-deep,compare overlap classical --preset overlap-qm9-deep \
-		--seeds 1 --fcd true --targets 1000 --out runs/deep)
+		--seeds 1 --rates 1 --fcd true --targets 1000 --out runs/deep)
 
 # Some minutes, after results-qisa and results-published, whose models it runs on circuits.
 results-circuits: $(VENV)/.installed
