@@ -31,11 +31,7 @@ CONTRASTS = """() => {
     found[name] = Math.min(found[name] ?? 99, ratio); }
   return found; }"""
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium"),
-    # Playwright's loop would be found running by what comes after it in the same process.
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
 
 
 @pytest.fixture(scope="module")
