@@ -51,7 +51,7 @@ def test_it_runs_and_draws(script, tmp_path, monkeypatch, name, pictures):
     )
     told = {
         # torch and whatever is installed: equal to the model within 32 bits.
-        "attention-score-on-cudaq": r"torch +\+0\.\d{9}   differs from the model by \de-0[789]",
+        "attention-score-on-cudaq": r"torch +\+0\.\d{9}   differs from the model by \d\.\de-0[789]",
         "design-molecules": r"asked for TPSA 60: mean [4-7]\d\.\d; unasked: [23]\d\.\d",
         "qisa-and-the-leak": r"QISA as published +0\.\d\d nats +\d+\.\d times",
     }
