@@ -62,7 +62,7 @@ def test_each_verb_has_help_with_an_example(capsys, verb):
             "--temperature must be float or null, got hot",
         ),
         (("import-checkpoint", "x.pt"), "out"),
-        (("attention", "run"), "required: smiles"),
+        (("attention", "run"), "required: text"),
         (("attention", "run", "C", "--head", "x"), "--head must be int or null, got x"),
         (("compare",), "required"),
         (("reproduce", "nope"), "unknown paper 'nope'"),
