@@ -18,7 +18,7 @@ VERBS = {
     "train": "train one model into a run directory",
     "evaluate": "all metrics of a run",
     "generate": "write text or molecules with a trained model",
-    "attention": "draw what a model of molecules attends to",
+    "attention": "draw what a model attends to",
     "audit": "prove or refute that no position sees a later one",
     "compare": "train mechanisms on equal terms and print a table with intervals",
     "reproduce": "a paper's table: published, ours as published, ours leak-free",
