@@ -20,15 +20,15 @@ from ketformer.training import train
 #: Name of the run to what it is trained with: a minute each on a processor core.
 DEMO_MODELS: dict[str, Settings] = {
     "demo-text": SETTINGS.override(
-        {"attention": "qisa", "max_steps": 500, "eval_steps": 500, "save_steps": 100}
+        {"attention": "qisa", "max_steps": 1200, "eval_steps": 1200, "save_steps": 100}
     ),
     "demo-molecules": MOLECULE_SETTINGS.override(
         {
             "attention": "overlap",
             "conditions": "LogP,TPSA,MW",
             "condition_pdrop": 0.3,
-            "max_steps": 800,
-            "eval_steps": 800,
+            "max_steps": 1600,
+            "eval_steps": 1600,
             "save_steps": 100,
         }
     ),

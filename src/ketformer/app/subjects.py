@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from ketformer.attention import Attention
 from ketformer.audit import Audit, audit_causality
 from ketformer.errors import KetformerError
+from ketformer.molecules import training_molecules
 from ketformer.runs import Run, open_run
 
 # Enough for any leak to show, and quick with large models.
@@ -44,6 +46,15 @@ class Subject:
         modules = self.run.model.modules()
         return any(isinstance(m, Attention) and m.is_quantum for m in modules)
 
+    @cached_property
+    def training(self) -> tuple[frozenset[str] | None, list[str]]:
+        """Molecules it was trained on, None if they are gone, and what there is to warn of."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            known = training_molecules(self.run, progress=False)
+        told = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
+        return known, told
+
 
 def open_subject(path: str | Path) -> Subject:
     """Open a run for the page; one that is open already is not read again.
@@ -56,7 +67,7 @@ def open_subject(path: str | Path) -> Subject:
     return _opened(Path(str(path).strip()).expanduser().resolve())
 
 
-@lru_cache(maxsize=None)
+@cache
 def _opened(path: Path) -> Subject:
     run = open_run(path)
     length = min(run.model.config.max_position_embeddings, _LENGTH)

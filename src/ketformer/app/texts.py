@@ -16,21 +16,37 @@ from ketformer.tasks.token_matrix import AttentionMap
 
 #: Tokens over which attention is drawn: as many as can still be read.
 DRAWN = 40
+# The data set that needs no download, of text and of molecules.
+_EMBEDDED = ("Python's language reference", "every molecule of up to five atoms C, N, O and F")
 _PAUSE = 0.05  # seconds between two pictures of a text that is being written
 
 
 def verdict_on(subject: Subject) -> str:
-    """What the audit found, as a sentence or two."""
+    """What the audit found, in two sentences."""
     audit, name = subject.audit, subject.attention
     if audit.causal:
         return (
             f"Causal: {name} passed the audit. Each of {audit.length} tokens was exchanged in "
-            f"{audit.sequences} random texts, and no earlier output changed by a single bit."
+            f"{audit.sequences} random sequences, and no earlier output changed by a single bit."
         )
     return (
-        f"Leaky: {name} sees the tokens that it is to predict. Exchanging a later token changed "
-        f"an earlier output by up to {audit.max_future_influence:.2g}. Its training loss is no "
-        "language model's, and what it writes here, without the future, shows what it has learned."
+        f"Leaky: {name} sees the tokens that it is to predict; exchanging a later one changed an "
+        f"earlier output by up to {audit.max_future_influence:.2g}. Its loss in training is no "
+        "language model's; here it has to write without the future."
+    )
+
+
+def facts_of(subject: Subject) -> str:
+    """Which model it is, in one line."""
+    config = subject.run.model.config
+    layers, heads = config.num_hidden_layers, config.num_attention_heads
+    data = str(subject.run.manifest.get("data", {}).get("name", "unknown data"))
+    if data == "embedded":
+        data = _EMBEDDED[subject.is_molecules]
+    return (
+        f"{subject.run.path.name}: {subject.attention} attention, {layers} "
+        f"layer{'s' * (layers > 1)} of {heads} head{'s' * (heads > 1)}, "
+        f"{subject.run.model.num_parameters():,} parameters, trained on {data}"
     )
 
 
@@ -83,4 +99,4 @@ def text_attention(run: Run, text: str, layer: int, head: int | None) -> str:
     """
     tokens, weights = attention_weights(run, end_of(run, text))
     seen = AttentionMap(text, tokens, weights[layer])
-    return heat_map(tokens, seen.of_head(head), f"Layer {layer}, {seen.name_head(head)}")
+    return heat_map(tokens, seen.of_head(head), f"Layer {layer}, {seen.name_head(head)}", wide=560)
