@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from ketformer.app import widgets
 from ketformer.app.measuring import (
     LONGEST,
     NOISE,
@@ -20,7 +21,7 @@ from ketformer.app.measuring import (
 )
 from ketformer.app.messages import ONE_AT_A_TIME, mistakes_as_messages, note
 from ketformer.app.subjects import Subject
-from ketformer.app.text_tab import choose_head, introduce
+from ketformer.errors import KetformerError
 
 _TEXT, _SMILES = "the name", "CC(=O)N"
 
@@ -30,26 +31,33 @@ def circuit_tab(subject: Subject) -> None:
     if not subject.is_quantum:
         gr.HTML(note(f"No circuits: {subject.attention} attention is classical."))
         return
+    try:
+        pictures = drawings(subject)
+    except KetformerError as error:  # not every score can be measured
+        gr.HTML(note(f"No circuits: {error}."))
+        return
     run = subject.run
-    introduce(subject)
+    widgets.introduce(subject)
     gr.Markdown("### Attention with shots and noise\n" + _what_is_measured(subject))
     with gr.Row():
         with gr.Column(scale=2, min_width=280):
-            given = gr.Textbox(
+            given = widgets.textbox(
                 _SMILES if subject.is_molecules else _TEXT,
                 label="Molecule (SMILES)" if subject.is_molecules else "Text",
                 info=f"At most {LONGEST} tokens.",
             )
-            shots = gr.Dropdown(list(SHOTS), value="1,000", label="Shots", info="Of each circuit.")
-            noise = gr.Dropdown(
-                list(NOISE), value="none", label="Noise", info="Errors of gates and of the readout."
+            shots = widgets.dropdown(
+                list(SHOTS), value="1,000", label="Shots", info="Of each circuit."
             )
-            backend = gr.Dropdown(
+            noise = widgets.dropdown(
+                list(NOISE), value="none", label="Noise", info="Errors of gates and readout."
+            )
+            backend = widgets.dropdown(
                 list(backends()), value=next(iter(backends())), label="Backend",
                 info="Others appear here when their packages are installed.",
             )  # fmt: skip
-            layer, head = choose_head(run.model.config)
-            seed = gr.Number(0, precision=0, label="Seed", info="Of the shots.")
+            layer, head = widgets.choose_head(run.model.config)
+            seed = widgets.number(0, label="Seed", info="Of the shots.")
             start = gr.Button("Run the circuits", variant="primary")
         with gr.Column(scale=3, min_width=280):
             numbers = gr.HTML(note("Press “Run the circuits”."))
@@ -59,7 +67,7 @@ def circuit_tab(subject: Subject) -> None:
         f"### The circuit of `{subject.attention}`\nAs the first head of the first layer runs it; "
         "the angles come from the tokens and from training."
     )
-    for picture in drawings(subject):
+    for picture in pictures:
         gr.HTML(
             f"<figure><div class='wide'>{picture.svg}</div>"
             f"<figcaption>{html.escape(picture.caption)}</figcaption></figure>",

@@ -8,9 +8,9 @@ from typing import Any
 
 import gradio as gr
 
+from ketformer.app import widgets
 from ketformer.app.messages import ONE_AT_A_TIME, mistakes_as_messages, note, warn
 from ketformer.app.subjects import Subject
-from ketformer.app.text_tab import introduce
 from ketformer.app.wishes import LISTED, Wish, ask, counts_html, drawings_html, wishes_of
 from ketformer.sampling import MoleculeSampling
 
@@ -26,7 +26,7 @@ def molecule_tab(subject: Subject, folder: Path) -> None:
         folder: where the files lie until the page is closed.
     """
     wishes = wishes_of(subject.run)
-    introduce(subject)
+    widgets.introduce(subject)
     with gr.Row():
         with gr.Column(scale=2, min_width=280):
             if not wishes:
@@ -38,15 +38,15 @@ def molecule_tab(subject: Subject, folder: Path) -> None:
                 box, slider = _controls(wish)
                 boxes.append(box)
                 sliders.append(slider)
-            number = gr.Slider(
+            number = widgets.slider(
                 1, 1000, _NUMBER, step=1, label="Number", info="Molecules to sample."
             )
-            temperature = gr.Slider(
+            temperature = widgets.slider(
                 0, 2, _DEFAULT.temperature, step=0.05, label="Temperature",
                 info="Low is cautious, high is wild; 0 takes the most likely token.",
             )  # fmt: skip
-            seed = gr.Number(
-                _DEFAULT.seed, precision=0, label="Seed", info="The same gives the same molecules."
+            seed = widgets.number(
+                _DEFAULT.seed, label="Seed", info="The same gives the same molecules."
             )
             start = gr.Button("Generate", variant="primary")
         with gr.Column(scale=3, min_width=280):
@@ -98,14 +98,14 @@ def _controls(wish: Wish) -> tuple[gr.Checkbox, gr.Slider]:
         box = gr.Checkbox(
             wish.needed, label=f"Request {wish.name}", interactive=not wish.needed, container=True
         )
-        slider = gr.Slider(
+        slider = widgets.slider(
             wish.low, wish.high, min(max(_rounded(wish), wish.low), wish.high), step=wish.step,
             label=wish.name,
             info=f"{wish.meaning or 'a column of the training data'}; "
             f"trained on {wish.mean:.3g} ± {wish.std:.2g}",
         )  # fmt: skip
     if not wish.needed:
-        slider.release(lambda: True, None, box, queue=False, show_progress="hidden")
+        slider.input(None, None, box, js="() => true")
     return box, slider
 
 

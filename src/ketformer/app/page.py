@@ -8,6 +8,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from ketformer.app import widgets
 from ketformer.app.circuit_tab import circuit_tab
 from ketformer.app.messages import ONE_AT_A_TIME, mistakes_as_messages
 from ketformer.app.molecule_tab import molecule_tab
@@ -84,7 +85,7 @@ def build_page(paths: Sequence[Path], folder: Path) -> gr.Blocks:
 
         gr.render(inputs=shown, concurrency_id=ONE_AT_A_TIME, concurrency_limit=1)(tabs)
         with gr.Accordion("Open another run", open=False):
-            given = gr.Textbox(
+            given = widgets.textbox(
                 label="Run directory", placeholder="runs/mine",
                 info="A folder that `ketformer train` has made, on the machine the page runs on.",
             )  # fmt: skip

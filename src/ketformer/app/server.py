@@ -103,7 +103,7 @@ def require_port(host: str, port: int) -> None:
         with socket.create_server((host, port)):
             pass
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = (error.strerror or str(error)).partition(" (while")[0]
         raise KetformerError(
             f"cannot listen on {host}:{port} ({reason}); choose another --port or --host"
         ) from None

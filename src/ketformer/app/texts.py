@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from ketformer.app.heatmap import heat_map
 from ketformer.app.subjects import Subject
@@ -40,7 +41,7 @@ def facts_of(subject: Subject) -> str:
     """Which model it is, in one line."""
     config = subject.run.model.config
     layers, heads = config.num_hidden_layers, config.num_attention_heads
-    data = str(subject.run.manifest.get("data", {}).get("name", "unknown data"))
+    data = Path(str(subject.run.manifest.get("data", {}).get("name", "unknown data"))).name
     if data == "embedded":
         data = _EMBEDDED[subject.is_molecules]
     return (
