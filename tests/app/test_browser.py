@@ -29,7 +29,7 @@ from .test_app_verb import free_port
 from .test_heatmap import cells
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=60_000)  # of a machine with other work
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 375, "height": 800}
 
 
@@ -86,7 +86,7 @@ def browser(chromium):
 def page(browser, server):
     """The page, opened; it may load nothing from elsewhere, and no script may fail."""
     page = browser.new_page(viewport=DESKTOP)
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     asked, failed = [], []
     page.on("request", lambda request: asked.append(urlsplit(request.url)))
     page.on("pageerror", lambda error: failed.append(str(error)))

@@ -77,11 +77,12 @@ def build_page(paths: Sequence[Path], folder: Path) -> gr.Blocks:
                 ),
                 ("Circuits", subjects, circuit_tab),
             ]
-            with gr.Tabs():
+            kinds = [kind for kind in kinds if kind[1]]
+            # With names of their own the chosen one stays chosen when the tabs are made anew.
+            with gr.Tabs(selected=kinds[0][0]):
                 for title, those, build in kinds:
-                    if those:
-                        with gr.Tab(title):
-                            _each(those, build)
+                    with gr.Tab(title, id=title):
+                        _each(those, build)
 
         gr.render(inputs=shown, concurrency_id=ONE_AT_A_TIME, concurrency_limit=1)(tabs)
         with gr.Accordion("Open another run", open=False):
@@ -109,7 +110,8 @@ def _each(subjects: list[Subject], build: Callable[[Subject], None]) -> None:
     if len(subjects) == 1:
         build(subjects[0])
         return
-    with gr.Tabs():
-        for name, subject in zip(names_of(subjects), subjects, strict=True):
-            with gr.Tab(name):
+    names = names_of(subjects)
+    with gr.Tabs(selected=names[0]):
+        for name, subject in zip(names, subjects, strict=True):
+            with gr.Tab(name, id=name):
                 build(subject)
