@@ -11,6 +11,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 demo: $(VENV)/.installed
 	$(BIN)/ketformer demo
 
+# Needs Chromium, in which the page of `ketformer app` is tested: apt-get install chromium
 test: lint
 	$(PYTEST) -n 2
 
