@@ -11,7 +11,9 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 demo: $(VENV)/.installed
 	$(BIN)/ketformer demo
 
+# The pages are tested in Chromium, which comes from Debian's package where it is missing.
 test: lint
+	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -y -q chromium; }
 	$(PYTEST) -n 2
 
 lint: $(VENV)/.installed
