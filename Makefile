@@ -6,12 +6,14 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # Small tensors gain nothing from two threads, and two test workers would fight over the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test lint test-slow results results-qisa results-overlap results-compare results-published results-deep results-circuits results-speed readme docs fuzz clean
+.PHONY: demo test lint test-slow results results-qisa results-overlap results-compare results-published results-deep results-circuits results-speed readme docs notebooks fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ketformer demo
 
+# The pages are tested in Chromium, which comes from Debian's package where it is missing.
 test: lint
+	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -y -q chromium; }
 	$(PYTEST) -n 2
 
 lint: $(VENV)/.installed
@@ -101,6 +103,10 @@ resources = $(call keep,circuit-resources-$(1),circuit resources $(1) --out \
 
 # The verb's JSON becomes the result only when the verb has ended well.
 keep = $(BIN)/ketformer $(2) --json > results/$(1).json.part && mv results/$(1).json.part results/$(1).json
+
+# The notebooks with their outputs, in build/notebooks.
+notebooks: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/run_notebooks.py
 
 readme: $(VENV)/.installed
 	$(BIN)/python scripts/update_readme.py

@@ -82,7 +82,7 @@ details { margin: .8rem 0; } summary { cursor: pointer; font-weight: 600; }
   .molecules { grid-template-columns: repeat(5, 1fr); }
   p { break-inside: avoid; } .maps { gap: 0 1rem; }
   .scroll { overflow: visible; } .wide svg { max-width: 100%; max-height: 225mm; }
-  table { font-size: 7.5pt; } th, td { padding: 1.2mm; }
+  table { font-size: 7pt; } th, td { padding: 1mm .8mm; } td.words { min-width: 0; }
   th:first-child { position: static; white-space: normal; } th .badge { font-size: 6.5pt; }
   details::details-content { content-visibility: visible; display: block; height: auto; }
   pre { font-size: 7.5pt; }
