@@ -6,12 +6,14 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # Small tensors gain nothing from two threads, and two test workers would fight over the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test lint test-slow results results-qisa results-overlap results-compare results-published results-deep results-circuits results-speed readme notebooks fuzz clean
+.PHONY: demo test lint test-slow results results-qisa results-overlap results-compare results-published results-deep results-circuits results-speed readme docs notebooks fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ketformer demo
 
+# The pages are tested in Chromium, which comes from Debian's package where it is missing.
 test: lint
+	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -y -q chromium; }
 	$(PYTEST) -n 2
 
 lint: $(VENV)/.installed
@@ -108,6 +110,11 @@ notebooks: $(VENV)/.installed
 
 readme: $(VENV)/.installed
 	$(BIN)/python scripts/update_readme.py
+	$(BIN)/python scripts/claims_pictures.py
+
+# The documentation's site, in build/site; open its index.html, or serve the folder to search in it.
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # CUDA-Q with its CPU simulators, without the gigabytes of GPU libraries that it asks for. It has no
 # wheels but for Linux; elsewhere its tests are skipped.

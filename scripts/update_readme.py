@@ -10,6 +10,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import circuit_blocks
+import claims_blocks
 import readme_blocks
 import readme_picture
 import scale_blocks
@@ -22,6 +23,17 @@ ROOT = Path(__file__).resolve().parent.parent
 FILES = {
     "README.md": ("qisa", "overlap", "deep", "chargpt"),
     "README.zh-CN.md": ("zh_qisa", "zh_overlap", "zh_deep", "zh_chargpt"),
+    "docs/claims.md": (
+        "claims_factors",
+        "claims_positions",
+        "claims_intervals",
+        "qisa",
+        "claims_char_gpt",
+        "overlap",
+        "claims_gradients",
+        "claims_noise",
+        "deep",
+    ),
     "docs/molecules.md": ("targets",),
     "docs/circuits.md": ("check", "bench", "noise", "gradients", "resources"),
     "docs/scale.md": (
@@ -43,7 +55,7 @@ def block(name: str) -> str:
     if hasattr(readme_blocks, rest):
         own: str = getattr(readme_blocks, rest)(_read, language or "en")
         return own
-    modules = {"speed": speed_blocks, "scale": scale_blocks}
+    modules = {"claims": claims_blocks, "speed": speed_blocks, "scale": scale_blocks}
     module = modules.get(name.partition("_")[0], circuit_blocks)
     made: str = getattr(module, name)(_read)
     return made

@@ -231,12 +231,6 @@ def test_every_verb_and_preset_is_mentioned():
         assert f"`{preset}`" in README
 
 
-def test_the_commands_of_the_console_examples_exist():
-    verbs = re.findall(r"\$ ketformer ([\w-]+)", README)
-    assert verbs
-    assert set(verbs) <= set(VERBS)
-
-
 def test_loading_costs_under_five_per_cent_of_a_training_step():
     """In the loop, as it is unless a worker process is asked for."""
     rows = json.loads((ROOT / "results/loading.json").read_text())["rows"]

@@ -10,7 +10,6 @@ from ketformer.report import report_of, sources, write_report
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 RESULTS = Path(__file__).parents[2] / "results"
 A4 = 595, 842  # points
@@ -30,20 +29,6 @@ CONTRASTS = """() => {
     const ratio = (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
     found[name] = Math.min(found[name] ?? 99, ratio); }
   return found; }"""
-
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium"),
-    # Playwright's loop would be found running by what comes after it in the same process.
-    pytest.mark.xdist_group("browser"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

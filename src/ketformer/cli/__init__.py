@@ -27,6 +27,7 @@ VERBS = {
     "bench": "time mechanisms and circuits, as ratios in one run",
     "circuit": "draw, export, count and check the circuits of a mechanism",
     "data": "list data sets, or get one",
+    "app": "a local page to try a run: text, molecules, circuits",
     "completion": "print a script that completes this command in bash, zsh or fish",
 }
 

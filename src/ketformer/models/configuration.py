@@ -39,7 +39,7 @@ class KetformerConfig(PreTrainedConfig):
 
     An unknown key, a wrong type or a size that does not fit is an error.
 
-    Args:
+    Attributes:
         vocab_size: number of tokens.
         hidden_size: width of the model.
         num_hidden_layers: number of blocks.
