@@ -36,9 +36,9 @@ def test_a_reloaded_model_gives_the_same_logits_bit_for_bit(tmp_path, attention,
     assert torch.equal(loaded(some_ids(3, 7)).logits, saved(some_ids(3, 7)).logits)
 
 
-def test_only_the_mechanisms_with_linear_values_have_no_strings():
+def test_only_mechanisms_that_measure_no_values_have_no_strings():
     without = {name for name in ATTENTION if not has_pauli_strings(name)}
-    assert without == {"classical", "classical_eq", "overlap"}
+    assert without == {"classical", "classical_eq", "classical_quadratic", "overlap"}
 
 
 @pytest.mark.parametrize("attention", ATTENTION)
