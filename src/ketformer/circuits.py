@@ -66,15 +66,24 @@ class CircuitPicture:
     measured: tuple[str, ...]
 
     @property
-    def caption(self) -> str:
-        """Its counts in words."""
+    def counts(self) -> str:
+        """What it costs, in words."""
         counts = self.resources
-        strings = ", ".join(self.measured[:8]) + (", …" if len(self.measured) > 8 else "")
         return (
             f"{self.name}: {counts.n_qubits} qubits, depth {counts.depth}, "
             f"{counts.one_qubit_gates} one-qubit gates and {counts.two_qubit_gates} CNOTs, "
-            f"{counts.parameters} angles; measured: {strings}"
+            f"{counts.parameters} angles"
         )
+
+    @property
+    def strings(self) -> str:
+        """The first of the measured strings."""
+        return ", ".join(self.measured[:8]) + (", …" if len(self.measured) > 8 else "")
+
+    @property
+    def caption(self) -> str:
+        """Both."""
+        return f"{self.counts}; measured: {self.strings}"
 
 
 def circuit_pictures(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Stands for the page's own text colour until the figure is an SVG.
 _INK = "#010203"
+#: Stands for its paper.
+PAPER = "#040506"
 _LOOK: dict[Any, Any] = {
     **dict.fromkeys(
         ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK
@@ -25,6 +27,7 @@ _LOOK: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9,
     "svg.fonttype": "none",
+    "text.parse_math": False,  # names may hold dollar signs
 }
 
 
@@ -41,11 +44,16 @@ def inline_svg(make: Callable[[], Figure], label: str) -> str:
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         make().savefig(buffer, format="svg", transparent=True, metadata=nothing)
     svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor").rstrip()
+    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
+    svg = svg.replace(PAPER, "var(--paper, Canvas)").rstrip()
     used = set(re.findall(r"#([\w-]+)[\")]", svg))
     svg = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", svg)
-    named = f'role="img" aria-label="{html.escape(label)}"'
-    return svg.replace("<svg ", f"<svg {named} ", 1)
+    return named_svg(svg, label)
+
+
+def named_svg(svg: str, label: str) -> str:
+    """An ``<svg>`` element with a name for those who do not see it."""
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import rotate_checkpoints
 
 from ketformer import runs
-from ketformer.errors import KetformerError, Stopped
+from ketformer.errors import KetformerError, NotFiniteError, Stopped
 from ketformer.failures import writing
 from ketformer.wholeness import PART, name_of, publish, where_to_go_on
 
@@ -51,7 +51,7 @@ class SafeTrainer(Trainer):
         part = folder / PART / name_of(self.state.global_step)
         target = folder / part.name
         if name := _first_not_finite(self.model):
-            raise KetformerError(
+            raise NotFiniteError(
                 f"step {self.state.global_step}: the optimiser made {name} infinite or not a "
                 f"number; no checkpoint was written; {where_to_go_on(self.out)}"
             )
@@ -103,7 +103,7 @@ class SafeTrainer(Trainer):
 
         Raises:
             KetformerError: a file of the checkpoint would run code when it is read, or a number
-                is none.
+                is none, or too large for torch.
         """
         self.resumed_from = resume_from_checkpoint
         try:
@@ -112,6 +112,13 @@ class SafeTrainer(Trainer):
             raise KetformerError(
                 f"{resume_from_checkpoint}: refused, a file in it holds more than tensors and "
                 "plain values"
+            ) from None
+        except RuntimeError as error:
+            if "without overflow" not in str(error):
+                raise
+            raise KetformerError(
+                f"step {self.state.global_step + 1}: an update does not fit into 32 bits; lower "
+                "--learning_rate or --weight_decay"
             ) from None
 
     # --- Numbers -------------------------------------------------------------------------------
@@ -138,7 +145,7 @@ class SafeTrainer(Trainer):
         facts = {"step": step, "process": rank, "loss": str(loss), "parameter": name}
         runs.write_json(file, {**facts, "batch": batch})
         cause = f"{name} is the first that is not finite" if name else "every parameter is finite"
-        return KetformerError(
+        return NotFiniteError(
             f"step {step}: the loss is {loss:g} and {cause}; its batch is kept in {file}; "
             f"{where_to_go_on(self.out)}, perhaps at a lower --learning_rate"
         )

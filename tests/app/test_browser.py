@@ -7,7 +7,6 @@ import csv
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from rdkit import Chem
 
 from ketformer.app.circuit_tab import numbers_html
@@ -31,15 +30,6 @@ from .test_heatmap import cells
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 expect.set_options(timeout=60_000)  # of a machine with other work
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 375, "height": 800}
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """Path of the browser; without it these tests fail, for nothing else looks at the page."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if path := shutil.which(name):
-            return path
-    pytest.fail("the page is tested in Chromium, which is not here: apt-get install chromium")
 
 
 @pytest.fixture(scope="module")
@@ -71,15 +61,6 @@ def server(folder, writer, classical, chemist):
         assert process.stdout.read() == ""
     assert "Traceback" not in errors.read_text()
     assert not list(folder.glob("ketformer-app-*"))  # nothing of the downloads is left
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    """Headless."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

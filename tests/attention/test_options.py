@@ -189,7 +189,7 @@ def test_an_honest_mechanism_says_nothing(monkeypatch):
             "clasical",
             (12, 3),
             {},
-            "unknown attention 'clasical'; known: classical, classical_eq, q",
+            "unknown attention 'clasical'; known: classical, classical_eq, classical_quadratic, q",
         ),
         ("qisa", (12, 3), {"depth": 2}, "qisa has no option depth; its options: observables, hil"),
         ("qisa_published", (12, 3), {"score": "dot"}, "no option score; its options: none"),

@@ -46,6 +46,7 @@ def test_weights_and_strings_are_safetensors_and_nothing_is_pickled(tmp_path, at
     model = small_model(attention)
     model.save_pretrained(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
+        "README.md",
         "config.json",
         "generation_config.json",
         "model.safetensors",

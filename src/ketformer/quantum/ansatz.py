@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from ketformer.quantum.circuit import Circuit
+
+#: ``none`` is the ablation: the same rotations, and no gate between qubits.
+Entanglement = Literal["ring", "none"]
 
 
 def cnot_ring(n_qubits: int) -> Circuit:
@@ -17,7 +21,14 @@ def cnot_ring(n_qubits: int) -> Circuit:
     return circuit
 
 
-def rotation_ring_ansatz(n_qubits: int, layers: int = 1, prefix: str = "t") -> Circuit:
+def entangler(n_qubits: int, entanglement: Entanglement) -> Circuit:
+    """What stands between the rotations: the ring, or for ``none`` no gate."""
+    return cnot_ring(n_qubits) if entanglement == "ring" else Circuit(n_qubits)
+
+
+def rotation_ring_ansatz(
+    n_qubits: int, layers: int = 1, prefix: str = "t", entanglement: Entanglement = "ring"
+) -> Circuit:
     """``layers`` times (RY on each qubit, CNOT ring): real, ``layers * n_qubits`` angles.
 
     It prepares every register of arXiv 2502.19214, and is its query and key map.
@@ -27,11 +38,13 @@ def rotation_ring_ansatz(n_qubits: int, layers: int = 1, prefix: str = "t") -> C
     for _ in range(layers):
         for qubit in range(n_qubits):
             circuit = circuit.ry(qubit, next(names))
-        circuit = circuit.then(cnot_ring(n_qubits))
+        circuit = circuit.then(entangler(n_qubits, entanglement))
     return circuit
 
 
-def entangling_ansatz(n_qubits: int, layers: int = 1, prefix: str = "t") -> Circuit:
+def entangling_ansatz(
+    n_qubits: int, layers: int = 1, prefix: str = "t", entanglement: Entanglement = "ring"
+) -> Circuit:
     """RX and RY on each wire, then ``layers`` times (CNOT ring, RY on each wire).
 
     ``n_qubits * (layers + 2)`` angles, named ``{prefix}0``, ``{prefix}1``, … in
@@ -45,7 +58,7 @@ def entangling_ansatz(n_qubits: int, layers: int = 1, prefix: str = "t") -> Circ
     for qubit in range(n_qubits):
         circuit = circuit.ry(qubit, next(names))
     for _ in range(layers):
-        circuit = circuit.then(cnot_ring(n_qubits))
+        circuit = circuit.then(entangler(n_qubits, entanglement))
         for qubit in range(n_qubits):
             circuit = circuit.ry(qubit, next(names))
     return circuit

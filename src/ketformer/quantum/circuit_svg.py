@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ketformer.quantum.circuit import Angle, Circuit, Gate
 
-_WIRE, _BOX, _GAP = 32, 24, 8  # pixels: between wires, height of a gate, between columns
+_WIRE, _BOX, _GAP = 28, 23, 7  # pixels: between wires, height of a gate, between columns
 _GLYPH = 5.6  # width of a letter, rather too wide
 _COLOURS = {"RX": "#9a3fb5", "RY": "#1f62c8", "RZ": "#0b7a75"}
 _PLAIN = "#56606b"
@@ -117,7 +117,7 @@ def _drawn(columns: list[list[_Item]], n_qubits: int, width: int, label: str) ->
         x += wide + _GAP
     right = max((line[-1][0] + line[-1][1][0].width for line in lines if line), default=start)
     right = width if len(lines) > 1 else min(max(right, start + 40), width)
-    high = n_qubits * _WIRE + 14
+    high = n_qubits * _WIRE + 12
     parts = []
     for number, line in enumerate(lines):
         top = number * high + 6 + _WIRE / 2

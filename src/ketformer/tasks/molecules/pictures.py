@@ -113,8 +113,18 @@ def coloured_atoms(path: str | Path, attention: AttentionMap, head: int | None =
     Raises:
         KetformerError: as :func:`atom_weights`, or neither PNG nor SVG.
     """
-    path, weights = Path(path), atom_weights(attention, head)
-    kind, top = picture_kind(path), float(weights.max()) or 1.0
+    path = Path(path)
+    return save_picture(path, _coloured(picture_kind(path), attention, head))
+
+
+def atoms_svg(attention: AttentionMap, head: int | None = None) -> str:
+    """The picture of :func:`coloured_atoms` as an ``<svg>`` element to embed in an HTML page."""
+    return _coloured("svg", attention, head).decode()
+
+
+def _coloured(kind: str, attention: AttentionMap, head: int | None) -> bytes:
+    weights = atom_weights(attention, head)
+    top = float(weights.max()) or 1.0
     title = [*_wrapped(attention.text, int(_WIDE / GLYPH)), attention.name_head(head)]
     start = _LINE * len(title) + 8
     below = start + _HIGH
@@ -130,7 +140,7 @@ def coloured_atoms(path: str | Path, attention: AttentionMap, head: int | None =
     ends = left, _WIDE / 2, left + steps * step_width
     for centre, text in zip(ends, ("0", "mean attention received", f"{top:.2g}"), strict=True):
         canvas.write(centre, below + 12 + _LINE, text)
-    return save_picture(path, canvas.finish())
+    return canvas.finish()
 
 
 def _grid(
