@@ -57,7 +57,7 @@ def server(folder, writer, classical, chemist):
         assert facts["runs"] == [str(run) for run in (writer, classical, chemist)]
         yield facts["url"]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
         assert process.stdout.read() == ""
     assert "Traceback" not in errors.read_text()
     assert not list(folder.glob("ketformer-app-*"))  # nothing of the downloads is left
@@ -283,7 +283,7 @@ def test_circuits_run_with_shots_and_noise_beside_the_exact_attention(page, open
     assert measured[3, 1][0] == pytest.approx(found.measured[0, 1, 3, 1], abs=6e-5)
     keep(page, "circuits")
     choose(page, "Layer", "layer 1")
-    choose(page, "Head", "mean of all heads")
+    choose(page, "Head", "mean")
     expected = _rows_of(numbers_html(found, 1, None, causal=True))
     expect(numbers).to_contain_text(expected[1].split()[-1])
     choose(page, "Noise", "none")
