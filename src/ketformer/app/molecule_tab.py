@@ -102,7 +102,7 @@ def _controls(wish: Wish) -> tuple[gr.Checkbox, gr.Slider]:
             wish.low, wish.high, min(max(_rounded(wish), wish.low), wish.high), step=wish.step,
             label=wish.name,
             info=f"{wish.meaning or 'a column of the training data'}; "
-            f"trained on {wish.mean:.3g} ± {wish.std:.2g}",
+            f"trained on {_rounded(wish):g} ± {wish.std:.2g}",
         )  # fmt: skip
     if not wish.needed:
         slider.input(None, None, box, js="() => true")
@@ -110,4 +110,4 @@ def _controls(wish: Wish) -> tuple[gr.Checkbox, gr.Slider]:
 
 
 def _rounded(wish: Wish) -> float:
-    return round(round(wish.mean / wish.step) * wish.step, 10)
+    return round(round(wish.mean / wish.step) * wish.step, 10) + 0.0  # no negative zero

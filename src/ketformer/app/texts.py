@@ -19,7 +19,7 @@ from ketformer.tasks.token_matrix import AttentionMap
 DRAWN = 40
 # The data set that needs no download, of text and of molecules.
 _EMBEDDED = ("Python's language reference", "every molecule of up to five atoms C, N, O and F")
-_PAUSE = 0.05  # seconds between two pictures of a text that is being written
+_PAUSE = 0.15  # seconds between two states of a text: a browser must keep up with them
 
 
 def verdict_on(subject: Subject) -> str:
@@ -52,7 +52,7 @@ def facts_of(subject: Subject) -> str:
 
 
 def write(run: Run, prompt: str, sampling: Sampling) -> Iterator[str]:
-    """The text so far, some twenty times a second, and in the end the whole.
+    """The text so far, some times a second, and in the end the whole.
 
     Raises:
         KetformerError: an empty prompt, or a character that the model does not know.

@@ -31,7 +31,7 @@ def introduce(subject: Subject) -> None:
 def choose_head(config: KetformerConfig) -> tuple[gr.Dropdown, gr.Dropdown]:
     """Dropdowns for a layer and a head; -1 is the mean, for None would be no choice."""
     layers, heads = config.num_hidden_layers, config.num_attention_heads
-    mean = "mean of all heads" if heads > 1 else "the only head"
+    mean = "mean" if heads > 1 else "the only one"
     named = [(mean, -1), *((f"head {i}", i) for i in range(heads) if heads > 1)]
     with gr.Row():
         layer = dropdown(

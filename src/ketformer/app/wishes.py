@@ -211,8 +211,8 @@ def counts_html(reply: Reply) -> str:
 def drawings_html(reply: Reply) -> str:
     """The drawings side by side, as many as there is room for."""
     figures = "".join(
-        f"<figure>{svg}<figcaption><code>{html.escape(smiles)}</code><br>{html.escape(caption)}"
-        "</figcaption></figure>"
+        f"<figure>{svg}<figcaption><code>{html.escape(smiles)}</code><br>"
+        f"{'<br>'.join(map(html.escape, caption.split('  ')))}</figcaption></figure>"
         for svg, smiles, caption in reply.drawings
     )
     drawn = len(reply.drawings)
