@@ -162,3 +162,24 @@ def test_what_the_kernels_do_not_know_is_left_to_torch(circuit):
 def test_without_tokens_there_is_nothing():
     values = CircuitValues([PauliStrings(("ZI",))], None)
     assert values(torch.empty(0, 1, 4), None, None).shape == (0, 1, 1)
+
+
+@pytest.mark.skipif(
+    not torch.set_flush_denormal(False), reason="this processor cannot flush denormal numbers"
+)
+def test_numbers_below_the_least_normal_one_are_zero_in_the_kernels_and_nowhere_else():
+    """They take a processor a hundred times as long; attention's gradients are full of them."""
+    kernel = CircuitValues([PauliStrings(("ZI", "XX"))], entangling_ansatz(2))
+    real = torch.randn(300, 1, 4, requires_grad=True)
+    angles = torch.randn(1, 6, requires_grad=True)
+    values = kernel(real, None, angles)
+    for scale, is_zero in ((1e-41, True), (1e-30, False)):
+        real.grad = None
+        values.backward(torch.full_like(values, scale), retain_graph=True)
+        assert bool(real.grad.count_nonzero() == 0) == is_zero
+    own = torch.randn(300, 1, 2, requires_grad=True)
+    states = CircuitStates(rotation_ring_ansatz(2).then(rotation_ring_ansatz(2, prefix="s")), 2)
+    out = states(own, torch.randn(1, 2))
+    out.backward(torch.full_like(out, 1e-41))
+    assert own.grad.count_nonzero() == 0
+    assert (torch.tensor([1e-41]) * 0.5).item() > 0  # the mode is put back

@@ -11,10 +11,41 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
 
 #define VECTOR 64 /* bytes */
 
 enum { RX, RY, PERMUTE };
+
+/* Numbers below the least normal one are 0 in a kernel: gradients through attention weights such as
+   exp(-90) are such numbers, and processors take a hundred times as long over them. The mode is
+   this thread's; it is returned, to be put back. */
+static inline uint64_t flush_denormals(void) {
+#if defined(__SSE__)
+    const uint32_t before = _mm_getcsr();
+    _mm_setcsr(before | 0x8040); /* results to zero, operands are zero */
+    return before;
+#elif defined(__aarch64__)
+    uint64_t before;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+    __asm__ volatile("msr fpcr, %0" : : "r"(before | (UINT64_C(1) << 24)));
+    return before;
+#else
+    return 0;
+#endif
+}
+
+static inline void put_back(uint64_t before) {
+#if defined(__SSE__)
+    _mm_setcsr((uint32_t)before);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"(before));
+#else
+    (void)before;
+#endif
+}
 
 struct shape {
     int32_t n_qubits;
