@@ -5,10 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from ketformer.report import report_of, sources, write_report
-
-sync_api = pytest.importorskip("playwright.sync_api")
 
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 RESULTS = Path(__file__).parents[2] / "results"
@@ -78,8 +77,9 @@ def test_the_contents_lead_to_their_sections(browser, pages):
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.goto(pages["runs"].as_uri())
     page.click("nav >> text=Circuits")
-    page.wait_for_function("scrollY > 300")
     assert page.url.endswith("-circuits")
+    section = page.locator("#" + page.url.partition("#")[2])
+    expect(section).to_be_in_viewport()
     page.close()
 
 

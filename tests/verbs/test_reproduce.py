@@ -81,7 +81,7 @@ def test_the_setting_is_the_published_one_but_for_what_was_changed(result):
 def test_a_second_call_trains_nothing_and_prints_table_and_verdict(
     ketformer, args, result, monkeypatch
 ):
-    monkeypatch.setattr("ketformer.comparison.train", None)
+    monkeypatch.setattr("ketformer.jobs.train", None)
     shown = ketformer(*args)
     assert shown.code == 0
     first_words = {line.split()[0] for line in shown.out.splitlines() if line.strip()}

@@ -9,10 +9,11 @@ from xml.etree import ElementTree
 import pytest
 
 import ketformer.cli.reproduce as verb
-import ketformer.comparison as comparison
+import ketformer.jobs as jobs
 from ketformer.cli import main
 
 from .helpers import reproduce, reproduction
+from .page import Page
 
 ROWS = ["overlap", "classical", "classical_eq"]
 ROWS = [f"{name}_{kind}" for kind in ("sequence", "conditions") for name in ROWS]
@@ -39,7 +40,7 @@ def _few_samples():
     with pytest.MonkeyPatch.context() as patch:
         few = partial(verb.reproduce_overlap, samples=40, targets=4)
         patch.setattr(verb, "reproduce_overlap", few)
-        patch.setattr(comparison, "evaluate", partial(_evaluate, comparison.evaluate))
+        patch.setattr(jobs, "evaluate", partial(_evaluate, jobs.evaluate))
         yield
 
 
@@ -112,7 +113,7 @@ def test_the_conditional_models_are_asked_for_eighteen_targets(result):
 
 
 def test_a_second_call_trains_nothing_and_prints_the_table(ketformer, args, result, monkeypatch):
-    monkeypatch.setattr("ketformer.comparison.train", None)
+    monkeypatch.setattr("ketformer.jobs.train", None)
     shown = ketformer(*args)
     assert shown.code == 0
     lines = {line.split()[0]: line for line in shown.out.splitlines() if line.strip()}
@@ -129,7 +130,7 @@ def test_a_second_call_trains_nothing_and_prints_the_table(ketformer, args, resu
 
 
 def test_some_rows_are_made_alone_and_keep_the_whole_table(ketformer, args, result, monkeypatch):
-    monkeypatch.setattr("ketformer.comparison.train", None)
+    monkeypatch.setattr("ketformer.jobs.train", None)
     chosen = ("classical_conditions", "overlap_sequence")
     done = ketformer(*args, "--rows", *chosen, "--json")
     assert [row["name"] for row in done.json["rows"]] == ["overlap_sequence", chosen[0]]
@@ -179,7 +180,7 @@ def test_mistakes(ketformer, smi, tmp_path, paper, options, told):
 def compared(tiny_molecules, tmp_path_factory):
     """The folder of a finished comparison of two mechanisms on molecules."""
     out = tmp_path_factory.mktemp("compare") / "done"
-    options = ["--preset", tiny_molecules, "--seeds", "2", "--conditions", "LogP"]
+    options = ["--preset", tiny_molecules, "--seeds", "2", "--conditions", "LogP", "--rates", "1"]
     options += ["--targets", "5", "--out", str(out), "--json"]
     assert main(["compare", "overlap", "classical", *options]) == 0
     return out
@@ -208,22 +209,23 @@ def test_rows_hold_what_the_runs_were_measured_to_be(compared):
 
 
 def test_the_table_and_the_page_show_both(ketformer, tiny_molecules, compared, monkeypatch):
-    monkeypatch.setattr("ketformer.comparison.train", None)
+    monkeypatch.setattr("ketformer.jobs.train", None)
     options = ("--preset", tiny_molecules, "--seeds", 2, "--conditions", "LogP", "--targets", 5)
+    options += ("--rates", 1)
     shown = ketformer("compare", "overlap", "classical", *options, "--out", compared).out
     result = json.loads((compared / "comparison.json").read_text())
-    lines = {line.split()[0]: line for line in shown.splitlines() if line.strip()}
+    table = shown.partition("Against overlap, seed by seed")[0].splitlines()
+    lines = {line.split()[0]: line for line in table if line.strip()}
     for row in result["rows"]:
         for value in (f"{row['loss']['mean']:.3f} ±", f"{row['validity']['mean']:.3f}", "yes"):
             assert value in lines[row["name"]]
     page = (compared / "report.html").read_text(encoding="utf-8")
-    assert "<td>overlap</td>" in page
-    assert "<td>classical</td>" in page
+    assert [row[0] for row in Page(page).table] == ["overlap", "classical"]
     figures = [
         {word.strip() for word in ElementTree.fromstring(figure).itertext()}
         for figure in re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
     ]
-    assert {"overlap", "classical"} <= figures[0]
-    drawn = {text for words in figures[1:] for text in words}
+    assert any({"overlap", "classical"} <= words for words in figures)
+    drawn = {text for words in figures for text in words} | set(Page(page).words)
     sampled = {text for row in result["rows"] for text in row["sample"].split("\n")}
     assert drawn & sampled  # a grid of molecules, what was sampled under each
