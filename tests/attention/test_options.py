@@ -6,7 +6,13 @@ import warnings
 import pytest
 import torch
 
-from ketformer.attention import attention_mask, attention_options, base, build_attention
+from ketformer.attention import (
+    InputSizes,
+    attention_mask,
+    attention_options,
+    base,
+    build_attention,
+)
 from ketformer.attention.scores import reference_scores
 from ketformer.errors import KetformerError
 
@@ -223,6 +229,32 @@ def test_an_honest_mechanism_says_nothing(monkeypatch):
         ),
         ("qsann", (12, 3), {"encoding": "angle", "n_qubits": 0}, "at least one qubit, got 0"),
         ("qsann", (12, 3), {"n_qubits": 7}, "n_qubits belongs to the angle encoding"),
+        ("classical", (10**9, 1), {}, r"hidden_size is too large, .* [\d,]+ GiB of memory; this"),
+        ("qisa_a", (10**9, 10**9), {}, "hidden_size is too large"),
+        ("qisa", (2**16, 2**16), {"hilbert_dim": 2**16}, r"hilbert_dim .* 1,048,576 GiB of"),
+        ("overlap", (2**14, 2**14), {"layers": 100}, "the map to angles is too large"),
+        *(
+            (
+                name,
+                (12, 3),
+                {"layers": 10**9},
+                r"1(,000){3} layers on \d qubits are .*GiB of memory",
+            )
+            for name in ("overlap", "qisa_a", "qsann")
+        ),
+        (
+            "overlap",
+            (12, 3),
+            {"angles": "embedding", "inputs": InputSizes(10**12, 4)},
+            "the table of angles is too large",
+        ),
+        (
+            "classical_eq",
+            (12, 3),
+            {"features": "embedding", "inputs": InputSizes(10**12, 4)},
+            "feature_width is too large, 1,000,000,000,004 × 3 weights",
+        ),
+        ("classical_eq", (12, 3), {"query_width": 10**12}, "query_width is too large"),
         ("classical", (12, 3), {"temperature": math.inf}, "positive and finite, got inf"),
         ("classical", (12, 3), {"dropout": 1.5}, r"dropout must lie in \[0, 1\), got 1.5"),
     ],

@@ -7,7 +7,7 @@ from typing import Unpack
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ketformer.attention.base import Attention, CommonOptions, check_qubits
+from ketformer.attention.base import Attention, CommonOptions
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.measured import amplitude_experiments
 from ketformer.attention.observables import (
@@ -15,6 +15,7 @@ from ketformer.attention.observables import (
     PauliObservables,
     by_token,
 )
+from ketformer.attention.sizes import check_qubits, check_weights
 from ketformer.errors import KetformerError
 from ketformer.quantum import Experiment
 from ketformer.quantum.encoding import qubits_for
@@ -52,6 +53,7 @@ class QISA(Attention):
         if self.hilbert_dim < 1:
             raise KetformerError(f"hilbert_dim must be positive, got {hilbert_dim}")
         self.n_qubits = check_qubits(qubits_for(self.hilbert_dim))
+        check_weights("hilbert_dim", hidden_size, num_heads * self.hilbert_dim)
         self.qk_proj = nn.Linear(hidden_size, 2 * hidden_size, bias=self.bias)
         self.state_proj = nn.Linear(hidden_size, num_heads * self.hilbert_dim, bias=False)
         self.observables = PauliObservables.draw(

@@ -8,7 +8,7 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
-from ketformer.attention.base import Attention, CommonOptions, check_layers, check_qubits
+from ketformer.attention.base import Attention, CommonOptions
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.measured import amplitude_experiments, is_state
 from ketformer.attention.observables import (
@@ -16,6 +16,7 @@ from ketformer.attention.observables import (
     PauliObservables,
     by_token,
 )
+from ketformer.attention.sizes import check_layers, check_qubits
 from ketformer.quantum import (
     Experiment,
     amplitude_encode,
@@ -50,7 +51,7 @@ class QISAA(Attention):
     ) -> None:
         super().__init__(hidden_size, num_heads, **common)
         self.n_qubits = check_qubits(qubits_for(hidden_size))
-        self.circuit = entangling_ansatz(self.n_qubits, check_layers(layers))
+        self.circuit = entangling_ansatz(self.n_qubits, check_layers(layers, self.n_qubits))
         self.qk_proj = nn.Linear(hidden_size, 2 * hidden_size, bias=self.bias)
         self.angles = nn.Parameter(torch.empty(num_heads, len(self.circuit.parameters)))
         self.observables = PauliObservables.draw(

@@ -9,16 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ketformer.attention.base import (
-    Attention,
-    CommonOptions,
-    check_layers,
-    check_qubits,
-    require_choice,
-)
+from ketformer.attention.base import Attention, CommonOptions, require_choice
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.measured import amplitude_experiments, is_state
 from ketformer.attention.observables import Observables, PauliObservables, by_token
+from ketformer.attention.sizes import check_layers, check_qubits
 from ketformer.errors import KetformerError
 from ketformer.quantum import (
     Circuit,
@@ -76,7 +71,7 @@ class QSANN(Attention):
         n_qubits = check_qubits(qubits_for(hidden_size) if n_qubits is None else n_qubits)
         self.n_qubits = n_qubits
         self.encoder = angle_encoding(hidden_size, n_qubits) if encoding == "angle" else None
-        self.circuit = entangling_ansatz(n_qubits, check_layers(layers))
+        self.circuit = entangling_ansatz(n_qubits, check_layers(layers, n_qubits))
         self.angles = nn.Parameter(torch.empty(3, num_heads, len(self.circuit.parameters)))
         z0 = PauliStrings(("Z" + "I" * (n_qubits - 1),))
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ketformer.attention.inputs import ConditionEmbedding, InputSizes, TokenInputs
+from ketformer.attention.sizes import check_weights
 from ketformer.errors import KetformerError
 from ketformer.quantum import Circuit, rotation_ring_ansatz, run
 
@@ -25,6 +26,7 @@ class Registers(nn.Module):
             raise KetformerError(f"{n_qubits} qubits do not divide into {count} registers")
         self.circuit: Circuit = rotation_ring_ansatz(n_qubits // count, layers)
         width = len(self.circuit.parameters)
+        check_weights("the table of angles", sizes.vocab_size + sizes.max_positions, width)
         # All registers side by side, for what needs one circuit rather than a product of states.
         self.joint = Circuit(n_qubits)
         for i, name in enumerate(("token", "position", "condition")[:count]):

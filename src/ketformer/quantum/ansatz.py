@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
-from ketformer.quantum.circuit import Circuit
+from ketformer.quantum.circuit import Angle, Circuit, Gate
 
 
 def cnot_ring(n_qubits: int) -> Circuit:
@@ -23,12 +24,10 @@ def rotation_ring_ansatz(n_qubits: int, layers: int = 1, prefix: str = "t") -> C
     It prepares every register of arXiv 2502.19214, and is its query and key map.
     """
     names = (f"{prefix}{i}" for i in range(layers * n_qubits))
-    circuit = Circuit(n_qubits)
+    ring, gates = cnot_ring(n_qubits).gates, []
     for _ in range(layers):
-        for qubit in range(n_qubits):
-            circuit = circuit.ry(qubit, next(names))
-        circuit = circuit.then(cnot_ring(n_qubits))
-    return circuit
+        gates += [*_rotations("RY", n_qubits, names), *ring]
+    return Circuit(n_qubits, tuple(gates))
 
 
 def entangling_ansatz(n_qubits: int, layers: int = 1, prefix: str = "t") -> Circuit:
@@ -39,16 +38,16 @@ def entangling_ansatz(n_qubits: int, layers: int = 1, prefix: str = "t") -> Circ
     (arXiv 2603.03318) and the circuit of QSANN (arXiv 2205.05625, fig. 3).
     """
     names = (f"{prefix}{i}" for i in range(n_qubits * (layers + 2)))
-    circuit = Circuit(n_qubits)
-    for qubit in range(n_qubits):
-        circuit = circuit.rx(qubit, next(names))
-    for qubit in range(n_qubits):
-        circuit = circuit.ry(qubit, next(names))
+    gates = [*_rotations("RX", n_qubits, names), *_rotations("RY", n_qubits, names)]
+    ring = cnot_ring(n_qubits).gates
     for _ in range(layers):
-        circuit = circuit.then(cnot_ring(n_qubits))
-        for qubit in range(n_qubits):
-            circuit = circuit.ry(qubit, next(names))
-    return circuit
+        gates += [*ring, *_rotations("RY", n_qubits, names)]
+    return Circuit(n_qubits, tuple(gates))
+
+
+def _rotations(name: str, n_qubits: int, angles: Iterator[str]) -> list[Gate]:
+    """One on each wire, with the next angle."""
+    return [Gate(name, qubit, angle=Angle(next(angles))) for qubit in range(n_qubits)]
 
 
 def angle_encoding_depth(n_features: int, n_qubits: int) -> int:
