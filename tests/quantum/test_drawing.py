@@ -5,9 +5,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-pytest.importorskip("qiskit")
-pytest.importorskip("pylatexenc")
-
 from matplotlib import image
 from matplotlib import pyplot as plt
 
