@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from scipy import stats
-
 from ketformer import runs
 from ketformer.errors import KetformerError
-from ketformer.evaluation import EVALUATION, evaluate, save_evaluation, timing_inputs
+from ketformer.evaluation import timing_inputs
 from ketformer.generation import sample_of
-from ketformer.models import KetformerConfig, KetformerForCausalLM
+from ketformer.intervals import compare_to_first, summarise
+from ketformer.jobs import Job
+from ketformer.learning_rates import Search, search_rates
+from ketformer.matching import Variant, matched, rows_of
+from ketformer.parallel import run_jobs
 from ketformer.preparation import prepare
-from ketformer.settings import Settings, load_settings
+from ketformer.settings import Settings
 from ketformer.tasks.text import inference_seconds
-from ketformer.training import train
 
 #: What is averaged over the seeds, for each task.
 METRICS = {
@@ -54,14 +51,6 @@ METRICS = {
 _CURVES = ("cross_entropy_by_position", "prefix_cross_entropy_by_position", "target_errors")
 
 
-@dataclass(frozen=True)
-class Variant:
-    """One row of a comparison: a name and the settings that make it."""
-
-    name: str
-    changes: dict[str, Any] = field(default_factory=dict)
-
-
 def run_variants(
     variants: Sequence[Variant],
     settings: Settings,
@@ -69,6 +58,7 @@ def run_variants(
     seeds: Sequence[int],
     *,
     evaluation: Mapping[str, Any] | None = None,
+    processes: int = 1,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Train and evaluate every variant with every seed, and time them against each other.
@@ -77,66 +67,43 @@ def run_variants(
     comparison goes on where it stopped.
 
     Args:
-        variants: the rows; the first is what inference time is relative to.
+        variants: the rows; the first is what the others are compared to.
         settings: what they share.
         out: folder for the runs, one for each variant and seed.
         seeds: the same for each variant; they set weights, batches and dropout.
         evaluation: further arguments of :func:`~ketformer.evaluation.evaluate`.
-        progress: show bars on standard error.
+        processes: how many runs at once.
+        progress: show a table on standard error.
 
     Returns:
         ``rows``, one for each variant, with its metrics as ``{mean, low, high,
-        values}`` (95 % t-interval over seeds; null bounds for a single seed).
+        values}`` (95 % t-interval over seeds; null bounds for a single seed), and as
+        ``paired`` against the first row, see :func:`~ketformer.intervals.paired`.
     """
-    rows, opened = [], {}
-    total = len(variants) * len(seeds)
-    for i, variant in enumerate(variants):
-        results = []
-        for j, seed in enumerate(seeds):
-            label = f"[{i * len(seeds) + j + 1}/{total}] {variant.name}"
-            path = out / f"{variant.name}-seed{seed}"
-            results.append(_one(variant, settings, path, seed, label, evaluation or {}, progress))
-        opened[variant.name] = runs.open_run(out / f"{variant.name}-seed{seeds[0]}")
-        rows.append(_row(variant, results, opened[variant.name]))
+    prepare(settings, progress=progress)  # what is kept of the data is made once, not by each
+    jobs = [
+        Job(
+            variant.name,
+            f"seed {seed}",
+            settings.override({**variant.changes, "seed": seed}),
+            out / f"{variant.name}-seed{seed}",
+            evaluation or {},
+        )
+        for variant in variants
+        for seed in seeds
+    ]
+    answers = iter(run_jobs(jobs, processes=processes, progress=progress))
+    results = [[next(answers) for _ in seeds] for _ in variants]
+    opened = [runs.open_run(out / f"{variant.name}-seed{seeds[0]}") for variant in variants]
+    rows = [_row(*parts) for parts in zip(variants, results, opened, strict=True)]
+    compare_to_first(rows, METRICS[settings.task])
     _add_times(rows, opened)
-    return {"settings": settings.to_dict(), "seeds": list(seeds), "rows": rows}
-
-
-def matched_variants(
-    attentions: Sequence[str], settings: Settings, data_keys: Mapping[str, Any]
-) -> list[Variant]:
-    """Each mechanism with as many parameters as the first, by the width of its feed-forward layer.
-
-    Args:
-        attentions: registry names; the first is the reference.
-        settings: what they share.
-        data_keys: configuration keys that the data decides, the vocabulary at least.
-
-    Raises:
-        KetformerError: a mechanism cannot come within 2 %.
-    """
-    if len(set(attentions)) != len(attentions):
-        raise KetformerError("each attention can be compared once")
-    variants: list[Variant] = []
-    target = 0
-    for attention in attentions:
-        own = settings.override({"attention": attention})
-        width = KetformerConfig(**{**data_keys, **own.model}).intermediate_size or 0
-        if not variants:
-            target = _count(own, data_keys, width)
-        else:
-            here = _count(own, data_keys, width)
-            slope = _count(own, data_keys, width + 1) - here
-            width = max(width + round((target - here) / slope), 1)
-        size = _count(own, data_keys, width)
-        if abs(size - target) > 0.02 * target:
-            raise KetformerError(
-                f"{attention} has {size:,} parameters at best, {attentions[0]} has {target:,}: "
-                "not within 2 %; pass --match false to compare them all the same"
-            )
-        resized = {"intermediate_size": width} if variants else {}
-        variants.append(Variant(attention, {"attention": attention, **resized}))
-    return variants
+    return {
+        "settings": settings.to_dict(),
+        "seeds": list(seeds),
+        "reference": rows[0]["name"],
+        "rows": rows,
+    }
 
 
 def compare(
@@ -146,82 +113,70 @@ def compare(
     *,
     seeds: int = 3,
     match: bool = True,
+    rates: int = 3,
+    search_share: float = 1 / 3,
+    controls: Sequence[str] = (),
     with_fcd: bool = False,
     targets: int = 0,
+    processes: int = 1,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Compare mechanisms on equal terms; the result is also kept in ``out/comparison.json``.
 
     Args:
-        attentions: registry names; the first is the reference for size and time.
+        attentions: registry names; the first is the reference for size, time and tests.
         settings: what they share.
         out: folder for the runs and the result.
         seeds: number of seeds, from the settings' own seed upwards.
         match: give each the reference's number of parameters, within 2 %.
+        rates: learning rates tried for each row; with 1, the settings' own is taken.
+        search_share: length of a trial, as a share of a whole training.
+        controls: further rows, see :data:`~ketformer.matching.CONTROLS`.
         with_fcd: of molecules: also compute the FCD, some minutes for each run.
         targets: of conditional models of molecules: molecules to sample for each target.
-        progress: show bars on standard error.
+        processes: how many runs at once.
+        progress: show tables on standard error.
+
+    Returns:
+        As :func:`run_variants`, each row with its ``control``, ``learning_rate`` and the
+        ``learning_rates`` that were tried; the whole with ``matched`` and ``search``.
 
     Raises:
         KetformerError: unknown or repeated names, or sizes that cannot be matched.
     """
-    if len(attentions) < 2 or seeds < 1:
-        raise KetformerError("a comparison needs at least two attentions and one seed")
+    variants = rows_of(attentions, settings, controls)
+    if len(variants) < 2 or seeds < 1 or processes < 1:
+        raise KetformerError("a comparison needs at least two rows, one seed and one process")
+    search = Search.around(settings, rates, search_share)
+    out = Path(out)
     if match:
-        data_keys = prepare(settings, progress=progress).model_keys
-        variants = matched_variants(attentions, settings, data_keys)
-    else:
-        variants = [Variant(name, {"attention": name}) for name in attentions]
+        variants = matched(variants, settings, prepare(settings, progress=progress).model_keys)
+    tried: dict[str, list[dict[str, Any]]] = {}
+    if rates > 1:
+        variants, tried = search_rates(
+            variants, settings, search, out / "search", processes=processes, progress=progress
+        )
     first = settings.training.get("seed", 42)
     result = run_variants(
         variants,
         settings,
-        Path(out),
+        out,
         range(first, first + seeds),
         evaluation={"with_fcd": with_fcd, "targets": targets},
+        processes=processes,
         progress=progress,
     )
-    result = {"manifest": runs.make_manifest(), "matched": match, **result}
-    runs.write_json(Path(out) / "comparison.json", result)
-    return result
-
-
-def summarise(values: Sequence[Any]) -> dict[str, Any]:
-    """Mean and 95 % t-interval; the bounds are None for a single value, all if one is None."""
-    if any(value is None for value in values):
-        return {"mean": None, "low": None, "high": None, "values": list(values)}
-    mean = statistics.fmean(values)
-    if len(values) < 2:
-        return {"mean": mean, "low": None, "high": None, "values": list(values)}
-    half = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-    return {
-        "mean": mean,
-        "low": float(mean - half),
-        "high": float(mean + half),
-        "values": list(values),
+    for variant, row in zip(variants, result["rows"], strict=True):
+        rate = settings.override(variant.changes).training.get("learning_rate")
+        row["learning_rate"], row["learning_rates"] = rate, tried.get(variant.name, [])
+    facts = {"rates": list(search.rates), "share": search.share, "seed": search.seed}
+    result = {
+        "manifest": runs.make_manifest(processes=processes),
+        "matched": match,
+        "search": facts if rates > 1 else None,
+        **result,
     }
-
-
-def _one(
-    variant: Variant,
-    settings: Settings,
-    path: Path,
-    seed: int,
-    label: str,
-    evaluation: Mapping[str, Any],
-    progress: bool,
-) -> dict[str, Any]:
-    mine = settings.override({**variant.changes, "seed": seed})
-    if (path / runs.SETTINGS).is_file():
-        if load_settings(str(path / runs.SETTINGS)) != mine:
-            raise KetformerError(f"{path} holds a run with other settings; choose another --out")
-        if (path / EVALUATION).is_file():
-            return runs.read_json(path / EVALUATION)
-    if not (path / "model.safetensors").is_file():
-        train(mine, path, resume=True, progress=progress, label=label)
-    run = runs.open_run(path)
-    result = evaluate(run, **evaluation, progress=progress)
-    save_evaluation(run, result)
+    runs.write_json(out / "comparison.json", result)
     return result
 
 
@@ -229,6 +184,7 @@ def _row(variant: Variant, results: list[dict[str, Any]], run: runs.Run) -> dict
     first = results[0]
     return {
         "name": variant.name,
+        "control": variant.control,
         "attention": first["attention"],
         "attention_options": run.model.config.attention_options,
         "parameters": first["parameters"],
@@ -244,16 +200,11 @@ def _row(variant: Variant, results: list[dict[str, Any]], run: runs.Run) -> dict
     }
 
 
-def _add_times(rows: list[dict[str, Any]], opened: dict[str, runs.Run]) -> None:
+def _add_times(rows: list[dict[str, Any]], opened: list[runs.Run]) -> None:
     """Inference time of each, taking turns on one batch, and its ratio to the first."""
-    inputs = {name: timing_inputs(run) for name, run in opened.items()}
-    seconds = inference_seconds({name: run.model for name, run in opened.items()}, inputs)
+    by_name = {row["name"]: run for row, run in zip(rows, opened, strict=True)}
+    inputs = {name: timing_inputs(run) for name, run in by_name.items()}
+    seconds = inference_seconds({name: run.model for name, run in by_name.items()}, inputs)
     for row in rows:
         row["inference_ms"] = 1000 * seconds[row["name"]]
         row["relative_inference_time"] = seconds[row["name"]] / seconds[rows[0]["name"]]
-
-
-def _count(settings: Settings, data_keys: Mapping[str, Any], width: int) -> int:
-    keys = {**data_keys, **settings.model, "intermediate_size": width}
-    with torch.device("meta"):
-        return int(KetformerForCausalLM(KetformerConfig(**keys)).num_parameters())

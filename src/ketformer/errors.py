@@ -13,6 +13,10 @@ class KetformerError(ValueError):
     """
 
 
+class NotFiniteError(KetformerError):
+    """A training ended because a loss, gradient or weight became infinite or not a number."""
+
+
 class Stopped(KeyboardInterrupt):
     """A training was told to stop by a signal, and has saved what it had.
 

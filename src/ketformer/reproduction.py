@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ketformer import runs
-from ketformer.comparison import Variant, run_variants
+from ketformer.comparison import run_variants
+from ketformer.matching import Variant
 from ketformer.settings import Settings, load_settings
 
 _AS_PUBLISHED = {"score": "double_exponential", "observables": "random"}

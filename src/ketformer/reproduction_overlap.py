@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ketformer import runs
-from ketformer.comparison import Variant, run_variants
+from ketformer.comparison import run_variants
 from ketformer.errors import KetformerError
+from ketformer.matching import Variant
 from ketformer.settings import Settings, load_settings
 
 _SEQUENCE: dict[str, dict[str, Any]] = {

@@ -17,7 +17,7 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import rotate_checkpoints
 
 from ketformer import runs
-from ketformer.errors import KetformerError, Stopped
+from ketformer.errors import KetformerError, NotFiniteError, Stopped
 from ketformer.failures import writing
 from ketformer.wholeness import PART, name_of, publish, where_to_go_on
 
@@ -51,7 +51,7 @@ class SafeTrainer(Trainer):
         part = folder / PART / name_of(self.state.global_step)
         target = folder / part.name
         if name := _first_not_finite(self.model):
-            raise KetformerError(
+            raise NotFiniteError(
                 f"step {self.state.global_step}: the optimiser made {name} infinite or not a "
                 f"number; no checkpoint was written; {where_to_go_on(self.out)}"
             )
@@ -138,7 +138,7 @@ class SafeTrainer(Trainer):
         facts = {"step": step, "process": rank, "loss": str(loss), "parameter": name}
         runs.write_json(file, {**facts, "batch": batch})
         cause = f"{name} is the first that is not finite" if name else "every parameter is finite"
-        return KetformerError(
+        return NotFiniteError(
             f"step {step}: the loss is {loss:g} and {cause}; its batch is kept in {file}; "
             f"{where_to_go_on(self.out)}, perhaps at a lower --learning_rate"
         )

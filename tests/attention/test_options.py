@@ -195,7 +195,7 @@ def test_an_honest_mechanism_says_nothing(monkeypatch):
             "clasical",
             (12, 3),
             {},
-            "unknown attention 'clasical'; known: classical, classical_eq, q",
+            "unknown attention 'clasical'; known: classical, classical_eq, classical_quadratic, q",
         ),
         ("qisa", (12, 3), {"depth": 2}, "qisa has no option depth; its options: observables, hil"),
         ("qisa_published", (12, 3), {"score": "dot"}, "no option score; its options: none"),
@@ -232,6 +232,7 @@ def test_an_honest_mechanism_says_nothing(monkeypatch):
         ("classical", (10**9, 1), {}, r"hidden_size is too large, .* [\d,]+ GiB of memory; this"),
         ("qisa_a", (10**9, 10**9), {}, "hidden_size is too large"),
         ("qisa", (2**16, 2**16), {"hilbert_dim": 2**16}, r"hilbert_dim .* 1,048,576 GiB of"),
+        ("classical_quadratic", (12, 3), {"hilbert_dim": 2**20}, "hilbert_dim is too large"),
         ("overlap", (2**14, 2**14), {"layers": 100}, "the map to angles is too large"),
         *(
             (

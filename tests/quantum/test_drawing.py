@@ -4,7 +4,6 @@ import sys
 from xml.etree import ElementTree
 
 import pytest
-
 from matplotlib import image
 from matplotlib import pyplot as plt
 

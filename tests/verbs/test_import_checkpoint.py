@@ -279,9 +279,7 @@ def test_a_packed_file_that_is_larger_than_it_seems_is_refused(ketformer, file, 
         (tmp_path / "packed.pt").write_bytes(content[:entries] + changed)
         assert torch.load(tmp_path / "packed.pt", weights_only=True)
     done = ketformer("import-checkpoint", tmp_path / "packed.pt", "--out", tmp_path / "run")
-    done.assert_mistake(
-        "packed.pt: ", "zip file version 9.9" if hidden else "refused, it is packed"
-    )
+    done.assert_mistake("packed.pt", "zip file version 9.9" if hidden else "it is packed")
 
 
 @pytest.mark.parametrize("content", [b"", b"smiles\nCCO\n", b"PK\x03\x04"], ids=repr)

@@ -8,6 +8,7 @@ from typing import Literal, Unpack, get_args
 import torch
 from torch import Tensor, nn
 
+from ketformer.attention.angles import add_angles
 from ketformer.attention.base import Attention, CommonOptions, require_choice
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.kept import MAX_DENSE_QUBITS, KeptUnitary
@@ -17,9 +18,10 @@ from ketformer.errors import KetformerError
 from ketformer.quantum import (
     Circuit,
     CircuitStates,
+    Entanglement,
     Experiment,
     PauliStrings,
-    cnot_ring,
+    entangler,
     hadamard_test,
     rotation_ring_ansatz,
     run,
@@ -52,11 +54,16 @@ class Overlap(Attention):
         gradient: ``exact``, by autograd, or ``spsa``, the estimate of the released code,
             while training.
         spsa_epsilon: size of its perturbation, in radians.
+        entanglement: ``ring``, or ``none``, the ablation without two-qubit gates.
+        train_circuit: False leaves U_Q and U_K at random angles: the ablation that tells
+            what training them gives.
 
     Other options as in :class:`~ketformer.attention.base.Attention`.
     """
 
     default_score = "dot"
+    query_angles: Tensor
+    key_angles: Tensor
 
     def __init__(
         self,
@@ -69,10 +76,13 @@ class Overlap(Attention):
         published_scaling: bool = False,
         gradient: Gradient = "exact",
         spsa_epsilon: float = 0.01,
+        entanglement: Entanglement = "ring",
+        train_circuit: bool = True,
         **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(hidden_size, num_heads, **common)
         require_choice("angles", angles, get_args(Angles))
+        require_choice("entanglement", entanglement, get_args(Entanglement))
         require_choice("gradient", gradient, get_args(Gradient))
         if not 0 < spsa_epsilon < math.inf:
             raise KetformerError(f"spsa_epsilon must be positive and finite, got {spsa_epsilon}")
@@ -80,31 +90,34 @@ class Overlap(Attention):
         self.spsa_epsilon = spsa_epsilon
         self.n_qubits = check_qubits(n_qubits)
         self.layers = check_layers(layers, n_qubits)
-        self.ansatz = rotation_ring_ansatz(n_qubits, layers)
+        self.ansatz = rotation_ring_ansatz(n_qubits, layers, entanglement=entanglement)
         n_angles = len(self.ansatz.parameters)
         self.registers: Registers | None = None
         self.angle_proj: nn.Linear | None = None
         if angles == "embedding":
             if self.inputs is None:
                 raise KetformerError('angles="embedding" needs the sizes of the decoder\'s inputs')
-            self.registers = Registers(self.inputs, n_qubits, layers, published_scaling)
+            self.registers = Registers(
+                self.inputs, n_qubits, layers, published_scaling, entanglement
+            )
         else:
             if published_scaling:
                 raise KetformerError('published_scaling belongs to angles="embedding"')
             check_weights("the map to angles", hidden_size, 2 * num_heads * n_angles)
             self.angle_proj = nn.Linear(hidden_size, 2 * num_heads * n_angles)
         own = self.ansatz if self.registers is None else self.registers.joint
-        self.circuit = own.then(rotation_ring_ansatz(n_qubits, layers, prefix="turn"))
+        self.circuit = own.then(rotation_ring_ansatz(n_qubits, layers, "turn", entanglement))
         self.native: CircuitStates | None = None
         if CircuitStates.can_run(self.circuit):
             self.native = CircuitStates(self.circuit, len(own.parameters))
         # The last ring of |x> is the same for every token: it belongs to the shared matrices.
-        ring = cnot_ring(n_qubits)
+        ring = entangler(n_qubits, entanglement)
         self.preparation = Circuit(n_qubits, self.ansatz.gates[: -len(ring.gates) or None])
         self.turn = KeptUnitary(ring.then(self.ansatz))
         self.turn_registers = KeptUnitary(self.ansatz)
-        self.query_angles = nn.Parameter(torch.empty(num_heads, n_angles))
-        self.key_angles = nn.Parameter(torch.empty(num_heads, n_angles))
+        self.train_circuit = train_circuit
+        for name in ("query_angles", "key_angles"):
+            add_angles(self, name, torch.empty(num_heads, n_angles), train_circuit)
         self.value_proj = nn.Linear(hidden_size, hidden_size, bias=self.bias)
         self.reset_parameters()
 
@@ -113,10 +126,13 @@ class Overlap(Attention):
         return math.sqrt(self.hidden_size)
 
     def reset_parameters(self) -> None:
-        """Query and key angles 0; token angles spread over [0, π]; position angles 0."""
+        """Query and key angles 0, if they are trained; token angles spread over [0, π]."""
         super().reset_parameters()
-        nn.init.zeros_(self.query_angles)
-        nn.init.zeros_(self.key_angles)
+        for angles in (self.query_angles, self.key_angles):
+            if self.train_circuit:
+                nn.init.zeros_(angles)
+            else:
+                nn.init.uniform_(angles, 0, 2 * math.pi)
         if self.registers is not None:
             self.registers.reset_parameters()
         if self.angle_proj is not None:

@@ -7,21 +7,18 @@ from typing import Unpack
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ketformer.attention.base import Attention, CommonOptions
+from ketformer.attention.base import CommonOptions
 from ketformer.attention.inputs import TokenInputs
+from ketformer.attention.linear_queries import LinearQueries
 from ketformer.attention.measured import amplitude_experiments
-from ketformer.attention.observables import (
-    Observables,
-    PauliObservables,
-    by_token,
-)
+from ketformer.attention.observables import Observables, PauliObservables
 from ketformer.attention.sizes import check_qubits, check_weights
 from ketformer.errors import KetformerError
 from ketformer.quantum import Experiment
 from ketformer.quantum.encoding import qubits_for
 
 
-class QISA(Attention):
+class QISA(LinearQueries):
     """Linear queries and keys; values v_h = <Lx|P_h|Lx>.
 
     Lx is zero-padded to 2^n amplitudes and not normalised, so a value is a
@@ -36,8 +33,6 @@ class QISA(Attention):
 
     Other options as in :class:`~ketformer.attention.base.Attention`.
     """
-
-    default_bias = True
 
     def __init__(
         self,
@@ -54,7 +49,6 @@ class QISA(Attention):
             raise KetformerError(f"hilbert_dim must be positive, got {hilbert_dim}")
         self.n_qubits = check_qubits(qubits_for(self.hilbert_dim))
         check_weights("hilbert_dim", hidden_size, num_heads * self.hilbert_dim)
-        self.qk_proj = nn.Linear(hidden_size, 2 * hidden_size, bias=self.bias)
         self.state_proj = nn.Linear(hidden_size, num_heads * self.hilbert_dim, bias=False)
         self.observables = PauliObservables.draw(
             observables, num_heads, self.head_dim, self.n_qubits
@@ -65,7 +59,7 @@ class QISA(Attention):
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Linear queries and keys, quadratic values."""
-        return self._beside(hidden_states, self.observables(self._states(hidden_states)))
+        return self.beside(hidden_states, self.observables(self._states(hidden_states)))
 
     def experiments(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
@@ -81,15 +75,9 @@ class QISA(Attention):
         """The measured values times ‖Lx‖², which the amplitudes cannot carry."""
         norms = self._states(hidden_states).square().sum(-1, keepdim=True)
         values = outcomes["value"].flatten(0, 1) * norms
-        return self._beside(hidden_states, values)
+        return self.beside(hidden_states, values)
 
     def _states(self, hidden_states: Tensor) -> Tensor:
         """Lx, ``[BT, H, hilbert_dim]``."""
         mapped: Tensor = self.state_proj(hidden_states).flatten(0, 1)
         return mapped.reshape(len(mapped), self.num_heads, -1)
-
-    def _beside(self, hidden_states: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Linear queries and keys beside values ``[BT, H, head_dim]``."""
-        query, key = self.qk_proj(hidden_states).chunk(2, dim=-1)
-        values = by_token(values, hidden_states)
-        return self.split_heads(query), self.split_heads(key), values

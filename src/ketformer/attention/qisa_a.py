@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Unpack
+from typing import Unpack, get_args
 
 import torch
 from torch import Tensor, nn
 
-from ketformer.attention.base import Attention, CommonOptions
+from ketformer.attention.angles import add_angles
+from ketformer.attention.base import CommonOptions, require_choice
 from ketformer.attention.inputs import TokenInputs
+from ketformer.attention.linear_queries import LinearQueries
 from ketformer.attention.measured import amplitude_experiments, is_state
-from ketformer.attention.observables import (
-    Observables,
-    PauliObservables,
-    by_token,
-)
+from ketformer.attention.observables import Observables, PauliObservables
 from ketformer.attention.sizes import check_layers, check_qubits
 from ketformer.quantum import (
+    Entanglement,
     Experiment,
     amplitude_encode,
     entangling_ansatz,
@@ -25,7 +24,7 @@ from ketformer.quantum import (
 )
 
 
-class QISAA(Attention):
+class QISAA(LinearQueries):
     """Linear queries and keys; values v_h = <psi|U† P_h U|psi>, psi = x / ‖x‖.
 
     U is RX and RY on each wire, the CNOT ring, RY on each wire, with 3n angles per
@@ -33,12 +32,15 @@ class QISAA(Attention):
 
     Args:
         layers: how often the ring and the last RYs are repeated; 1 as published.
+        entanglement: ``ring``, or ``none``, the ablation without two-qubit gates.
+        train_circuit: False leaves the circuit at random angles: the ablation that tells
+            what training it gives.
 
     Other options as in :class:`~ketformer.attention.qisa.QISA`, without ``hilbert_dim``:
     the amplitudes are the token's.
     """
 
-    default_bias = True
+    angles: Tensor
 
     def __init__(
         self,
@@ -47,13 +49,18 @@ class QISAA(Attention):
         *,
         observables: Observables = "distinct",
         layers: int = 1,
+        entanglement: Entanglement = "ring",
+        train_circuit: bool = True,
         **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(hidden_size, num_heads, **common)
         self.n_qubits = check_qubits(qubits_for(hidden_size))
-        self.circuit = entangling_ansatz(self.n_qubits, check_layers(layers, self.n_qubits))
-        self.qk_proj = nn.Linear(hidden_size, 2 * hidden_size, bias=self.bias)
-        self.angles = nn.Parameter(torch.empty(num_heads, len(self.circuit.parameters)))
+        require_choice("entanglement", entanglement, get_args(Entanglement))
+        self.circuit = entangling_ansatz(
+            self.n_qubits, check_layers(layers, self.n_qubits), entanglement=entanglement
+        )
+        angles = torch.empty(num_heads, len(self.circuit.parameters))
+        add_angles(self, "angles", angles, train_circuit)
         self.observables = PauliObservables.draw(
             observables, num_heads, self.head_dim, self.n_qubits, self.circuit
         )
@@ -70,7 +77,7 @@ class QISAA(Attention):
         """Linear queries and keys, measured values."""
         state = amplitude_encode(hidden_states, self.n_qubits).flatten(0, 1)
         values = self.observables(state.unsqueeze(1), angles=self.angles)
-        return self._beside(hidden_states, values)
+        return self.beside(hidden_states, values)
 
     def experiments(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
@@ -84,12 +91,6 @@ class QISAA(Attention):
         self, hidden_states: Tensor, tokens: TokenInputs | None, outcomes: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Linear queries and keys, the values as measured."""
-        return self._beside(
+        return self.beside(
             hidden_states, (outcomes["value"] * is_state(hidden_states)).flatten(0, 1)
         )
-
-    def _beside(self, hidden_states: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Linear queries and keys beside values ``[BT, H, head_dim]``."""
-        query, key = self.qk_proj(hidden_states).chunk(2, dim=-1)
-        values = by_token(values, hidden_states)
-        return self.split_heads(query), self.split_heads(key), values

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ketformer.attention.angles import add_angles
 from ketformer.attention.base import Attention, CommonOptions, require_choice
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.measured import amplitude_experiments, is_state
@@ -17,6 +18,7 @@ from ketformer.attention.sizes import check_layers, check_qubits
 from ketformer.errors import KetformerError
 from ketformer.quantum import (
     Circuit,
+    Entanglement,
     Experiment,
     PauliStrings,
     amplitude_encode,
@@ -46,10 +48,15 @@ class QSANN(Attention):
         n_qubits: register of the angle encoding; ceil(log2 d) by default. The amplitude
             encoding always takes that, and refuses another.
         layers: of each head's circuit: CNOT ring and RY on each wire; 1 as published.
+        entanglement: ``ring``, or ``none``, the ablation without two-qubit gates there.
+        train_circuit: False leaves the circuits at random angles: the ablation that tells
+            what training them gives.
 
     Other options as in :class:`~ketformer.attention.qisa.QISA`. It has no linear map
     before the circuits, so ``bias`` changes nothing.
     """
+
+    angles: Tensor
 
     def __init__(
         self,
@@ -61,18 +68,23 @@ class QSANN(Attention):
         encoding: Encoding = "amplitude",
         n_qubits: int | None = None,
         layers: int = 1,
+        entanglement: Entanglement = "ring",
+        train_circuit: bool = True,
         **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(hidden_size, num_heads, **common)
         require_choice("encoding", encoding, get_args(Encoding))
+        require_choice("entanglement", entanglement, get_args(Entanglement))
         require_choice("query_observables", query_observables, get_args(QueryObservables))
         if n_qubits is not None and encoding == "amplitude":
             raise KetformerError("n_qubits belongs to the angle encoding; amplitudes decide it")
         n_qubits = check_qubits(qubits_for(hidden_size) if n_qubits is None else n_qubits)
         self.n_qubits = n_qubits
         self.encoder = angle_encoding(hidden_size, n_qubits) if encoding == "angle" else None
-        self.circuit = entangling_ansatz(n_qubits, check_layers(layers, n_qubits))
-        self.angles = nn.Parameter(torch.empty(3, num_heads, len(self.circuit.parameters)))
+        check_layers(layers, n_qubits)
+        self.circuit = entangling_ansatz(n_qubits, layers, entanglement=entanglement)
+        angles = torch.empty(3, num_heads, len(self.circuit.parameters))
+        add_angles(self, "angles", angles, train_circuit)
         z0 = PauliStrings(("Z" + "I" * (n_qubits - 1),))
 
         def draw() -> PauliObservables:

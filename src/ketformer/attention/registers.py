@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ketformer.attention.inputs import ConditionEmbedding, InputSizes, TokenInputs
 from ketformer.attention.sizes import check_weights
 from ketformer.errors import KetformerError
-from ketformer.quantum import Circuit, rotation_ring_ansatz, run
+from ketformer.quantum import Circuit, Entanglement, rotation_ring_ansatz, run
 
 _NO_TOKENS = "this mechanism looks up its tokens: pass `tokens`"
 
@@ -19,23 +19,30 @@ _NO_TOKENS = "this mechanism looks up its tokens: pass `tokens`"
 class Registers(nn.Module):
     """|token> ⊗ |position> (⊗ |conditions>), each prepared from its own table of angles."""
 
-    def __init__(self, sizes: InputSizes, n_qubits: int, layers: int, by_batch: bool) -> None:
+    def __init__(
+        self,
+        sizes: InputSizes,
+        n_qubits: int,
+        layers: int,
+        by_batch: bool,
+        entanglement: Entanglement = "ring",
+    ) -> None:
         super().__init__()
         count = 3 if sizes.n_conditions else 2
         if n_qubits % count:
             raise KetformerError(f"{n_qubits} qubits do not divide into {count} registers")
-        self.circuit: Circuit = rotation_ring_ansatz(n_qubits // count, layers)
-        width = len(self.circuit.parameters)
-        check_weights("the table of angles", sizes.vocab_size + sizes.max_positions, width)
+        width = n_qubits // count
+        self.circuit: Circuit = rotation_ring_ansatz(width, layers, entanglement=entanglement)
         # All registers side by side, for what needs one circuit rather than a product of states.
         self.joint = Circuit(n_qubits)
         for i, name in enumerate(("token", "position", "condition")[:count]):
-            register = rotation_ring_ansatz(n_qubits // count, layers, prefix=name)
-            wires = range(i * n_qubits // count, (i + 1) * n_qubits // count)
-            self.joint = self.joint.then(register, wires)
-        self.tokens = nn.Parameter(torch.empty(sizes.vocab_size, width))
-        self.positions = nn.Parameter(torch.empty(sizes.max_positions, width))
-        self.conditions = ConditionEmbedding(sizes, width) if sizes.n_conditions else None
+            register = rotation_ring_ansatz(width, layers, name, entanglement)
+            self.joint = self.joint.then(register, range(i * width, (i + 1) * width))
+        angles = len(self.circuit.parameters)
+        check_weights("the table of angles", sizes.vocab_size + sizes.max_positions, angles)
+        self.tokens = nn.Parameter(torch.empty(sizes.vocab_size, angles))
+        self.positions = nn.Parameter(torch.empty(sizes.max_positions, angles))
+        self.conditions = ConditionEmbedding(sizes, angles) if sizes.n_conditions else None
         if by_batch and self.conditions is None:
             raise KetformerError("published_scaling is of conditions, and there are none")
         self.by_batch = by_batch

@@ -14,6 +14,7 @@ from ketformer.errors import KetformerError
 ATTENTION: dict[str, str] = {
     "classical": "ketformer.attention.classical:ClassicalAttention",
     "classical_eq": "ketformer.attention.classical_eq:ClassicalEqual",
+    "classical_quadratic": "ketformer.attention.classical_quadratic:ClassicalQuadratic",
     "qsann": "ketformer.attention.qsann:QSANN",
     "qisa": "ketformer.attention.qisa:QISA",
     "qisa_a": "ketformer.attention.qisa_a:QISAA",

@@ -7,6 +7,7 @@ import math
 import re
 import sys
 from argparse import RawDescriptionHelpFormatter
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import jsonargparse
@@ -95,7 +96,7 @@ def print_rows(rows: list[dict[str, Any]], columns: tuple[tuple[str, str], ...] 
     Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
 
 
-def print_table(rows: list[dict[str, Any]], columns: tuple[tuple[str, str], ...]) -> None:
+def print_table(rows: list[dict[str, Any]], columns: Sequence[tuple[str, str]]) -> None:
     """Plain numbers as a table on standard output."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title, key in columns:

@@ -6,19 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from ketformer.attention import ATTENTION
-from ketformer.cli.common import Parser, print_json, print_rows
+from ketformer.cli.common import Parser, print_json, print_rows, print_table
 from ketformer.comparison import compare
+from ketformer.errors import KetformerError
+from ketformer.matching import CONTROLS
+from ketformer.parallel import default_processes
 from ketformer.report import write_report
 from ketformer.settings import add_settings_arguments, load_settings
-from ketformer.tables import columns_of
+from ketformer.tables import columns_of, notes_on, paired_rows
 
 EXAMPLE = """  ketformer compare classical qisa qsann --seeds 3
   ketformer compare classical qisa --preset qisa-small --data my.txt --max_steps 500
+  ketformer compare qisa_a --controls all --data embedded
   ketformer compare overlap classical --preset overlap-qm9-deep --data my.csv"""
 
 USAGE = "ketformer compare A B ... [--preset P] [--seeds N] [--out FOLDER] [--key value ...]"
 
-_ABOUT_IT = {"json", "attentions", "preset", "seeds", "match", "fcd", "targets", "out"}
+_ABOUT_IT = {
+    "json", "attentions", "preset", "seeds", "match", "rates", "search_share", "controls", "fcd",
+    "targets", "jobs", "out",
+}  # fmt: skip
 _DECIDED = {"attention", "attention_options"}  # by the mechanisms that are compared
 
 
@@ -26,13 +33,26 @@ def add_arguments(parser: Parser) -> None:
     """The verb's options."""
     parser.add_argument(
         "attentions", type=str, nargs="+",
-        help=f"two or more of {', '.join(ATTENTION)}; the first is the reference",
+        help=f"of {', '.join(ATTENTION)}; the first is the reference",
     )  # fmt: skip
     parser.add_argument("--preset", type=str, default="char-gpt", help="preset or YAML (char-gpt)")
     parser.add_argument("--seeds", type=int, default=3, help="seeds for each (3)")
     parser.add_argument(
         "--match", type=bool, default=True,
         help="match the reference's parameters within 2 %% by the feed-forward width (true)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rates", type=int, default=3,
+        help="learning rates tried for each, around --learning_rate or the preset's, each √10 "
+        "times the one before; with 1 that one is taken (3)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--search_share", type=float, default=1 / 3,
+        help="length of a trial of a learning rate, as a share of the whole training (0.333)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--controls", type=str | None, default=None,
+        help=f"rows beside them, separated by commas: {', '.join(CONTROLS)}, or all",
     )  # fmt: skip
     parser.add_argument(
         "--fcd", type=bool, default=False,
@@ -43,14 +63,20 @@ def add_arguments(parser: Parser) -> None:
         help="of conditional models: molecules to sample for each property at its mean minus "
         "and plus two deviations; 0 for none (0)",
     )  # fmt: skip
+    parser.add_argument(
+        "--jobs", type=int | None, default=None,
+        help="runs that are trained at once, which share the cores (one for each core; 1 on a GPU)",
+    )  # fmt: skip
     parser.add_argument("--out", type=str | None, default=None, help="folder (runs/compare-…)")
     add_settings_arguments(parser)
 
 
 def run(options: Any) -> int:
-    """Compare, print the table, write a page beside the result."""
+    """Compare, print the tables, write a page beside the result."""
     given = {k: v for k, v in options.as_dict().items() if k not in _ABOUT_IT | _DECIDED}
     settings = load_settings(options.preset).override(given)
+    if options.seeds < 1:
+        raise KetformerError(f"seeds must be positive, got {options.seeds}")
     names = "-".join(options.attentions)
     out = Path(options.out or f"runs/compare-{settings.name}-{names}")
     result = compare(
@@ -59,8 +85,12 @@ def run(options: Any) -> int:
         out,
         seeds=options.seeds,
         match=options.match,
+        rates=options.rates,
+        search_share=options.search_share,
+        controls=[name.strip() for name in (options.controls or "").split(",") if name.strip()],
         with_fcd=options.fcd,
         targets=options.targets,
+        processes=default_processes() if options.jobs is None else options.jobs,
     )
     seeds = f"{options.seeds} seed{'s' if options.seeds > 1 else ''}"
     summary = f"{', '.join(options.attentions)} on {settings.data}, {seeds}."
@@ -68,9 +98,10 @@ def run(options: Any) -> int:
     if options.json:
         print_json({**result, "report": str(report)})
         return 0
-    columns = columns_of(result)
-    print_rows(result["rows"], (*columns[:2], ("FFN width", "intermediate_size"), *columns[2:]))
-    if options.seeds > 1:
-        print(f"\n± is half of the 95 % interval over {seeds}.")
+    print_rows(result["rows"], columns_of(result))
+    if tests := paired_rows(result):
+        print(f"\nAgainst {result['reference']}, seed by seed:\n")
+        print_table(tests, [(key, key) for key in tests[0]])
+    print("\n" + "\n".join(notes_on(result)))
     print(f"\nreport: {report}")
     return 0

@@ -1,9 +1,11 @@
 """Circuits as data, exact batched simulation, encodings and Pauli strings. Needs torch only."""
 
 from ketformer.quantum.ansatz import (
+    Entanglement,
     angle_encoding,
     angle_encoding_depth,
     cnot_ring,
+    entangler,
     entangling_ansatz,
     rotation_ring_ansatz,
 )
@@ -33,6 +35,7 @@ __all__ = [
     "Circuit",
     "CircuitStates",
     "CircuitValues",
+    "Entanglement",
     "Expect",
     "Experiment",
     "Gate",
@@ -48,6 +51,7 @@ __all__ = [
     "cnot_ring",
     "decompose",
     "distinct_strings",
+    "entangler",
     "entangling_ansatz",
     "hadamard_test",
     "measurement_settings",

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Literal
 
 from ketformer.quantum.circuit import Angle, Circuit, Gate
+
+#: ``none`` is the ablation: the same rotations, and no gate between qubits.
+Entanglement = Literal["ring", "none"]
 
 
 def cnot_ring(n_qubits: int) -> Circuit:
@@ -18,19 +22,28 @@ def cnot_ring(n_qubits: int) -> Circuit:
     return circuit
 
 
-def rotation_ring_ansatz(n_qubits: int, layers: int = 1, prefix: str = "t") -> Circuit:
+def entangler(n_qubits: int, entanglement: Entanglement) -> Circuit:
+    """What stands between the rotations: the ring, or for ``none`` no gate."""
+    return cnot_ring(n_qubits) if entanglement == "ring" else Circuit(n_qubits)
+
+
+def rotation_ring_ansatz(
+    n_qubits: int, layers: int = 1, prefix: str = "t", entanglement: Entanglement = "ring"
+) -> Circuit:
     """``layers`` times (RY on each qubit, CNOT ring): real, ``layers * n_qubits`` angles.
 
     It prepares every register of arXiv 2502.19214, and is its query and key map.
     """
     names = (f"{prefix}{i}" for i in range(layers * n_qubits))
-    ring, gates = cnot_ring(n_qubits).gates, []
+    between, gates = entangler(n_qubits, entanglement).gates, []
     for _ in range(layers):
-        gates += [*_rotations("RY", n_qubits, names), *ring]
+        gates += [*_rotations("RY", n_qubits, names), *between]
     return Circuit(n_qubits, tuple(gates))
 
 
-def entangling_ansatz(n_qubits: int, layers: int = 1, prefix: str = "t") -> Circuit:
+def entangling_ansatz(
+    n_qubits: int, layers: int = 1, prefix: str = "t", entanglement: Entanglement = "ring"
+) -> Circuit:
     """RX and RY on each wire, then ``layers`` times (CNOT ring, RY on each wire).
 
     ``n_qubits * (layers + 2)`` angles, named ``{prefix}0``, ``{prefix}1``, … in
@@ -39,9 +52,9 @@ def entangling_ansatz(n_qubits: int, layers: int = 1, prefix: str = "t") -> Circ
     """
     names = (f"{prefix}{i}" for i in range(n_qubits * (layers + 2)))
     gates = [*_rotations("RX", n_qubits, names), *_rotations("RY", n_qubits, names)]
-    ring = cnot_ring(n_qubits).gates
+    between = entangler(n_qubits, entanglement).gates
     for _ in range(layers):
-        gates += [*ring, *_rotations("RY", n_qubits, names)]
+        gates += [*between, *_rotations("RY", n_qubits, names)]
     return Circuit(n_qubits, tuple(gates))
 
 

@@ -1,0 +1,90 @@
+"""What several seeds say: intervals, and paired tests against a reference."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scipy import stats
+
+
+def summarise(values: Sequence[Any]) -> dict[str, Any]:
+    """Mean and 95 % t-interval; the bounds are None for a single value, all if one is None."""
+    if any(value is None for value in values):
+        return {"mean": None, "low": None, "high": None, "values": list(values)}
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return {"mean": mean, "low": None, "high": None, "values": list(values)}
+    half = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return {
+        "mean": mean,
+        "low": float(mean - half),
+        "high": float(mean + half),
+        "values": list(values),
+    }
+
+
+def paired(values: Sequence[Any], reference: Sequence[Any]) -> dict[str, Any]:
+    """The mean difference to the reference, seed by seed, with a paired t-test.
+
+    Two runs of one seed share their batches, so what a seed does to both cancels.
+
+    Args:
+        values: of one metric, one for each seed.
+        reference: the same of the reference, in the same order.
+
+    Returns:
+        ``difference`` (mean of value minus reference), its 95 % interval ``low`` to ``high``,
+        and the two-sided ``p_value``; None where it cannot be had: a value is missing, there
+        is one seed, or all differences are equal (no p).
+    """
+    unknown = {"difference": None, "low": None, "high": None, "p_value": None}
+    if any(value is None for value in (*values, *reference)):
+        return unknown
+    differences = [a - b for a, b in zip(values, reference, strict=True)]
+    mean = statistics.fmean(differences)
+    if len(differences) < 2:
+        return {**unknown, "difference": mean}
+    if max(differences) == min(differences):
+        return {"difference": mean, "low": mean, "high": mean, "p_value": None}
+    test = stats.ttest_rel(values, reference)
+    interval = test.confidence_interval(0.95)
+    return {
+        "difference": mean,
+        "low": float(interval.low),
+        "high": float(interval.high),
+        "p_value": float(test.pvalue),
+    }
+
+
+def compare_to_first(rows: Sequence[dict[str, Any]], metrics: Sequence[str]) -> None:
+    """Give each row ``paired``: every metric against the first row's, None in the first itself.
+
+    ``p_adjusted`` is Holm's for as many rows as are compared: with six mechanisms, one of the raw
+    p-values would fall below 0.05 by chance in more than one comparison of five.
+
+    Args:
+        rows: of a comparison, with each metric as :func:`summarise` gives it; changed in place.
+        metrics: names of the metrics.
+    """
+    reference, *others = rows
+    reference["paired"] = None
+    for row in others:
+        row["paired"] = {
+            metric: paired(row[metric]["values"], reference[metric]["values"]) for metric in metrics
+        }
+    for metric in metrics:
+        _adjust([row["paired"][metric] for row in others])
+
+
+def _adjust(tests: Sequence[Mapping[str, Any]]) -> None:
+    """Holm's step-down p-values; a missing one counts for nothing."""
+    known = sorted((t for t in tests if t["p_value"] is not None), key=lambda t: t["p_value"])
+    least = 0.0
+    for test in tests:
+        test["p_adjusted"] = None  # type: ignore[index]
+    for i, test in enumerate(known):
+        least = max(least, min(1.0, (len(known) - i) * test["p_value"]))
+        test["p_adjusted"] = least  # type: ignore[index]
