@@ -6,12 +6,14 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # Small tensors gain nothing from two threads, and two test workers would fight over the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test lint test-slow results results-qisa results-overlap results-published results-deep results-circuits results-speed readme fuzz clean
+.PHONY: demo test lint test-slow results results-qisa results-overlap results-compare results-published results-deep results-circuits results-speed readme docs notebooks fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ketformer demo
 
+# The pages are tested in Chromium, which comes from Debian's package where it is missing.
 test: lint
+	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -y -q chromium; }
 	$(PYTEST) -n 2
 
 lint: $(VENV)/.installed
@@ -31,7 +33,7 @@ fuzz: $(VENV)/.installed
 
 # The numbers in the README. Needs Tiny Shakespeare and QM9; see each target for the time it takes
 # on two cores. A run that is finished in runs/ is not trained again.
-results: results-qisa results-overlap results-published results-deep results-circuits results-speed readme
+results: results-qisa results-overlap results-compare results-published results-deep results-circuits results-speed readme
 
 # About an hour.
 results-qisa: $(VENV)/.installed
@@ -48,6 +50,15 @@ constant = $(BIN)/ketformer train overlap-qm9 --lr_scheduler_type constant --lea
 	--out runs/constant-$(1) --resume && \
 	$(call keep,overlap-constant-$(1),evaluate runs/constant-$(1) --fcd false)
 
+# About an hour. The preset's own 5,000 steps of 64 sequences would take two cores more than a day;
+# on a GPU, `make results-compare SHORTER=`.
+results-compare: $(VENV)/.installed
+	$(call keep,compare-char-gpt,compare classical qisa qisa_a qsann overlap --data tinyshakespeare \
+		--preset char-gpt --seeds 3 --out runs/compare-char-gpt $(SHORTER))
+
+SHORTER ?= --max_steps 600 --per_device_train_batch_size 16 --warmup_steps 60 --learning_rate 3e-3 \
+	--eval_steps 100 --save_steps 100 --save_total_limit 1
+
 # Some minutes: the released weights, measured like ours. PUBLISHED is the folder they are in.
 PUBLISHED ?= ../shared/published
 results-published: $(VENV)/.installed
@@ -61,7 +72,7 @@ import = rm -rf runs/published-$(1) && \
 # About two hours.
 results-deep: $(VENV)/.installed
 	$(call keep,overlap-qm9-deep,compare overlap classical --preset overlap-qm9-deep \
-		--seeds 1 --fcd true --targets 1000 --out runs/deep)
+		--seeds 1 --rates 1 --fcd true --targets 1000 --out runs/deep)
 
 # Some minutes, after results-qisa and results-published, whose models it runs on circuits.
 results-circuits: $(VENV)/.installed
@@ -93,8 +104,17 @@ resources = $(call keep,circuit-resources-$(1),circuit resources $(1) --out \
 # The verb's JSON becomes the result only when the verb has ended well.
 keep = $(BIN)/ketformer $(2) --json > results/$(1).json.part && mv results/$(1).json.part results/$(1).json
 
+# The notebooks with their outputs, in build/notebooks.
+notebooks: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/run_notebooks.py
+
 readme: $(VENV)/.installed
 	$(BIN)/python scripts/update_readme.py
+	$(BIN)/python scripts/claims_pictures.py
+
+# The documentation's site, in build/site; open its index.html, or serve the folder to search in it.
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # CUDA-Q with its CPU simulators, without the gigabytes of GPU libraries that it asks for. It has no
 # wheels but for Linux; elsewhere its tests are skipped.

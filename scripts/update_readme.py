@@ -10,31 +10,30 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import circuit_blocks
+import claims_blocks
+import readme_blocks
+import readme_picture
 import scale_blocks
 import speed_blocks
 
-from ketformer.reproduction import verdict
-from ketformer.tables import COLUMNS, OVERLAP_COLUMNS, markdown, overlap_rows
-
 ROOT = Path(__file__).resolve().parent.parent
-QISA_COLUMNS = (COLUMNS[0], ("what it is", "role"), *COLUMNS[1:])
-DEEP_COLUMNS = (
-    ("attention", "name"),
-    ("parameters", "parameters"),
-    ("loss", "loss"),
-    ("valid", "validity"),
-    ("unique", "uniqueness"),
-    ("novel", "novelty"),
-    ("FCD", "fcd"),
-    ("LogP error", "LogP"),
-    ("TPSA error", "TPSA"),
-    ("MW error", "MW"),
-)
 
 
 #: Which blocks a file has.
 FILES = {
-    "README.md": ("qisa", "overlap", "deep"),
+    "README.md": ("qisa", "overlap", "deep", "chargpt"),
+    "README.zh-CN.md": ("zh_qisa", "zh_overlap", "zh_deep", "zh_chargpt"),
+    "docs/claims.md": (
+        "claims_factors",
+        "claims_positions",
+        "claims_intervals",
+        "qisa",
+        "claims_char_gpt",
+        "overlap",
+        "claims_gradients",
+        "claims_noise",
+        "deep",
+    ),
     "docs/molecules.md": ("targets",),
     "docs/circuits.md": ("check", "bench", "noise", "gradients", "resources"),
     "docs/scale.md": (
@@ -50,66 +49,25 @@ FILES = {
 
 def block(name: str) -> str:
     """The content of a generated block."""
-    own = {"qisa": _qisa, "overlap": _overlap, "deep": _deep, "targets": _targets}
-    if name in own:
-        return own[name]()
-    modules = {"speed": speed_blocks, "scale": scale_blocks}
+    if name == "targets":
+        return _targets()
+    language, _, rest = name.rpartition("_")
+    if hasattr(readme_blocks, rest):
+        own: str = getattr(readme_blocks, rest)(_read, language or "en")
+        return own
+    modules = {"claims": claims_blocks, "speed": speed_blocks, "scale": scale_blocks}
     module = modules.get(name.partition("_")[0], circuit_blocks)
     made: str = getattr(module, name)(_read)
     return made
 
 
-def _qisa() -> str:
+def pictures() -> dict[str, str]:
+    """The README's pictures, by their paths."""
     result = _read("reproduce-qisa")
-    steps, machine = result["settings"]["training"]["max_steps"], result["manifest"]["machine"]
-    how = (
-        f"{len(result['seeds'])} seeds, {steps:,} steps each; ± is half of the 95 % interval. "
-        f"Inference time relative to classical attention, one run on {machine['cpu']}, "
-        f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}.\n"
-    )
-    return f"{markdown(result['rows'], QISA_COLUMNS)}\n{how}\n{verdict(result)}\n"
-
-
-def _overlap() -> str:
-    result, published = _read("reproduce-overlap"), _read("published-sequence")
-    how = (
-        "Losses on the published validation set, in nats per target; the first two count padding, "
-        "as the paper does. 10,000 samples of each model, special tokens excluded, the conditional "
-        "ones asked for the mean of every property; ± is half of the 95 % interval. The released "
-        f"quantum weights come to {published['loss_as_published']:.4f} here, and to "
-        f"{100 * published['validity']:.1f} % valid and {published['unique']:,} distinct valid of "
-        f"{published['sampled']:,} samples.\n"
-    )
-    falling = next(r for r in result["rows"] if r["name"] == "overlap_sequence")
-    fast, slow = (_read(f"overlap-constant-{rate}") for rate in ("0.005", "0.001"))
-    how += (
-        "\nThe falling rate makes the difference: `overlap_sequence` comes to "
-        f"{falling['loss_as_published']['mean']:.3f} with it, and with a constant one to "
-        f"{fast['loss_as_published']:.3f} at the same 0.005, to {slow['loss_as_published']:.3f} at "
-        "0.001 (one seed each).\n"
-    )
-    return f"{markdown(overlap_rows(result['rows']), OVERLAP_COLUMNS)}\n{how}"
-
-
-def _deep() -> str:
-    result, published = _read("overlap-qm9-deep"), _read("published-conditions")
-    rows = [{**row, **_errors(row["target_errors"])} for row in result["rows"]]
-    released = {
-        **dict.fromkeys(("fcd",), None),
-        **{key: _single(published[key]) for key in ("loss", "validity", "uniqueness", "novelty")},
-        "name": "released conditional weights",
-        "parameters": published["parameters"],
-        **_errors(published["target_errors"]),
+    return {
+        f"docs/pictures/readme-leak{suffix}.svg": readme_picture.picture(result, language)
+        for language, suffix in (("en", ""), ("zh-CN", ".zh-CN"))
     }
-    epochs = result["settings"]["training"]["num_train_epochs"]
-    how = (
-        f"The preset `overlap-qm9-deep` and its classical twin of equal size, {epochs} epochs on "
-        f"QM9, {len(result['seeds'])} seed. Loss without padding, every property given. Samples: "
-        "10,000 with nothing requested (the released model: the mean of every property). Errors: "
-        "mean absolute error over the valid of 1,000 samples with one property requested, two "
-        "deviations below and above its mean; the average of both.\n"
-    )
-    return f"{markdown([*rows, released], DEEP_COLUMNS)}\n{how}"
 
 
 def _targets() -> str:
@@ -125,17 +83,6 @@ def _targets() -> str:
         name = f"{target['property']} {target['target']:.3g}"
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
-
-
-def _errors(targets: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean absolute error by property, averaged over its two targets."""
-    names = ("LogP", "TPSA", "MW")
-    errors = {n: [t["mae"] for t in targets if t["property"] == n] for n in names}
-    return {name: _single(sum(both) / len(both)) for name, both in errors.items()}
-
-
-def _single(value: float) -> dict[str, Any]:
-    return {"mean": value, "low": None, "high": None}
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -163,3 +110,5 @@ if __name__ == "__main__":
     for name in FILES:
         path = ROOT / name
         path.write_text(updated(name, path.read_text()))
+    for name, content in pictures().items():
+        (ROOT / name).write_text(content)

@@ -28,6 +28,7 @@ LAYERS = [
     ["models", "tasks"],
     # What several verbs need, then the verbs: one file each, held without a cycle below.
     ["verbs"],
+    ["app"],
     ["cli"],
 ]
 EVERYWHERE = {"ketformer.errors", "ketformer.lazy"}

@@ -3,16 +3,20 @@
 import importlib.util
 import json
 import re
+import xml.etree.ElementTree as ET
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from ketformer.attention import ATTENTION, attention_options
 from ketformer.cli import VERBS
 from ketformer.models import PRESETS
 from ketformer.reproduction_overlap import OVERLAP_PUBLISHED
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+CHINESE = (ROOT / "README.zh-CN.md").read_text()
 
 
 def _script(name):
@@ -27,6 +31,136 @@ def test_every_number_in_the_generated_blocks_comes_from_results():
     for name in script.FILES:
         text = (ROOT / name).read_text()
         assert script.updated(name, text) == text
+
+
+def test_the_pictures_are_of_results():
+    for name, content in _script("update_readme").pictures().items():
+        assert (ROOT / name).read_text() == content
+        drawn = ET.fromstring(content)
+        assert len(drawn.findall("{*}circle")) == 2 + 2 * 8  # the key, and two for each mechanism
+        assert f"]({name})" in README + CHINESE
+
+
+# --- Two languages ---------------------------------------------------------------------------
+
+
+def _blocks(text):
+    """What is between fences, without comments, which are in the reader's language."""
+    found = re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL)
+    code = [(kind, re.sub(r"  +# .*", "", block)) for kind, block in found]
+    return [(kind, [line.rstrip() for line in block.splitlines()]) for kind, block in code]
+
+
+def _prose(text):
+    return re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+
+
+def _sections(text):
+    return re.split(r"^(?=#+ )", _prose(text), flags=re.MULTILINE)
+
+
+def test_both_languages_point_at_each_other():
+    assert "[简体中文](README.zh-CN.md)" in README.splitlines()[2]
+    assert "[English](README.md)" in CHINESE.splitlines()[2]
+
+
+def test_both_languages_have_the_same_commands():
+    assert _blocks(README) == _blocks(CHINESE)
+    assert len(_blocks(README)) == 5
+
+
+def test_both_languages_have_the_same_sections_names_and_numbers():
+    english, chinese = _sections(README), _sections(CHINESE)
+    assert len(english) == len(chinese)
+    # Code, places, and numbers with their digits; a sentence may have them in another order.
+    for pattern in (r"`[^`\n]+`", r"\]\(([^)]+)\)", r"\d[\d,.]*\d|\d", r"^#+ |^\|", r"±|×"):
+        for ours, theirs in zip(english, chinese, strict=True):
+            told = Counter(re.findall(pattern, ours, re.MULTILINE))
+            also = Counter(re.findall(pattern, theirs, re.MULTILINE))
+            for names in (told, also):  # of the other language, of the language's own picture
+                for key in list(names):
+                    if "README" in key or "readme-leak" in key or "made by" in key:
+                        del names[key]
+            assert told == also, ours.splitlines()[0]
+
+
+def test_every_cell_of_the_chinese_tables_is_known_to_be_a_name_or_chinese():
+    """A new column must not stand there in English unnoticed."""
+    names = re.compile(r"[\w.]+|CER|WER|FCD|(?:\d.*)|–|-+")
+    for line in re.findall(r"^\|.*\|$", "".join(_generated(CHINESE)), re.MULTILINE):
+        for cell in line.strip("|").split("|"):
+            assert names.fullmatch(cell.strip()) or re.search(r"[\u4e00-\u9fff]", cell), cell
+
+
+def _generated(text):
+    return re.findall(r"<!-- \w+: made by .*?<!-- /", text, re.DOTALL)
+
+
+@pytest.fixture
+def char_gpt():
+    """A comparison as `compare --seeds 3 --out` writes it, small."""
+
+    def stat(mean):
+        return {"mean": mean, "low": mean - 0.01, "high": mean + 0.01, "values": [mean] * 3}
+
+    def row(name, loss, **more):
+        keys = ("cross_entropy", "prefix_cross_entropy", "cer", "wer", "free_running_cer")
+        return {
+            "name": name,
+            "parameters": 1_000_000,
+            "intermediate_size": 512,
+            "causal": True,
+            "learning_rate": 1e-3,
+            "control": None,
+            "paired": None,
+            "relative_inference_time": 1.5,
+            **{key: stat(loss) for key in (*keys, "free_running_wer")},
+            **more,
+        }
+
+    test = {"difference": 0.04, "low": 0.01, "high": 0.07, "p_value": 0.02, "p_adjusted": 0.04}
+    paired = dict.fromkeys(("prefix_cross_entropy", "free_running_cer", "free_running_wer"), test)
+    return {
+        "settings": {"task": "text", "training": {"max_steps": 3000}},
+        "seeds": [42, 43, 44],
+        "matched": True,
+        "search": {"rates": [3e-4, 1e-3, 3e-3], "steps": 600, "share": 0.2, "seed": 41},
+        "rows": [
+            row("classical", 1.5),
+            row("qisa", 1.54, paired=paired, learning_rate=3e-3),
+            row("classical_eq", 1.6, paired=paired, control="classical of the width of overlap"),
+        ],
+    }
+
+
+def test_the_comparison_of_characters_appears_in_both_once_it_is_made(
+    char_gpt, tmp_path, monkeypatch
+):
+    blocks = _script("update_readme").readme_blocks
+    monkeypatch.setattr(blocks, "RESULTS", tmp_path)
+    assert blocks.chargpt(None, "en") == blocks.chargpt(None, "zh") == ""
+    (tmp_path / "compare-char-gpt.json").write_text("{}")
+    english, chinese = (blocks.chargpt(lambda name: char_gpt, word) for word in ("en", "zh"))
+    assert "| qisa | 1,000,000 | 512 | 0.003 | 1.540 ± 0.010 |" in english
+    assert "| qisa | +0.040 ± 0.030 | 0.040 |" in english
+    assert "lowest or highest" in english
+    assert "范围的边缘" in chinese
+    numbers = re.compile(r"\d[\d,.]*\d")
+    table = [re.findall(r"^\| [a-z].*", text, re.MULTILINE) for text in (english, chinese)]
+    assert len(table[1]) >= 5
+    for ours, theirs in zip(table[0][-2:], table[1][-2:], strict=True):
+        assert numbers.findall(ours) == numbers.findall(theirs)
+    assert Counter(numbers.findall(english)) == Counter(numbers.findall(chinese))
+    assert not re.search(r"prefix only|cross entropy|parameters", chinese)
+
+
+# --- What is promised ------------------------------------------------------------------------
+
+
+def test_every_option_of_every_mechanism_is_explained():
+    page = (ROOT / "docs/options.md").read_text()
+    options = {option for name in ATTENTION for option in attention_options(name)}
+    assert {option for option in options if f"`{option}`" not in page} == set()
 
 
 def test_the_ceiling_of_uniqueness_is_what_the_page_says():
@@ -95,12 +229,6 @@ def test_every_verb_and_preset_is_mentioned():
         assert f"ketformer {verb}" in README or f"make {verb}" in README
     for preset in PRESETS:
         assert f"`{preset}`" in README
-
-
-def test_the_commands_of_the_console_examples_exist():
-    verbs = re.findall(r"\$ ketformer ([\w-]+)", README)
-    assert verbs
-    assert set(verbs) <= set(VERBS)
 
 
 def test_loading_costs_under_five_per_cent_of_a_training_step():

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from ketformer import runs
+from ketformer.cards import write_run_card
 from ketformer.errors import KetformerError
 from ketformer.models.quantum_transformer import from_published
 from ketformer.settings import load_settings
@@ -69,6 +70,7 @@ def import_checkpoint(file: str | Path, out: str | Path) -> dict[str, Any]:
     )
     tokenizer.save_pretrained(out)
     model.save_pretrained(out)
+    write_run_card(out, config)
     return {
         "run": str(out),
         "kind": recorded["kind"],

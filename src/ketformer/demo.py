@@ -65,7 +65,11 @@ MOLECULE_SETTINGS = Settings(
 
 
 def run_demo(
-    out: str | Path = "runs/demo", *, steps: int | None = None, progress: bool = True
+    out: str | Path = "runs/demo",
+    *,
+    steps: int | None = None,
+    processes: int = 1,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Train mechanisms on text and on molecules, audit, compare, sample; write ``report.html``.
 
@@ -75,7 +79,8 @@ def run_demo(
     Args:
         out: folder; an earlier demo in it is replaced.
         steps: training steps of each model; 300 of text and 400 of molecules by default.
-        progress: show bars on standard error.
+        processes: how many models at once.
+        progress: show a table on standard error.
 
     Returns:
         The comparisons ``text`` and ``molecules``, and the path of the ``report``.
@@ -85,6 +90,8 @@ def run_demo(
     """
     if steps is not None and steps < 1:  # said before an earlier demo is removed
         raise KetformerError(f"max_steps must be positive, got {steps}")
+    if processes < 1:
+        raise KetformerError(f"jobs must be positive, got {processes}")
     out = Path(out)
     marker = out / ".ketformer-demo"
     if out.exists() and any(out.iterdir()):
@@ -98,8 +105,9 @@ def run_demo(
             "molecules: some minutes on two cores.",
             file=sys.stderr,
         )
-    text = _compare(ATTENTIONS, SETTINGS, out / "text", steps, progress)
-    molecules = _compare(MOLECULE_ATTENTIONS, MOLECULE_SETTINGS, out / "molecules", steps, progress)
+    how: dict[str, Any] = {"steps": steps, "processes": processes, "progress": progress}
+    text = _compare(ATTENTIONS, SETTINGS, out / "text", **how)
+    molecules = _compare(MOLECULE_ATTENTIONS, MOLECULE_SETTINGS, out / "molecules", **how)
     result = {"manifest": runs.make_manifest(), "text": text, "molecules": molecules}
     runs.write_json(out / "demo.json", result)
     report = write_report(
@@ -115,7 +123,13 @@ def run_demo(
 
 
 def _compare(
-    attentions: tuple[str, ...], settings: Settings, out: Path, steps: int | None, progress: bool
+    attentions: tuple[str, ...],
+    settings: Settings,
+    out: Path,
+    *,
+    steps: int | None,
+    processes: int,
+    progress: bool,
 ) -> dict[str, Any]:
     steps = steps or settings.training["max_steps"]
     # Five points make a curve; more validation would cost as much as the training.
@@ -129,5 +143,6 @@ def _compare(
         out,
         [settings.training["seed"]],
         evaluation={"samples": 500, "with_fcd": False},
+        processes=processes,
         progress=progress,
     )

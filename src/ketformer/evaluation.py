@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ketformer import runs
 from ketformer.audit import audit_causality
+from ketformer.cards import write_run_card
 from ketformer.errors import KetformerError
 from ketformer.models.continuation import continue_tokens
 from ketformer.molecule_evaluation import evaluate_molecules
@@ -156,9 +157,10 @@ def evaluation_windows(
 
 
 def save_evaluation(run: Run, result: dict[str, Any]) -> Path:
-    """Keep an evaluation in the run directory."""
+    """Keep an evaluation in the run directory, and tell it on the run's card."""
     path = run.path / EVALUATION
     runs.write_json(path, result)
+    write_run_card(run.path, run.model.config, result)
     return path
 
 

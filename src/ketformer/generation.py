@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from transformers import set_seed
 
 from ketformer.errors import KetformerError
-from ketformer.models.continuation import continue_tokens
+from ketformer.models.continuation import stream_tokens
 from ketformer.runs import Run
 from ketformer.sampling import MoleculeSampling, sample_molecules
 from ketformer.tasks.text import encode
@@ -74,6 +75,20 @@ def generate_text(
     sampling = sampling or Sampling()
     if num < 1:
         raise KetformerError(f"num must be positive, got {num}")
+    pieces = list(_pieces(run, prompt, num, sampling))
+    return [prompt + text for text in run.tokenizer.batch_decode(torch.cat(pieces, dim=-1).cpu())]
+
+
+def stream_text(run: Run, prompt: str, sampling: Sampling | None = None) -> Iterator[str]:
+    """One of :func:`generate_text`'s continuations as it is written: the whole text so far."""
+    written = torch.empty(1, 0, dtype=torch.int64)
+    for piece in _pieces(run, prompt, 1, sampling or Sampling()):
+        written = torch.cat([written, piece.cpu()], dim=-1)
+        yield prompt + run.tokenizer.decode(written[0])
+
+
+def _pieces(run: Run, prompt: str, num: int, sampling: Sampling) -> Iterator[torch.Tensor]:
+    """New tokens ``[num, n]``, as they are written."""
     start = encode(run.tokenizer, prompt) if prompt else _start(run)
     set_seed(sampling.seed)
     options = (
@@ -87,10 +102,9 @@ def generate_text(
         }
     )
     prompts = start[None].expand(num, -1).to(run.model.device)
-    written = continue_tokens(
+    return stream_tokens(
         run.model, prompts, sampling.max_new_tokens, use_cache=sampling.use_cache, **options
     )
-    return [prompt + text for text in run.tokenizer.batch_decode(written.cpu())]
 
 
 def sample_of(run: Run) -> str:

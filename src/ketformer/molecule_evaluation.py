@@ -62,8 +62,8 @@ def evaluate_molecules(
     Returns:
         ``loss`` and ``token_accuracy`` over the tokens and the end token, and the same
         ``_with_padding`` over every place of a padded row; ``prefix_loss``, where the
-        model is handed the tokens before each target and nothing else; ``causal``, which
-        is measured; of the samples the keys of
+        model is handed the tokens before each target and nothing else; both also
+        ``_by_position``; ``causal``, which is measured; of the samples the keys of
         :func:`~ketformer.tasks.molecules.metrics.generation_metrics` and
         :func:`~ketformer.tasks.molecules.similarity.distribution_metrics` (against the
         same part), and ``wasserstein`` by property.
@@ -80,7 +80,7 @@ def evaluate_molecules(
     )
     with Bars(progress, "molecule") as bars:
         likelihood = molecule_losses(run.model, rows, bars("teacher-forced"))
-        prefix = _prefix_loss(run.model, rows, bars("prefix alone"))
+        prefix = _prefix_losses(run.model, rows, bars("prefix alone"))
     result = {
         "run": str(run.path),
         "attention": run.model.config.attention,
@@ -89,7 +89,7 @@ def evaluate_molecules(
         **source,
         "molecules": len(rows),
         **likelihood,
-        "prefix_loss": prefix,
+        **prefix,
     }
     if samples:
         reference = prepared.smiles[source["part"]]
@@ -156,6 +156,7 @@ def molecule_losses(
     return {
         "targets": int(token.sum()),
         "loss": float(loss[token].mean()),
+        "loss_by_position": _by_position(loss, token),
         "loss_with_padding": float(loss.mean()),
         "token_accuracy": float(hit[token].double().mean()),
         "token_accuracy_with_padding": float(hit.double().mean()),
@@ -211,20 +212,32 @@ def _forward(model: KetformerForCausalLM, batch: dict[str, Tensor]) -> tuple[Ten
 
 
 @torch.inference_mode()
-def _prefix_loss(
+def _prefix_losses(
     model: KetformerForCausalLM, rows: MoleculeRows, step: Callable[[int, int], None]
-) -> float:
+) -> dict[str, Any]:
     """Loss over tokens and end tokens when nothing but what stands before is handed over."""
     count = min(len(rows), _PREFIX_MOLECULES)
-    total, targets = 0.0, 0
+    losses, real = [], []
     for start in range(0, count, _BATCH):
         batch = rows.__getitems__(list(range(start, min(start + _BATCH, count))))
+        columns = []
         for length in range(1, batch["input_ids"].shape[1] + 1):
             short = {**batch, "input_ids": batch["input_ids"][:, :length]}
             logits, target = _forward(model, short)
-            target = target[:, length - 1]
-            real = target != rows.pad_token_id
-            loss = F.cross_entropy(logits[:, -1], target, reduction="none").double()
-            total, targets = total + float(loss[real].sum()), targets + int(real.sum())
+            last = F.cross_entropy(logits[:, -1], target[:, length - 1], reduction="none")
+            columns.append(last.double().cpu())
+        losses.append(torch.stack(columns, dim=1))
+        real.append(batch["shift_labels"] != rows.pad_token_id)
         step(min(start + _BATCH, count), count)
-    return total / targets
+    loss, token = torch.cat(losses), torch.cat(real)
+    return {
+        "prefix_loss": float(loss[token].mean()),
+        "prefix_loss_by_position": _by_position(loss, token),
+    }
+
+
+def _by_position(loss: Tensor, real: Tensor) -> list[float]:
+    """Means over the real targets at each position, up to the last that has any."""
+    counts = real.sum(0)
+    longest = int(counts.count_nonzero())
+    return ((loss * real).sum(0) / counts)[:longest].tolist()

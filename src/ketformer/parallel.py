@@ -46,10 +46,12 @@ def run_jobs(
         For each job its evaluation, or ``{"eval_loss": …}`` of a trial.
 
     Raises:
-        KetformerError: a job cannot be done, or its process died; the others are stopped, and
-            what they have trained is kept.
+        KetformerError: no process at all; a job cannot be done, or its process died: the others
+            are stopped, and what they have trained is kept.
         Stopped: by a signal; the same.
     """
+    if processes < 1:
+        raise KetformerError(f"jobs must be positive, got {processes}")
     with Board(jobs, shown=progress) as board:
         if processes == 1 or len(jobs) < 2:
             answers = []

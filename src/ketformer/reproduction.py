@@ -45,6 +45,7 @@ def reproduce_qisa(
     data: str = "tinyshakespeare",
     seeds: int = 3,
     changes: dict[str, Any] | None = None,
+    processes: int = 1,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Train and measure every row of the QISA table.
@@ -54,7 +55,8 @@ def reproduce_qisa(
         data: data set or text file.
         seeds: number of seeds for each row.
         changes: settings to change from the published ones, e.g. fewer steps.
-        progress: show bars on standard error.
+        processes: how many runs at once.
+        progress: show a table on standard error.
 
     Returns:
         The rows of a comparison, each with its ``role`` and ``ratio_to_classical``
@@ -64,7 +66,12 @@ def reproduce_qisa(
     variants = [Variant(name, settings_of_row) for name, _, settings_of_row in QISA_ROWS]
     first = settings.training.get("seed", 42)
     result = run_variants(
-        variants, settings, Path(out), range(first, first + seeds), progress=progress
+        variants,
+        settings,
+        Path(out),
+        range(first, first + seeds),
+        processes=processes,
+        progress=progress,
     )
     roles = {name: role for name, role, _ in QISA_ROWS}
     classical = result["rows"][0]

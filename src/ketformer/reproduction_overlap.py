@@ -78,6 +78,7 @@ def reproduce_overlap(
     samples: int = 10_000,
     targets: int = 1_000,
     changes: dict[str, Any] | None = None,
+    processes: int = 1,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Train and measure the paper's six models.
@@ -91,7 +92,8 @@ def reproduce_overlap(
         samples: molecules sampled from each model.
         targets: molecules sampled for each of the 18 published targets.
         changes: settings to change from the published ones, e.g. fewer epochs.
-        progress: show bars on standard error.
+        processes: how many runs at once.
+        progress: show a table on standard error.
 
     Returns:
         The ``rows`` of a comparison, each with what was ``published`` of it. Means are over
@@ -119,6 +121,7 @@ def reproduce_overlap(
                     Path(out),
                     range(first, first + count),
                     evaluation=evaluation,
+                    processes=processes,
                     progress=progress,
                 )
             )

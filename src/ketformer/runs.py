@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerFast
 
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
+from ketformer.models.card import CARD
 from ketformer.models.checks import check_memory, complaint_about_weights, least_parameters
 from ketformer.tasks.mappings import read_json as read_json
 from ketformer.tasks.mappings import read_yaml as read_yaml
@@ -133,6 +134,7 @@ def save_model(
     try:
         tokenizer.save_pretrained(part)
         model.save_pretrained(part, state_dict=weights)
+        (part / CARD).unlink()  # a run's own card says more
         for file in sorted(part.iterdir(), key=lambda file: file.name == WEIGHTS):
             file.replace(out / file.name)
     finally:

@@ -133,7 +133,8 @@ def notes_on(result: dict[str, Any]) -> list[str]:
                 f"The best rate of {', '.join(at_edge)} is the lowest or highest tried: one beyond "
                 "it may be better."
             )
-    notes += [f"{row['name']} is a control: {row['control']}." for row in rows if row["control"]]
+    controls = [row for row in rows if row.get("control")]
+    notes += [f"{row['name']} is a control: {row['control']}." for row in controls]
     if leaky := [row["name"] for row in rows if not row["causal"]]:
         notes.append(
             f"{', '.join(leaky)} sees the tokens to be predicted: no language model, whatever its "

@@ -103,7 +103,7 @@ class SafeTrainer(Trainer):
 
         Raises:
             KetformerError: a file of the checkpoint would run code when it is read, or a number
-                is none.
+                is none, or too large for torch.
         """
         self.resumed_from = resume_from_checkpoint
         try:
@@ -112,6 +112,13 @@ class SafeTrainer(Trainer):
             raise KetformerError(
                 f"{resume_from_checkpoint}: refused, a file in it holds more than tensors and "
                 "plain values"
+            ) from None
+        except RuntimeError as error:
+            if "without overflow" not in str(error):
+                raise
+            raise KetformerError(
+                f"step {self.state.global_step + 1}: an update does not fit into 32 bits; lower "
+                "--learning_rate or --weight_decay"
             ) from None
 
     # --- Numbers -------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from transformers import (
 
 from ketformer import runs
 from ketformer.attention.measured import measured_by
+from ketformer.cards import write_run_card
 from ketformer.errors import KetformerError
 from ketformer.failures import surviving, writing
 from ketformer.generation import sample_of
@@ -132,6 +133,7 @@ def train(
     if first:
         with writing(out, f"the model of {out}"):
             runs.save_model(out, model, data.tokenizer, weights)
+            write_run_card(out, model.config)
         sample = out / runs.SAMPLES / f"step-{trainer.state.global_step}.txt"
         runs.write_text(sample, sample_of(runs.open_run(out)).strip() + "\n")
     trainer.accelerator.wait_for_everyone()

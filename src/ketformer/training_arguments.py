@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 
@@ -13,6 +16,9 @@ from transformers.integrations import get_reporting_integration_callbacks
 from ketformer import runs
 from ketformer.errors import KetformerError
 from ketformer.settings import Settings
+
+# Of a 32-bit float, which torch's optimisers turn their numbers into.
+_LARGEST = torch.finfo(torch.float32).max
 
 
 def training_arguments(settings: Settings, out: Path) -> TrainingArguments:
@@ -39,8 +45,7 @@ def training_arguments(settings: Settings, out: Path) -> TrainingArguments:
     options.setdefault("per_device_eval_batch_size", options.get("per_device_train_batch_size", 8))
     # Without this, torchrun's processes on a machine with CPUs alone would not find each other.
     options.setdefault("use_cpu", not torch.accelerator.is_available())
-    if options["report_to"] == "tensorboard":
-        os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
     try:
         arguments = TrainingArguments(
             output_dir=str(out / runs.CHECKPOINTS),
@@ -90,6 +95,8 @@ def _check_ranges(arguments: TrainingArguments) -> None:
     for key, bound in least.items():
         if getattr(arguments, key) < bound:
             raise KetformerError(f"{key} must be at least {bound}, got {getattr(arguments, key)}")
+        if getattr(arguments, key) > _LARGEST:
+            raise KetformerError(f"{key} must fit into 32 bits, got {getattr(arguments, key)}")
     for key in ("adam_beta1", "adam_beta2"):
         if not 0 <= getattr(arguments, key) < 1:
             raise KetformerError(f"{key} must lie in [0, 1), got {getattr(arguments, key)}")
@@ -105,9 +112,23 @@ def _check_ranges(arguments: TrainingArguments) -> None:
 
 def _check_libraries(arguments: TrainingArguments) -> None:
     """Refuse a tracker or an optimiser whose library is not there, before a file is written."""
+    with _silent_finalizers():
+        try:
+            for callback in get_reporting_integration_callbacks(arguments.report_to):
+                callback()
+            Trainer.get_optimizer_cls_and_kwargs(arguments)
+        except (ValueError, ImportError, RuntimeError) as error:
+            complaint = " ".join(str(error).split())
+        else:
+            return
+    raise KetformerError(complaint)
+
+
+@contextmanager
+def _silent_finalizers() -> Iterator[None]:
+    """Some trackers that were refused half made complain once more when they are thrown away."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
-        for callback in get_reporting_integration_callbacks(arguments.report_to):
-            callback()
-        Trainer.get_optimizer_cls_and_kwargs(arguments)
-    except (ValueError, ImportError, RuntimeError) as error:
-        raise KetformerError(" ".join(str(error).split())) from None
+        yield
+    finally:
+        sys.unraisablehook = hook

@@ -72,6 +72,13 @@ def test_a_wrong_type_or_choice_names_the_key(key, value):
     assert key in complaint_about(**{key: value})
 
 
+def test_a_wrong_type_is_refused_later_too():
+    config = small_config()
+    with pytest.raises(KetformerError, match="'hidden_size' expected int, got str"):
+        config.hidden_size = "wide"
+    assert config.hidden_size == SMALL["hidden_size"]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -6,7 +6,7 @@ from transformers import set_seed
 
 from ketformer.attention import ATTENTION
 from ketformer.errors import KetformerError
-from ketformer.models.continuation import continue_tokens
+from ketformer.models.continuation import continue_tokens, stream_tokens
 
 from .helpers import CAUSAL, CONTEXT, LEAKY, VOCABULARY, small_model, some_ids
 
@@ -121,3 +121,14 @@ def test_nothing_asked_is_nothing_written():
 def test_an_empty_prompt_is_an_error():
     with pytest.raises(KetformerError, match="the prompt is empty"):
         continue_tokens(small_model(), some_ids(2, 0), 5)
+
+
+@pytest.mark.parametrize("way", [GREEDY, SAMPLED, {"num_beams": 2}], ids=["one", "drawn", "beams"])
+def test_the_stream_is_the_same_in_pieces(way):
+    model, prompts = small_model(), some_ids(2, 4)
+    whole = continued(model, prompts, 20, **way)
+    set_seed(0)
+    pieces = list(stream_tokens(model, prompts, 20, **way))
+    assert torch.equal(torch.cat(pieces, dim=1), whole)
+    if "num_beams" not in way:
+        assert [piece.shape for piece in pieces] == [(2, 1)] * 20

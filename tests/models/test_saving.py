@@ -36,9 +36,9 @@ def test_a_reloaded_model_gives_the_same_logits_bit_for_bit(tmp_path, attention,
     assert torch.equal(loaded(some_ids(3, 7)).logits, saved(some_ids(3, 7)).logits)
 
 
-def test_only_the_mechanisms_with_linear_values_have_no_strings():
+def test_only_mechanisms_that_measure_no_values_have_no_strings():
     without = {name for name in ATTENTION if not has_pauli_strings(name)}
-    assert without == {"classical", "classical_eq", "overlap"}
+    assert without == {"classical", "classical_eq", "classical_quadratic", "overlap"}
 
 
 @pytest.mark.parametrize("attention", ATTENTION)
@@ -46,6 +46,7 @@ def test_weights_and_strings_are_safetensors_and_nothing_is_pickled(tmp_path, at
     model = small_model(attention)
     model.save_pretrained(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
+        "README.md",
         "config.json",
         "generation_config.json",
         "model.safetensors",

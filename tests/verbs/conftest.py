@@ -33,6 +33,15 @@ def _short_timings_and_samples():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_process():
+    """Runs are trained in this process; a test of several says so."""
+    with pytest.MonkeyPatch.context() as patch:
+        for verb in ("compare", "demo", "reproduce"):
+            patch.setattr(f"ketformer.cli.{verb}.default_processes", lambda: 1)
+        yield
+
+
 @pytest.fixture
 def ketformer(capsys):
     """The command: ``ketformer("audit", run)`` returns its code, output and errors."""

@@ -10,6 +10,10 @@ import torch
 from matplotlib.image import imread
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from ketformer.attention_maps import attention_svg, attention_weights
+from ketformer.runs import open_run
+from ketformer.tasks.token_matrix import share_of_the_future
+
 from .helpers import write_molecule_settings
 
 SMILES = "CC(=O)N"
@@ -139,7 +143,55 @@ def test_mistakes_leave_nothing_behind(ketformer, deep, tmp_path, written, optio
     assert not out.exists()
 
 
-def test_a_model_of_text_has_no_molecules(ketformer, honest, tmp_path):
-    ketformer("attention", honest, SMILES).assert_mistake("a model of text, not of molecules")
+def test_of_text_the_matrix_is_drawn(ketformer, honest, tmp_path):
+    done = ketformer("attention", honest, "the cat", "--out", tmp_path / "p", "--json")
+    assert done.json["tokens"] == list("the cat")
+    weights = np.array(done.json["weights"])
+    assert weights.shape == (7, 7)
+    np.testing.assert_allclose(weights.sum(1), 1, atol=1e-5)
+    assert {path.name for path in (tmp_path / "p").iterdir()} == {"tokens.png", "tokens.svg"}
+
+
+def test_a_leak_is_on_the_picture(ketformer, honest, leaky, tmp_path):
+    red = {}
+    for run in (honest, leaky):
+        assert ketformer("attention", run, "the cat", "--out", tmp_path).code == 0
+        picture = imread(tmp_path / "tokens.png")[..., :3]
+        red[run] = ((picture[..., 0] - picture[..., 2]) > 0.1).sum()
+    assert red[honest] == 0
+    assert red[leaky] > 1000
+
+
+@pytest.mark.parametrize(
+    ("written", "options", "told"),
+    [
+        ("", (), "an empty text has no tokens"),
+        ("the Cat", (), "character 'C' (U+0043) at position 4"),
+        ("the cat sat", (), "11 tokens are longer than the model's context of 8"),
+        ("the cat", ("--layer", 1), "no layer 1"),
+        ("the cat", ("--head", 2), "no head 2"),
+        ("the cat", ("--condition", "LogP=1"), "it has no conditions"),
+    ],
+)
+def test_mistakes_about_text(ketformer, honest, tmp_path, written, options, told):
+    ketformer("attention", honest, written, *options, "--out", tmp_path / "p").assert_mistake(told)
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_missing_run(ketformer, tmp_path):
     ketformer("attention", tmp_path / "none", SMILES).assert_mistake("no run directory")
-    assert not (honest / "attention").exists()
+
+
+def test_all_layers_and_heads_as_svg(deep, leaky):
+    run = open_run(deep)
+    tokens, weights = attention_weights(run, SMILES)
+    assert tokens == TOKENS
+    assert weights.shape == (2, 2, 8, 8)
+    np.testing.assert_allclose(weights[1], weights_of(deep, 1), atol=1e-6)
+    honest = ElementTree.fromstring(attention_svg(tokens, weights))
+    assert "; 0% of the weight" in honest.get("aria-label")
+    shown = "".join(honest.itertext())
+    assert all(f"layer {i}, head {j}" in shown for i in (0, 1) for j in (0, 1))
+    tokens, weights = attention_weights(open_run(leaky), "the cat")
+    assert share_of_the_future(weights) > 0.3
+    assert "; 0% of the weight" not in attention_svg(tokens, weights)

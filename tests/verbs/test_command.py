@@ -1,5 +1,7 @@
 """The command itself: help, mistakes in one line, and exit codes."""
 
+import re
+
 import pytest
 
 from ketformer import __version__
@@ -16,8 +18,16 @@ def test_alone_it_lists_its_verbs(ketformer, args):
         assert f"  {verb} " in done.out
 
 
-def test_version(ketformer):
-    assert ketformer("--version").out == f"ketformer {__version__}\n"
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_version(ketformer, option):
+    assert ketformer(option).out == f"ketformer {__version__}\n"
+
+
+def test_the_help_lists_every_exit_code(ketformer):
+    """0 here; 1 in test_audit_verb, 2 below, 130 and 143 in test_resume."""
+    done = ketformer("--help")
+    listed = done.out.partition("exit codes:\n")[2].partition("\n\n")[0]
+    assert re.findall(r"\b\d+\b", listed) == ["0", "1", "2", "130", "143"]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -52,7 +62,7 @@ def test_each_verb_has_help_with_an_example(capsys, verb):
             "--temperature must be float or null, got hot",
         ),
         (("import-checkpoint", "x.pt"), "out"),
-        (("attention", "run"), "required: smiles"),
+        (("attention", "run"), "required: text"),
         (("attention", "run", "C", "--head", "x"), "--head must be int or null, got x"),
         (("compare",), "required"),
         (("reproduce", "nope"), "unknown paper 'nope'"),

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 LIKELIHOOD = {
     "run", "attention", "parameters", "causal", "data", "split", "part", "molecules",
     "targets", "loss", "loss_with_padding", "loss_as_published", "prefix_loss",
-    "token_accuracy", "token_accuracy_with_padding",
+    "token_accuracy", "token_accuracy_with_padding", "loss_by_position", "prefix_loss_by_position",
 }  # fmt: skip
 SAMPLES = {
     "sampled", "valid", "unique", "novel", "validity", "uniqueness", "novelty", "product",
@@ -95,6 +95,10 @@ def test_losses_are_what_a_plain_loop_finds(evaluate, request, smiles, name, par
     }
     for key, value in expected.items():
         assert result[key] == pytest.approx(float(value), abs=1e-5), key
+    places = [[loss[i] for loss in losses if len(loss) > i] for i in range(max(map(len, losses)))]
+    by_position = [float(torch.stack(place).mean()) for place in places]
+    assert result["loss_by_position"] == pytest.approx(by_position, abs=1e-5)
+    assert result["prefix_loss_by_position"] == pytest.approx(by_position, abs=1e-5)
     assert result["loss_with_padding"] != pytest.approx(result["loss"], abs=0.1)
     if part == "train":  # 256, 256 and 152 molecules: the last count for more
         gap = abs(result["loss_as_published"] - result["loss_with_padding"])

@@ -3,10 +3,13 @@
 import hashlib
 import json
 import math
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import ketformer as package
@@ -157,12 +160,14 @@ def test_a_finished_run_is_not_overwritten(ketformer, tiny, honest):
     [
         (("--max_steps", 0), "max_steps"),
         (("--learning_rate", -1), "learning_rate"),
+        (("--learning_rate", 1e39, "--optim", "sgd"), "learning_rate must fit into 32 bits"),
         (("--per_device_train_batch_size", 0), "per_device_train_batch_size"),
         (("--seed", -1), "seed"),
         (("--adam_beta1", 2), "adam_beta1"),
         (("--lr_scheduler_type", "steep"), "steep"),
         (("--report_to", "nobody"), "nobody"),
         (("--report_to", "wandb"), "wandb"),
+        (("--report_to", '["tensorboard", "nobody"]'), "nobody"),
         (("--optim", "adamw_8bit"), "bitsandbytes"),
         (("--optim", "nope"), "nope"),
         (("--metric_for_best_model", "nope"), "metric_for_best_model must be loss, got 'nope'"),
@@ -179,6 +184,40 @@ def test_a_finished_run_is_not_overwritten(ketformer, tiny, honest):
 def test_a_setting_that_does_not_fit_is_named(ketformer, tiny, tmp_path, options, told):
     ketformer("train", tiny, "--out", tmp_path / "run", *options).assert_mistake(told)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_refused_tracker_is_one_line_and_no_reason_to_resume(
+    ketformer, tiny, tmp_path, monkeypatch
+):
+    seen = []  # a half-made tracker complains a second time when it is thrown away
+    monkeypatch.setattr(sys, "unraisablehook", seen.append)
+    run = ("train", tiny, "--out", tmp_path / "run", "--max_steps", 1)
+    ketformer(*run, "--report_to", "mlflow").assert_mistake("mlflow")
+    assert seen == []
+    assert ketformer(*run).code == 0
+
+
+@pytest.mark.parametrize("trackers", ["tensorboard", '["tensorboard"]', None])
+def test_losses_go_to_tensorboard_beside_the_checkpoints(ketformer, tiny, tmp_path, trackers):
+    """By default too, where the settings do not name a tracker."""
+    content = yaml.safe_load(Path(tiny).read_text())
+    content["training"] |= {"max_steps": 2, "logging_steps": 1}
+    del content["training"]["report_to"]
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
+    options = ("--report_to", trackers) if trackers else ()
+    run = tmp_path / "run"
+    assert ketformer("train", tmp_path / "tiny.yaml", "--out", run, *options).code == 0
+    log = EventAccumulator(str(run / "tensorboard"))
+    log.Reload()
+    assert [event.step for event in log.Scalars("train/loss")] == [1, 2]
+    assert not (run / "checkpoints/runs").exists()
+
+
+def test_an_update_too_large_for_torch_is_one_line(ketformer, tiny, tmp_path):
+    options = ("--learning_rate", 3e38, "--weight_decay", 3e38, "--optim", "adamw_torch")
+    done = ketformer("train", tiny, "--out", tmp_path / "run", *options)
+    assert done.code == 2
+    assert "step 1: an update does not fit into 32 bits" in done.err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -18,14 +18,17 @@ VERBS = {
     "train": "train one model into a run directory",
     "evaluate": "all metrics of a run",
     "generate": "write text or molecules with a trained model",
-    "attention": "draw what a model of molecules attends to",
+    "attention": "draw what a model attends to",
     "audit": "prove or refute that no position sees a later one",
     "compare": "train mechanisms on equal terms and print a table with intervals",
     "reproduce": "a paper's table: published, ours as published, ours leak-free",
+    "report": "one HTML page about runs or a comparison, with everything in it",
     "import-checkpoint": "turn published weights into a run directory",
     "bench": "time mechanisms and circuits, as ratios in one run",
     "circuit": "draw, export, count and check the circuits of a mechanism",
     "data": "list data sets, or get one",
+    "app": "a local page to try a run: text, molecules, circuits",
+    "completion": "print a script that completes this command in bash, zsh or fish",
 }
 
 _USAGE = """usage: ketformer VERB [options]
@@ -36,8 +39,14 @@ verbs:
 {verbs}
 
 options:
-  -h, --help  this text; `ketformer VERB --help` has an example of each verb
-  --version   the version
+  -h, --help     this text; `ketformer VERB --help` has an example of each verb
+  -V, --version  the version
+
+exit codes:
+  0    done
+  1    an honest failure: what was demanded of a model or of backends does not hold
+  2    a mistake in what was asked for, said in one line
+  130  stopped by Ctrl-C (SIGINT); 143 by SIGTERM; a training keeps a checkpoint first
 
 example:
   ketformer demo
@@ -45,13 +54,13 @@ example:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb and return the exit code: 0 done, 1 an honest failure, 2 a user's mistake."""
+    """Run one verb and return the exit code, as ``ketformer --help`` lists them."""
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in {"-h", "--help"}:
         listed = "\n".join(f"  {verb:<17}  {summary}" for verb, summary in VERBS.items())
         print(_USAGE.format(verbs=listed), end="")
         return 0
-    if args[0] == "--version":
+    if args[0] in {"-V", "--version"}:
         print(f"ketformer {version('ketformer')}")
         return 0
     verb, rest = args[0], underscored(args[1:])
@@ -88,9 +97,10 @@ def _run(verb: str, args: list[str]) -> int:
     parser = Parser(verb, VERBS[verb], module.EXAMPLE, getattr(module, "USAGE", None))
     module.add_arguments(parser)
     options = parser.parse(args)
-    from ketformer.training import quiet_libraries
+    if "transformers" in sys.modules:  # which takes seconds, and not every verb needs it
+        from ketformer.training import quiet_libraries
 
-    quiet_libraries()
+        quiet_libraries()
     with warnings.catch_warnings():
         warnings.showwarning = _one_line_warning  # type: ignore[assignment]
         code: int = module.run(options)

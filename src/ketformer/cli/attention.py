@@ -10,21 +10,24 @@ from ketformer.cli.common import Parser, print_json
 from ketformer.molecules import parse_conditions
 from ketformer.runs import open_run
 
-EXAMPLE = """  ketformer attention runs/molecules "CC1CC1C#N"
+EXAMPLE = """  ketformer attention runs/mine "To be, or not"
+  ketformer attention runs/molecules "CC1CC1C#N"
   ketformer attention runs/molecules "CC1CC1C#N" --layer 0 --head 2 --out pictures"""
 
 
 def add_arguments(parser: Parser) -> None:
     """The verb's options."""
-    parser.add_argument("run", type=str, help="run directory of a model of molecules")
-    parser.add_argument("smiles", type=str, help="the molecule, as the model is to read it")
+    parser.add_argument("run", type=str, help="run directory")
+    parser.add_argument(
+        "text", type=str, help="what the model is to read; of a model of molecules a SMILES"
+    )
     parser.add_argument("--layer", type=int, default=-1, help="which block (the last)")
     parser.add_argument(
         "--head", type=int | None, default=None, help="which head (the mean over all)"
     )
     parser.add_argument(
         "--condition", type=str, nargs="+", default=[], metavar="NAME=NUMBER",
-        help="properties that the model is told, e.g. LogP=2.0",
+        help="of molecules: properties that the model is told, e.g. LogP=2.0",
     )  # fmt: skip
     parser.add_argument("--out", type=str | None, default=None, help="folder (RUN/attention)")
 
@@ -34,12 +37,13 @@ def run(options: Any) -> int:
     opened = open_run(options.run)
     attention = attention_map(
         opened,
-        options.smiles,
+        options.text,
         layer=options.layer,
         conditions=parse_conditions(options.condition),
     )
+    atoms = opened.settings.get("task") == "molecules"
     folder = Path(options.out) if options.out else opened.path / "attention"
-    files = [str(path) for path in draw_attention(attention, folder, options.head)]
+    files = [str(path) for path in draw_attention(attention, folder, options.head, atoms=atoms)]
     if options.json:
         weights = attention.of_head(options.head).tolist()
         print_json({"tokens": attention.tokens, "weights": weights, "files": files})

@@ -25,7 +25,7 @@ EXAMPLE = """  ketformer circuit show overlap --attention_options.n_qubits 4
   ketformer circuit noise runs/mine --limit 16 --out noise.png
   ketformer circuit gradients runs/mine"""
 
-_ACTIONS = {
+ACTIONS = {
     "show": "draw a circuit",
     "export": "write it as OpenQASM 3",
     "resources": "count what attention costs in circuits, over the width",
@@ -37,7 +37,7 @@ _ACTIONS = {
 
 def add_arguments(parser: Parser) -> None:
     """The verb's options."""
-    listed = "; ".join(f"{action}: {what}" for action, what in _ACTIONS.items())
+    listed = "; ".join(f"{action}: {what}" for action, what in ACTIONS.items())
     parser.add_argument("action", type=str, help=listed)
     parser.add_argument(
         "subject", type=str | None, nargs="?", default=None,
@@ -81,8 +81,8 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: Any) -> int:
     """Do what the action says."""
-    if options.action not in _ACTIONS:
-        raise KetformerError(f"unknown action {options.action!r}; known: {', '.join(_ACTIONS)}")
+    if options.action not in ACTIONS:
+        raise KetformerError(f"unknown action {options.action!r}; known: {', '.join(ACTIONS)}")
     actions = {
         "show": _show,
         "export": _export,

@@ -6,6 +6,7 @@ from typing import Any
 
 from ketformer.cli.common import Parser, print_json, print_rows, use_one_thread
 from ketformer.demo import run_demo
+from ketformer.parallel import default_processes
 from ketformer.tables import columns_of
 
 EXAMPLE = "  ketformer demo\n  ketformer demo --steps 100 --out runs/quick"
@@ -15,12 +16,17 @@ def add_arguments(parser: Parser) -> None:
     """The verb's options."""
     parser.add_argument("--out", type=str, default="runs/demo", help="folder (runs/demo)")
     parser.add_argument("--steps", type=int | None, default=None, help="training steps (300, 400)")
+    parser.add_argument(
+        "--jobs", type=int | None, default=None,
+        help="models that are trained at once (one for each core; 1 on a GPU)",
+    )  # fmt: skip
 
 
 def run(options: Any) -> int:
     """Train, compare, sample; print the table and say where the report is."""
     use_one_thread()
-    result = run_demo(options.out, steps=options.steps)
+    jobs = default_processes() if options.jobs is None else options.jobs
+    result = run_demo(options.out, steps=options.steps, processes=jobs)
     if options.json:
         print_json(result)
         return 0

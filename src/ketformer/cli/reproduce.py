@@ -8,6 +8,7 @@ from typing import Any
 
 from ketformer.cli.common import Parser, print_facts, print_json, print_rows, use_one_thread
 from ketformer.errors import KetformerError
+from ketformer.parallel import default_processes
 from ketformer.repetition import repeat_run
 from ketformer.reproduction import QISA_CLAIM, reproduce_qisa, verdict
 from ketformer.reproduction_overlap import OVERLAP_ROWS, reproduce_overlap
@@ -22,7 +23,7 @@ EXAMPLE = """  ketformer reproduce qisa
 PAPERS = {"qisa": "arXiv 2603.03318", "overlap": "arXiv 2502.19214"}
 _DATA = {"qisa": "tinyshakespeare", "overlap": "qm9"}
 _OVERLAP_ONLY = ("rows", "gradient")
-_PAPER_ONLY = ("data", "seeds", "max_steps", *_OVERLAP_ONLY)
+_PAPER_ONLY = ("data", "seeds", "max_steps", "jobs", *_OVERLAP_ONLY)
 
 
 def add_arguments(parser: Parser) -> None:
@@ -41,6 +42,10 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--out", type=str | None, default=None, help="folder for the runs (runs/reproduce-PAPER)"
     )
+    parser.add_argument(
+        "--jobs", type=int | None, default=None,
+        help="of a paper: runs that are trained at once (one for each core; 1 on a GPU)",
+    )  # fmt: skip
     overlap = parser.add_argument_group("overlap")
     overlap.add_argument(
         "--rows", type=str, nargs="+", default=[],
@@ -67,6 +72,7 @@ def run(options: Any) -> int:
         "out": options.out or f"runs/reproduce-{options.paper}",
         "data": options.data or _DATA[options.paper],
         "seeds": seeds,
+        "processes": default_processes() if options.jobs is None else options.jobs,
         "changes": {} if options.max_steps is None else {"max_steps": options.max_steps},
     }
     if options.paper == "overlap":

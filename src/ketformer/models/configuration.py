@@ -1,6 +1,7 @@
 """The configuration: one decoder that can express both papers' models and GPT-1. Strict."""
 
 import difflib
+import functools
 import importlib
 import math
 from dataclasses import fields
@@ -38,7 +39,7 @@ class KetformerConfig(PreTrainedConfig):
 
     An unknown key, a wrong type or a size that does not fit is an error.
 
-    Args:
+    Attributes:
         vocab_size: number of tokens.
         hidden_size: width of the model.
         num_hidden_layers: number of blocks.
@@ -178,22 +179,30 @@ class KetformerConfig(PreTrainedConfig):
         check_option_types(self.attention, self.attention_options or {})
 
 
-def _with_plain_errors(init: Any) -> Any:
+def _with_plain_errors(method: Any) -> Any:
     """Turn huggingface_hub's validation errors into one plain line.
 
-    transformers wraps ``__init__`` when the class is made, so this is done after.
+    transformers and huggingface_hub wrap the methods when the class is made, so this is done after.
     """
 
-    def __init__(self: KetformerConfig, *args: Any, **kwargs: Any) -> None:  # noqa: N807
-        # Whoever has a configuration may ask an Auto class for its model, which this registers.
-        importlib.import_module("ketformer.models.modeling")
+    def plain(self: KetformerConfig, *args: Any, **kwargs: Any) -> None:
         try:
-            init(self, *args, **kwargs)
+            method(self, *args, **kwargs)
         except StrictDataclassFieldValidationError as error:
             cause = error.__cause__ or error
             raise KetformerError(_flat(cause).removeprefix("Field ")) from None
         except StrictDataclassClassValidationError as error:
             raise KetformerError(_flat(error.__cause__ or error)) from None
+
+    return functools.wraps(method)(plain)
+
+
+def _with_its_model(init: Any) -> Any:
+    """Whoever has a configuration may ask an Auto class for its model, which this registers."""
+
+    def __init__(self: KetformerConfig, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        importlib.import_module("ketformer.models.modeling")
+        init(self, *args, **kwargs)
 
     return __init__
 
@@ -202,4 +211,5 @@ def _flat(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-KetformerConfig.__init__ = _with_plain_errors(KetformerConfig.__init__)  # type: ignore[method-assign]
+KetformerConfig.__init__ = _with_its_model(_with_plain_errors(KetformerConfig.__init__))  # type: ignore[method-assign]
+KetformerConfig.__setattr__ = _with_plain_errors(KetformerConfig.__setattr__)  # type: ignore[method-assign]

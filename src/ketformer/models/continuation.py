@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import Any
 
@@ -15,9 +15,20 @@ from ketformer.models.cache import roomy_cache
 from ketformer.models.modeling import KetformerForCausalLM
 from ketformer.models.sampling import choose, choosing
 
+#: Yields the new tokens ``[B, n]`` as they are written; returns them behind those seen.
+_Writing = Generator[Tensor, None, Tensor]
+
+
+def continue_tokens(
+    model: KetformerForCausalLM, input_ids: Tensor, max_new_tokens: int, **options: Any
+) -> Tensor:
+    """What :func:`stream_tokens` yields, in one: ``[B, max_new_tokens]``, the new tokens alone."""
+    written = list(stream_tokens(model, input_ids, max_new_tokens, **options))
+    return torch.cat(written, dim=-1) if written else input_ids[:, :0]
+
 
 @torch.inference_mode()
-def continue_tokens(
+def stream_tokens(
     model: KetformerForCausalLM,
     input_ids: Tensor,
     max_new_tokens: int,
@@ -28,7 +39,7 @@ def continue_tokens(
     top_p: float = 1.0,
     num_beams: int = 1,
     use_cache: bool = True,
-) -> Tensor:
+) -> Iterator[Tensor]:
     """Continue each row by ``max_new_tokens`` tokens, the same that ``generate`` writes.
 
     When the context is full, the older half of it is dropped and generation goes on
@@ -47,8 +58,9 @@ def continue_tokens(
         num_beams: beam search with that many beams, without drawing.
         use_cache: keep keys and values between tokens, if the model is causal.
 
-    Returns:
-        ``[B, max_new_tokens]``, the new tokens alone.
+    Yields:
+        ``[B, n]``, the new tokens as they are written: one each, or up to half a context at
+        once for beams and for models that end a text.
 
     Raises:
         KetformerError: an empty prompt.
@@ -56,7 +68,7 @@ def continue_tokens(
     if input_ids.shape[-1] == 0:
         raise KetformerError("the prompt is empty")
     use_cache = use_cache and model.is_causal
-    write: Callable[..., Tensor]
+    write: Callable[..., _Writing]
     if num_beams > 1 or model.config.eos_token_id is not None:
         drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
         options: dict[str, Any] = {"do_sample": do_sample, **(drawing if do_sample else {})}
@@ -66,17 +78,14 @@ def continue_tokens(
         write = partial(_write, processors=processors)
     context = model.config.max_position_embeddings
     seen = input_ids[:, -context:]
-    written: list[Tensor] = []
     missing = max_new_tokens
     while missing > 0:
         if seen.shape[-1] == context:
             seen = seen[:, -(max(context // 2, 1)) :] if context > 1 else seen
         room = max(context - seen.shape[-1], 1)
-        out = write(model, seen, min(room, missing), use_cache=use_cache)
-        written.append(out[:, seen.shape[-1] :])
-        missing -= written[-1].shape[-1]
+        out = yield from write(model, seen, min(room, missing), use_cache=use_cache)
+        missing -= out.shape[-1] - seen.shape[-1]
         seen = out[:, -context:]
-    return torch.cat(written, dim=-1) if written else input_ids[:, :0]
 
 
 def _write(
@@ -86,7 +95,7 @@ def _write(
     *,
     processors: LogitsProcessorList | None,
     use_cache: bool,
-) -> Tensor:
+) -> _Writing:
     """What ``generate`` does for rows of equal length that never end.
 
     Its own work for each token takes longer than a small model does.
@@ -100,13 +109,14 @@ def _write(
             .float()
         )
         chosen = logits.argmax(-1) if processors is None else choose(logits, seen, processors)
+        yield chosen[:, None]
         seen = torch.cat([seen, chosen[:, None]], dim=-1)
         new = chosen[:, None] if use_cache else seen
     return seen
 
 
-def _generate(model: KetformerForCausalLM, seen: Tensor, count: int, **options: Any) -> Tensor:
-    """Beams, and rows that end while others go on."""
+def _generate(model: KetformerForCausalLM, seen: Tensor, count: int, **options: Any) -> _Writing:
+    """Beams, and rows that end while others go on; written in one piece."""
     written: Tensor = model.generate(
         seen,
         attention_mask=torch.ones_like(seen),
@@ -114,4 +124,5 @@ def _generate(model: KetformerForCausalLM, seen: Tensor, count: int, **options: 
         pad_token_id=model.config.pad_token_id or 0,
         **options,
     )
+    yield written[:, seen.shape[-1] :]
     return written

@@ -22,6 +22,7 @@ from ketformer.attention import (
     build_attention,
 )
 from ketformer.errors import KetformerError
+from ketformer.models.card import CardWriter
 from ketformer.models.configuration import KetformerConfig
 
 
@@ -93,7 +94,7 @@ class Block(GradientCheckpointingLayer):
         return self.mlp_norm(hidden_states + self.mlp(hidden_states)), weights
 
 
-class KetformerPreTrainedModel(PreTrainedModel):
+class KetformerPreTrainedModel(CardWriter, PreTrainedModel):
     """Initialisation and what transformers needs to know."""
 
     config_class = KetformerConfig

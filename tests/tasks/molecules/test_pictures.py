@@ -9,15 +9,15 @@ from PIL import Image
 
 from ketformer.errors import KetformerError
 from ketformer.tasks.molecules.pictures import (
-    AttentionMap,
     atom_weights,
     coloured_atoms,
     grid_svg,
     molecule_grid,
-    token_matrix,
 )
+from ketformer.tasks.token_matrix import AttentionMap, attention_figure, token_matrix
 
 SMILES = ["CC(C)C1=CNC(=O)N1", "c1cc[nH]c1", "no", "CC12CC1CC2=O", "N#CC(=O)N1CC1", "C", "CCl"]
+_BLUE, _RED = (38, 115, 235), (230, 51, 61)
 _SPACE = "{http://www.w3.org/2000/svg}"
 
 
@@ -192,15 +192,40 @@ def test_a_token_matrix_names_its_tokens_and_its_head(tmp_path):
     assert "head 1" in one
 
 
-def test_the_future_is_blank_and_the_past_is_not(tmp_path):
-    attention = AttentionMap("CCC", ["[CLS]", *"CCC"], np.ones((1, 4, 4)))
-    pixels = _pixels(token_matrix(tmp_path / "a.png", attention))
-    yellow = (np.abs(pixels - [253, 231, 36]) < 12).all(axis=-1)
-    matrix = yellow[:, : int(pixels.shape[1] * 0.78)]  # without the colour bar
+def _cells(path, colour):
+    """Which of the 4 by 4 cells of a drawn matrix, blue on its diagonal, have that colour."""
+    pixels = _pixels(path)[:, :-110]  # without the colour bar
+    matrix = (np.abs(pixels - _BLUE) < 12).all(axis=-1)
     rows, columns = np.flatnonzero(matrix.any(1)), np.flatnonzero(matrix.any(0))
-    square = matrix[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    square = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     centres = [int((i + 0.5) * len(square) / 4) for i in range(4)]
-    assert (square[np.ix_(centres, centres)] == np.tril(np.ones((4, 4), bool))).all()
+    return (np.abs(square[np.ix_(centres, centres)] - colour) < 12).all(axis=-1)
+
+
+def test_the_future_is_blank_where_nothing_leaks_and_red_where_it_does(tmp_path):
+    full, lower = np.ones((4, 4)), np.tril(np.ones((4, 4)))
+    for weights, ahead in ((lower, np.zeros((4, 4))), (full, full - lower)):
+        attention = AttentionMap("CCC", ["[CLS]", *"CCC"], weights[None])
+        path = token_matrix(tmp_path / "a.png", attention)
+        assert (_cells(path, _BLUE) == lower.astype(bool)).all()
+        assert (_cells(path, _RED) == ahead.astype(bool)).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "panels"), [((2, 3), (2, 3)), ((5, 6), (3, 4)), ((2, 1), (1, 2)), ((1, 2), (1, 2))]
+)
+def test_small_multiples_have_a_panel_for_each_layer_and_head(shape, panels):
+    weights = np.tril(np.full((*shape, 4, 4), 0.25))
+    figure = attention_figure(["a", " ", "\n", "$x$"], weights)
+    *drawn, bar = figure.axes
+    grid = drawn[0].get_gridspec()
+    assert (grid.nrows, grid.ncols) == panels
+    assert bar.get_ylabel() == "attention weight"
+    names = {axes.get_title() for axes in drawn}
+    assert len(names) == len(drawn) == panels[0] * panels[1]
+    assert [tick.get_text() for tick in drawn[0].get_yticklabels()] == ["a", "␣", "↵", "$x$"]
+    with pytest.raises(KetformerError, match="expected shape"):
+        attention_figure(["a"], weights)
 
 
 def test_a_larger_weight_is_a_darker_atom(tmp_path):

@@ -79,22 +79,21 @@ def judge(
 def generation_metrics(judged: Judged) -> dict[str, Any]:
     """Counts of sampled molecules and the shares made of them.
 
-    A share without anything to divide by is None.
+    A share without anything to divide by is None. The keys:
 
-    Returns:
-        - ``sampled``: their number;
-        - ``valid``: how many of them are valid, repeats included;
-        - ``unique``: how many distinct molecules are among the valid;
-        - ``novel``: how many distinct molecules among them are not in the training set;
-        - ``validity``: valid / sampled;
-        - ``uniqueness``: unique / valid;
-        - ``novelty``: novel / unique;
-        - ``product``: novel / sampled, the product of these three;
-        - ``in_training``: valid samples that are in the training set, repeats included,
-          / valid. It is not 1 - novelty, which counts every molecule once;
-        - ``at``: the same of the first 1,000 and 10,000 samples, by ``"1000"`` and
-          ``"10000"``, as far as more were sampled: uniqueness falls with the number
-          of samples, and can only be compared at the same number.
+    - ``sampled``: their number;
+    - ``valid``: how many of them are valid, repeats included;
+    - ``unique``: how many distinct molecules are among the valid;
+    - ``novel``: how many distinct molecules among them are not in the training set;
+    - ``validity``: valid / sampled;
+    - ``uniqueness``: unique / valid;
+    - ``novelty``: novel / unique;
+    - ``product``: novel / sampled, the product of these three;
+    - ``in_training``: valid samples that are in the training set, repeats included,
+      / valid. It is not 1 - novelty, which counts every molecule once;
+    - ``at``: the same of the first 1,000 and 10,000 samples, by ``"1000"`` and
+      ``"10000"``, as far as more were sampled: uniqueness falls with the number
+      of samples, and can only be compared at the same number.
     """
     number = len(judged.valid)
     at = {str(first): _shares(judged, first) for first in PREFIXES if first < number}

@@ -1,13 +1,12 @@
-"""Pictures of molecules, and of what an attention layer looks at in one."""
+"""Pictures of molecules, and of the atoms that an attention layer looks at."""
 
 from __future__ import annotations
 
 import re
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ from ketformer.tasks.molecules.canvas import (
     save_picture,
 )
 from ketformer.tasks.molecules.chemistry import parse
-from ketformer.tasks.molecules.output import replacing
+from ketformer.tasks.token_matrix import AttentionMap
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -75,92 +74,6 @@ def grid_svg(
     return _grid("svg", smiles, captions, columns, limit).decode()
 
 
-@dataclass(frozen=True)
-class AttentionMap:
-    """The attention weights of one layer over one molecule.
-
-    Attributes:
-        smiles: of the molecule.
-        tokens: the T input tokens; the first is ``[CLS]``.
-        weights: ``[H, T, T]``; row i says how much position i takes from each position j.
-    """
-
-    smiles: str
-    tokens: list[str]
-    weights: NDArray[np.floating]
-
-    def __post_init__(self) -> None:
-        length = len(self.tokens)
-        if self.weights.ndim != 3 or self.weights.shape[1:] != (length, length):
-            raise KetformerError(
-                f"attention weights: expected shape (heads, {length}, {length}), "
-                f"got {self.weights.shape}"
-            )
-
-    def of_head(self, head: int | None) -> NDArray[np.floating]:
-        """The weights ``[T, T]`` of a head, or their mean over the heads if it is None.
-
-        Raises:
-            KetformerError: there is no such head.
-        """
-        if head is None:
-            return np.asarray(self.weights.mean(axis=0))
-        if not 0 <= head < len(self.weights):
-            raise KetformerError(f"no head {head}: the heads are 0 to {len(self.weights) - 1}")
-        return np.asarray(self.weights[head])
-
-    def name_head(self, head: int | None) -> str:
-        """``"head 2"``, or ``"mean over 4 heads"`` if it is None."""
-        if head is not None:
-            return f"head {head}"
-        return f"mean over {len(self.weights)} heads" if len(self.weights) > 1 else "one head"
-
-
-def token_matrix(path: str | Path, attention: AttentionMap, head: int | None = None) -> Path:
-    """Draw which token takes how much from which earlier one, and return the path.
-
-    Args:
-        path: of the PNG or SVG; its folder is made.
-        attention: T tokens and their weights; those on later tokens are left blank.
-        head: a head, None for the mean over the heads.
-
-    Raises:
-        KetformerError: neither PNG nor SVG, or no such head.
-    """
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    path, count = Path(path), len(attention.tokens)
-    kind = picture_kind(path)
-    matrix = attention.of_head(head)
-    side = min(max(0.24 * count, 3.2), 20.0)  # inches
-    size = min(9.0, 72 * side / count * 0.75)  # points: a label fits in its row
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ketformer"}):
-        figure = Figure(figsize=(side + 2.2, side + 1.6), layout="constrained")
-        axes = figure.add_subplot()
-        future = np.triu(np.ones_like(matrix, dtype=bool), k=1)
-        image = axes.imshow(np.ma.array(matrix, mask=future), cmap="viridis", vmin=0.0)
-        labels: dict[str, Any] = {
-            "labels": attention.tokens,
-            "fontsize": size,
-            "family": "monospace",
-        }
-        axes.set_xticks(range(count), rotation=90, **labels)
-        axes.set_yticks(range(count), **labels)
-        axes.tick_params(length=2)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_xlabel("taken from")
-        axes.set_ylabel("position")
-        title = [*_wrapped(attention.smiles, int(side * 8)), attention.name_head(head)]
-        # Two "$", bonds of a SMILES, would enclose a formula.
-        axes.set_title("\n".join(title), fontsize=10, parse_math=False)
-        figure.colorbar(image, ax=axes, shrink=0.8, label="attention weight")
-        with replacing(path) as part:
-            metadata = {"Date": None} if kind == "svg" else None
-            figure.savefig(part, format=kind, dpi=120, metadata=metadata)
-    return path
-
-
 def atom_weights(attention: AttentionMap, head: int | None = None) -> NDArray[np.floating]:
     """How much each atom receives from the positions that can see it.
 
@@ -179,11 +92,9 @@ def atom_weights(attention: AttentionMap, head: int | None = None) -> NDArray[np
     """
     matrix = attention.of_head(head)
     atoms = [i for i, token in enumerate(attention.tokens) if _ATOM.fullmatch(token)]
-    count = _as_written(attention.smiles).GetNumAtoms()
+    count = _as_written(attention.text).GetNumAtoms()
     if len(atoms) != count:
-        raise KetformerError(
-            f"{attention.smiles!r} has {count} atoms, its tokens have {len(atoms)}"
-        )
+        raise KetformerError(f"{attention.text!r} has {count} atoms, its tokens have {len(atoms)}")
     length = len(matrix)
     received = np.tril(matrix).sum(axis=0) / (length - np.arange(length))
     return np.asarray(received[atoms])
@@ -202,14 +113,24 @@ def coloured_atoms(path: str | Path, attention: AttentionMap, head: int | None =
     Raises:
         KetformerError: as :func:`atom_weights`, or neither PNG nor SVG.
     """
-    path, weights = Path(path), atom_weights(attention, head)
-    kind, top = picture_kind(path), float(weights.max()) or 1.0
-    title = [*_wrapped(attention.smiles, int(_WIDE / GLYPH)), attention.name_head(head)]
+    path = Path(path)
+    return save_picture(path, _coloured(picture_kind(path), attention, head))
+
+
+def atoms_svg(attention: AttentionMap, head: int | None = None) -> str:
+    """The picture of :func:`coloured_atoms` as an ``<svg>`` element to embed in an HTML page."""
+    return _coloured("svg", attention, head).decode()
+
+
+def _coloured(kind: str, attention: AttentionMap, head: int | None) -> bytes:
+    weights = atom_weights(attention, head)
+    top = float(weights.max()) or 1.0
+    title = [*_wrapped(attention.text, int(_WIDE / GLYPH)), attention.name_head(head)]
     start = _LINE * len(title) + 8
     below = start + _HIGH
     canvas = Canvas(kind, (_WIDE, below + 3 * _LINE), (_WIDE, _HIGH))
     colours = {atom: _shade(weight / top) for atom, weight in enumerate(weights.tolist())}
-    canvas.draw(_as_written(attention.smiles), 0, start, 1.6 * BOND, colours)
+    canvas.draw(_as_written(attention.text), 0, start, 1.6 * BOND, colours)
     for line, text in enumerate(title, start=1):
         canvas.write(_WIDE / 2, line * _LINE + 4, text)
     left, steps, step_width = 100, 120, 2
@@ -219,7 +140,7 @@ def coloured_atoms(path: str | Path, attention: AttentionMap, head: int | None =
     ends = left, _WIDE / 2, left + steps * step_width
     for centre, text in zip(ends, ("0", "mean attention received", f"{top:.2g}"), strict=True):
         canvas.write(centre, below + 12 + _LINE, text)
-    return save_picture(path, canvas.finish())
+    return canvas.finish()
 
 
 def _grid(

@@ -1,0 +1,71 @@
+"""Draw the pictures of docs/claims.md from results/reproduce-qisa.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("agg")
+from matplotlib import pyplot as plt
+
+ROOT = Path(__file__).resolve().parent.parent
+PICTURES = ROOT / "docs" / "pictures"
+_HONEST, _LEAKY = "#3949ab", "#c62828"
+_CURVES = {
+    "classical": ("classical", _HONEST, "-"),
+    "qisa_causal": ("QISA, leak mended", _HONEST, "--"),
+    "classical_transposed": ("classical with the leak", _LEAKY, "-"),
+    "qisa_published": ("QISA as published", _LEAKY, "--"),
+}
+
+
+def draw_positions(rows: dict[str, dict[str, Any]], path: Path) -> None:
+    """Loss over the positions of a window: as papers report it, and with the prefix alone."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")
+    titles = {
+        "cross_entropy_by_position": "whole window handed over",
+        "prefix_cross_entropy_by_position": "prefix alone, as in generation",
+    }
+    for axis, (key, title) in zip(axes, titles.items(), strict=True):
+        for name, (label, colour, style) in _CURVES.items():
+            curve = rows[name][key]
+            places = range(1, len(curve) + 1)
+            axis.plot(places, curve, style, color=colour, label=label, marker=".")
+        axis.set(title=title, xlabel="position in the window")
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("cross entropy, nats")
+    axes[0].legend(fontsize="small", loc="center")
+    _save(figure, path)
+
+
+def draw_forest(rows: dict[str, dict[str, Any]], path: Path) -> None:
+    """Each causal row's loss against classical attention, seed by seed, with its interval."""
+    reference = rows["classical"]["prefix_cross_entropy"]
+    shown = [row for row in rows.values() if row["causal"]]
+    figure, axis = plt.subplots(figsize=(7, 0.42 * len(shown) + 1.2), layout="constrained")
+    axis.axvspan(reference["low"], reference["high"], color=_HONEST, alpha=0.12, lw=0)
+    axis.axvline(reference["mean"], color=_HONEST, lw=1)
+    for height, row in enumerate(reversed(shown)):
+        loss = row["prefix_cross_entropy"]
+        axis.plot([loss["low"], loss["high"]], [height, height], color="#555555", lw=2)
+        axis.plot(loss["values"], [height] * len(loss["values"]), "|", color="#555555", ms=9)
+        axis.plot(loss["mean"], height, "o", color=_HONEST)
+    axis.set_yticks(range(len(shown)), [row["name"] for row in reversed(shown)])
+    axis.set(xlabel="cross entropy with the prefix alone, nats (lower is better)")
+    axis.grid(alpha=0.3, axis="x")
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.savefig(path, dpi=130, metadata={"Software": None})
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    result = json.loads((ROOT / "results" / "reproduce-qisa.json").read_text())
+    named = {row["name"]: row for row in result["rows"]}
+    draw_positions(named, PICTURES / "claims-positions.png")
+    draw_forest(named, PICTURES / "claims-forest.png")

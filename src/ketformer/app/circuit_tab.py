@@ -1,0 +1,137 @@
+"""The tab of a model's circuits: what shots and noise do to its attention."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import gradio as gr
+
+from ketformer.app import widgets
+from ketformer.app.measuring import (
+    LONGEST,
+    NOISE,
+    SHOTS,
+    Measured,
+    backends,
+    differences,
+    drawings,
+    maps,
+    measure,
+)
+from ketformer.app.messages import ONE_AT_A_TIME, mistakes_as_messages, note
+from ketformer.app.subjects import Subject
+from ketformer.errors import KetformerError
+
+_TEXT, _SMILES = "the name", "CC(=O)N"
+
+
+def circuit_tab(subject: Subject) -> None:
+    """Its widgets, and what they do; of a classical model a line that says so."""
+    if not subject.is_quantum:
+        gr.HTML(note(f"No circuits: {subject.attention} attention is classical."))
+        return
+    try:
+        pictures = drawings(subject)
+    except KetformerError as error:  # not every score can be measured
+        gr.HTML(note(f"No circuits: {error}."))
+        return
+    run = subject.run
+    widgets.introduce(subject)
+    gr.Markdown("### Attention with shots and noise\n" + _what_is_measured(subject))
+    with gr.Row():
+        with gr.Column(scale=2, min_width=280):
+            given = widgets.textbox(
+                _SMILES if subject.is_molecules else _TEXT,
+                label="Molecule (SMILES)" if subject.is_molecules else "Text",
+                info=f"At most {LONGEST} tokens.",
+            )
+            shots = widgets.dropdown(
+                list(SHOTS), value="1,000", label="Shots", info="Of each circuit."
+            )
+            noise = widgets.dropdown(
+                list(NOISE), value="none", label="Noise", info="Errors of gates and readout."
+            )
+            backend = widgets.dropdown(
+                list(backends()), value=next(iter(backends())), label="Backend",
+                info="Others appear here when their packages are installed.",
+            )  # fmt: skip
+            layer, head = widgets.choose_head(run.model.config)
+            seed = widgets.number(0, label="Seed", info="Of the shots.")
+            start = gr.Button("Run the circuits", variant="primary")
+        with gr.Column(scale=3, min_width=280):
+            numbers = gr.HTML(note("Press “Run the circuits”."))
+            drawn = gr.HTML(elem_classes="picture")
+    kept = gr.State()
+    gr.Markdown(
+        f"### The circuit of `{subject.attention}`\nAs the first head of the first layer runs it; "
+        "the angles come from the tokens and from training."
+    )
+    for picture in pictures:
+        gr.HTML(
+            f"<figure><div class='wide'>{picture.svg}</div>"
+            f"<figcaption>{html.escape(picture.caption)}</figcaption></figure>",
+            elem_classes="circuit",
+        )
+
+    def run_circuits(text: str, shots: str, noise: str, backend: str, seed: int) -> Measured:
+        with mistakes_as_messages():
+            return measure(
+                run,
+                text,
+                backend=backends()[backend],
+                shots=SHOTS[shots],
+                noise=NOISE[noise],
+                seed=int(seed or 0),
+            )
+
+    def show(found: Measured | None, layer: int, head: int) -> tuple[Any, Any]:
+        if found is None:
+            return gr.skip(), gr.skip()
+        three = "".join(f"<figure>{svg}</figure>" for svg in maps(found, layer, _none(head)))
+        facts = numbers_html(found, layer, _none(head), subject.audit.causal)
+        return facts, f'<div class="three">{three}</div>'
+
+    measuring = start.click(
+        run_circuits, [given, shots, noise, backend, seed], kept, concurrency_id=ONE_AT_A_TIME
+    )
+    measuring.success(show, [kept, layer, head], [numbers, drawn])
+    gr.on([layer.input, head.input], show, [kept, layer, head], [numbers, drawn])
+
+
+def _none(head: int) -> int | None:
+    return None if head < 0 else head
+
+
+def _what_is_measured(subject: Subject) -> str:
+    values = subject.attention.startswith("qisa")
+    if values:
+        return (
+            f"Each circuit runs with the shots and the noise you choose. In `{subject.attention}` "
+            "circuits give the values, not the scores: the weights of layer 0 cannot change, those "
+            "of later layers do, for what they look at has changed."
+        )
+    return (
+        f"Each circuit runs with the shots and the noise you choose. In `{subject.attention}` the "
+        "scores come from circuits, so the weights of every layer change."
+    )
+
+
+def numbers_html(found: Measured, layer: int, head: int | None, causal: bool) -> str:
+    """How far the weights moved: in the chosen picture, and in all layers and heads."""
+    chosen = [
+        weights[layer].mean(0) if head is None else weights[layer, head]
+        for weights in (found.exact, found.measured)
+    ]
+    rows = []
+    for name, (exact, measured) in (
+        ("this picture", chosen),
+        ("all layers and heads", [found.exact, found.measured]),
+    ):
+        largest, mean = differences(exact, measured, causal)
+        rows.append(f"<tr><th>{name}</th><td>{largest:.2g}</td><td>{mean:.2g}</td></tr>")
+    return (
+        "<table class='facts'><thead><tr><th>change of a weight</th><th>largest</th><th>mean</th>"
+        f"</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        f"<p>{found.circuits:,} circuits in {found.seconds:.2g} s.</p>"
+    )

@@ -1,0 +1,64 @@
+"""The models that the page starts with if no run is given, trained once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+from filelock import FileLock
+
+from ketformer.demo import MOLECULE_SETTINGS, SETTINGS
+from ketformer.errors import KetformerError
+from ketformer.runs import open_run
+from ketformer.settings import Settings
+from ketformer.tasks.datasets import cache_folder
+from ketformer.training import train
+
+#: Name of the run to what it is trained with: a minute each on a processor core.
+DEMO_MODELS: dict[str, Settings] = {
+    "demo-text": SETTINGS.override(
+        {"attention": "qisa", "max_steps": 1200, "eval_steps": 1200, "save_steps": 100}
+    ),
+    "demo-molecules": MOLECULE_SETTINGS.override(
+        {
+            "attention": "overlap",
+            "conditions": "LogP,TPSA,MW",
+            "condition_pdrop": 0.3,
+            "max_steps": 1600,
+            "eval_steps": 1600,
+            "save_steps": 100,
+        }
+    ),
+}
+
+
+def demo_runs(*, progress: bool = True) -> list[Path]:
+    """The run directories of the demo models; those that are not there yet are trained.
+
+    They lie in the user's cache, in a folder that is named after a hash of the version and the
+    settings. A training that was killed goes on from its last checkpoint, and only a finished
+    one is used.
+
+    Args:
+        progress: show bars on standard error.
+    """
+    return [_demo_run(name, settings, progress) for name, settings in DEMO_MODELS.items()]
+
+
+def _demo_run(name: str, settings: Settings, progress: bool) -> Path:
+    told = json.dumps([version("ketformer"), settings.to_dict()], sort_keys=True)
+    key = hashlib.sha256(told.encode()).hexdigest()[:12]
+    out = cache_folder() / "app" / f"{name}-{key}" / name
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(out.parent / ".lock"):  # a second page that is started meanwhile waits
+        if (out / "model.safetensors").exists():
+            try:
+                open_run(out)
+            except KetformerError:  # damaged; anew
+                shutil.rmtree(out)
+        if not (out / "model.safetensors").exists():
+            train(settings, out, resume=True, progress=progress, label=name)
+    return out

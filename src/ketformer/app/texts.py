@@ -1,0 +1,103 @@
+"""What the page says and shows of a model of text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ketformer.app.heatmap import heat_map
+from ketformer.app.subjects import Subject
+from ketformer.attention_maps import attention_weights
+from ketformer.errors import KetformerError
+from ketformer.generation import Sampling, stream_text
+from ketformer.runs import Run
+from ketformer.tasks.text import encode
+from ketformer.tasks.token_matrix import AttentionMap
+
+#: Tokens over which attention is drawn: as many as can still be read.
+DRAWN = 40
+# The data set that needs no download, of text and of molecules.
+_EMBEDDED = ("Python's language reference", "every molecule of up to five atoms C, N, O and F")
+_PAUSE = 0.15  # seconds between two states of a text: a browser must keep up with them
+
+
+def verdict_on(subject: Subject) -> str:
+    """What the audit found, in two sentences."""
+    audit, name = subject.audit, subject.attention
+    if audit.causal:
+        return (
+            f"Causal: {name} passed the audit. Each of {audit.length} tokens was exchanged in "
+            f"{audit.sequences} random sequences, and no earlier output changed by a single bit."
+        )
+    return (
+        f"Leaky: {name} sees the tokens that it is to predict; exchanging a later one changed an "
+        f"earlier output by up to {audit.max_future_influence:.2g}. Its loss in training is no "
+        "language model's; here it has to write without the future."
+    )
+
+
+def facts_of(subject: Subject) -> str:
+    """Which model it is, in one line."""
+    config = subject.run.model.config
+    layers, heads = config.num_hidden_layers, config.num_attention_heads
+    data = Path(str(subject.run.manifest.get("data", {}).get("name", "unknown data"))).name
+    if data == "embedded":
+        data = _EMBEDDED[subject.is_molecules]
+    return (
+        f"{subject.run.path.name}: {subject.attention} attention, {layers} "
+        f"layer{'s' * (layers > 1)} of {heads} head{'s' * (heads > 1)}, "
+        f"{subject.run.model.num_parameters():,} parameters, trained on {data}"
+    )
+
+
+def write(run: Run, prompt: str, sampling: Sampling) -> Iterator[str]:
+    """The text so far, some times a second, and in the end the whole.
+
+    Raises:
+        KetformerError: an empty prompt, or a character that the model does not know.
+    """
+    if not prompt:
+        raise KetformerError("the prompt is empty: type something to go on from")
+    shown, text = time.monotonic(), prompt
+    yield text
+    for text in stream_text(run, prompt, sampling):
+        if time.monotonic() - shown > _PAUSE:
+            yield text
+            shown = time.monotonic()
+    yield text
+
+
+def end_of(run: Run, text: str, most: int = DRAWN) -> str:
+    """The end of a text that is at most so many tokens and a context long.
+
+    Raises:
+        KetformerError: an empty text, or a character that the model does not know.
+    """
+    if not text:
+        raise KetformerError("there is no text yet: write one first")
+    most = min(most, run.model.config.max_position_embeddings)
+    ids = encode(run.tokenizer, text)
+    if len(ids) <= most:
+        return text
+    end = str(run.tokenizer.decode(ids[-most:])).lstrip("�")
+    while len(encode(run.tokenizer, end)) > most:  # byte pairs that were cut are others now
+        end = end[1:]
+    return end
+
+
+def text_attention(run: Run, text: str, layer: int, head: int | None) -> str:
+    """The heat map of a text's end.
+
+    Args:
+        run: a model of text.
+        text: of any length.
+        layer: from 0.
+        head: from 0, or None for the mean.
+
+    Raises:
+        KetformerError: as :func:`end_of`.
+    """
+    tokens, weights = attention_weights(run, end_of(run, text))
+    seen = AttentionMap(text, tokens, weights[layer])
+    return heat_map(tokens, seen.of_head(head), f"Layer {layer}, {seen.name_head(head)}", wide=560)

@@ -1,0 +1,67 @@
+"""``ketformer completion``.
+
+The script is static: pressing TAB starts no Python. To make it, every verb is imported, which takes
+seconds, so it is kept until a version or a file of Ketformer changes; then a shell can ask for it
+whenever it starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import ketformer.cli
+from ketformer.cli.common import Parser, print_json
+from ketformer.errors import KetformerError
+from ketformer.tasks.datasets import cache_folder
+
+EXAMPLE = """  eval "$(ketformer completion bash)"    # in ~/.bashrc; zsh likewise, after compinit
+  ketformer completion fish > ~/.config/fish/completions/ketformer.fish"""
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+def add_arguments(parser: Parser) -> None:
+    """The verb's options."""
+    parser.add_argument("shell", type=str, help=", ".join(SHELLS))
+
+
+def run(options: Any) -> int:
+    """Print the script."""
+    if options.shell not in SHELLS:
+        raise KetformerError(f"unknown shell {options.shell!r}; known: {', '.join(SHELLS)}")
+    script = _kept(options.shell)
+    if options.json:
+        print_json({"shell": options.shell, "script": script})
+    else:
+        print(script)
+    return 0
+
+
+def _kept(shell: str) -> str:
+    """The script as it was made before, or made now."""
+    file = cache_folder() / f"completion-{_state()}.{shell}"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    from ketformer.cli.completion_script import completion_script
+    from ketformer.runs import write_text
+
+    script = completion_script(shell)
+    try:
+        for old in file.parent.glob(f"completion-*.{shell}"):
+            old.unlink()
+        write_text(file, script)
+    except OSError:  # a home that cannot be written to: made anew each time
+        pass
+    return script
+
+
+def _state() -> str:
+    """Changes with the options: by an upgrade of what declares them, or an edit."""
+    packages = ("ketformer", "transformers", "jsonargparse", "shtab")
+    versions = [version(package) for package in packages]
+    files = Path(ketformer.cli.__file__).parents[1].rglob("*.py")
+    edited = sorted((str(file), file.stat().st_mtime_ns) for file in files)
+    return hashlib.sha256(repr((versions, edited)).encode()).hexdigest()[:16]

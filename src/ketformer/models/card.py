@@ -1,0 +1,143 @@
+"""The model card: what a saved model is, in the form that the Hugging Face Hub reads."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from ketformer.attention import attention_class, attention_options
+from ketformer.models.configuration import KetformerConfig
+
+CARD = "README.md"
+
+_LEAK = (
+    "**This model is not causal.** Each position sees the tokens that it is to predict, so its "
+    "loss is no language model's; it is kept to measure that leak."
+)
+# Ends a card that nobody has edited: the hash is of what stands above it.
+_SEAL = re.compile(r"\n<!-- made by ketformer, [0-9a-f]{16} -->\n?\Z")
+# Of the card that transformers makes when it uploads a model.
+_TEMPLATE = "This model card has been automatically generated."
+
+_LOADING = """## How to load it
+
+```python
+import ketformer  # transformers then knows the model
+from transformers import AutoModelForCausalLM
+
+model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
+```
+"""
+
+
+class CardWriter:
+    """A mixin for transformers' models: what they save has a card."""
+
+    config: KetformerConfig
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether no position sees a later one."""
+        raise NotImplementedError
+
+    def save_pretrained(
+        self, save_directory: str | PathLike[str], is_main_process: bool = True, **kwargs: Any
+    ) -> None:
+        """As in transformers, with a model card, unless one is there that somebody has edited."""
+        save: Any = super().save_pretrained  # type: ignore[misc]
+        save(save_directory, is_main_process=is_main_process, **kwargs)
+        if is_main_process:
+            self._write_card(save_directory)
+
+    def _upload_modified_files(
+        self, working_dir: str | PathLike[str], *args: Any, **kw: Any
+    ) -> Any:
+        # transformers has just put an empty card over ours, or the one that the Hub has.
+        self._write_card(working_dir)
+        return super()._upload_modified_files(working_dir, *args, **kw)  # type: ignore[misc]
+
+    def _write_card(self, folder: str | PathLike[str]) -> None:
+        parameters = self.num_parameters()  # type: ignore[attr-defined]
+        write_card(folder, compose_card(self.config, parameters, self.is_causal))
+
+
+def compose_card(
+    config: KetformerConfig,
+    parameters: int,
+    causal: bool,
+    *,
+    name: str | None = None,
+    sections: Iterable[str] = (),
+    tags: Iterable[str] = (),
+    **metadata: Any,
+) -> str:
+    """The text of a card.
+
+    Args:
+        config: of the model.
+        parameters: how many it has.
+        causal: whether no position sees a later one.
+        name: the title.
+        sections: Markdown that follows what the model itself tells.
+        tags: for the Hub, besides the usual ones.
+        metadata: further keys of huggingface_hub's ``ModelCardData``.
+    """
+    data = ModelCardData(
+        library_name="ketformer",
+        pipeline_tag="text-generation",
+        tags=["ketformer", "transformers", config.attention, *tags],
+        model_name=name,
+        **metadata,
+    )
+    title = name or f"Ketformer, {config.attention} attention"
+    first = f"# {title}\n" if causal else f"{_LEAK}\n\n# {title}\n"
+    about = (attention_class(config.attention).__doc__ or "").split("\n")[0]
+    options = {**attention_options(config.attention), **(config.attention_options or {})}
+    facts = {
+        "attention": f"`{config.attention}`: {about}",
+        "its options": ", ".join(f"`{key}={value}`" for key, value in options.items()) or "none",
+        "parameters": f"{parameters:,}",
+        "causal": "yes" if causal else "**NO**",
+        "blocks, heads": f"{config.num_hidden_layers}, {config.num_attention_heads}",
+        "width, feed-forward width": f"{config.hidden_size}, {config.intermediate_size}",
+        "vocabulary, context": f"{config.vocab_size:,}, {config.max_position_embeddings:,} tokens",
+    }
+    if config.condition_names:
+        facts["conditions"] = ", ".join(config.condition_names)
+    about_it = "A language model with exchangeable self-attention, quantum, quantum-inspired or "
+    body = [first, f"{about_it}classical.\n", table_of(facts), _LOADING, *sections]
+    return f"---\n{data.to_yaml()}\n---\n\n" + "\n".join(body)
+
+
+def table_of(facts: Mapping[str, object]) -> str:
+    """Names and values as a Markdown table."""
+    cells = (
+        f"| {key} | {str(value).replace('|', chr(92) + '|')} |" for key, value in facts.items()
+    )
+    return "\n".join(["| | |", "|---|---|", *cells]) + "\n"
+
+
+def write_card(folder: str | PathLike[str], text: str) -> None:
+    """Write a card, unless one is there that somebody has edited."""
+    file = Path(folder) / CARD
+    if file.is_file() and not _may_replace(file.read_text(encoding="utf-8")):
+        return
+    sealed = f"{text}\n<!-- made by ketformer, {_hash(text)} -->\n"
+    ModelCard(sealed).save(file)
+
+
+def _may_replace(text: str) -> bool:
+    own = _SEAL.search(text)
+    if own is None:
+        return _TEMPLATE in text
+    return _hash(text[: own.start()]) in own[0]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

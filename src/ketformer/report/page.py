@@ -1,0 +1,141 @@
+"""The page around the sections: styling, table of contents, nothing that is fetched or run."""
+
+from __future__ import annotations
+
+import html
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from ketformer import runs
+from ketformer.report.sections import SECTIONS
+from ketformer.report.sources import studies_of
+from ketformer.report.study import Study, checked
+from ketformer.report.style import CSS
+
+_TITLES = {"text": "Text", "molecules": "Molecules"}
+# The browser itself refuses scripts and whatever is not in the file.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page that was written.
+
+    Attributes:
+        path: of the HTML file.
+        sections: titles, in their order.
+        notes: what was left out, and why.
+    """
+
+    path: Path
+    sections: list[str]
+    notes: list[str]
+
+
+def report_of(
+    paths: Sequence[str | Path], out: str | Path | None = None, *, progress: bool = True
+) -> Report:
+    """Write a page about runs and results.
+
+    Args:
+        paths: see :func:`ketformer.report.sources.studies_of`.
+        out: the HTML file; ``report.html`` in the first one's folder by default.
+        progress: show bars on standard error.
+
+    Raises:
+        KetformerError: nothing to report on, or something broken; nothing is written then.
+    """
+    first = Path(paths[0])
+    target = Path(out) if out else (first if first.is_dir() else first.parent) / "report.html"
+    studies = studies_of(paths, progress=progress)
+    title = f"Ketformer: {', '.join(dict.fromkeys(study.name for study in studies))}"
+    summary = " ".join(dict.fromkeys(_sentence(study) for study in studies))
+    return _write(target, title, summary, studies, progress)
+
+
+def write_report(path: Path, title: str, summary: str, *results: dict[str, Any]) -> Path:
+    """Write the page of fresh results and return its path.
+
+    Args:
+        path: of the HTML file, in the folder of the results.
+        title: of the page.
+        summary: a sentence under the title.
+        results: what :func:`ketformer.comparison.run_variants` returned, with a manifest; of
+            text, of molecules, or one of each.
+    """
+    studies = [Study(checked(result, path), path.parent) for result in results]
+    return _write(path, title, summary, studies, sys.stderr.isatty()).path
+
+
+def _write(path: Path, title: str, summary: str, studies: list[Study], progress: bool) -> Report:
+    notes, parts, contents, sections = [], [], [], []
+    for study in studies:  # what is broken is said before a bar is drawn
+        study.open_all()
+    with tqdm(
+        total=len(studies) * len(SECTIONS), desc="report", leave=False, disable=not progress
+    ) as bar:
+        for number, study in enumerate(studies):
+            name = _name(study, studies)
+            parts.append(f'<h2 id="part{number}">{html.escape(name)}</h2>')
+            contents.append(f'<li class="part">{_link(f"part{number}", name)}</li>')
+            if note := _note(study):
+                notes.append(note)
+                parts.append(f'<p class="note" role="note">{html.escape(note)}</p>')
+            for heading, make in SECTIONS.items():
+                body = make(study)
+                bar.update()
+                if not body:
+                    continue
+                key = f"s{number}-{heading.lower().replace(' ', '-')}"
+                parts.append(
+                    f'<section aria-labelledby="{key}"><h3 id="{key}">{heading}</h3>'
+                    f"{body}</section>"
+                )
+                contents.append(f"<li>{_link(key, heading)}</li>")
+                sections.append(heading if len(studies) == 1 else f"{name}: {heading}")
+    page = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{CSS}</style></head>\n<body>"
+        f"<header><h1>{html.escape(title)}</h1><p>{html.escape(summary)}</p></header>\n"
+        f'<nav aria-label="Contents"><ul>{"".join(contents)}</ul></nav>\n'
+        f"<main>{''.join(parts)}</main></body></html>\n"
+    )
+    runs.write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
+    return Report(path, sections, notes)
+
+
+def _link(key: str, words: str) -> str:
+    return f'<a href="#{key}">{html.escape(words)}</a>'
+
+
+def _name(study: Study, studies: list[Study]) -> str:
+    """Its task, and where it is from if there are several of that task."""
+    alike = [other for other in studies if other.task == study.task]
+    title = _TITLES[study.task]
+    return f"{title}: {study.name}" if len(alike) > 1 else title
+
+
+def _sentence(study: Study) -> str:
+    settings, seeds = study.result["settings"], study.result.get("seeds")
+    data = str(settings.get("data", "data that is not named"))
+    several = f", {len(seeds)} seeds" if seeds and len(seeds) > 1 else ""
+    names = ", ".join(row["name"] for row in study.rows)
+    return f"{names} on {data}{several}."
+
+
+def _note(study: Study) -> str | None:
+    if not study.missing:
+        return None
+    every = len(study.missing) == len(study.rows)
+    which = "The run directories are" if every else f"The runs of {', '.join(study.missing)} are"
+    return (
+        f"{which} not there: what needs their models and logs (loss curves, attention, "
+        "requested properties) is left out."
+    )

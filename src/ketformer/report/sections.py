@@ -1,0 +1,246 @@
+"""The sections of a page, in their order: each makes HTML of a study, nothing if it has nothing."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+
+from ketformer import runs
+from ketformer.report import figures
+from ketformer.report.looks import attention_section, circuits_section
+from ketformer.report.samples import requests_section, samples_section
+from ketformer.report.study import Study, is_number
+from ketformer.report.table import Row, paired_table, results_table
+from ketformer.reproduction import verdict
+from ketformer.tables import notes_on
+
+_TEXT_NOTE = (
+    "Cross entropies in nats per token on the test part. “Prefix only” hands the model the tokens "
+    "before each target and nothing else, as generation does. A mechanism that is not causal sees "
+    "the tokens it is to predict: its cross entropy and error rates (struck out) are no language "
+    "model's; its prefix loss is."
+)
+_MOLECULES_NOTE = (
+    "Losses in nats per token on the test part, padding not counted. Valid is a share of the "
+    "sampled, unique of the valid, novel of the unique (not in the training part)."
+)
+_NOTES = {"text": _TEXT_NOTE, "molecules": _MOLECULES_NOTE}
+_FORESTS = {
+    "text": {"prefix_cross_entropy": "cross entropy, prefix only (nats)"},
+    "molecules": {"prefix_loss": "loss, prefix only (nats)", "validity": "share of valid samples"},
+}
+_MADE = {
+    "Loss, cross entropy": "teacher-forced over the whole test part: the mean over its targets "
+    "of −log p, in nats.",
+    "Prefix only": "each target predicted by a pass over nothing but the tokens before it, for as "
+    "many windows or molecules, evenly spread, as two million tokens or 1,024 molecules allow.",
+    "CER, WER": "edits over reference length between the most likely token at each position and "
+    "the text, summed over all windows.",
+    "Valid, unique, novel": "of molecules sampled at temperature 1 without a wish, judged by RDKit "
+    "on canonical SMILES.",
+    "±, intervals": "95 % t-intervals of the mean over the seeds.",
+    "p": "a paired t-test over the seeds against the first row, by Holm's rule for as many rows "
+    "where it says so; below 0.05 it stands in bold.",
+    "Causal": "measured on the trained model: whether a change of later tokens moves an earlier "
+    "prediction.",
+    "Time": "the median of one forward pass without decoding, the models taking turns on the same "
+    "batch.",
+    "Attention, circuits, requests": "made for this page from the first seed's saved model.",
+}
+
+
+def _results(study: Study) -> str:
+    styles = figures.styles_of(study.rows)
+    forests = [
+        f"<figure>{figures.forest(study.rows, metric, styles, title)}</figure>"
+        for metric, title in _FORESTS[study.task].items()
+        if any(row[metric]["mean"] is not None for row in study.rows)
+    ]
+    plots = (
+        f'<div class="figures">{"".join(forests)}</div><p class="small">{_FOREST}</p>'
+        if len(study.rows) > 1
+        else ""
+    )
+    paired = any(row.get("paired") for row in study.rows)
+    note = _NOTES[study.task] + (" Small figures: difference to the first row." if paired else "")
+    return (
+        f'{results_table(study)}<p class="small">{note}</p>{_words(study)}{paired_table(study)}'
+        f"{plots}"
+    )
+
+
+_FOREST = (
+    "Dots are means, lines 95 % intervals, ticks single seeds; hollow dots and arrows belong to "
+    "what sees the future. The dashed line is the first honest row."
+)
+
+
+def _words(study: Study) -> str:
+    """What ``reproduce qisa`` and ``compare`` say under their tables, where it is theirs."""
+    said = []
+    for speak in (lambda result: [verdict(result)], notes_on):
+        try:
+            said += speak(study.result)
+        except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError):
+            continue  # of another verb, or of an older version
+    return "".join(f"<p>{html.escape(words)}</p>" for words in said)
+
+
+def _training(study: Study) -> str:
+    styles = figures.styles_of(study.rows)
+    kinds: dict[str, dict[str, list[Any]]] = {"eval_loss": {}, "loss": {}}
+    for row in study.rows:
+        for run in study.all_runs(row):
+            logged = runs.read_metrics(run)
+            for key, lines in kinds.items():
+                if points := _points(logged, key):
+                    lines.setdefault(row["name"], []).append(points)
+    words = {"eval_loss": "validation loss (nats)", "loss": "training loss (nats)"}
+    drawn = "".join(
+        f"<figure>{figures.curves(lines, styles, words[key], f'Curves: {words[key]}')}</figure>"
+        for key, lines in kinds.items()
+        if lines
+    )
+    if not drawn:
+        return ""
+    told = (
+        "A line for each seed. Dashed lines see the future, so their loss is no language model's."
+    )
+    return f'{_legend(study)}<div class="figures">{drawn}</div><p class="small">{told}</p>'
+
+
+def _points(logged: list[Any], key: str) -> list[tuple[float, float]]:
+    return [
+        (line["step"], line[key])
+        for line in logged
+        if isinstance(line, dict) and is_number(line.get("step")) and is_number(line.get(key))
+        and line[key] == line[key]  # a loss may be NaN
+    ]  # fmt: skip
+
+
+def _positions(study: Study) -> str:
+    styles = figures.styles_of(study.rows)
+    curves = {row["name"]: found for row in study.rows if (found := study.curves(row))}
+    if not curves:  # of molecules, evaluations did not always keep them
+        return "" if len(study.missing) == len(study.rows) else f"<p>{_NO_POSITIONS}</p>"
+    causal = {row["name"]: row["causal"] for row in study.rows}
+    honest = {name: both for name, both in curves.items() if causal[name]}
+    drawn = []
+    if honest:
+        label = "Loss by position of what sees no future: " + ", ".join(honest)
+        drawn.append(
+            f"<figure>{figures.positions(honest, styles, label)}<figcaption>Lines: whole windows. "
+            "Dots: the prefix alone. They agree where nothing leaks.</figcaption></figure>"
+        )
+    first = next(iter(honest), None)
+    beside = (first, honest[first][0]) if first else None
+    for name, (forced, prefix) in curves.items():
+        if not causal[name]:
+            label = f"The leak of {name}: loss by position, with and without the future"
+            plot = figures.leak(name, forced, prefix, beside, styles[name], label)
+            drawn.append(
+                f"<figure>{plot}<figcaption>Nearly right where it sees the target, lost when it "
+                "is given what generation gives.</figcaption></figure>"
+            )
+    return f'{_legend(study)}<div class="figures">{"".join(drawn)}</div>'
+
+
+_NO_POSITIONS = (
+    "These runs were evaluated before losses were kept by position; "
+    "<code>ketformer evaluate</code> keeps them."
+)
+
+
+def _legend(study: Study) -> str:
+    """Names with the stroke of their lines."""
+    entries = []
+    for name, style in figures.styles_of(study.rows).items():
+        dashed = ' stroke-dasharray="6 4"' if style["linestyle"] == "--" else ""
+        entries.append(
+            '<li><svg viewBox="0 0 30 8" aria-hidden="true"><path d="M0 4H30" stroke-width="3" '
+            f'stroke="{style["color"]}"{dashed}/></svg>{html.escape(name)}</li>'
+        )
+    return f'<ul class="legend">{"".join(entries)}</ul>'
+
+
+def _times(study: Study) -> str:
+    timed = [row for row in study.rows if (row.get("relative_inference_time") or 0) > 0]
+    parts = []
+    if timed:
+        styles = figures.styles_of(study.rows)
+        drawn = figures.bars(timed, styles, "Time of a forward pass of each mechanism, as ratios")
+        parts.append(f"<figure>{drawn}</figure>")
+    trained = [line for row in study.rows if (line := _training_time(study, row))]
+    if trained:
+        head = "".join(
+            f'<th scope="col">{title}</th>' for title in ("training", "runs", "seconds", "steps/s")
+        )
+        parts.append(
+            '<div><div class="scroll" tabindex="0" role="region" aria-label="Training times">'
+            f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(trained)}</tbody></table></div>"
+            '<p class="small">Means over the runs, as each was logged; where runs shared the '
+            "machine with others, they cannot be compared.</p></div>"
+        )
+    return f'<div class="figures">{"".join(parts)}</div>' if parts else ""
+
+
+def _training_time(study: Study, row: Row) -> str:
+    found = []
+    for run in study.all_runs(row):
+        for line in runs.read_metrics(run):
+            pair = (line.get("train_runtime"), line.get("train_steps_per_second"))
+            if all(map(is_number, pair)):
+                found.append(pair)
+    if not found:
+        return ""
+    seconds, rate = (sum(column) / len(found) for column in zip(*found, strict=True))
+    return (
+        f'<tr><th scope="row">{html.escape(row["name"])}</th><td>{len(found)}</td>'
+        f"<td>{seconds:,.1f}</td><td>{rate:.3g}</td></tr>"
+    )
+
+
+def _made(study: Study) -> str:
+    result = study.result
+    manifest = result.get("manifest")
+    manifest = manifest if isinstance(manifest, dict) else {}
+    machine = manifest.get("machine")
+    machine = machine if isinstance(machine, dict) else {}
+    facts = {
+        "data": f"{result['settings'].get('data')}, split {result['settings'].get('split')}",
+        "seeds": ", ".join(map(str, result.get("seeds") or [])),
+        "made": manifest.get("created"),
+        "commit": manifest.get("commit"),
+        "machine": " · ".join(
+            str(machine[key]) for key in ("cpu", "gpu", "platform") if machine.get(key)
+        ),
+    }
+    listed = "".join(
+        f"<dt>{name}</dt><dd>{html.escape(str(fact))}</dd>" for name, fact in facts.items() if fact
+    )
+    meant = "".join(f"<dt>{name}</dt><dd>{words}</dd>" for name, words in _MADE.items())
+    keys = ("settings", "seeds", "search", "matched", "manifest", "others")
+    shown = {key: result[key] for key in keys if result.get(key) is not None}
+    written = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
+    return (
+        f"<dl>{listed}</dl><details><summary>How each number was made</summary><dl>{meant}</dl>"
+        "</details><details><summary>Settings and manifest</summary>"
+        f"<pre>{html.escape(written)}</pre></details>"
+    )
+
+
+#: Heading to what makes the section.
+SECTIONS: dict[str, Callable[[Study], str]] = {
+    "Results": _results,
+    "Loss while training": _training,
+    "Loss by position": _positions,
+    "Attention": attention_section,
+    "Circuits": circuits_section,
+    "Samples": samples_section,
+    "Requested and reached": requests_section,
+    "Time": _times,
+    "How it was made": _made,
+}

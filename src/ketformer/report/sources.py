@@ -1,0 +1,127 @@
+"""From run directories, folders and files to what a report is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ketformer import runs
+from ketformer.comparison import METRICS
+from ketformer.errors import KetformerError
+from ketformer.evaluation import EVALUATION, evaluate, save_evaluation, timing_inputs
+from ketformer.generation import sample_of
+from ketformer.intervals import summarise
+from ketformer.report.study import CURVES, Study, checked
+from ketformer.runs import Run
+from ketformer.tasks.text import inference_seconds
+
+#: What the verbs leave in their folders.
+RESULTS = ("comparison.json", "reproduction.json", "demo.json")
+_CURVES = (*CURVES["text"], *CURVES["molecules"], "target_errors")
+
+
+def studies_of(paths: Sequence[str | Path], *, progress: bool = True) -> list[Study]:
+    """What to report on: a study for each result, and one for each task of the single runs.
+
+    Args:
+        paths: run directories, folders of ``compare``, ``reproduce`` and ``demo``, and result
+            files of these.
+        progress: show bars on standard error while runs without an evaluation are evaluated.
+
+    Raises:
+        KetformerError: nothing that can be reported on, or something broken.
+    """
+    studies: list[Study] = []
+    single: dict[str, list[Run]] = {}
+    for path in dict.fromkeys(map(Path, paths)):
+        if file := _result_file(path):
+            studies += _of_result(file)
+        else:
+            run = runs.open_run(path)
+            single.setdefault(run.settings.get("task", "text"), []).append(run)
+    for task, opened in single.items():
+        studies.append(_of_runs(task, opened, progress))
+    return studies
+
+
+def _result_file(path: Path) -> Path | None:
+    """The result that a path stands for; None for a run directory."""
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise KetformerError(f"no file or folder {str(path)!r}")
+    found = [path / name for name in RESULTS if (path / name).is_file()]
+    if not found and not (path / runs.SETTINGS).is_file():
+        known = ", ".join(RESULTS)
+        raise KetformerError(f"{path}: neither a run directory nor a folder with {known}")
+    return found[0] if found else None
+
+
+def _of_result(file: Path) -> Iterator[Study]:
+    content = runs.read_json(file)
+    parts = {task: content[task] for task in METRICS if isinstance(content.get(task), dict)}
+    if "rows" in content or not parts:
+        yield Study(checked(content, file), file.parent, file.parent.name)
+        return
+    for part in parts.values():
+        whole = {**part, "manifest": content.get("manifest")}
+        yield Study(checked(whole, file), file.parent, file.parent.name)
+
+
+def _of_runs(task: str, opened: list[Run], progress: bool) -> Study:
+    """Rows of runs that nobody compared: each measured by itself, timed side by side."""
+    if task not in METRICS:
+        raise KetformerError(f"{opened[0].path}: unknown task {task!r}")
+    names = [run.path.resolve().name for run in opened]
+    if len(set(names)) < len(names):
+        names = [str(run.path) for run in opened]
+    rows = [
+        _row(name, run, _evaluation(run, progress), METRICS[task])
+        for name, run in zip(names, opened, strict=True)
+    ]
+    models = {name: run.model for name, run in zip(names, opened, strict=True)}
+    inputs = {name: timing_inputs(run) for name, run in zip(names, opened, strict=True)}
+    seconds = inference_seconds(models, inputs)
+    for row in rows:
+        row["inference_ms"] = 1000 * seconds[row["name"]]
+        row["relative_inference_time"] = seconds[row["name"]] / seconds[names[0]]
+    result = {
+        "settings": {**opened[0].settings, "task": task},
+        "rows": rows,
+        "manifest": opened[0].manifest,
+        "others": {
+            name: {"settings": run.settings, "manifest": run.manifest}
+            for name, run in zip(names[1:], opened[1:], strict=True)
+        },
+    }
+    return Study(checked(result, opened[0].path), opened[0].path.parent, ", ".join(names))
+
+
+def _evaluation(run: Run, progress: bool) -> dict[str, Any]:
+    if (run.path / EVALUATION).is_file():
+        return runs.read_json(run.path / EVALUATION)
+    result = evaluate(run, with_fcd=False, progress=progress)
+    save_evaluation(run, result)
+    return result
+
+
+def _row(
+    name: str, run: Run, evaluation: dict[str, Any], metrics: tuple[str, ...]
+) -> dict[str, Any]:
+    config = run.model.config
+    values = {metric: evaluation.get(metric) for metric in metrics}
+    for metric, value in values.items():
+        if value is not None and not isinstance(value, int | float):
+            raise KetformerError(f"{run.path / EVALUATION}: {metric} must be a number")
+    return {
+        "name": name,
+        "attention": config.attention,
+        "attention_options": config.attention_options,
+        "parameters": run.model.num_parameters(),
+        "causal": evaluation.get("causal"),
+        **{metric: summarise([value]) for metric, value in values.items()},
+        **{curve: evaluation[curve] for curve in _CURVES if curve in evaluation},
+        "sample": sample_of(run),
+        "run": str(run.path),
+    }

@@ -1,0 +1,205 @@
+"""What a report is about: a result, and the run directories that it came from."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ketformer import runs
+from ketformer.comparison import METRICS
+from ketformer.errors import KetformerError
+from ketformer.evaluation import EVALUATION
+from ketformer.runs import Run
+
+#: Curves over the positions of a window, by task: teacher-forced, and with the prefix alone.
+CURVES = {
+    "text": ("cross_entropy_by_position", "prefix_cross_entropy_by_position"),
+    "molecules": ("loss_by_position", "prefix_loss_by_position"),
+}
+_KINDS: dict[str, tuple[type, str]] = {
+    "name": (str, "text"),
+    "causal": (bool, "true or false"),
+    "attention": (str, "text"),
+    "attention_options": (dict, "a mapping"),
+    "sample": (str, "text"),
+    "run": (str, "text"),
+    "control": (str, "text"),
+    "role": (str, "text"),
+    "paired": (dict, "a mapping"),
+    "published": (dict, "a mapping"),
+    "target_errors": (list, "a list"),
+}
+_NUMBERS = ("parameters", "inference_ms", "relative_inference_time", "learning_rate", "seeds")
+_NEEDED = ("name", "causal")
+
+
+@dataclass
+class Study:
+    """A result of one task, checked.
+
+    Attributes:
+        result: see :func:`ketformer.comparison.run_variants`; its ``rows`` hold only what
+            they should.
+        folder: where its run directories are looked for first.
+        name: of the study, where a page has several.
+    """
+
+    result: dict[str, Any]
+    folder: Path
+    name: str = ""
+    _opened: dict[str, Run | None] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def task(self) -> str:
+        """``text`` or ``molecules``."""
+        return str(self.result["settings"].get("task", "text"))
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One for each mechanism."""
+        rows: list[dict[str, Any]] = self.result["rows"]
+        return rows
+
+    def first(self, row: dict[str, Any]) -> Path | None:
+        """The run directory of a row's first seed; None if it is gone."""
+        return self._found(row["run"]) if row.get("run") else None
+
+    def all_runs(self, row: dict[str, Any]) -> list[Path]:
+        """Those of all its seeds that are still there."""
+        first = row.get("run")
+        if not first:
+            return []
+        stem, mark, _ = first.rpartition("-seed")
+        seeds = self.result.get("seeds")
+        names = [f"{stem}{mark}{seed}" for seed in seeds] if mark and seeds else [first]
+        return [path for path in map(self._found, names) if path]
+
+    def open(self, row: dict[str, Any]) -> Run | None:
+        """The run of a row's first seed; None if it is gone.
+
+        Raises:
+            KetformerError: it is there, and broken.
+        """
+        name = row["name"]
+        if name not in self._opened:
+            path = self.first(row)
+            self._opened[name] = runs.open_run(path) if path else None
+        return self._opened[name]
+
+    def open_all(self) -> None:
+        """Open what there is, and keep it open.
+
+        Raises:
+            KetformerError: a run, or what was measured of it, is broken.
+        """
+        for row in self.rows:
+            self.open(row)
+            self.curves(row)
+
+    @cached_property
+    def missing(self) -> list[str]:
+        """Names of the rows whose run is gone."""
+        return [row["name"] for row in self.rows if self.first(row) is None]
+
+    def curves(self, row: dict[str, Any]) -> tuple[list[Any], list[Any]] | None:
+        """Losses by position, teacher-forced and with the prefix alone, if they were kept."""
+        forced, prefix = CURVES[self.task]
+        held: Any = row
+        if forced not in row and (path := self.first(row)) and (path / EVALUATION).is_file():
+            held = _plain(runs.read_json(path / EVALUATION))
+        if not (_is_curve(held.get(forced)) and _is_curve(held.get(prefix))):
+            return None
+        return held[forced], held[prefix]
+
+    def _found(self, written: str) -> Path | None:
+        """Beside the result, or where it was when the result was written."""
+        own = Path(written).name
+        for path in (self.folder / own, self.folder / self.task / own, Path(written)):
+            if own and (path / "model.safetensors").is_file():
+                return path
+        return None
+
+
+def checked(result: dict[str, Any], where: Path | str) -> dict[str, Any]:
+    """The result with nothing in it that a page could trip over.
+
+    Raises:
+        KetformerError: it is no result of ``compare``, ``reproduce`` or ``demo``, or a row of
+            it is broken.
+    """
+    result = _plain(result)
+    settings, rows = result.get("settings"), result.get("rows")
+    if not isinstance(settings, dict) or not isinstance(rows, list) or not rows:
+        raise KetformerError(f"{where}: not a result of compare, reproduce or demo")
+    task = settings.get("task", "text")
+    if task not in METRICS:
+        raise KetformerError(f"{where}: unknown task {task!r}")
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise KetformerError(f"{where}: row {number} is no mapping")
+        _check_row(row, METRICS[task], f"{where}: row {number}")
+    if len({row["name"] for row in rows}) != len(rows):
+        raise KetformerError(f"{where}: two rows have the same name")
+    if not isinstance(result.get("seeds", []), list):
+        raise KetformerError(f"{where}: seeds must be a list, got {result['seeds']!r}")
+    return {**result, "settings": {**settings, "task": task}}
+
+
+def _check_row(row: dict[str, Any], metrics: tuple[str, ...], where: str) -> None:
+    for key, (kind, said) in _KINDS.items():
+        value = row.get(key)
+        if not isinstance(value, kind) and (value is not None or key in _NEEDED):
+            raise KetformerError(f"{where}: {key} must be {said}, got {str(value)[:60]!r}")
+    for key in _NUMBERS:
+        if row.get(key) is not None and not is_number(row[key]):
+            raise KetformerError(f"{where}: {key} must be a number, got {str(row[key])[:60]!r}")
+    for key in metrics:
+        row[key] = _interval(row.get(key), f"{where}: {key}")
+
+
+def _interval(value: Any, where: str) -> dict[str, Any]:
+    """Mean, bounds and values; the bounds are both there or both missing."""
+    if value is None:
+        value = {}
+    if not isinstance(value, dict) or not isinstance(value.get("values", []), list):
+        raise KetformerError(f"{where} must be a mean with its interval, got {str(value)[:60]!r}")
+    mean, low, high = (value.get(key) for key in ("mean", "low", "high"))
+    values = value.get("values", [])
+    for number in (mean, low, high, *values):
+        if number is not None and not is_number(number):
+            raise KetformerError(f"{where} must hold numbers, got {str(number)[:60]!r}")
+    if low is None or high is None or mean is None:
+        low = high = None
+    return {"mean": mean, "low": low, "high": high, "values": values}
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number that can be drawn."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def _is_curve(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and all(number is None or is_number(number) for number in value)
+        and any(number is not None for number in value)
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Without numbers that are none, and without characters that no page can hold."""
+    if isinstance(value, dict):
+        return {_plain(str(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, str):
+        return "".join(
+            "�" if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" else c for c in value
+        )
+    return value

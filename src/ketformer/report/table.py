@@ -1,0 +1,157 @@
+"""The headline table: means and intervals, paired tests, and what is no language model."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+from ketformer.report.study import Study, is_number
+from ketformer.tables import (
+    OVERLAP_COLUMNS,
+    Columns,
+    cell,
+    columns_of,
+    overlap_rows,
+    paired_rows,
+)
+
+Row = dict[str, Any]
+
+_LOWER = {
+    "cross_entropy", "prefix_cross_entropy", "cer", "wer", "free_running_cer", "free_running_wer",
+    "loss", "loss_with_padding", "loss_as_published", "prefix_loss", "fcd",
+}  # fmt: skip
+_HIGHER = {"token_accuracy", "validity", "uniqueness", "novelty", "product"}
+# What means nothing where the tokens to be predicted are handed over.
+_SPOILT = {"cross_entropy", "cer", "wer", "loss", "loss_with_padding", "loss_as_published",
+           "token_accuracy"}  # fmt: skip
+_LEAK = ' class="leak"'
+_WORDS = ' class="words"'
+_SURE = 0.05  # p-values below it are marked
+
+#: Beside the name of what sees the future.
+BADGE = '<span class="badge">no language model: sees the future</span>'
+
+
+def results_table(study: Study) -> str:
+    """The rows as a table that scrolls in its own box."""
+    rows, columns = study.rows, _columns(study)
+    if columns is OVERLAP_COLUMNS:
+        rows = overlap_rows(rows)
+    head = "".join(
+        f'<th scope="col"{_WORDS if key == "role" else ""}>{html.escape(title)}</th>'
+        for title, key in columns
+    )
+    body = "".join(_line(row, columns) for row in rows)
+    return (
+        '<div class="scroll" tabindex="0" role="region" aria-label="Results">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def paired_table(study: Study) -> str:
+    """Differences to the first row in what a leak cannot improve; nothing for one seed."""
+    if not all(_is_test(test) for row in study.rows for test in (row.get("paired") or {}).values()):
+        return ""
+    honest = {row["name"] for row in study.rows if row["causal"]}
+    rows = paired_rows(study.result)
+    if not rows:
+        return ""
+    titles = list(rows[0])
+    head = "".join(f'<th scope="col">{html.escape(title)}</th>' for title in titles)
+    body = "".join(
+        f'<tr{"" if row["attention"] in honest else _LEAK}><th scope="row">'
+        f"{html.escape(row['attention'])}</th>"
+        + "".join(f"<td>{html.escape(row.get(title, '–'))}</td>" for title in titles[1:])
+        + "</tr>"
+        for row in rows
+    )
+    against = html.escape(study.rows[0]["name"])
+    return (
+        f"<h4>Against {against}, seed by seed</h4>"
+        '<div class="scroll" tabindex="0" role="region" aria-label="Paired differences">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _is_test(test: Any) -> bool:
+    keys = ("difference", "low", "high", "p_value", "p_adjusted")
+    return (
+        isinstance(test, dict)
+        and all(test.get(key) is None or is_number(test[key]) for key in keys)
+        and (test.get("low") is None or None not in (test.get("high"), test.get("difference")))
+    )
+
+
+def _columns(study: Study) -> Columns:
+    rows = study.rows
+    if all(_is_of_overlap_paper(row) for row in rows):
+        return OVERLAP_COLUMNS
+    columns = columns_of(study.result)
+    if any(row.get("role") for row in rows):
+        columns = (columns[0], ("what it is", "role"), *columns[1:])
+    known = {key for _, key in columns}
+    if "learning_rate" not in known and any(row.get("learning_rate") for row in rows):
+        columns = (*columns[:2], ("learning rate", "learning_rate"), *columns[2:])
+    return columns
+
+
+def _is_of_overlap_paper(row: Row) -> bool:
+    published = row.get("published")
+    return (
+        published is not None
+        and "loss" in published
+        and all(number is None or is_number(number) for number in published.values())
+    )
+
+
+def _line(row: Row, columns: Columns) -> str:
+    first, *others = (key for _, key in columns)
+    name = html.escape(str(row[first]))
+    badge = "" if row["causal"] else f" {BADGE}"
+    control = row.get("control")
+    said = f"<small>{html.escape(control)}</small>" if control else ""
+    cells = "".join(_cell(row, key) for key in others)
+    return (
+        f'<tr{"" if row["causal"] else _LEAK}><th scope="row">{name}{badge}{said}</th>{cells}</tr>'
+    )
+
+
+def _cell(row: Row, key: str) -> str:
+    value = row.get(key)
+    if key == "learning_rate":
+        return f"<td>{'–' if value is None else f'{value:g}'}{_searched(row)}</td>"
+    text = html.escape(cell({key: None, **row}, key))
+    if isinstance(value, str) and key == "role":
+        return f"<td{_WORDS}>{text}</td>"
+    if not row["causal"] and key in _SPOILT:
+        return f'<td class="spoilt">{text}</td>'
+    return f"<td>{text}{_paired(row, key)}</td>"
+
+
+def _paired(row: Row, key: str) -> str:
+    """The paired difference to the reference, marked if it is more than chance; of honest rows."""
+    test = (row.get("paired") or {}).get(key)
+    if not row["causal"] or not isinstance(test, dict) or not is_number(test.get("difference")):
+        return ""
+    difference, p = float(test["difference"]), test.get("p_adjusted", test.get("p_value"))
+    said = f"{difference:+.3f}".replace("-", "−")
+    if p is None or not is_number(p):
+        return f"<small>{said}</small>"
+    said += ", p &lt; 0.001" if p < 0.001 else f", p = {p:.3f}"
+    if p >= _SURE:
+        return f"<small>{said}</small>"
+    better = difference < 0 if key in _LOWER else difference > 0 if key in _HIGHER else None
+    word = "" if better is None else " better" if better else " worse"
+    return f'<small class="sure{" better" if better else ""}">{said}{word}</small>'
+
+
+def _searched(row: Row) -> str:
+    """Which rates were tried, if any."""
+    tried = row.get("learning_rates")
+    rates = [
+        f"{entry['learning_rate']:g}"
+        for entry in (tried if isinstance(tried, list) else [])
+        if isinstance(entry, dict) and is_number(entry.get("learning_rate"))
+    ]
+    return f"<small>of {', '.join(rates)}</small>" if len(rates) > 1 else ""

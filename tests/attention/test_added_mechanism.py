@@ -1,0 +1,121 @@
+"""The mechanism that docs/add-a-mechanism.md writes keeps the contract and learns."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import ketformer.attention as package
+from ketformer import KetformerConfig, KetformerForCausalLM, audit_causality
+from ketformer.attention import ATTENTION, attention_options
+from ketformer.attention.measured import measured_by
+from ketformer.attention.registry import attention_class
+from ketformer.quantum.backends import open_backend
+
+from .helpers import build, tokens
+
+# The page's mechanism takes the contract's tests over: their fixtures are those of this file.
+from .test_contract import (  # noqa: F401
+    test_a_module_made_without_memory_takes_saved_weights,
+    test_a_saved_module_gives_the_same_outputs_when_reloaded,
+    test_a_sequence_does_not_depend_on_its_batch_mates,
+    test_a_token_reaches_earlier_positions_only_if_the_mechanism_says_so,
+    test_cache_and_left_padding_together,
+    test_dropout_acts_in_training_only,
+    test_every_parameter_has_a_gradient,
+    test_gradients_under_padding_are_finite_and_reach_tokens_only,
+    test_other_float_types_agree_with_float32,
+    test_padded_sequences_equal_the_unpadded,
+    test_returned_weights_are_those_that_mix,
+    test_the_content_of_padding_has_no_influence_at_all,
+    test_with_a_cache_equals_without,
+)
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "add-a-mechanism.md"
+
+
+def block(title):
+    """The page's block of that title."""
+    found = re.findall(rf'```python title="{title}"\n(.*?)```', PAGE.read_text(), re.DOTALL)
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _registered(tmp_path_factory):
+    """The file and the registry line, as the page has them."""
+    folder = tmp_path_factory.mktemp("added")
+    (folder / "product.py").write_text(block("src/ketformer/attention/product.py"))
+    name, target = re.fullmatch(r'"(\w+)": "([\w.:]+)",', block("registry line").strip()).groups()
+    with pytest.MonkeyPatch.context() as patch:
+        # The package's folder of mechanisms, and this one beside it.
+        patch.setattr(package, "__path__", [*package.__path__, str(folder)])
+        patch.setitem(ATTENTION, name, target)
+        yield
+
+
+@pytest.fixture(params=[(16, 1, {}), (24, 3, {"n_qubits": 2})], ids=["one-head", "three-heads"])
+def case(request):
+    return ("product", *request.param)
+
+
+def test_its_options_are_those_of_its_init():
+    assert attention_options("product")["n_qubits"] == 4
+    assert attention_options("product")["score"] == "dot"
+
+
+def test_its_score_is_the_formula_of_the_page():
+    attention = build("product", 8, 2, n_qubits=3)
+    states = tokens(2, 5, 8)
+    query, key, _ = attention.project(states)
+    angles = attention.angle_proj(states).reshape(2, 5, 2, 2, 3).permute(2, 0, 3, 1, 4)
+    difference = angles[0][..., :, None, :] - angles[1][..., None, :, :]
+    expected = (difference / 2).cos().prod(dim=-1)
+    torch.testing.assert_close(query @ key.mT, expected, atol=1e-6, rtol=0)
+    assert attention.dot_scale(8) == pytest.approx(8**0.5)
+
+
+def test_its_circuits_give_the_closed_form():
+    attention = build("product", 12, 2, n_qubits=3).double()
+    states = tokens(2, 5, 12).double()
+    backend = open_backend("torch")
+    expected, _ = attention(states)
+    with measured_by(attention, lambda e: backend.expectations(e.circuit, e.angles, e.strings)):
+        measured, _ = attention(states)
+    torch.testing.assert_close(measured, expected, atol=1e-11, rtol=0)
+
+
+def test_its_gradients_equal_finite_differences():
+    attention = build("product", 6, 2, n_qubits=2).double()
+    states = tokens(1, 3, 6).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: attention(x)[0], states)
+
+
+def test_it_is_audited_and_learns():
+    assert audit_causality("product").max_future_influence == 0.0
+    torch.manual_seed(0)
+    model = KetformerForCausalLM(
+        KetformerConfig(
+            attention="product",
+            vocab_size=5,
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=12,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            resid_pdrop=0.0,
+        )
+    )
+    assert isinstance(model.model.layers[0].attention, attention_class("product"))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    sequence = (torch.arange(12) % 3 + torch.arange(3)[:, None]) % 5
+    losses = []
+    for _ in range(30):
+        loss = model(sequence, labels=sequence).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]

@@ -1,0 +1,94 @@
+"""The model card: what it says, whose words it keeps, and what is sent to the Hub."""
+
+import pytest
+from huggingface_hub import ModelCard
+from huggingface_hub.errors import EntryNotFoundError
+
+from ketformer.attention import ATTENTION
+
+from .helpers import small_model
+
+
+def card_of(folder):
+    return ModelCard.load(folder / "README.md")
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_a_saved_model_says_what_it_is(tmp_path, attention):
+    model = small_model(attention)
+    model.save_pretrained(tmp_path)
+    card = card_of(tmp_path)
+    assert (card.data.library_name, card.data.pipeline_tag) == ("ketformer", "text-generation")
+    assert attention in card.data.tags
+    assert f"| parameters | {model.num_parameters():,} |" in card.text
+    assert f"`{attention}`" in card.text
+    assert "AutoModelForCausalLM.from_pretrained" in card.text
+    leaky = card.text.strip().splitlines()[0].startswith("**This model is not causal.**")
+    assert leaky is not model.is_causal
+
+
+def test_the_options_of_the_attention_are_on_it(tmp_path):
+    small_model("qisa", attention_options={"score": "dot"}).save_pretrained(tmp_path)
+    assert "`score=dot`" in card_of(tmp_path).text
+    assert "`temperature=1.0`" in card_of(tmp_path).text  # a default
+
+
+def test_a_card_that_nobody_edited_is_brought_up_to_date(tmp_path):
+    small_model("qisa").save_pretrained(tmp_path)
+    small_model("classical").save_pretrained(tmp_path)
+    assert "`classical`" in card_of(tmp_path).text
+    assert "qisa" not in card_of(tmp_path).text
+
+
+@pytest.mark.parametrize("edit", ["{}My own words.\n", "My own words.\n{}", "My own words.\n"])
+def test_an_edited_card_stays_as_it_is(tmp_path, edit):
+    small_model("qisa").save_pretrained(tmp_path)
+    file = tmp_path / "README.md"
+    file.write_text(edit.format(file.read_text()))
+    before = file.read_bytes()
+    small_model("classical").save_pretrained(tmp_path)
+    assert file.read_bytes() == before
+
+
+def test_one_of_several_processes_writes_it(tmp_path):
+    small_model().save_pretrained(tmp_path, is_main_process=False)
+    assert not (tmp_path / "README.md").exists()
+
+
+class Hub:
+    """The calls that uploading makes, answered without a network."""
+
+    def __init__(self, monkeypatch, card):
+        self.card, self.sent = card, {}
+        hub = "transformers.utils.hub"
+        monkeypatch.setattr(f"{hub}.ModelCard.load", self.load)
+        monkeypatch.setattr(f"{hub}.hf_api", lambda: self)
+
+    def load(self, *_, **__):
+        if self.card is None:
+            raise EntryNotFoundError("no card")
+        return ModelCard(self.card)
+
+    def create_repo(self, repo_id, **_):
+        return type("Url", (), {"repo_id": repo_id})()
+
+    def create_branch(self, *_, **__):
+        pass
+
+    def create_commit(self, repo_id, operations, **_):
+        for operation in operations:
+            with operation.as_file() as file:
+                self.sent[operation.path_in_repo] = file.read()
+
+
+@pytest.mark.parametrize("remote", [None, "sealed", "edited"])
+def test_the_hub_is_sent_our_card_unless_it_has_an_edited_one(tmp_path, monkeypatch, remote):
+    small_model("classical").save_pretrained(tmp_path)
+    sealed = (tmp_path / "README.md").read_text()
+    theirs = {None: None, "sealed": sealed, "edited": "---\ntags: [mine]\n---\nMy words.\n"}
+    hub = Hub(monkeypatch, theirs[remote])
+    small_model("qisa").push_to_hub("me/model")
+    assert {"README.md", "config.json", "model.safetensors"} <= set(hub.sent)
+    sent = hub.sent["README.md"].decode()
+    assert ("My words." in sent) is (remote == "edited")
+    assert ("`qisa`" in sent) is (remote != "edited")

@@ -1,0 +1,42 @@
+"""A user's program, held against the public types by `mypy --strict` in `make lint`."""
+
+from typing import Any, assert_type
+
+import torch
+
+from ketformer import (
+    ATTENTION,
+    Circuit,
+    KetformerConfig,
+    KetformerError,
+    KetformerForCausalLM,
+    audit_causality,
+    build_attention,
+)
+
+
+def largest_influence(mechanism: str) -> float:
+    """How much a later token changes what a small model says of an earlier one."""
+    if mechanism not in ATTENTION:
+        raise KetformerError(f"no attention {mechanism}")
+    config = KetformerConfig(attention=mechanism, vocab_size=65, hidden_size=16)
+    assert_type(config.hidden_size, int)
+    assert_type(config.attention_options, dict[str, Any] | None)
+    model = KetformerForCausalLM(config)
+    assert_type(model.is_causal, bool)
+    audit = audit_causality(model, sequences=2)
+    assert_type(audit.causal, bool)
+    assert_type(audit.worst, tuple[int, int] | None)
+    return audit.max_future_influence
+
+
+def mixed(tokens: torch.Tensor) -> torch.Tensor:
+    """Tokens ``[B, T, 64]`` after one layer of attention."""
+    attention = build_attention("qisa", hidden_size=64, num_heads=4)
+    out: torch.Tensor = attention(tokens)[0]
+    return out
+
+
+def parameters(circuit: Circuit) -> tuple[str, ...]:
+    """The names of a circuit's angles."""
+    return circuit.parameters
