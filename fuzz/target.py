@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import time
 from pathlib import Path
 
 import atheris
@@ -22,6 +23,9 @@ unpickler.Unpickler.load = atheris.instrument_func(unpickler.Unpickler.load)
 with atheris.instrument_imports(include=["ketformer", "readers"]):
     import readers
 
+# Of the processor for one case. The clock says little on a machine that does other things too.
+SECONDS = 20
+
 name, corpus = sys.argv[1:3]
 for seed in readers.seeds(name):
     (Path(corpus) / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
@@ -30,8 +34,11 @@ readers.forbid()
 
 
 def one(data: bytes) -> None:
-    """One case; an exception is a finding."""
+    """One case; an exception is a finding, and so is one that keeps the processor long."""
+    begun = time.process_time()
     readers.check(name, data)
+    seconds = time.process_time() - begun
+    assert seconds < SECONDS, f"{seconds:.0f} s for {len(data)} bytes"
 
 
 atheris.Setup([sys.argv[0], *sys.argv[2:]], one)

@@ -67,15 +67,24 @@ def test_every_row_says_what_for_and_who_keeps_it_up():
     assert all(len(row) == 5 and all(row) for row in rows())
 
 
-@pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])
-def test_the_licence_is_what_the_installed_package_says(row):
+def is_installed(name):
     try:
-        found = licence_of(row[0])
+        return bool(metadata(name))
     except PackageNotFoundError:
-        pytest.skip(f"{row[0]} is not installed")
-    if not found:
-        pytest.skip(f"{row[0]} does not say its licence")
-    assert row[3] == found
+        return False
+
+
+def test_all_but_what_the_tests_need_not_is_installed():
+    """The fuzzer, what builds the package, and CUDA-Q where it has no wheels."""
+    spared = {"atheris", "hatchling", *(["cuda-quantum-cu13"] if sys.platform != "linux" else [])}
+    assert {row[0] for row in rows() if not is_installed(row[0])} <= spared
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in rows() if is_installed(row[0])], ids=lambda row: row[0]
+)
+def test_the_licence_is_what_the_installed_package_says(row):
+    assert row[3] == licence_of(row[0])
 
 
 def imported():

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+_LONGEST = 1_500  # characters of a message
+
 
 class KetformerError(ValueError):
     """A mistake in what was asked for: a file, a name, a number.
 
-    The message is one clear line. The command prints it and exits with code 2;
-    from Python it is an ordinary :class:`ValueError`.
+    The message is one clear line, without the middle if a value makes it very long. The command
+    prints it and exits with code 2; from Python it is an ordinary :class:`ValueError`.
     """
+
+    def __init__(self, message: str) -> None:
+        if len(message) > _LONGEST:
+            message = f"{message[:1_000]} […] {message[-400:]}"
+        super().__init__(message)
 
 
 class NotFiniteError(KetformerError):

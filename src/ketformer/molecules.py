@@ -23,6 +23,7 @@ from ketformer.preparation import prepare_molecules
 from ketformer.runs import Run
 from ketformer.sampling import BATCH, MoleculeSampling, generator_of, sample_molecules
 from ketformer.settings import load_settings
+from ketformer.tasks.molecules.chemistry import worker_processes
 from ketformer.tasks.molecules.journal import Journal, Progress, forget
 from ketformer.tasks.molecules.metrics import Judged, generation_metrics, judge, property_errors
 from ketformer.tasks.molecules.output import MoleculeTable, write_sdf
@@ -117,6 +118,7 @@ def generate_molecules(
     done, size = (before.rows, before.size) if before else (0, 0)
     begun = time.monotonic()
     with (
+        worker_processes(),
         tqdm(total=num, initial=done, desc=label, unit="molecule", disable=not progress) as bar,
         MoleculeTable(table, tuple(PROPERTIES), requested, size=size)
         if table and done < num

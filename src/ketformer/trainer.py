@@ -152,13 +152,18 @@ class SafeTrainer(Trainer):
 
 
 class _AtBegin(TrainerCallback):
-    """Trainer has set its counts of losses to zero just before."""
+    """What Trainer forgets or keeps from before when it goes on from a checkpoint.
+
+    It has set its counts of losses to zero, and would save, evaluate and log as often as the
+    checkpoint says, whatever is asked for now.
+    """
 
     def __init__(self, trainer: SafeTrainer) -> None:
         self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.trainer.resumed_from:
+            state.compute_steps(args, state.max_steps)
             self.trainer.restore_losses(self.trainer.resumed_from)
 
 

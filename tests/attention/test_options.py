@@ -6,9 +6,16 @@ import warnings
 import pytest
 import torch
 
-from ketformer.attention import attention_mask, attention_options, base, build_attention
+from ketformer.attention import (
+    InputSizes,
+    attention_mask,
+    attention_options,
+    base,
+    build_attention,
+)
 from ketformer.attention.scores import reference_scores
 from ketformer.errors import KetformerError
+from ketformer.quantum import limits
 
 from .helpers import assert_equal_to, build, tokens
 
@@ -230,6 +237,35 @@ def test_an_honest_mechanism_says_nothing(monkeypatch):
 def test_a_mistake_is_one_clear_line(name, sizes, options, message):
     with pytest.raises(KetformerError, match=message) as mistake:
         build_attention(name, *sizes, **options)
+    assert "\n" not in str(mistake.value)
+
+
+LOOKED_UP = {"inputs": InputSizes(10**8, 4)}
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "options", "message"),
+    [
+        ("classical", (10**9, 1), {}, r"hidden_size is too large, .* would take [\d,]+ GiB"),
+        ("qisa_a", (10**9, 10**9), {}, "hidden_size is too large"),
+        ("qisa", (64, 64), {"hilbert_dim": 2**14}, "hilbert_dim is too large"),
+        ("classical_quadratic", (12, 3), {"hilbert_dim": 2**12}, "hilbert_dim is too large"),
+        ("overlap", (512, 64), {"layers": 100}, "the map to angles is too large"),
+        ("overlap", (12, 3), {"layers": 10**9}, "1,000,000,000 layers on 6 qubits are too many"),
+        ("qisa_a", (12, 3), {"layers": 10**9}, "1,000,000,000 layers on 4 qubits are too many"),
+        ("qsann", (12, 3), {"layers": 10**9}, "1,000,000,000 layers on 4 qubits are too many"),
+        ("overlap", (12, 3), {"angles": "embedding", **LOOKED_UP}, "the table of angles is too"),
+        ("classical_eq", (12, 3), {"features": "embedding", **LOOKED_UP}, "feature_width is too"),
+        ("classical_eq", (12, 3), {"query_width": 10**8}, "query_width is too large"),
+    ],
+)
+def test_what_this_machine_cannot_hold_is_refused_before_it_is_made(
+    monkeypatch, name, sizes, options, message
+):
+    monkeypatch.setattr(limits, "machine_memory", lambda: 2**27)
+    with pytest.raises(KetformerError, match=message) as mistake:
+        build_attention(name, *sizes, **options)
+    assert "this machine has 0.1 GiB" in str(mistake.value)
     assert "\n" not in str(mistake.value)
 
 

@@ -227,7 +227,7 @@ def test_the_defaults_of_every_mechanism_have_their_own_types(attention):
     ids=str,
 )
 def test_a_model_larger_than_the_machine_is_refused_with_what_it_needs(monkeypatch, changes):
-    monkeypatch.setattr(checks, "_memory", lambda: 64 * 2**30)
+    monkeypatch.setattr(checks, "machine_memory", lambda: 64 * 2**30)
     attention = changes.pop("attention", "classical")
     message = r"would need [\d,.]+ GiB of memory at least; this machine has 64.0 GiB"
     with pytest.raises(KetformerError, match=message):

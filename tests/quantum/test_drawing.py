@@ -4,10 +4,6 @@ import sys
 from xml.etree import ElementTree
 
 import pytest
-
-pytest.importorskip("qiskit")
-pytest.importorskip("pylatexenc")
-
 from matplotlib import image
 from matplotlib import pyplot as plt
 

@@ -61,6 +61,15 @@ def values_in_torch(heads, circuit, real, imag, angles):
     return torch.stack(columns, dim=1)
 
 
+def assert_same_gradients(found, expected, inputs, seed):
+    weight = numbers(seed, *found.shape).detach()
+    one, other = (
+        torch.autograd.grad(out, inputs, weight, allow_unused=True, materialize_grads=True)
+        for out in (found, expected)
+    )
+    torch.testing.assert_close(one, other, atol=1e-10, rtol=0)
+
+
 @settings(max_examples=80, deadline=None)
 @given(st.data(), plain_circuits(), st.sampled_from([1, 15, 16, 17, 40]), seeds)
 def test_values_and_their_gradients(data, circuit, count, seed):
@@ -77,13 +86,7 @@ def test_values_and_their_gradients(data, circuit, count, seed):
     expected = values_in_torch(sets, circuit, real, imag, angles)
     torch.testing.assert_close(found, expected, **EXACT)
     inputs = [x for x in (real, imag, angles) if x is not None and x.numel()]
-    weight = numbers(seed + 3, *found.shape).detach()
-    for one, other in zip(
-        torch.autograd.grad(found, inputs, weight, allow_unused=True, materialize_grads=True),
-        torch.autograd.grad(expected, inputs, weight, allow_unused=True, materialize_grads=True),
-        strict=True,
-    ):
-        torch.testing.assert_close(one, other, atol=1e-10, rtol=0)
+    assert_same_gradients(found, expected, inputs, seed + 3)
 
 
 @settings(max_examples=60, deadline=None)
@@ -102,13 +105,7 @@ def test_states_and_their_gradients(circuit, data, seed):
     inputs = [x for x in (own, shared) if x.numel()]
     if not inputs:
         return
-    weight = numbers(seed + 3, *found.shape).detach()
-    for one, other in zip(
-        torch.autograd.grad(found, inputs, weight, allow_unused=True, materialize_grads=True),
-        torch.autograd.grad(expected, inputs, weight, allow_unused=True, materialize_grads=True),
-        strict=True,
-    ):
-        torch.testing.assert_close(one, other, atol=1e-10, rtol=0)
+    assert_same_gradients(found, expected, inputs, seed + 3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -7,15 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from qiskit import qasm3, quantum_info
 
 from ketformer.quantum import Angle, Circuit, Gate, entangling_ansatz, unitary
 from ketformer.quantum.qasm import identifiers, to_qasm
 
 from .helpers import assert_equal_to, circuits, random_angles, seeds
-
-qasm3 = pytest.importorskip("qiskit.qasm3")
-pytest.importorskip("qiskit_qasm3_import")
-quantum_info = pytest.importorskip("qiskit.quantum_info")
 
 # Qiskit's reader uses an argument of Qiskit that is to go.
 pytestmark = pytest.mark.filterwarnings("ignore:.*annotated:DeprecationWarning")

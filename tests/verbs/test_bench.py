@@ -128,7 +128,6 @@ def test_every_row_of_what_is_timed_has_full_length(task, name):
 
 
 def test_peers_compute_the_same_and_are_timed(ketformer, small):
-    pytest.importorskip("pennylane")
     done = ketformer(
         "bench", "peers", "--sizes", "values", "overlaps", "step", "--repeats", 1, "--json"
     )

@@ -5,6 +5,7 @@ processes and accumulated batches.
 """
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ _ROUNDING = 1e-5
 _TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 _ACCELERATE = (
     *("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
-    *("--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no"),
+    *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port"),
 )
 _HALF = ("--per_device_train_batch_size", 8)
 # Some angles have no effect. Adam would make steps of the rounding errors in their gradients.
@@ -92,7 +93,11 @@ def test_a_run_goes_on_under_other_launchers(ketformer, few, uninterrupted, tmp_
     assert done.code == 0, done.err
     resume = ("train", *out, "--resume", "--max_steps")
     accumulated = ("--per_device_train_batch_size", 3, "--gradient_accumulation_steps", 2)
-    done = run_process(*resume, 20, *accumulated, launcher=(*_ACCELERATE, "-m"))
+    with socket.create_server(("localhost", 0)) as taken:
+        # accelerate then leaves the choice to torchrun's store, which keeps the port that it has
+        # found; a free one that accelerate finds is closed again, and may be another's by then.
+        launcher = (*_ACCELERATE, str(taken.getsockname()[1]), "-m")
+        done = run_process(*resume, 20, *accumulated, launcher=launcher)
     assert done.code == 0, done.err
     assert json.loads((tmp_path / "run/manifest.json").read_text())["processes"] == 2
     done = ketformer(*resume, 30, "--per_device_train_batch_size", 6)  # twice accumulated

@@ -68,6 +68,18 @@ def test_stop_and_resume_equals_uninterrupted(ketformer, tiny, tmp_path, step, o
     assert without_times(metrics(parts)) == without_times(metrics(whole))
 
 
+def test_a_resumed_run_saves_logs_and_evaluates_as_often_as_it_is_told(ketformer, tiny, tmp_path):
+    out = ("--out", tmp_path / "run")
+    assert ketformer("train", tiny, *out, "--max_steps", 10).code == 0
+    often = ("--save_steps", 3, "--logging_steps", 2, "--eval_steps", 4)
+    assert ketformer("train", *out, "--resume", "--max_steps", 20, *often).code == 0
+    saved = {path.name for path in (tmp_path / "run/checkpoints").iterdir()}
+    assert saved == {f"checkpoint-{step}" for step in (12, 15, 18, 20)}
+    rows = [row for row in metrics(tmp_path / "run") if row["step"] > 10]
+    assert [row["step"] for row in rows if "loss" in row] == [12, 14, 16, 18, 20]
+    assert [row["step"] for row in rows if "eval_loss" in row] == [12, 16, 20]
+
+
 def test_a_run_stopped_after_its_last_step_gets_no_further_one(ketformer, tiny, honest, tmp_path):
     with cut_off(20, when="on_train_end"):
         assert ketformer("train", tiny, "--out", tmp_path / "run").code == 130

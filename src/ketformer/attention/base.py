@@ -26,12 +26,11 @@ from ketformer.attention.scores import (
     prefers_plain_products,
     reference_scores,
 )
+from ketformer.attention.sizes import check_weights
 from ketformer.errors import KetformerError
 from ketformer.quantum import Expect, Experiment
 
 Mixing = Literal["causal", "transposed"]
-#: Registers beyond this are refused: a circuit's complex matrix takes 32 GiB there.
-MAX_QUBITS = 16
 #: Queries that are scored at a time where no fused kernel knows the score.
 _CHUNK = 256
 CacheUpdate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -96,6 +95,7 @@ class Attention(nn.Module):
         super().__init__()
         if num_heads < 1 or hidden_size % num_heads:
             raise KetformerError(f"{num_heads} heads do not divide hidden_size {hidden_size}")
+        check_weights("hidden_size", hidden_size, hidden_size)
         score = self.default_score if score is None else score
         require_choice("score", score, SCORES)
         require_choice("mixing", mixing, get_args(Mixing))
@@ -351,26 +351,6 @@ def require_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
     """Refuse a value that is none of the choices, naming them."""
     if value not in choices:
         raise KetformerError(f"{what} must be one of {', '.join(choices)}, got {value!r}")
-
-
-def check_qubits(n_qubits: int) -> int:
-    """Refuse a register that is empty or that a simulated circuit's matrix cannot hold."""
-    if n_qubits < 1:
-        raise KetformerError(f"a register needs at least one qubit, got {n_qubits}")
-    if n_qubits > MAX_QUBITS:
-        gibibytes = 2 ** (2 * n_qubits) * 8 / 2**30
-        raise KetformerError(
-            f"{n_qubits} qubits are too many to simulate exactly: a circuit's matrix would take "
-            f"{gibibytes:,.0f} GiB; the limit is {MAX_QUBITS}"
-        )
-    return n_qubits
-
-
-def check_layers(layers: int) -> int:
-    """Refuse an ansatz without layers."""
-    if layers < 1:
-        raise KetformerError(f"layers must be positive, got {layers}")
-    return layers
 
 
 def _widen(tensor: Tensor, width: int) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ketformer.attention.base import Attention, CommonOptions
 from ketformer.attention.inputs import TokenInputs
+from ketformer.attention.sizes import check_weights
 
 
 class ClassicalAttention(Attention):
@@ -26,6 +27,7 @@ class ClassicalAttention(Attention):
         **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(hidden_size, num_heads, **common)
+        check_weights("hidden_size", hidden_size, 3 * hidden_size)
         self.qkv_proj = nn.Linear(hidden_size, 3 * hidden_size, bias=self.bias)
         self.reset_parameters()
 

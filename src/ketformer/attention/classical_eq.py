@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ketformer.attention.base import Attention, CommonOptions, require_choice
 from ketformer.attention.inputs import ConditionEmbedding, InputSizes, TokenInputs
+from ketformer.attention.sizes import check_weights
 from ketformer.errors import KetformerError
 
 Features = Literal["hidden", "embedding"]
@@ -58,9 +59,12 @@ class ClassicalEqual(Attention):
             conditional = self.inputs.n_conditions > 0
             source = feature_width or (2 if conditional else 3)
             width = query_width or (3 if conditional else 2)
+            rows = self.inputs.vocab_size + self.inputs.max_positions
+            check_weights("feature_width", rows, source)
             self.tables, bias = NarrowTables(self.inputs, source), self.bias
         elif feature_width is not None:
             raise KetformerError('feature_width belongs to features="embedding"')
+        check_weights("query_width", source, num_heads * width)
         self.query_proj = nn.Linear(source, num_heads * width, bias=bias)
         # A bias of the keys would add the same to all scores of a row.
         self.key_proj = nn.Linear(source, num_heads * width, bias=False)

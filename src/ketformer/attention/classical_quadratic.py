@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ketformer.attention.base import CommonOptions
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.linear_queries import LinearQueries
+from ketformer.attention.sizes import check_weights
 from ketformer.errors import KetformerError
 
 
@@ -44,6 +45,8 @@ class ClassicalQuadratic(LinearQueries):
         self.hilbert_dim = self.head_dim if hilbert_dim is None else hilbert_dim
         if self.hilbert_dim < 1:
             raise KetformerError(f"hilbert_dim must be positive, got {hilbert_dim}")
+        check_weights("hilbert_dim", hidden_size, num_heads * self.hilbert_dim)
+        check_weights("hilbert_dim", self.head_dim * self.hilbert_dim, self.hilbert_dim)
         self.state_proj = nn.Linear(hidden_size, num_heads * self.hilbert_dim, bias=False)
         # Drawn from torch's global generator and saved with the model, as Pauli strings are.
         self.register_buffer("forms", _forms(self.head_dim, self.hilbert_dim))

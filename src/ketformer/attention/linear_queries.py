@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ketformer.attention.base import Attention, CommonOptions
 from ketformer.attention.observables import by_token
+from ketformer.attention.sizes import check_weights
 
 
 class LinearQueries(Attention):
@@ -17,6 +18,7 @@ class LinearQueries(Attention):
 
     def __init__(self, hidden_size: int, num_heads: int, **common: Unpack[CommonOptions]) -> None:
         super().__init__(hidden_size, num_heads, **common)
+        check_weights("hidden_size", hidden_size, 2 * hidden_size)
         self.qk_proj = nn.Linear(hidden_size, 2 * hidden_size, bias=self.bias)
 
     def beside(self, hidden_states: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:

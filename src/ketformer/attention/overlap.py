@@ -9,16 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ketformer.attention.angles import add_angles
-from ketformer.attention.base import (
-    Attention,
-    CommonOptions,
-    check_layers,
-    check_qubits,
-    require_choice,
-)
+from ketformer.attention.base import Attention, CommonOptions, require_choice
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.kept import MAX_DENSE_QUBITS, KeptUnitary
 from ketformer.attention.registers import Registers
+from ketformer.attention.sizes import check_layers, check_qubits, check_weights
 from ketformer.errors import KetformerError
 from ketformer.quantum import (
     Circuit,
@@ -94,7 +89,7 @@ class Overlap(Attention):
         self.gradient = gradient
         self.spsa_epsilon = spsa_epsilon
         self.n_qubits = check_qubits(n_qubits)
-        self.layers = check_layers(layers)
+        self.layers = check_layers(layers, n_qubits)
         self.ansatz = rotation_ring_ansatz(n_qubits, layers, entanglement=entanglement)
         n_angles = len(self.ansatz.parameters)
         self.registers: Registers | None = None
@@ -108,6 +103,7 @@ class Overlap(Attention):
         else:
             if published_scaling:
                 raise KetformerError('published_scaling belongs to angles="embedding"')
+            check_weights("the map to angles", hidden_size, 2 * num_heads * n_angles)
             self.angle_proj = nn.Linear(hidden_size, 2 * num_heads * n_angles)
         own = self.ansatz if self.registers is None else self.registers.joint
         self.circuit = own.then(rotation_ring_ansatz(n_qubits, layers, "turn", entanglement))

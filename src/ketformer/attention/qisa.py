@@ -7,11 +7,12 @@ from typing import Unpack
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ketformer.attention.base import CommonOptions, check_qubits
+from ketformer.attention.base import CommonOptions
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.linear_queries import LinearQueries
 from ketformer.attention.measured import amplitude_experiments
 from ketformer.attention.observables import Observables, PauliObservables
+from ketformer.attention.sizes import check_qubits, check_weights
 from ketformer.errors import KetformerError
 from ketformer.quantum import Experiment
 from ketformer.quantum.encoding import qubits_for
@@ -47,6 +48,7 @@ class QISA(LinearQueries):
         if self.hilbert_dim < 1:
             raise KetformerError(f"hilbert_dim must be positive, got {hilbert_dim}")
         self.n_qubits = check_qubits(qubits_for(self.hilbert_dim))
+        check_weights("hilbert_dim", hidden_size, num_heads * self.hilbert_dim)
         self.state_proj = nn.Linear(hidden_size, num_heads * self.hilbert_dim, bias=False)
         self.observables = PauliObservables.draw(
             observables, num_heads, self.head_dim, self.n_qubits

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ketformer.attention.angles import add_angles
-from ketformer.attention.base import CommonOptions, check_layers, check_qubits, require_choice
+from ketformer.attention.base import CommonOptions, require_choice
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.linear_queries import LinearQueries
 from ketformer.attention.measured import amplitude_experiments, is_state
 from ketformer.attention.observables import Observables, PauliObservables
+from ketformer.attention.sizes import check_layers, check_qubits
 from ketformer.quantum import (
     Entanglement,
     Experiment,
@@ -56,7 +57,7 @@ class QISAA(LinearQueries):
         self.n_qubits = check_qubits(qubits_for(hidden_size))
         require_choice("entanglement", entanglement, get_args(Entanglement))
         self.circuit = entangling_ansatz(
-            self.n_qubits, check_layers(layers), entanglement=entanglement
+            self.n_qubits, check_layers(layers, self.n_qubits), entanglement=entanglement
         )
         angles = torch.empty(num_heads, len(self.circuit.parameters))
         add_angles(self, "angles", angles, train_circuit)

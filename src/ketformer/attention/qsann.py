@@ -10,16 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ketformer.attention.angles import add_angles
-from ketformer.attention.base import (
-    Attention,
-    CommonOptions,
-    check_layers,
-    check_qubits,
-    require_choice,
-)
+from ketformer.attention.base import Attention, CommonOptions, require_choice
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.measured import amplitude_experiments, is_state
 from ketformer.attention.observables import Observables, PauliObservables, by_token
+from ketformer.attention.sizes import check_layers, check_qubits
 from ketformer.errors import KetformerError
 from ketformer.quantum import (
     Circuit,
@@ -86,7 +81,8 @@ class QSANN(Attention):
         n_qubits = check_qubits(qubits_for(hidden_size) if n_qubits is None else n_qubits)
         self.n_qubits = n_qubits
         self.encoder = angle_encoding(hidden_size, n_qubits) if encoding == "angle" else None
-        self.circuit = entangling_ansatz(n_qubits, check_layers(layers), entanglement=entanglement)
+        check_layers(layers, n_qubits)
+        self.circuit = entangling_ansatz(n_qubits, layers, entanglement=entanglement)
         angles = torch.empty(3, num_heads, len(self.circuit.parameters))
         add_angles(self, "angles", angles, train_circuit)
         z0 = PauliStrings(("Z" + "I" * (n_qubits - 1),))

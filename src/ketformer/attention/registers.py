@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ketformer.attention.inputs import ConditionEmbedding, InputSizes, TokenInputs
+from ketformer.attention.sizes import check_weights
 from ketformer.errors import KetformerError
 from ketformer.quantum import Circuit, Entanglement, rotation_ring_ansatz, run
 
@@ -38,6 +39,7 @@ class Registers(nn.Module):
             register = rotation_ring_ansatz(width, layers, name, entanglement)
             self.joint = self.joint.then(register, range(i * width, (i + 1) * width))
         angles = len(self.circuit.parameters)
+        check_weights("the table of angles", sizes.vocab_size + sizes.max_positions, angles)
         self.tokens = nn.Parameter(torch.empty(sizes.vocab_size, angles))
         self.positions = nn.Parameter(torch.empty(sizes.max_positions, angles))
         self.conditions = ConditionEmbedding(sizes, angles) if sizes.n_conditions else None

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-
 from torch import nn
 
+from ketformer.attention.sizes import BYTES_PER_GATE
 from ketformer.errors import KetformerError
 from ketformer.models.configuration import KetformerConfig
+from ketformer.quantum.limits import machine_memory
 
-# Python's own objects for the modules of a block, and for a gate of a circuit.
+# Python's own objects for the modules of a block.
 _BYTES_PER_BLOCK = 1 << 16
-_BYTES_PER_GATE = 1 << 9
 
 
 def least_parameters(config: KetformerConfig) -> int:
@@ -29,9 +28,9 @@ def check_memory(config: KetformerConfig) -> None:
         KetformerError: with what it would need and what there is.
     """
     layers = (config.attention_options or {}).get("layers") or 0
-    gates = config.num_hidden_layers * layers * _BYTES_PER_GATE
+    gates = config.num_hidden_layers * layers * BYTES_PER_GATE
     needed = 4 * least_parameters(config) + config.num_hidden_layers * _BYTES_PER_BLOCK + gates
-    if needed > (there := _memory()):
+    if needed > (there := machine_memory()):
         raise KetformerError(
             f"this model would need {_gib(needed)} of memory at least; this machine has "
             f"{_gib(there)}"
@@ -46,11 +45,6 @@ def complaint_about_weights(model: nn.Module) -> str | None:
         if name.endswith(".codes") and not ((tensor >= 0) & (tensor < 4)).all():
             return f"{name} holds codes of no Pauli string"
     return None
-
-
-def _memory() -> int:
-    """Of this machine, in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _gib(size: int) -> str:

@@ -101,8 +101,9 @@ def from_published(path: str | Path) -> tuple[KetformerForCausalLM, dict[str, An
         ours = _translate(theirs, config)
         model.load_state_dict(ours)
     except Exception as error:  # whatever a crafted file can make go wrong
-        reason = " ".join(str(error).split())[:200]
-        raise KetformerError(f"{path}: the weights do not fit together ({reason})") from None
+        raise KetformerError(
+            f"{path}: the weights do not fit together ({_in_short(error)})"
+        ) from None
     if bad := complaint_about_weights(model):
         raise KetformerError(f"{path}: {bad}")
     conditional = "conditions" if config.condition_names else "sequence"
@@ -126,20 +127,30 @@ def _load(path: Path) -> dict[str, Any]:
             f"{path}: refused, it holds more than tensors and plain values, or is no checkpoint"
         ) from None
     except Exception as error:  # torch raises a dozen kinds for what is no checkpoint
-        reason = " ".join(str(error).split())[:120]
-        raise KetformerError(f"{path}: not a whole checkpoint ({reason})") from None
+        raise KetformerError(f"{path}: not a whole checkpoint ({_in_short(error)})") from None
     if not isinstance(content, dict) or not isinstance(content.get("model_state_dict"), dict):
         raise KetformerError(f"{path}: no model_state_dict, so not a checkpoint of this release")
     return content
 
 
 def _unpacked_size(path: Path) -> int:
-    """Of all that a zip archive says it holds; torch packs nothing when it saves."""
+    """Of all that a zip archive says it holds; torch packs nothing when it saves.
+
+    Whatever torch would take for an archive must be readable here: it overlooks faults, a
+    version of the format that is unknown for one, and would unpack what was not counted.
+    """
     try:
+        with path.open("rb") as file:
+            if file.read(4) != b"PK\3\4":  # of the form before archives, or nothing at all
+                return 0
         with zipfile.ZipFile(path) as archive:
             return sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return 0  # torch says what is wrong with it, or it is of the form before archives
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise KetformerError(f"{path}: not a whole checkpoint ({_in_short(error)})") from None
+
+
+def _in_short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _configuration(theirs: dict[str, Tensor], content: dict[str, Any]) -> KetformerConfig:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Literal
 
-from ketformer.quantum.circuit import Circuit
+from ketformer.quantum.circuit import Angle, Circuit, Gate
 
 #: ``none`` is the ablation: the same rotations, and no gate between qubits.
 Entanglement = Literal["ring", "none"]
@@ -34,12 +35,10 @@ def rotation_ring_ansatz(
     It prepares every register of arXiv 2502.19214, and is its query and key map.
     """
     names = (f"{prefix}{i}" for i in range(layers * n_qubits))
-    circuit = Circuit(n_qubits)
+    between, gates = entangler(n_qubits, entanglement).gates, []
     for _ in range(layers):
-        for qubit in range(n_qubits):
-            circuit = circuit.ry(qubit, next(names))
-        circuit = circuit.then(entangler(n_qubits, entanglement))
-    return circuit
+        gates += [*_rotations("RY", n_qubits, names), *between]
+    return Circuit(n_qubits, tuple(gates))
 
 
 def entangling_ansatz(
@@ -52,16 +51,16 @@ def entangling_ansatz(
     (arXiv 2603.03318) and the circuit of QSANN (arXiv 2205.05625, fig. 3).
     """
     names = (f"{prefix}{i}" for i in range(n_qubits * (layers + 2)))
-    circuit = Circuit(n_qubits)
-    for qubit in range(n_qubits):
-        circuit = circuit.rx(qubit, next(names))
-    for qubit in range(n_qubits):
-        circuit = circuit.ry(qubit, next(names))
+    gates = [*_rotations("RX", n_qubits, names), *_rotations("RY", n_qubits, names)]
+    between = entangler(n_qubits, entanglement).gates
     for _ in range(layers):
-        circuit = circuit.then(entangler(n_qubits, entanglement))
-        for qubit in range(n_qubits):
-            circuit = circuit.ry(qubit, next(names))
-    return circuit
+        gates += [*between, *_rotations("RY", n_qubits, names)]
+    return Circuit(n_qubits, tuple(gates))
+
+
+def _rotations(name: str, n_qubits: int, angles: Iterator[str]) -> list[Gate]:
+    """One on each wire, with the next angle."""
+    return [Gate(name, qubit, angle=Angle(next(angles))) for qubit in range(n_qubits)]
 
 
 def angle_encoding_depth(n_features: int, n_qubits: int) -> int:

@@ -1,4 +1,4 @@
-"""What an exact simulation takes, told before anything is allocated."""
+"""What a machine can hold, told before anything is allocated."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ import os
 from ketformer.errors import KetformerError
 
 
-def require_memory(n_qubits: int, needed: int) -> None:
-    """Refuse a simulation that this machine cannot hold.
+def require_memory(complaint: str, needed: int) -> None:
+    """Refuse what this machine cannot hold.
 
     Args:
-        n_qubits: for the message.
+        complaint: what is too large, or too many; the message begins with it.
         needed: bytes.
 
     Raises:
         KetformerError: with what it would need and what there is.
     """
-    if needed > (there := os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")):
+    if needed > (there := machine_memory()):
         raise KetformerError(
-            f"{n_qubits} qubits are too many to simulate exactly: that would take "
-            f"{needed / 2**30:,.0f} GiB of memory; this machine has {there / 2**30:,.1f} GiB"
+            f"{complaint}: that would take {needed / 2**30:,.0f} GiB of memory; this machine has "
+            f"{there / 2**30:,.1f} GiB"
         )
+
+
+def machine_memory() -> int:
+    """Of this machine, in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -99,7 +99,7 @@ def test_a_device_must_be_one():
 
 def test_what_aer_refuses_is_a_clear_error(monkeypatch):
     # Ours refuses first; what it lets pass may be refused all the same.
-    monkeypatch.setattr(base, "require_memory", lambda n_qubits, needed: None)
+    monkeypatch.setattr(base, "require_memory", lambda complaint, needed: None)
     with pytest.raises(KetformerError, match=r"^Aer: ERROR: .*Insufficient memory"):
         QiskitBackend().probabilities(Circuit(48).ry(0, "a"), torch.zeros(1, 1))
 

@@ -1,6 +1,7 @@
 """What is a molecule and what is none, and the worker processes."""
 
 import os
+import subprocess
 import sys
 
 import pytest
@@ -8,7 +9,13 @@ import rdkit.Chem
 from rdkit.Chem import CanonSmiles, MolFromSmiles
 
 from ketformer.errors import KetformerError
-from ketformer.tasks.molecules.chemistry import CHUNK, canonical_smiles, map_chunks, parse
+from ketformer.tasks.molecules.chemistry import (
+    CHUNK,
+    canonical_smiles,
+    map_chunks,
+    parse,
+    worker_processes,
+)
 
 # --- Parsing -----------------------------------------------------------------------------------
 
@@ -109,3 +116,44 @@ def test_no_more_workers_than_cores_that_may_be_used(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
     results = map_chunks(process_and_first, range(CHUNK + 1), progress=False)
     assert {result[0] for result in results} == {os.getpid()}
+
+
+def test_workers_are_shared_in_a_block_and_gone_after_it():
+    def workers():
+        return {pid for pid, *_ in map_chunks(process_and_first, range(CHUNK + 2), 2, False)}
+
+    with worker_processes():
+        first = {pid for _ in range(5) for pid in workers()}
+        assert len(first) <= 2
+    for pid in first:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_worker_killed_in_a_block_is_one_clear_error():
+    with pytest.raises(KetformerError, match=r"^a worker process was killed"), worker_processes():
+        map_chunks(die_at_the_last, range(CHUNK + 1), processes=2, progress=False)
+
+
+PARENT = """
+import os, time
+from ketformer.tasks.molecules.chemistry import CHUNK, map_chunks
+
+def say_and_wait(chunk):
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
+if __name__ == "__main__":
+    map_chunks(say_and_wait, range(CHUNK + 1), processes=2, progress=False)
+"""
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    (tmp_path / "parent.py").write_text(PARENT)
+    parent = subprocess.Popen(
+        [sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True
+    )
+    workers = [int(parent.stdout.readline()) for _ in range(2)]
+    parent.kill()
+    parent.communicate(timeout=20)  # returns when the last of them has closed its end
+    assert len(set(workers)) == 2

@@ -3,6 +3,7 @@
 import sys
 import warnings
 
+import fcd_torch
 import numpy as np
 import pytest
 import torch
@@ -131,16 +132,11 @@ def test_an_empty_side_is_refused(function):
 # --- Fréchet ChemNet distance ------------------------------------------------------------------
 
 
-@pytest.fixture
-def fcd_torch():
-    return pytest.importorskip("fcd_torch", reason="fcd_torch is not installed")
-
-
-def test_the_distance_of_a_set_to_itself_is_nothing(fcd_torch):
+def test_the_distance_of_a_set_to_itself_is_nothing():
     assert fcd(DRUGS, DRUGS[::-1]) == pytest.approx(0, abs=1e-6)
 
 
-def test_the_distance_is_that_of_fcd_torch(fcd_torch):
+def test_the_distance_is_that_of_fcd_torch():
     with warnings.catch_warnings():  # it is old, and some day its own sum will fail
         warnings.simplefilter("ignore", DeprecationWarning)
         expected = fcd_torch.FCD(device="cpu")(OTHERS, DRUGS)
@@ -148,7 +144,7 @@ def test_the_distance_is_that_of_fcd_torch(fcd_torch):
     assert fcd(OTHERS, DRUGS) == pytest.approx(expected, rel=1e-3)
 
 
-def test_no_deprecated_function_is_called(fcd_torch):
+def test_no_deprecated_function_is_called():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert fcd(["C", "CC"], ["C", "N"]) > 0
@@ -175,7 +171,7 @@ def test_the_frechet_distance_by_hand():
 
 
 @pytest.mark.parametrize("sides", [(["C"], DRUGS), (DRUGS, ["C"])])
-def test_one_molecule_has_no_distance(sides, fcd_torch):
+def test_one_molecule_has_no_distance(sides):
     with pytest.raises(KetformerError, match="two molecules on either side"):
         fcd(*sides)
 
@@ -190,7 +186,7 @@ def test_a_missing_fcd_torch_is_named_with_its_remedy(monkeypatch):
     assert distribution_metrics(DRUGS, OTHERS)["fcd"] is None
 
 
-def test_the_bar_counts_the_molecules_of_both_sides(fcd_torch, capfd):
+def test_the_bar_counts_the_molecules_of_both_sides(capfd):
     fcd(DRUGS, OTHERS)
     assert capfd.readouterr().err == ""
     fcd(DRUGS, OTHERS, progress=True)
@@ -198,14 +194,14 @@ def test_the_bar_counts_the_molecules_of_both_sides(fcd_torch, capfd):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_the_distance_is_the_same_on_a_gpu(fcd_torch):
+def test_the_distance_is_the_same_on_a_gpu():
     assert fcd(OTHERS, DRUGS, "cuda") == pytest.approx(fcd(OTHERS, DRUGS), rel=1e-2)
 
 
 # --- All of them -------------------------------------------------------------------------------
 
 
-def test_all_metrics_are_each_on_its_own(fcd_torch):
+def test_all_metrics_are_each_on_its_own():
     assert distribution_metrics(OTHERS, DRUGS, progress=False) == {
         "generated": 7,
         "reference": 8,

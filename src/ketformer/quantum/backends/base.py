@@ -178,7 +178,10 @@ class Backend:
         return 2 * 16 << (n_qubits * (2 if self.noise.on_gates else 1))
 
     def _flat(self, circuit: Circuit, angles: Tensor) -> Tensor:
-        require_memory(circuit.n_qubits, self.memory_for(circuit.n_qubits))
+        require_memory(
+            f"{circuit.n_qubits} qubits are too many to simulate exactly",
+            self.memory_for(circuit.n_qubits),
+        )
         if angles.shape[-1] != len(circuit.parameters):
             raise ValueError(
                 f"the circuit has {len(circuit.parameters)} parameters, "

@@ -5,14 +5,19 @@ RDKit is imported where it is used, so that text tasks never pay for it.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import get_context
+from contextlib import ExitStack, contextmanager, nullcontext
+from contextvars import ContextVar
+from functools import cache
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
@@ -26,6 +31,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 CHUNK = 2_000  # about two seconds of work
+_shared: ContextVar[Callable[[int], ProcessPoolExecutor] | None] = ContextVar(
+    "_shared", default=None
+)
 _LONGEST = 2_000  # RDKit recurses along chains, and those of 20,000 atoms end the process
 
 
@@ -78,11 +86,11 @@ def map_chunks(
     progress: bool = True,
     label: str = "molecules",
 ) -> list[Result]:
-    """What ``function`` makes of each run of 2,000 items, in their order.
+    """What ``function`` makes of each run of at most 2,000 items, in their order.
 
     Args:
         function: must be picklable, and must use neither torch nor threads.
-        items: a single chunk is worked on in this process, without a bar.
+        items: up to 2,000 are worked on in this process, without a bar.
         processes: at most that many; by default as many as there are processor cores.
         progress: whether a bar is drawn on stderr.
         label: of the bar.
@@ -90,11 +98,13 @@ def map_chunks(
     Raises:
         KetformerError: a worker process was killed.
     """
-    chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
+    workers = min(processes or _cores(), math.ceil(len(items) / CHUNK))
+    size = min(CHUNK, math.ceil(len(items) / max(workers, 1)) or 1)  # none of them stays idle
+    chunks = [items[start : start + size] for start in range(0, len(items), size)]
     results = []
     silent = not progress or len(chunks) < 2
     with (
-        _mapper(min(processes or _cores(), len(chunks))) as mapper,
+        _mapper(workers) as mapper,
         tqdm(desc=label, total=len(items), unit=" molecules", disable=silent) as bar,
     ):
         for chunk, result in zip(chunks, mapper(function, chunks), strict=True):
@@ -104,34 +114,65 @@ def map_chunks(
 
 
 @contextmanager
-def _mapper(processes: int) -> Iterator[Callable[..., Iterator[Any]]]:
-    """The built-in ``map``, or one over worker processes.
+def worker_processes() -> Iterator[None]:
+    """All calls of :func:`map_chunks` in the block share their workers, started by the first."""
+    with ExitStack() as pools:
+        token = _shared.set(cache(lambda processes: pools.enter_context(_pool(processes))))
+        try:
+            yield
+        finally:
+            _shared.reset(token)
 
-    The workers are forked where that is sound: each new interpreter would import torch
-    with this package (4 s) and the user's script, which must then be guarded by
-    ``if __name__ == "__main__"``. A fork copies no threads, and is trouble for code that
-    waits for them; the workers run RDKit on one thread, and touch neither torch nor CUDA.
-    """
+
+@contextmanager
+def _mapper(processes: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """The built-in ``map``, or one over worker processes."""
     if processes < 2:
         yield map
         return
-    import rdkit.Chem  # noqa: F401  # before the fork: once, not once in each worker
-
-    context = get_context("fork" if sys.platform == "linux" else "spawn")
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_ignore_interrupt)
+    shared = _shared.get()
     try:
-        yield pool.map
+        with nullcontext(shared(processes)) if shared else _pool(processes) as pool:
+            yield pool.map
     except BrokenProcessPool:
         raise KetformerError(
             "a worker process was killed, perhaps because memory ran out; free some and try again"
         ) from None
+
+
+@contextmanager
+def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes.
+
+    They are forked where that is sound: a new interpreter takes half a second, and runs the
+    user's script again unless it is guarded by ``if __name__ == "__main__"``. A fork copies no
+    threads, and is trouble for code that waits for them; the workers run RDKit on one thread,
+    and touch neither torch nor CUDA.
+    """
+    import rdkit.Chem  # noqa: F401  # before the fork: once, not once in each worker
+
+    context = get_context("fork" if sys.platform == "linux" else "spawn")
+    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_prepare_worker)
+    try:
+        yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _ignore_interrupt() -> None:
-    """Ctrl-C reaches the workers too; the parent answers it, by sending them no more work."""
+def _prepare_worker() -> None:
+    """A worker ends with its parent, and only then.
+
+    Ctrl-C reaches the workers too; the parent answers it, by sending them no more work. If the
+    parent is killed, it says nothing: they would wait for work for ever.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if (parent := parent_process()) is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _cores() -> int:

@@ -1,0 +1,40 @@
+"""Sizes that a mechanism refuses, told before anything is allocated."""
+
+from __future__ import annotations
+
+from ketformer.errors import KetformerError
+from ketformer.quantum.limits import require_memory
+
+#: Registers beyond this are refused: a circuit's complex matrix takes 32 GiB there.
+MAX_QUBITS = 16
+#: Python's own objects for a gate of a circuit, at least.
+BYTES_PER_GATE = 1 << 9
+
+
+def check_qubits(n_qubits: int) -> int:
+    """Refuse a register that is empty or that a simulated circuit's matrix cannot hold."""
+    if n_qubits < 1:
+        raise KetformerError(f"a register needs at least one qubit, got {n_qubits}")
+    if n_qubits > MAX_QUBITS:
+        gibibytes = 2 ** (2 * n_qubits) * 8 / 2**30
+        raise KetformerError(
+            f"{n_qubits} qubits are too many to simulate exactly: a circuit's matrix would take "
+            f"{gibibytes:,.0f} GiB; the limit is {MAX_QUBITS}"
+        )
+    return n_qubits
+
+
+def check_layers(layers: int, n_qubits: int) -> int:
+    """Refuse an ansatz without layers, or of more gates than this machine can hold."""
+    if layers < 1:
+        raise KetformerError(f"layers must be positive, got {layers}")
+    require_memory(
+        f"{layers:,} layers on {n_qubits} qubits are too many gates",
+        2 * n_qubits * layers * BYTES_PER_GATE,
+    )
+    return layers
+
+
+def check_weights(what: str, rows: int, columns: int) -> None:
+    """Refuse a matrix of weights that this machine cannot hold, in float32."""
+    require_memory(f"{what} is too large, {rows:,} × {columns:,} weights", 4 * rows * columns)
