@@ -75,7 +75,8 @@ class _Worker:
         # Not forked: torch's threads and a GPU's state do not survive that.
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, threads), daemon=True)
+        # No daemon, which could not start RDKit's workers; it ends when the pipe is closed.
+        self.process = context.Process(target=_work, args=(theirs, threads))
         self.process.start()
         theirs.close()
 

@@ -243,6 +243,18 @@ def test_a_mistake_in_a_worker_is_one_line_and_stops_the_others(base, tmp_path):
         run_jobs([Job("wrong", "seed 5", wrong, tmp_path / "wrong"), *jobs], processes=2)
 
 
+def test_a_worker_may_start_processes_of_its_own(tiny_molecules, tmp_path):
+    """RDKit judges more than 2,000 samples in several; a daemon could not start them."""
+    base = load_settings(tiny_molecules).override({"max_steps": 2, "seed": 5})
+    jobs = [
+        Job(name, "seed 5", base, tmp_path / name, {"samples": 2_001, "with_fcd": False})
+        for name in ("one", "two")
+    ]
+    one, two = run_jobs(jobs, processes=2, progress=False)
+    assert one["sampled"] == 2_001
+    assert one["validity"] == two["validity"]
+
+
 # --- What is shown -------------------------------------------------------------------------------
 
 
