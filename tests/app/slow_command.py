@@ -1,0 +1,20 @@
+"""``ketformer`` whose models write 100 tokens a second, so that there is time to stop them."""
+
+import sys
+import time
+
+from ketformer.app import texts
+from ketformer.cli import main
+
+_stream_text = texts.stream_text
+
+
+def slowly(*args):
+    for text in _stream_text(*args):
+        time.sleep(0.01)
+        yield text
+
+
+if __name__ == "__main__":
+    texts.stream_text = slowly
+    sys.exit(main())
