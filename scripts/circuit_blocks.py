@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from blocks import table
+
 Read = Callable[[str], dict[str, Any]]
 _MECHANISMS = ("overlap", "qisa", "qisa_a", "qsann")
 _STUDIED = ("overlap", "qisa_a")
@@ -16,15 +18,15 @@ def check(read: Read) -> str:
     rows = result["rows"]
     backends = list(dict.fromkeys(row["backend"] for row in rows))
     found = {(row["backend"], row["mechanism"]): row["max_difference"] for row in rows}
-    table = [[m, *(f"{found[b, m]:.0e}" for b in backends)] for m in _MECHANISMS]
+    cells = [[m, *(f"{found[b, m]:.0e}" for b in backends)] for m in _MECHANISMS]
     (draws,) = {row["draws"] for row in rows}
-    return f"{_table(['mechanism', *backends], table)}\n{draws} draws of each mechanism.\n"
+    return f"{table(['mechanism', *backends], cells)}\n{draws} draws of each mechanism.\n"
 
 
 def bench(read: Read) -> str:
     """Circuits a second."""
     result = read("circuit-bench")
-    table = [
+    cells = [
         [row["work"], row["name"], f"{row['median_ms']:.3g}",
          f"{row['circuits_per_second']:,.0f}", f"{row['ratio']:.3g}×"]
         for row in result["rows"]
@@ -36,7 +38,7 @@ def bench(read: Read) -> str:
         "before they are timed.\n"
     )
     titles = ["work", "on", "ms", "circuits/s", "time against the closed form"]
-    return f"{_table(titles, table)}\n{how}"
+    return f"{table(titles, cells)}\n{how}"
 
 
 def noise(read: Read) -> str:
@@ -48,7 +50,7 @@ def noise(read: Read) -> str:
             [f"CNOT error {row['two_qubit']:g}", *_degraded(row)] for row in study["noise"]
         ]
         titles = [f"`{name}`", "mean change of a weight", "loss", "loss of the closed form"]
-        out.append(_table(titles, rows))
+        out.append(table(titles, rows))
         out.append(
             f"{study['sequences']} sequences of {study['data']}, "
             f"{study['shots'][0]['targets']} targets; one-qubit gates fail ten times less often "
@@ -66,7 +68,7 @@ def gradients(read: Read) -> str:
             cells = [f"{row['cosine']:.4f}", f"{row['norm_ratio']:.3f}", f"{row['circuits']:,}"]
             rows.append([name, row["gradient"], row["backend"], shots, *cells])
     titles = ["model", "rule", "backend", "shots", "cosine", "norm / exact norm", "circuits"]
-    return _table(titles, rows)
+    return table(titles, rows)
 
 
 def resources(read: Read) -> str:
@@ -90,15 +92,10 @@ def resources(read: Read) -> str:
         f"{first['precision']} of a score. A step has {first['batch']} sequences, its gradient by "
         "parameter shift.\n"
     )
-    summaries = "\n".join(f"- {table['summary']}" for table in tables.values())
-    return f"{_table(titles, rows)}\n{how}\n{summaries}\n"
+    summaries = "\n".join(f"- {one['summary']}" for one in tables.values())
+    return f"{table(titles, rows)}\n{how}\n{summaries}\n"
 
 
 def _degraded(row: dict[str, Any]) -> list[str]:
     return [f"{row['mean_weight_difference']:.2g}", f"{row['loss']:.4f}",
             f"{row['exact_loss']:.4f}"]  # fmt: skip
-
-
-def _table(titles: list[str], rows: list[list[str]]) -> str:
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from blocks import table
+
 Read = Callable[[str], dict[str, Any]]
 
 # The released decoder's forward pass at batch 32: one block, one head, 23 positions.
@@ -60,7 +62,7 @@ def scale_training(read: Read) -> str:
         "model", "parameters", "GPUs", "way", "sequences × accumulated", "GB a GPU", "ms a step",
         "GB sent", "not waiting", "training", "dollars",
     ]  # fmt: skip
-    return _table(titles, rows)
+    return table(titles, rows)
 
 
 def scale_mechanisms(read: Read) -> str:
@@ -73,7 +75,7 @@ def scale_mechanisms(read: Read) -> str:
         [name, *(f"{ratio[name, model]:.2f}×" for model in models), f"{kept[name]:.0f}"]
         for name in kept
     ]
-    return _table(["attention", *models, "bytes kept / width, measured"], rows)
+    return table(["attention", *models, "bytes kept / width, measured"], rows)
 
 
 def scale_measured(read: Read) -> str:
@@ -94,7 +96,7 @@ def scale_measured(read: Read) -> str:
         f"Whole models on {machine['gpu'] or machine['cpu']}, {machine['threads']} thread"
         f"{'s' if machine['threads'] > 1 else ''}.\n"
     )
-    return f"{_table(['attention', *works], rows)}\n{how}"
+    return f"{table(['attention', *works], rows)}\n{how}"
 
 
 def scale_circuits(read: Read) -> str:
@@ -115,7 +117,7 @@ def scale_circuits(read: Read) -> str:
         f"{_CIRCUITS:,} circuits of 7 qubits: {_SEQUENCES} sequences of {_POSITIONS} positions, "
         "as if no two were equal. Computed: only the first rate, on one QPU, is measured.\n"
     )
-    return f"{_table(['each QPU', *(f'{k} QPU' + 's' * (k > 1) for k in _QPUS)], rows)}\n{how}"
+    return f"{table(['each QPU', *(f'{k} QPU' + 's' * (k > 1) for k in _QPUS)], rows)}\n{how}"
 
 
 def _time(hours: float) -> str:
@@ -123,8 +125,3 @@ def _time(hours: float) -> str:
         if hours >= 2 * size:
             return f"{hours / size:,.1f} {unit}"
     return f"{3600 * hours:.3g} s"
-
-
-def _table(titles: list[str], rows: list[list[str]]) -> str:
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)

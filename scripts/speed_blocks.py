@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from blocks import table
+
 Read = Callable[[str], dict[str, Any]]
 
 
@@ -26,7 +28,7 @@ def speed_attention(read: Read) -> str:
         ]
         for work in middle
     ]
-    return f"{_table(['work', f'{names[0]}, ms', *names[1:]], rows)}\n{_how(fast)}"
+    return f"{table(['work', f'{names[0]}, ms', *names[1:]], rows)}\n{_how(fast)}"
 
 
 def speed_generation(read: Read) -> str:
@@ -39,7 +41,7 @@ def speed_generation(read: Read) -> str:
         rows.append([row["work"], row["name"], *_spread(row), f"{row['tokens_per_second']:,.0f}",
                      rate, f"{1 / row['ratio']:.2f}×"])  # fmt: skip
     titles = ["work", "model", "ms", "from – to", "tokens/s", "molecules/s", "speed against GPT-2"]
-    return f"{_table(titles, rows)}\n{_how(result)}"
+    return f"{table(titles, rows)}\n{_how(result)}"
 
 
 def speed_peers(read: Read) -> str:
@@ -58,7 +60,7 @@ def speed_memory(read: Read) -> str:
         for row in result["rows"]
     ]  # fmt: skip
     titles = ["work", "attention", "MiB", "from – to", "against `classical`"]
-    return f"{_table(titles, rows)}\n{_how(result, 'processes')}"
+    return f"{table(titles, rows)}\n{_how(result, 'processes')}"
 
 
 def _times(result: dict[str, Any], title: str) -> str:
@@ -66,7 +68,7 @@ def _times(result: dict[str, Any], title: str) -> str:
         [row["work"], row["name"], *_spread(row), f"{row['ratio']:,.2f}× {row['against']}"]
         for row in result["rows"]
     ]
-    return f"{_table(['work', 'with', 'ms', 'from – to', title], rows)}\n{_how(result)}"
+    return f"{table(['work', 'with', 'ms', 'from – to', title], rows)}\n{_how(result)}"
 
 
 def _spread(row: dict[str, Any]) -> list[str]:
@@ -79,8 +81,3 @@ def _how(result: dict[str, Any], unit: str = "rounds") -> str:
     threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
     where = machine["gpu"] or f"{machine['cpu']}, {threads}"
     return f"Medians of {result['repeats']} {unit} in one run on {where}.\n"
-
-
-def _table(titles: list[str], rows: list[list[str]]) -> str:
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)

@@ -13,6 +13,7 @@ import circuit_blocks
 import claims_blocks
 import readme_blocks
 import readme_picture
+import robust_blocks
 import scale_blocks
 import speed_blocks
 
@@ -43,6 +44,7 @@ FILES = {
         "scale_measured",
         "scale_circuits",
     ),
+    "docs/robustness.md": ("robust_million", "robust_fuzz"),
     "docs/speed.md": ("speed_attention", "speed_generation", "speed_peers", "speed_memory"),
 }
 
@@ -55,7 +57,12 @@ def block(name: str) -> str:
     if hasattr(readme_blocks, rest):
         own: str = getattr(readme_blocks, rest)(_read, language or "en")
         return own
-    modules = {"claims": claims_blocks, "speed": speed_blocks, "scale": scale_blocks}
+    modules = {
+        "claims": claims_blocks,
+        "robust": robust_blocks,
+        "scale": scale_blocks,
+        "speed": speed_blocks,
+    }
     module = modules.get(name.partition("_")[0], circuit_blocks)
     made: str = getattr(module, name)(_read)
     return made
