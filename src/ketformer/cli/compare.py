@@ -18,7 +18,7 @@ from ketformer.tables import columns_of, notes_on, paired_rows
 EXAMPLE = """  ketformer compare classical qisa qsann --seeds 3
   ketformer compare classical qisa --preset qisa-small --data my.txt --max_steps 500
   ketformer compare qisa_a --controls all --data embedded
-  ketformer compare overlap classical --preset overlap-qm9-deep --data my.csv"""
+  ketformer compare overlap classical --preset overlap-small --data my.csv"""
 
 USAGE = "ketformer compare A B ... [--preset P] [--seeds N] [--out FOLDER] [--key value ...]"
 
@@ -35,7 +35,7 @@ def add_arguments(parser: Parser) -> None:
         "attentions", type=str, nargs="+",
         help=f"of {', '.join(ATTENTION)}; the first is the reference",
     )  # fmt: skip
-    parser.add_argument("--preset", type=str, default="char-gpt", help="preset or YAML (char-gpt)")
+    parser.add_argument("--preset", type=str, default="char-small", help="preset or YAML (char-small)")
     parser.add_argument("--seeds", type=int, default=3, help="seeds for each (3)")
     parser.add_argument(
         "--match", type=bool, default=True,

@@ -10,7 +10,7 @@ from ketformer.errors import KetformerError
 from ketformer.report import report_of
 
 EXAMPLE = """  ketformer report runs/mine
-  ketformer report runs/compare-char-gpt-classical-qisa
+  ketformer report runs/compare-char-small-classical-qisa
   ketformer report runs/one runs/two --out both.html
   ketformer report results/reproduce-qisa.json --out qisa.html"""
 

@@ -13,7 +13,7 @@ from ketformer.runs import SETTINGS
 from ketformer.settings import Settings, add_settings_arguments, load_settings
 from ketformer.training import train
 
-EXAMPLE = """  ketformer train char-gpt --attention qisa --data tinyshakespeare
+EXAMPLE = """  ketformer train char-small --attention qisa --data tinyshakespeare
   ketformer train qisa-small --data my.txt --max_steps 2000 --out runs/mine
   ketformer train --out runs/mine --resume
   torchrun --nproc_per_node 2 -m ketformer train char-gpt --out runs/two"""
