@@ -35,7 +35,9 @@ def add_arguments(parser: Parser) -> None:
         "attentions", type=str, nargs="+",
         help=f"of {', '.join(ATTENTION)}; the first is the reference",
     )  # fmt: skip
-    parser.add_argument("--preset", type=str, default="char-small", help="preset or YAML (char-small)")
+    parser.add_argument(
+        "--preset", type=str, default="char-small", help="preset or YAML (char-small)"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="seeds for each (3)")
     parser.add_argument(
         "--match", type=bool, default=True,

@@ -36,7 +36,8 @@ thead th { font-weight: 600; vertical-align: bottom; border-bottom-width: 2px;
 th:first-child { text-align: left; position: sticky; left: 0; background: var(--paper);
   font-weight: 600; }
 .words { text-align: left; white-space: normal; } td.words { min-width: 9rem; }
-td small, th small { display: block; font-weight: 400; font-size: .82em; color: var(--muted); }
+td small, th small { display: block; font-weight: 400; font-size: .82em; color: var(--muted);
+  white-space: normal; }
 td small.sure { font-weight: 700; color: var(--ink); } td small.better { color: var(--good); }
 tr.leak th, tr.leak td { color: var(--leak); }
 tr.leak td.spoilt { opacity: .75; text-decoration: line-through; }

@@ -138,7 +138,8 @@ def _paired(row: Row, key: str) -> str:
     said = f"{difference:+.3f}".replace("-", "−")
     if p is None or not is_number(p):
         return f"<small>{said}</small>"
-    said += ", p &lt; 0.001" if p < 0.001 else f", p = {p:.3f}"
+    less = "p &lt; 0.001" if p < 0.001 else f"p = {p:.3f}"
+    said += f", {less.replace(' ', '&nbsp;')}"  # a line may end before it, not in it
     if p >= _SURE:
         return f"<small>{said}</small>"
     better = difference < 0 if key in _LOWER else difference > 0 if key in _HIGHER else None
@@ -147,11 +148,7 @@ def _paired(row: Row, key: str) -> str:
 
 
 def _searched(row: Row) -> str:
-    """Which rates were tried, if any."""
+    """How many rates were tried, if any; the notes name them."""
     tried = row.get("learning_rates")
-    rates = [
-        f"{entry['learning_rate']:g}"
-        for entry in (tried if isinstance(tried, list) else [])
-        if isinstance(entry, dict) and is_number(entry.get("learning_rate"))
-    ]
-    return f"<small>of {', '.join(rates)}</small>" if len(rates) > 1 else ""
+    count = len(tried) if isinstance(tried, list) else 0
+    return f"<small>best of {count}</small>" if count > 1 else ""
