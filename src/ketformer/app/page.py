@@ -22,6 +22,7 @@ _MONO = ["ui-monospace", "monospace"]
 THEME = gr.themes.Default(primary_hue="blue", font=_SYSTEM, font_mono=_MONO).set(
     block_info_text_color="*neutral_500",  # Gradio's own is too pale to read
     block_info_text_color_dark="*neutral_300",
+    checkbox_border_color_dark="*neutral_400",  # an empty box would not be seen
 )
 
 CSS = """

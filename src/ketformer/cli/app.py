@@ -30,6 +30,9 @@ def run(options: Any) -> int:
     """Serve the page until the user ends it."""
     use_one_thread()
     from ketformer.app.server import serve
+    from ketformer.training import quiet_libraries
+
+    quiet_libraries()  # for the import above brought them in
 
     def ready(facts: dict[str, Any]) -> None:
         if options.json:
