@@ -11,9 +11,11 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 demo: $(VENV)/.installed
 	$(BIN)/ketformer demo
 
-# The pages are tested in Chromium, which comes from Debian's package where it is missing.
+# Pages are tested in Chromium, completion in every shell; Debian's packages fill in what is missing.
 test: lint
-	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -y -q chromium; }
+	@missing=$$(for name in chromium zsh fish; do command -v $$name >/dev/null || echo $$name; done); \
+	test -z "$$missing" || { apt-get update -q && apt-get install -y -q $$missing; } || \
+	echo "not installed:" $$missing
 	$(PYTEST) -n 2
 
 lint: $(VENV)/.installed

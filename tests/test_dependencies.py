@@ -18,6 +18,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 BY_TRANSFORMERS = {"accelerate", "tensorboard"}
 # What licences are called where a package's metadata has no expression.
 SPDX = {
+    "ISC License (ISCL)": "ISC",
     "Apache": "Apache-2.0",
     "Apache 2.0": "Apache-2.0",
     "Apache 2.0 License": "Apache-2.0",

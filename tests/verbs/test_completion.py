@@ -1,9 +1,11 @@
 """``ketformer completion``: what a shell offers when TAB is pressed, and what that costs."""
 
+import os
 import shutil
 import subprocess
 import sys
 
+import pexpect
 import pytest
 
 from ketformer.attention import ATTENTION
@@ -102,6 +104,32 @@ def test_the_shell_reads_the_script(script, shell):
         pytest.skip(f"no {shell} on this machine")
     done = subprocess.run([shell, "-n", script(shell)], capture_output=True, text=True, timeout=20)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("ketformer comp", ["compare", "completion"]),
+        ("ketformer compare qisa_", ["qisa_a", "qisa_a_published", "qisa_published"]),
+        ("ketformer compare classical qisa_", ["qisa_a", "qisa_a_published", "qisa_published"]),
+        ("ketformer train --attention classical_", ["classical_eq", "classical_quadratic"]),
+    ],
+)
+def test_zsh_offers_them_when_tab_is_pressed(script, tmp_path, line, words):
+    if shutil.which("zsh") is None:
+        pytest.skip("no zsh on this machine")
+    (tmp_path / ".zshrc").write_text(
+        f"""PS1='ready> '; autoload -U compinit; compinit -u -D
+        eval "$(cat {script("zsh")})"; bindkey '^I' complete-word; LISTMAX=0; setopt no_beep"""
+    )
+    environment = {**os.environ, "ZDOTDIR": str(tmp_path), "TERM": "dumb"}
+    zsh = pexpect.spawn(
+        "zsh", ["-i"], env=environment, encoding="utf-8", timeout=60, dimensions=(60, 150)
+    )
+    zsh.expect("ready> ")
+    zsh.send(f"{line}\t\t")
+    zsh.expect(r"\n" + r"\s+(?:-- [^\n]*\n)?".join(words) + r"\b.*ready> ")
+    zsh.close(force=True)
 
 
 @pytest.mark.parametrize("shell", SHELLS)

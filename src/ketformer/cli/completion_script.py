@@ -126,7 +126,8 @@ def completion_script(shell: str) -> str:
     for verb, summary in VERBS.items():
         verbs.add_subcommand(verb, _parser(verb, summary), help=summary)
     script: str = command.get_completion_script(f"shtab-{shell}")
-    return script
+    # zsh would complete the first of several arguments alone.
+    return script.replace('"(*):', '"*:') if shell == "zsh" else script
 
 
 def _parser(verb: str, summary: str) -> Parser:
