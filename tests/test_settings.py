@@ -80,6 +80,14 @@ def test_lists_and_mappings_in_a_file_stay_what_they_are(tmp_path):
     assert load_settings(path).model["attention_options"] == options
 
 
+def test_conditions_may_be_a_list_in_a_file(tmp_path):
+    content = {"task": "molecules", "conditions": ["LogP", "TPSA"]}
+    assert load_settings(write(tmp_path / "mine.yaml", content)).conditions == "LogP,TPSA"
+    for wrong in ([], ["LogP", 1], ["a,b"]):  # a comma would make two of one
+        path = write(tmp_path / "wrong.yaml", {**content, "conditions": wrong})
+        assert "'conditions' must be" in complaint_about(load_settings, path)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

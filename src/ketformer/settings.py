@@ -100,8 +100,9 @@ class Settings:
         tokenizer: of text: ``char`` or ``bpe``.
         vocab_size: tokens of a BPE; the other tokenizers count their own.
         column: of molecules: the column with SMILES in a CSV file.
-        conditions: of molecules: properties that each is given with, e.g. ``LogP,TPSA`` or
-            a numeric column of the file; ``all`` is the nine that can be computed.
+        conditions: of molecules: properties that each is given with, e.g. ``LogP,TPSA`` (in
+            YAML also a list) or a numeric column of the file; ``all`` is the nine that can be
+            computed.
         standardise_conditions: subtract the training set's mean, divide by its deviation.
         count_padding: of molecules: count padding in the loss, as arXiv 2502.19214 does.
         backend: run every circuit of the attention there instead of computing its outcome
@@ -182,6 +183,9 @@ def load_settings(preset_or_path: str) -> Settings:
             changes.update(value)
         elif key != "name":
             changes[key] = value
+    match changes.get("conditions"):
+        case [_, *_] as listed if all(isinstance(n, str) and "," not in n for n in listed):
+            changes["conditions"] = ",".join(listed)  # as one would write them in YAML
     try:
         name = content.get("name", path.stem)
         if not isinstance(name, str) or not _NAME.fullmatch(name):
