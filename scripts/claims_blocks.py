@@ -85,17 +85,29 @@ def claims_noise(read: Read) -> str:
 
 
 def claims_char_gpt(read: Read) -> str:
-    """A larger model, every mechanism at its best rate; empty until it is measured."""
-    try:
-        result = read("compare-char-gpt")
-    except FileNotFoundError:
-        return ""
-    tables = markdown(result["rows"], columns_of(result))
-    if tests := paired_rows(result):
-        rows = [list(tests[0]), *(list(test.values()) for test in tests)]
-        tables += f"\nAgainst `{result['reference']}`, seed by seed:\n\n{_markdown(rows)}"
-    data = f"The preset `char-gpt` on {result['settings']['data']}. {' '.join(notes_on(result))}"
-    return f"## A larger model\n\n{tables}\n{data}\n"
+    """A larger model, every mechanism at its best rate."""
+    result = read("compare-char-gpt")
+    data = result["settings"]["data"]
+    return f"{_compared(result)}The preset `char-gpt` on {data}. {_notes(result)}\n"
+
+
+def claims_char_gpt_controls(read: Read) -> str:
+    """The same of overlap, with its controls."""
+    result = read("compare-char-gpt-controls")
+    return f"{_compared(result)}{_notes(result)}\n"
+
+
+def _compared(result: dict[str, Any]) -> str:
+    tests = paired_rows(result)
+    rows = [list(tests[0]), *(list(test.values()) for test in tests)]
+    return (
+        f"{markdown(result['rows'], columns_of(result))}\n"
+        f"Against `{result['reference']}`, seed by seed:\n\n{_markdown(rows)}\n"
+    )
+
+
+def _notes(result: dict[str, Any]) -> str:
+    return " ".join(notes_on(result))
 
 
 def _listed(names: list[str]) -> str:

@@ -30,6 +30,7 @@ FILES = {
         "claims_intervals",
         "qisa",
         "claims_char_gpt",
+        "claims_char_gpt_controls",
         "overlap",
         "claims_gradients",
         "claims_noise",

@@ -184,37 +184,3 @@ def test_an_example_prints_what_its_page_says(name, capsys):
     (printed,) = re.findall(rf"```console\n\$ python {name}\n(.*?)```", page, re.DOTALL)
     exec(code, {})
     assert capsys.readouterr().out == printed
-
-
-def test_the_larger_comparison_is_shown_as_soon_as_it_is_measured(monkeypatch):
-    spec = importlib.util.spec_from_file_location("claims", ROOT / "scripts/claims_blocks.py")
-    claims = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(claims)
-
-    def missing(name):
-        raise FileNotFoundError(name)
-
-    assert claims.claims_char_gpt(missing) == ""
-    metrics = {
-        key: {"mean": 1.25, "low": 1.0, "high": 1.5, "values": [1.25] * 3}
-        for key in ("cross_entropy", "prefix_cross_entropy", "cer", "wer")
-    }
-    row = {"parameters": 10**6, "intermediate_size": 9, "causal": True, "control": None, **metrics}
-    test = {"difference": 0.5, "low": 0.25, "high": 0.75, "p_value": 0.01, "p_adjusted": 0.02}
-    times = {"relative_inference_time": 1.5, "learning_rate": 0.001}
-    paired = {"prefix_cross_entropy": test}
-    result = {
-        "settings": {"task": "text", "data": "tinyshakespeare", "training": {"max_steps": 5000}},
-        "seeds": [1, 2, 3],
-        "matched": True,
-        "reference": "classical",
-        "search": None,
-        "rows": [
-            {"name": "classical", "paired": None, **row, **times},
-            {"name": "qisa", "paired": paired, **row, **times},
-        ],
-    }
-    shown = claims.claims_char_gpt(lambda name: result)
-    assert "| qisa | 1,000,000 |" in shown
-    assert "| qisa | +0.500 ± 0.250 | 0.02" in shown
-    assert "3 seeds, 5,000 steps each." in shown
