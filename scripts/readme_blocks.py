@@ -22,9 +22,6 @@ from ketformer.tables import (
 
 Read = Callable[[str], dict[str, Any]]
 
-RESULTS = Path(__file__).resolve().parent.parent / "results"
-CHAR_GPT = "compare-char-gpt"
-
 QISA_COLUMNS = (COLUMNS[0], ("what it is", "role"), *COLUMNS[1:])
 DEEP_COLUMNS = (
     ("attention", "name"),
@@ -98,10 +95,8 @@ def deep(read: Read, language: str = "en") -> str:
 
 
 def chargpt(read: Read, language: str = "en") -> str:
-    """The matched comparison of text with its heading; nothing before it has been made."""
-    if not (RESULTS / f"{CHAR_GPT}.json").is_file():
-        return ""
-    result, words = read(CHAR_GPT), TEXT[language]
+    """The matched comparison of text with its heading."""
+    result, words = read("compare-char-gpt"), TEXT[language]
     parts = [words["chargpt_heading"], table(result["rows"], columns_of(result), language)]
     if paired := paired_rows(result):
         columns = tuple((title, title) for title in paired[0])
