@@ -20,8 +20,8 @@ import torch
 
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig
-from ketformer.models.quantum_transformer import from_published
-from ketformer.settings import load_settings
+from ketformer.models.published import from_published
+from ketformer.runs import load_settings
 from ketformer.tasks.datasets import load_text
 from ketformer.tasks.molecules.reading import canonicalise
 from ketformer.tasks.molecules.tables import SUFFIXES, read_table

@@ -16,9 +16,11 @@ from unittest.mock import patch
 
 from transformers import Trainer
 
-from ketformer.runs import describe_machine, write_json
-from ketformer.settings import load_settings
-from ketformer.training import quiet_libraries, train
+from ketformer.runs import load_settings
+from ketformer.training import train
+from ketformer.utils.files import write_json
+from ketformer.utils.logging import quiet_libraries
+from ketformer.utils.machine import describe_machine
 
 RESULT = Path(__file__).resolve().parent.parent / "results/loading.json"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from blocks import table
+from ketformer.utils.markdown import markdown_table
 
 Read = Callable[[str], dict[str, Any]]
 _MECHANISMS = ("overlap", "qisa", "qisa_a", "qsann")
@@ -20,7 +20,7 @@ def check(read: Read) -> str:
     found = {(row["backend"], row["mechanism"]): row["max_difference"] for row in rows}
     cells = [[m, *(f"{found[b, m]:.0e}" for b in backends)] for m in _MECHANISMS]
     (draws,) = {row["draws"] for row in rows}
-    return f"{table(['mechanism', *backends], cells)}\n{draws} draws of each mechanism.\n"
+    return f"{markdown_table(['mechanism', *backends], cells)}\n{draws} draws of each mechanism.\n"
 
 
 def bench(read: Read) -> str:
@@ -38,7 +38,7 @@ def bench(read: Read) -> str:
         "before they are timed.\n"
     )
     titles = ["work", "on", "ms", "circuits/s", "time against the closed form"]
-    return f"{table(titles, cells)}\n{how}"
+    return f"{markdown_table(titles, cells)}\n{how}"
 
 
 def noise(read: Read) -> str:
@@ -50,7 +50,7 @@ def noise(read: Read) -> str:
             [f"CNOT error {row['two_qubit']:g}", *_degraded(row)] for row in study["noise"]
         ]
         titles = [f"`{name}`", "mean change of a weight", "loss", "loss of the closed form"]
-        out.append(table(titles, rows))
+        out.append(markdown_table(titles, rows))
         out.append(
             f"{study['sequences']} sequences of {study['data']}, "
             f"{study['shots'][0]['targets']} targets; one-qubit gates fail ten times less often "
@@ -68,7 +68,7 @@ def gradients(read: Read) -> str:
             cells = [f"{row['cosine']:.4f}", f"{row['norm_ratio']:.3f}", f"{row['circuits']:,}"]
             rows.append([name, row["gradient"], row["backend"], shots, *cells])
     titles = ["model", "rule", "backend", "shots", "cosine", "norm / exact norm", "circuits"]
-    return table(titles, rows)
+    return markdown_table(titles, rows)
 
 
 def resources(read: Read) -> str:
@@ -93,7 +93,7 @@ def resources(read: Read) -> str:
         "parameter shift.\n"
     )
     summaries = "\n".join(f"- {one['summary']}" for one in tables.values())
-    return f"{table(titles, rows)}\n{how}\n{summaries}\n"
+    return f"{markdown_table(titles, rows)}\n{how}\n{summaries}\n"
 
 
 def _degraded(row: dict[str, Any]) -> list[str]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ketformer.tables import columns_of, markdown, notes_on, paired_rows
+from readme_blocks import table
+
+from ketformer.comparison.tables import paired_rows
+from ketformer.utils.markdown import markdown_table
 
 Read = Callable[[str], dict[str, Any]]
 
@@ -26,13 +29,14 @@ def claims_factors(read: Read) -> str:
     """The claim, and what each row reaches against honest classical attention."""
     result = read("reproduce-qisa")
     rows = {row["name"]: row for row in result["rows"]}
-    table = [["", "claimed", *_ROWS.values()]]
+    lines = [["", "claimed", *_ROWS.values()]]
     for metric, words in _METRICS.items():
         factors = [f"{rows[name]['ratio_to_classical'][metric]:.2f}×" for name in _ROWS]
-        table.append([words, f"{result['claim'][metric]:.1f}×", *factors])
+        lines.append([words, f"{result['claim'][metric]:.1f}×", *factors])
     times = [f"{rows[name]['relative_inference_time']:.2f}×" for name in _ROWS]
     claimed = f"{result['claim']['relative_inference_time']:.1f}×"
-    return _markdown([*table, ["inference time, times longer", claimed, *times]])
+    lines.append(["inference time, times longer", claimed, *times])
+    return markdown_table(lines[0], lines[1:])
 
 
 def claims_positions(read: Read) -> str:
@@ -101,20 +105,15 @@ def _compared(result: dict[str, Any]) -> str:
     tests = paired_rows(result)
     rows = [list(tests[0]), *(list(test.values()) for test in tests)]
     return (
-        f"{markdown(result['rows'], columns_of(result))}\n"
-        f"Against `{result['reference']}`, seed by seed:\n\n{_markdown(rows)}\n"
+        f"{table(result['rows'], result['columns'], 'en')}\n"
+        f"Against `{result['reference']}`, seed by seed:\n\n{markdown_table(rows[0], rows[1:])}\n"
     )
 
 
 def _notes(result: dict[str, Any]) -> str:
-    return " ".join(notes_on(result))
+    return " ".join(result["notes"])
 
 
 def _listed(names: list[str]) -> str:
     quoted = [f"`{name}`" for name in names]
     return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
-
-
-def _markdown(rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"

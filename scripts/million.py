@@ -19,7 +19,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ketformer.runs import describe_machine, write_json
+from ketformer.utils.files import write_json
+from ketformer.utils.machine import describe_machine
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT.parent / "shared/published/quantum_sequence_epoch_17.pt"

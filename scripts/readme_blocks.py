@@ -8,21 +8,11 @@ from typing import Any
 
 import yaml
 
-from ketformer.reproduction import verdict
-from ketformer.tables import (
-    COLUMNS,
-    OVERLAP_COLUMNS,
-    Columns,
-    cell,
-    columns_of,
-    notes_on,
-    overlap_rows,
-    paired_rows,
-)
+from ketformer.comparison.tables import Columns, cell, paired_rows
+from ketformer.utils.markdown import markdown_table
 
 Read = Callable[[str], dict[str, Any]]
 
-QISA_COLUMNS = (COLUMNS[0], ("what it is", "role"), *COLUMNS[1:])
 DEEP_COLUMNS = (
     ("attention", "name"),
     ("parameters", "parameters"),
@@ -53,14 +43,15 @@ def qisa(read: Read, language: str = "en") -> str:
         "threads": machine["threads"],
         "plural": "s" if machine["threads"] > 1 else "",
         "leaky": "、".join(row["name"] for row in rows if not row["causal"]),
-        "verdict": verdict(result),
+        "verdict": result["notes"][0],
     }
-    return f"{table(rows, QISA_COLUMNS, language)}\n{TEXT[language]['qisa'].format(**facts)}"
+    return f"{table(rows, result['columns'], language)}\n{TEXT[language]['qisa'].format(**facts)}"
 
 
 def overlap(read: Read, language: str = "en") -> str:
     """The hybrid decoder's table."""
-    rows, published = read("reproduce-overlap")["rows"], read("published-sequence")
+    result, published = read("reproduce-overlap"), read("published-sequence")
+    rows = result["rows"]
     falling = next(row for row in rows if row["name"] == "overlap_sequence")
     facts = {
         "loss": published["loss_as_published"],
@@ -71,7 +62,7 @@ def overlap(read: Read, language: str = "en") -> str:
         "fast": read("overlap-constant-0.005")["loss_as_published"],
         "slow": read("overlap-constant-0.001")["loss_as_published"],
     }
-    shown = table(overlap_rows(rows), OVERLAP_COLUMNS, language)
+    shown = table(rows, result["columns"], language)
     return f"{shown}\n{TEXT[language]['overlap'].format(**facts)}"
 
 
@@ -97,17 +88,17 @@ def deep(read: Read, language: str = "en") -> str:
 def chargpt(read: Read, language: str = "en") -> str:
     """The matched comparison of text with its heading."""
     result, words = read("compare-char-gpt"), TEXT[language]
-    parts = [words["chargpt_heading"], table(result["rows"], columns_of(result), language)]
+    parts = [words["chargpt_heading"], table(result["rows"], result["columns"], language)]
     if paired := paired_rows(result):
         columns = tuple((title, title) for title in paired[0])
         parts.append(words["chargpt_paired"].format(reference=result["rows"][0]["name"]))
         parts.append(table(paired, columns, language))
-    notes = notes_on(result) if language == "en" else _chinese_notes(result)
+    notes = result["notes"] if language == "en" else _chinese_notes(result)
     return "\n".join([*parts, ("" if language == "zh" else " ").join(notes) + "\n"])
 
 
 def _chinese_notes(result: dict[str, Any]) -> list[str]:
-    """As :func:`ketformer.tables.notes_on`, of the settings that the comparison has."""
+    """As :func:`ketformer.comparison.tables.notes_on`, of the settings that the comparison has."""
     rows, words, seeds = result["rows"], TEXT["zh"]["notes"], len(result["seeds"])
     steps = result["settings"]["training"]["max_steps"]
     notes = [words["seeds"].format(seeds=seeds, steps=steps)]
@@ -135,10 +126,9 @@ def _chinese_notes(result: dict[str, Any]) -> list[str]:
 def table(rows: list[dict[str, Any]], columns: Columns, language: str) -> str:
     """A Markdown table, with headings and words in the language."""
     words = TEXT[language].get("cells", {})
-    lines = [[title for title, _ in columns]]
-    lines += [[cell(row, key) for _, key in columns] for row in rows]
-    shown = ["| " + " | ".join(words.get(text, text) for text in line) + " |" for line in lines]
-    return "\n".join([shown[0], "|" + "---|" * len(columns), *shown[1:]]) + "\n"
+    titles = [words.get(title, title) for title, _ in columns]
+    cells = ([cell(row, key) for _, key in columns] for row in rows)
+    return markdown_table(titles, ([words.get(text, text) for text in line] for line in cells))
 
 
 def _errors(targets: list[dict[str, Any]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from blocks import table
+from ketformer.utils.markdown import markdown_table
 
 Read = Callable[[str], dict[str, Any]]
 _SHOWN = 6  # points of a curve
@@ -20,7 +20,7 @@ def robust_fuzz(read: Read) -> str:
     ]
     titles = ["reader", "seconds", "cases", "branches reached", "findings"]
     how = f"`{result['command']}`, atheris {result['atheris']}, Python {result['python']}.\n"
-    return f"{table(titles, rows)}\n{how}"
+    return f"{markdown_table(titles, rows)}\n{how}"
 
 
 def robust_million(read: Read) -> str:
@@ -47,7 +47,7 @@ def robust_million(read: Read) -> str:
     peaks = [f"{max(part['peak'][key] for part in (first, second)):,.0f} MiB" for key in
              ("rss_mib", "pss_mib")]  # fmt: skip
     most = f"At most, the picture at the end included: {peaks[0]}, and {peaks[1]} of all.\n"
-    return f"{told}\n{table(titles, cells)}\n{most}"
+    return f"{told}\n{markdown_table(titles, cells)}\n{most}"
 
 
 def _some(curve: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from blocks import table
+from ketformer.utils.markdown import markdown_table
 
 Read = Callable[[str], dict[str, Any]]
 
@@ -62,7 +62,7 @@ def scale_training(read: Read) -> str:
         "model", "parameters", "GPUs", "way", "sequences × accumulated", "GB a GPU", "ms a step",
         "GB sent", "not waiting", "training", "dollars",
     ]  # fmt: skip
-    return table(titles, rows)
+    return markdown_table(titles, rows)
 
 
 def scale_mechanisms(read: Read) -> str:
@@ -75,7 +75,7 @@ def scale_mechanisms(read: Read) -> str:
         [name, *(f"{ratio[name, model]:.2f}×" for model in models), f"{kept[name]:.0f}"]
         for name in kept
     ]
-    return table(["attention", *models, "bytes kept / width, measured"], rows)
+    return markdown_table(["attention", *models, "bytes kept / width, measured"], rows)
 
 
 def scale_measured(read: Read) -> str:
@@ -96,7 +96,7 @@ def scale_measured(read: Read) -> str:
         f"Whole models on {machine['gpu'] or machine['cpu']}, {machine['threads']} thread"
         f"{'s' if machine['threads'] > 1 else ''}.\n"
     )
-    return f"{table(['attention', *works], rows)}\n{how}"
+    return f"{markdown_table(['attention', *works], rows)}\n{how}"
 
 
 def scale_circuits(read: Read) -> str:
@@ -117,7 +117,9 @@ def scale_circuits(read: Read) -> str:
         f"{_CIRCUITS:,} circuits of 7 qubits: {_SEQUENCES} sequences of {_POSITIONS} positions, "
         "as if no two were equal. Computed: only the first rate, on one QPU, is measured.\n"
     )
-    return f"{table(['each QPU', *(f'{k} QPU' + 's' * (k > 1) for k in _QPUS)], rows)}\n{how}"
+    return (
+        f"{markdown_table(['each QPU', *(f'{k} QPU' + 's' * (k > 1) for k in _QPUS)], rows)}\n{how}"
+    )
 
 
 def _time(hours: float) -> str:

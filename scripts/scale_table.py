@@ -19,7 +19,8 @@ import torch
 
 from ketformer import KetformerConfig, KetformerForCausalLM
 from ketformer.quantum import qubits_for
-from ketformer.runs import describe_machine, write_json
+from ketformer.utils.files import write_json
+from ketformer.utils.machine import describe_machine
 
 RESULT = Path(__file__).resolve().parent.parent / "results/scale.json"
 MECHANISMS = ("classical", "qisa", "overlap", "qisa_a", "qsann")

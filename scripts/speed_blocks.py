@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from blocks import table
+from ketformer.utils.markdown import markdown_table
 
 Read = Callable[[str], dict[str, Any]]
 
@@ -28,7 +28,7 @@ def speed_attention(read: Read) -> str:
         ]
         for work in middle
     ]
-    return f"{table(['work', f'{names[0]}, ms', *names[1:]], rows)}\n{_how(fast)}"
+    return f"{markdown_table(['work', f'{names[0]}, ms', *names[1:]], rows)}\n{_how(fast)}"
 
 
 def speed_generation(read: Read) -> str:
@@ -41,7 +41,7 @@ def speed_generation(read: Read) -> str:
         rows.append([row["work"], row["name"], *_spread(row), f"{row['tokens_per_second']:,.0f}",
                      rate, f"{1 / row['ratio']:.2f}×"])  # fmt: skip
     titles = ["work", "model", "ms", "from – to", "tokens/s", "molecules/s", "speed against GPT-2"]
-    return f"{table(titles, rows)}\n{_how(result)}"
+    return f"{markdown_table(titles, rows)}\n{_how(result)}"
 
 
 def speed_peers(read: Read) -> str:
@@ -60,7 +60,7 @@ def speed_memory(read: Read) -> str:
         for row in result["rows"]
     ]  # fmt: skip
     titles = ["work", "attention", "MiB", "from – to", "against `classical`"]
-    return f"{table(titles, rows)}\n{_how(result, 'processes')}"
+    return f"{markdown_table(titles, rows)}\n{_how(result, 'processes')}"
 
 
 def _times(result: dict[str, Any], title: str) -> str:
@@ -68,7 +68,7 @@ def _times(result: dict[str, Any], title: str) -> str:
         [row["work"], row["name"], *_spread(row), f"{row['ratio']:,.2f}× {row['against']}"]
         for row in result["rows"]
     ]
-    return f"{table(['work', 'with', 'ms', 'from – to', title], rows)}\n{_how(result)}"
+    return f"{markdown_table(['work', 'with', 'ms', 'from – to', title], rows)}\n{_how(result)}"
 
 
 def _spread(row: dict[str, Any]) -> list[str]:

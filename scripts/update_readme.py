@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+import architecture
 import circuit_blocks
 import claims_blocks
 import readme_blocks
@@ -118,5 +119,6 @@ if __name__ == "__main__":
     for name in FILES:
         path = ROOT / name
         path.write_text(updated(name, path.read_text()))
+    architecture.draw()
     for name, content in pictures().items():
         (ROOT / name).write_text(content)

@@ -1,5 +1,6 @@
-"""What every test shares: one thread, no network, and where the optional data lies."""
+"""What every test shares: one thread, no network, optional data, and tiny trained runs."""
 
+import csv
 import os
 import shutil
 from pathlib import Path
@@ -8,6 +9,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported
 
 import pytest
 import torch
+
+from commands import call, small_text, write_molecule_settings, write_settings
+from ketformer.cli import main
+from ketformer.tasks.molecules.embedded import embedded_smiles
 
 # Small tensors are fastest on one thread, above all when pytest-xdist shares the cores.
 torch.set_num_threads(1)
@@ -56,3 +61,121 @@ def shared_file():
 def tinyshakespeare(shared_file):
     """Path of Tiny Shakespeare."""
     return shared_file("data", "tinyshakespeare.txt")
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path_factory, monkeypatch):
+    """Default outputs such as ``runs/…`` must not land in the checkout."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _a_cache_of_its_own(tmp_path_factory):
+    """What is made of molecules is kept, but not among what the user keeps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_timings_and_samples():
+    """Inference is timed on 512 tokens, not on 16,384, and samples have 24, not 240."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ketformer.evaluation.speed._TIMED_TOKENS", 512)
+        patch.setattr("ketformer.generation.preview._GLANCE", 24)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_process():
+    """Runs are trained in this process; a test of several says so."""
+    with pytest.MonkeyPatch.context() as patch:
+        for verb in ("compare", "demo", "reproduce"):
+            patch.setattr(f"ketformer.cli.{verb}.default_processes", lambda: 1)
+        yield
+
+
+@pytest.fixture
+def ketformer(capsys):
+    """The command: ``ketformer("audit", run)`` returns its code, output and errors."""
+    return lambda *args: call(capsys, *args)
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory):
+    """Path of a small text."""
+    path = tmp_path_factory.mktemp("data") / "text.txt"
+    path.write_text(small_text(), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny(text):
+    """Path of a settings file: classical attention, 20 steps."""
+    return write_settings(text.with_name("tiny.yaml"), text)
+
+
+@pytest.fixture(scope="session")
+def honest(tiny, tmp_path_factory):
+    """A finished run with classical attention."""
+    out = tmp_path_factory.mktemp("runs") / "honest"
+    assert main(["train", tiny, "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def leaky(tiny, tmp_path_factory):
+    """A finished run whose attention sees the future, trained until it has learned to use it."""
+    out = tmp_path_factory.mktemp("runs") / "leaky"
+    options = ["--attention", "qisa_published", "--max_steps", "300"]
+    assert main(["train", tiny, "--out", str(out), *options]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def smiles():
+    """The 738 molecules of up to four heavy atoms, canonical; at most 12 tokens each."""
+    return embedded_smiles(4)
+
+
+@pytest.fixture(scope="session")
+def smi(smiles, tmp_path_factory):
+    """Path of a list of them, each with a name."""
+    path = tmp_path_factory.mktemp("molecules") / "small.smi"
+    path.write_text("".join(f"{text} molecule-{i}\n" for i, text in enumerate(smiles)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def table(smiles, tmp_path_factory):
+    """Path of a table of them: ``name``, ``structure``, and ``score``, empty in each fifth row."""
+    path = tmp_path_factory.mktemp("molecules") / "small.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["name", "structure", "score"])
+        for i, text in enumerate(smiles):
+            writer.writerow([f"molecule {i}, small", text, "" if i % 5 == 0 else 3.5 * (i % 7)])
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_molecules(smi):
+    """Path of a settings file: overlap attention with tables of angles, 40 steps."""
+    return write_molecule_settings(smi.with_name("tiny.yaml"), smi)
+
+
+@pytest.fixture(scope="session")
+def molecules(tiny_molecules, tmp_path_factory):
+    """A finished run on molecules, long enough for half of what it writes to be valid."""
+    out = tmp_path_factory.mktemp("runs") / "molecules"
+    assert main(["train", tiny_molecules, "--out", str(out), "--max_steps", "60"]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def conditional(tiny_molecules, tmp_path_factory):
+    """A finished run on molecules with two conditions, either of which may be unknown."""
+    out = tmp_path_factory.mktemp("runs") / "conditional"
+    options = ["--conditions", "LogP,TPSA", "--condition_pdrop", "0.3", "--max_steps", "60"]
+    assert main(["train", tiny_molecules, "--out", str(out), *options]) == 0
+    return out

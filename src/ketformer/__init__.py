@@ -7,38 +7,21 @@ moment: torch and transformers are imported with the first export that is used.
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from ketformer.auto import register_with_transformers
 from ketformer.errors import KetformerError
-from ketformer.lazy import lazily
+from ketformer.models.auto import register_with_transformers
+from ketformer.utils.lazy import lazily
 
 if TYPE_CHECKING:
-    from ketformer.attention import ATTENTION, build_attention
-    from ketformer.audit import audit_causality
-    from ketformer.models import KetformerConfig, KetformerForCausalLM
-    from ketformer.quantum import Circuit
+    from ketformer.attention import ATTENTION as ATTENTION, build_attention as build_attention
+    from ketformer.audit import audit_causality as audit_causality
+    from ketformer.models import (
+        KetformerConfig as KetformerConfig,
+        KetformerForCausalLM as KetformerForCausalLM,
+    )
+    from ketformer.quantum import Circuit as Circuit
 
 __version__ = version("ketformer")
-
-__all__ = [
-    "ATTENTION",
-    "Circuit",
-    "KetformerConfig",
-    "KetformerError",
-    "KetformerForCausalLM",
-    "audit_causality",
-    "build_attention",
-]
-
-__getattr__, __dir__ = lazily(
-    __name__,
-    {
-        "ATTENTION": "ketformer.attention",
-        "Circuit": "ketformer.quantum",
-        "KetformerConfig": "ketformer.models",
-        "KetformerForCausalLM": "ketformer.models",
-        "audit_causality": "ketformer.audit",
-        "build_attention": "ketformer.attention",
-    },
-)
+__getattr__, __dir__, __all__ = lazily(__name__)
+__all__ += ["KetformerError"]
 
 register_with_transformers()

@@ -20,6 +20,10 @@ class KetformerError(ValueError):
         super().__init__(message)
 
 
+class NotOfferedError(KetformerError):
+    """What was asked for makes sense, but this backend or mechanism does not offer it."""
+
+
 class NotFiniteError(KetformerError):
     """A training ended because a loss, gradient or weight became infinite or not a number."""
 

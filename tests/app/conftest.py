@@ -2,10 +2,11 @@
 
 import pytest
 
-from ketformer.app.subjects import open_subject
-from ketformer.settings import Settings
+from ketformer.app.opened_runs import open_subject
+from ketformer.runs import Settings
 from ketformer.tasks.molecules.embedded import embedded_smiles
-from ketformer.training import quiet_libraries, train
+from ketformer.training import train
+from ketformer.utils.logging import quiet_libraries
 
 TEXT = "the cat sat on a mat and saw the dog that ate my hat while we ran to it\n" * 60
 MODEL = {
@@ -31,7 +32,7 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("app")
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        patch.setattr("ketformer.generation._GLANCE", 24)
+        patch.setattr("ketformer.generation.preview._GLANCE", 24)
         quiet_libraries()
         yield folder
 

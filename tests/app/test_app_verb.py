@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from commands import free_port
 from ketformer.cli import main
 
 
@@ -62,9 +63,3 @@ def test_without_gradio_the_remedy_is_named(ketformer, writer, monkeypatch):
     code, _, (line,) = ketformer("app", writer)
     assert code == 2
     assert line == "ketformer: error: the app needs Gradio: pip install 'ketformer[app]'"
-
-
-def free_port():
-    """A port that nobody listens on just now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]

@@ -17,15 +17,13 @@ import pytest
 from playwright.sync_api import expect
 from rdkit import Chem
 
+from commands import free_port
+from drawing.test_heatmap import cells
 from ketformer.app.circuit_tab import numbers_html
-from ketformer.app.measuring import NOISE, measure
+from ketformer.app.circuits import NOISE, measure
+from ketformer.app.conditions import ask, counts_html, wishes_of
 from ketformer.app.texts import text_attention
-from ketformer.app.wishes import ask, counts_html, wishes_of
-from ketformer.generation import Sampling, generate_text
-from ketformer.sampling import MoleculeSampling
-
-from .test_app_verb import free_port
-from .test_heatmap import cells
+from ketformer.generation import MoleculeSampling, Sampling, generate_text
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 expect.set_options(timeout=60_000)  # of a machine with other work

@@ -4,8 +4,7 @@ import pytest
 
 from ketformer.app import demo_models
 from ketformer.app.demo_models import DEMO_MODELS, demo_runs
-from ketformer.runs import open_run
-from ketformer.settings import Settings
+from ketformer.runs import Settings, open_run
 
 from .conftest import MODEL, TRAINING
 
@@ -52,7 +51,7 @@ def test_a_killed_training_goes_on(tiny, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("ketformer.runs.save_model", killed)
+        patch.setattr("ketformer.training.loop.save_model", killed)
         with pytest.raises(KeyboardInterrupt):
             demo_runs(progress=False)
     (again,) = demo_runs(progress=False)

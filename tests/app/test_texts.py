@@ -6,14 +6,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from ketformer.app.subjects import names_of
+from drawing.test_heatmap import cells
+from ketformer.app.opened_runs import names_of
 from ketformer.app.texts import end_of, facts_of, text_attention, verdict_on, write
-from ketformer.attention_maps import attention_weights
 from ketformer.errors import KetformerError
+from ketformer.evaluation import attention_weights
 from ketformer.generation import Sampling, generate_text
 
 from .conftest import TEXT, trained
-from .test_heatmap import cells
 
 
 def test_what_is_streamed_is_what_generate_writes(opened, writer, monkeypatch):

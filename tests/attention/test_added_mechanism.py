@@ -8,9 +8,8 @@ import torch
 
 import ketformer.attention as package
 from ketformer import KetformerConfig, KetformerForCausalLM, audit_causality
-from ketformer.attention import ATTENTION, attention_options
+from ketformer.attention import ATTENTION, attention_class, attention_options
 from ketformer.attention.measured import measured_by
-from ketformer.attention.registry import attention_class
 from ketformer.quantum.backends import open_backend
 
 from .helpers import build, tokens
@@ -51,7 +50,8 @@ def _registered(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         # The package's folder of mechanisms, and this one beside it.
         patch.setattr(package, "__path__", [*package.__path__, str(folder)])
-        patch.setitem(ATTENTION, name, target)
+        patch.setattr(ATTENTION, "_registered", {})
+        ATTENTION.register(name, target)
         yield
 
 

@@ -8,7 +8,7 @@ import torch
 from ketformer.attention import InputSizes, TokenInputs, build_attention
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
-from ketformer.models.quantum_transformer import PUBLISHED_CONDITIONS
+from ketformer.models.published import PUBLISHED_CONDITIONS
 
 from .helpers import assert_equal_to, build, tokens
 

@@ -4,13 +4,7 @@ import pytest
 import torch
 
 from ketformer import KetformerConfig, KetformerForCausalLM
-from ketformer.attention import (
-    ATTENTION,
-    InputSizes,
-    TokenInputs,
-    attention_class,
-    build_attention,
-)
+from ketformer.attention import ATTENTION, InputSizes, TokenInputs, attention_class, build_attention
 from ketformer.attention.measured import measured_by
 from ketformer.errors import KetformerError
 from ketformer.quantum.backends import open_backend

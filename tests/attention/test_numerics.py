@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from ketformer.attention import ATTENTION
-from ketformer.attention.inputs import InputSizes, TokenInputs
+from ketformer.attention import ATTENTION, InputSizes, TokenInputs
 
 from .conftest import CASES
 from .helpers import build, tokens

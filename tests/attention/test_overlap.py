@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from ketformer.attention import InputSizes, TokenInputs, registers
+from ketformer.attention import InputSizes, TokenInputs, token_registers as registers
 from ketformer.quantum import (
     Circuit,
     PauliStrings,

@@ -5,8 +5,7 @@ import re
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from transformers import AutoConfig
 
 from ketformer.attention import ATTENTION, attention_options
@@ -196,7 +195,7 @@ def test_an_unknown_preset_is_an_error_that_lists_the_known():
         ("overlap", {"layers": True}, "option layers must be int, got True"),
         ("overlap", {"angles": 3}, "option angles must be one of hidden, embedding, got 3"),
         ("overlap", {"angles": ["hidden"]}, "option angles must be one of"),
-        ("overlap", {"spsa_epsilon": float("nan")}, "option spsa_epsilon must be float"),
+        ("overlap", {"spsa_epsilon": float("nan")}, "option spsa_epsilon must be finite"),
         ("qisa", {"hilbert_dim": [8]}, "option hilbert_dim must be int or null"),
         ("qsann", {"temperature": None}, "option temperature must be float, got None"),
         ("classical", {"learnable_temperature": 1}, "option learnable_temperature must be bool"),

@@ -6,8 +6,7 @@ from transformers import set_seed
 
 from ketformer.attention import ATTENTION
 from ketformer.errors import KetformerError
-from ketformer.models import KetformerForCausalLM
-from ketformer.models.modeling import KetformerModel
+from ketformer.models import KetformerForCausalLM, KetformerModel
 
 from .helpers import CAUSAL, LEAKY, VOCABULARY, pad, small_model, some_ids
 

@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from ketformer.checkpoints import import_checkpoint
-from ketformer.models.quantum_transformer import PUBLISHED_CONDITIONS, from_published
-from ketformer.molecule_evaluation import molecule_losses
-from ketformer.molecules import generate_molecules
-from ketformer.preparation import prepare_molecules
-from ketformer.runs import open_run
-from ketformer.sampling import MoleculeSampling
-from ketformer.settings import load_settings
+from ketformer.evaluation.molecules import molecule_losses
+from ketformer.generation import MoleculeSampling, generate_molecules
+from ketformer.models.published import PUBLISHED_CONDITIONS, from_published
+from ketformer.runs import load_settings, open_run
+from ketformer.runs.data import molecules_of
+from ketformer.runs.import_checkpoint import import_checkpoint
 from ketformer.tasks.molecules.properties import PROPERTIES, compute_properties
 from ketformer.tasks.molecules.rows import MoleculeRows
 from ketformer.tasks.molecules.tokenizer import QM9_VOCABULARY
@@ -27,7 +25,7 @@ def qm9(shared_file):
     folder = shared_file("data", "qm9.csv").parent
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KETFORMER_DATA", str(folder))
-        yield prepare_molecules(load_settings("overlap-qm9"), progress=False)
+        yield molecules_of(load_settings("overlap-qm9"), progress=False)
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ketformer.checkpoints import import_checkpoint
 from ketformer.errors import KetformerError
-from ketformer.models.quantum_transformer import PUBLISHED_CONDITIONS, from_published
+from ketformer.models.published import PUBLISHED_CONDITIONS, from_published
 from ketformer.runs import open_run
+from ketformer.runs.import_checkpoint import import_checkpoint
 
 from .helpers import assert_equal_to
 

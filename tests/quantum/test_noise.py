@@ -8,8 +8,7 @@ import numpy as np
 import pennylane as qml
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ketformer.errors import KetformerError
 from ketformer.quantum import (
@@ -24,12 +23,7 @@ from ketformer.quantum import (
     run,
 )
 from ketformer.quantum.circuit import ROTATIONS
-from ketformer.quantum.noise import (
-    noisy_expectations,
-    noisy_probabilities,
-    read_out,
-    run_noisy,
-)
+from ketformer.quantum.noise import noisy_expectations, noisy_probabilities, read_out, run_noisy
 
 from .helpers import (
     GATES,

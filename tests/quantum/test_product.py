@@ -3,8 +3,7 @@
 import pennylane as qml
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ketformer.quantum import Circuit, apply, cnot_ring, rotation_ring_ansatz, run, zero_state
 from ketformer.quantum.product import product_state

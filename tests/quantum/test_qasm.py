@@ -5,8 +5,7 @@ import re
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from qiskit import qasm3, quantum_info
 
 from ketformer.quantum import Angle, Circuit, Gate, entangling_ansatz, unitary

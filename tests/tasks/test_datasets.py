@@ -15,7 +15,8 @@ import pytest
 
 from ketformer.errors import KetformerError
 from ketformer.tasks import datasets
-from ketformer.tasks.datasets import DATASETS, DataSet, cache_folder, load_text, locate
+from ketformer.tasks.datasets import DATASETS, DataSet, load_text, locate
+from ketformer.utils.files import cache_folder
 
 CONTENT = b"To be, or not to be.\n"
 TOY = DataSet(

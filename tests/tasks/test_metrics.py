@@ -10,13 +10,9 @@ from torch.nn import functional as F
 
 from ketformer.attention import ATTENTION
 from ketformer.models import KetformerConfig, KetformerForCausalLM
-from ketformer.tasks.text import (
-    TextWindows,
-    error_rates,
-    inference_seconds,
-    prefix_cross_entropy,
-    teacher_forced,
-)
+from ketformer.tasks.losses import prefix_losses, teacher_forced
+from ketformer.tasks.text import TextWindows, error_rates
+from ketformer.utils.timing import inference_seconds
 
 VOCABULARY, CONTEXT = 11, 6
 
@@ -64,7 +60,7 @@ def test_teacher_forced_is_one_window_at_a_time(attention, batch_size):
 @pytest.mark.parametrize("attention", ATTENTION)
 def test_the_prefix_loss_is_each_prefix_alone(attention):
     model, windows = small_model(attention), some_windows(3)
-    losses = prefix_cross_entropy(model, windows, batch_size=2)
+    losses = prefix_losses(model, windows, batch_size=2)
     assert losses.shape == (3, CONTEXT)
     for row in range(3):
         ids, targets = windows[row]["input_ids"], windows[row]["shift_labels"]
@@ -78,7 +74,7 @@ def test_the_prefix_loss_is_each_prefix_alone(attention):
 def test_the_two_losses_agree_for_a_causal_model_and_for_no_other(attention):
     model, windows = small_model(attention), some_windows()
     forced = teacher_forced(model, windows).losses
-    difference = (prefix_cross_entropy(model, windows) - forced).abs()
+    difference = (prefix_losses(model, windows) - forced).abs()
     if model.is_causal:
         assert difference.max() < 1e-5
     else:
@@ -100,7 +96,7 @@ def test_a_leak_lowers_the_forced_loss_and_not_the_prefix_loss():
     noise = math.log(VOCABULARY)  # 2.40: nothing can predict noise better
     unseen = TextWindows(torch.randint(VOCABULARY, (601,)), CONTEXT, stride=CONTEXT)
     assert teacher_forced(model, unseen).losses[:, :-1].mean() < noise / 2
-    assert prefix_cross_entropy(model, unseen).mean() > noise
+    assert prefix_losses(model, unseen).mean() > noise
 
 
 def test_progress_is_told_after_each_batch():

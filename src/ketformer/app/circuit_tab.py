@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ketformer.app import widgets
-from ketformer.app.measuring import (
+from ketformer.app.circuits import (
     LONGEST,
     NOISE,
     SHOTS,
@@ -20,7 +20,7 @@ from ketformer.app.measuring import (
     measure,
 )
 from ketformer.app.messages import ONE_AT_A_TIME, mistakes_as_messages, note
-from ketformer.app.subjects import Subject
+from ketformer.app.opened_runs import Subject
 from ketformer.errors import KetformerError
 
 _TEXT, _SMILES = "the name", "CC(=O)N"

@@ -10,19 +10,17 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from ketformer.demo import MOLECULE_SETTINGS, SETTINGS
 from ketformer.errors import KetformerError
-from ketformer.runs import open_run
-from ketformer.settings import Settings
-from ketformer.tasks.datasets import cache_folder
+from ketformer.runs import Settings, load_settings, open_run
 from ketformer.training import train
+from ketformer.utils.files import cache_folder
 
 #: Name of the run to what it is trained with: a minute each on a processor core.
 DEMO_MODELS: dict[str, Settings] = {
-    "demo-text": SETTINGS.override(
+    "demo-text": load_settings("demo").override(
         {"attention": "qisa", "max_steps": 1200, "eval_steps": 1200, "save_steps": 100}
     ),
-    "demo-molecules": MOLECULE_SETTINGS.override(
+    "demo-molecules": load_settings("demo-molecules").override(
         {
             "attention": "overlap",
             "conditions": "LogP,TPSA,MW",

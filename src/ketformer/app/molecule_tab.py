@@ -9,10 +9,10 @@ from typing import Any
 import gradio as gr
 
 from ketformer.app import widgets
+from ketformer.app.conditions import LISTED, Wish, ask, counts_html, drawings_html, wishes_of
 from ketformer.app.messages import ONE_AT_A_TIME, mistakes_as_messages, note, warn
-from ketformer.app.subjects import Subject
-from ketformer.app.wishes import LISTED, Wish, ask, counts_html, drawings_html, wishes_of
-from ketformer.sampling import MoleculeSampling
+from ketformer.app.opened_runs import Subject
+from ketformer.generation import MoleculeSampling
 
 _DEFAULT = MoleculeSampling()
 _NUMBER = 100

@@ -12,7 +12,7 @@ from ketformer.app import widgets
 from ketformer.app.circuit_tab import circuit_tab
 from ketformer.app.messages import ONE_AT_A_TIME, mistakes_as_messages
 from ketformer.app.molecule_tab import molecule_tab
-from ketformer.app.subjects import Subject, names_of, open_subject
+from ketformer.app.opened_runs import Subject, names_of, open_subject
 from ketformer.app.text_tab import text_tab
 
 _SYSTEM = ["system-ui", "sans-serif"]

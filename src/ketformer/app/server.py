@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ketformer.app.demo_models import demo_runs
-from ketformer.app.subjects import open_subject
+from ketformer.app.opened_runs import open_subject
 from ketformer.errors import KetformerError
 
 

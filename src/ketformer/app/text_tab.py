@@ -8,7 +8,7 @@ import gradio as gr
 
 from ketformer.app import widgets
 from ketformer.app.messages import ONE_AT_A_TIME, mistakes_as_messages, note
-from ketformer.app.subjects import Subject
+from ketformer.app.opened_runs import Subject
 from ketformer.app.texts import DRAWN, text_attention, write
 from ketformer.generation import Sampling
 

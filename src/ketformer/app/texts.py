@@ -6,14 +6,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ketformer.app.heatmap import heat_map
-from ketformer.app.subjects import Subject
-from ketformer.attention_maps import attention_weights
+from ketformer.app.opened_runs import Subject
+from ketformer.drawing.attention import AttentionMap
+from ketformer.drawing.heatmap import heat_map
 from ketformer.errors import KetformerError
+from ketformer.evaluation import attention_weights
 from ketformer.generation import Sampling, stream_text
 from ketformer.runs import Run
 from ketformer.tasks.text import encode
-from ketformer.tasks.token_matrix import AttentionMap
 
 #: Tokens over which attention is drawn: as many as can still be read.
 DRAWN = 40

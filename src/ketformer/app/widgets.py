@@ -9,7 +9,7 @@ from typing import Literal
 import gradio as gr
 
 from ketformer.app.messages import note
-from ketformer.app.subjects import Subject
+from ketformer.app.opened_runs import Subject
 from ketformer.app.texts import facts_of, verdict_on
 from ketformer.models import KetformerConfig
 

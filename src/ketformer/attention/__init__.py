@@ -1,23 +1,26 @@
 """Attention mechanisms: one file each, and the registry. Needs torch and `quantum` only."""
 
-from ketformer.attention.base import Attention
-from ketformer.attention.inputs import ConditionEmbedding, InputSizes, TokenInputs
-from ketformer.attention.masking import attention_mask
-from ketformer.attention.registry import (
-    ATTENTION,
-    attention_class,
-    attention_options,
-    build_attention,
-)
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "ATTENTION",
-    "Attention",
-    "ConditionEmbedding",
-    "InputSizes",
-    "TokenInputs",
-    "attention_class",
-    "attention_mask",
-    "attention_options",
-    "build_attention",
-]
+from ketformer.utils.lazy import lazily
+
+if TYPE_CHECKING:
+    from ketformer.attention.base import (
+        Attention as Attention,
+        CommonOptions as CommonOptions,
+        LeakWarning as LeakWarning,
+    )
+    from ketformer.attention.inputs import (
+        ConditionEmbedding as ConditionEmbedding,
+        InputSizes as InputSizes,
+        TokenInputs as TokenInputs,
+    )
+    from ketformer.attention.masking import attention_mask as attention_mask
+    from ketformer.attention.registry import (
+        ATTENTION as ATTENTION,
+        attention_class as attention_class,
+        attention_options as attention_options,
+        build_attention as build_attention,
+    )
+
+__getattr__, __dir__, __all__ = lazily(__name__)

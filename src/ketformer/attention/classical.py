@@ -14,7 +14,7 @@ from ketformer.attention.sizes import check_weights
 class ClassicalAttention(Attention):
     """Linear queries, keys and values; q·k / sqrt(d_head). No bias but the output's.
 
-    Options as in :class:`~ketformer.attention.base.Attention`; the other scores and
+    Options as in :class:`~ketformer.attention.Attention`; the other scores and
     the transposed mixing make it the classical control of each.
     """
 

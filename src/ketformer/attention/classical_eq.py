@@ -29,7 +29,7 @@ class ClassicalEqual(Attention):
             angles of six qubits; as published 2 from embeddings, 3 with conditions.
         feature_width: of the narrow embeddings; as published 3, or 2 with conditions.
 
-    Other options as in :class:`~ketformer.attention.base.Attention`.
+    Other options as in :class:`~ketformer.attention.Attention`.
     """
 
     default_score = "dot"

@@ -25,7 +25,7 @@ class ClassicalQuadratic(LinearQueries):
     Args:
         hilbert_dim: width of L for each head, and rank of the forms; the head width by default.
 
-    Other options as in :class:`~ketformer.attention.base.Attention`.
+    Other options as in :class:`~ketformer.attention.Attention`.
 
     Raises:
         KetformerError: a size that does not fit.

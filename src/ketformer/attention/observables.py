@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ketformer.attention.base import require_choice
-from ketformer.attention.kept import MAX_DENSE_QUBITS, KeptUnitary
+from ketformer.attention.shared_unitary import MAX_DENSE_QUBITS, KeptUnitary
 from ketformer.errors import KetformerError
 from ketformer.quantum import (
     Circuit,

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from ketformer.attention.angles import add_angles
 from ketformer.attention.base import Attention, CommonOptions, require_choice
 from ketformer.attention.inputs import TokenInputs
-from ketformer.attention.kept import MAX_DENSE_QUBITS, KeptUnitary
-from ketformer.attention.registers import Registers
+from ketformer.attention.shared_unitary import MAX_DENSE_QUBITS, KeptUnitary
 from ketformer.attention.sizes import check_layers, check_qubits, check_weights
+from ketformer.attention.token_registers import Registers
 from ketformer.errors import KetformerError
 from ketformer.quantum import (
     Circuit,
@@ -58,7 +58,7 @@ class Overlap(Attention):
         train_circuit: False leaves U_Q and U_K at random angles: the ablation that tells
             what training them gives.
 
-    Other options as in :class:`~ketformer.attention.base.Attention`.
+    Other options as in :class:`~ketformer.attention.Attention`.
     """
 
     default_score = "dot"

@@ -31,7 +31,7 @@ class QISA(LinearQueries):
             makes L as large as the classical value map; ``hidden_size`` is the
             published choice, d² parameters for each head.
 
-    Other options as in :class:`~ketformer.attention.base.Attention`.
+    Other options as in :class:`~ketformer.attention.Attention`.
     """
 
     def __init__(

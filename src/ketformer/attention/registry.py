@@ -1,27 +1,44 @@
-"""Which mechanisms there are. A new one is one file beside this and one line in `ATTENTION`."""
+"""Which mechanisms there are.
+
+A new one is one file beside this and one line in `ATTENTION`, or an entry point of another
+package.
+"""
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from typing import Any
 
 from ketformer.attention.base import Attention
 from ketformer.attention.inputs import InputSizes
+from ketformer.attention.options import check_option_types
 from ketformer.errors import KetformerError
+from ketformer.utils.registry import Registry
 
-#: Name to ``"module:class"``, imported on first use.
-ATTENTION: dict[str, str] = {
-    "classical": "ketformer.attention.classical:ClassicalAttention",
-    "classical_eq": "ketformer.attention.classical_eq:ClassicalEqual",
-    "classical_quadratic": "ketformer.attention.classical_quadratic:ClassicalQuadratic",
-    "qsann": "ketformer.attention.qsann:QSANN",
-    "qisa": "ketformer.attention.qisa:QISA",
-    "qisa_a": "ketformer.attention.qisa_a:QISAA",
-    "qisa_published": "ketformer.attention.published:QISAPublished",
-    "qisa_a_published": "ketformer.attention.published:QISAAPublished",
-    "overlap": "ketformer.attention.overlap:Overlap",
-}
+
+def _check(name: str, found: Any) -> None:
+    if not (isinstance(found, type) and issubclass(found, Attention)):
+        raise KetformerError(f"attention {name!r}: {found!r} is not a subclass of Attention")
+
+
+#: Every mechanism by its name; of other packages, too, see :mod:`ketformer.utils.registry`.
+ATTENTION: Registry[type[Attention]] = Registry(
+    "attention",
+    "ketformer.attention",
+    __name__,
+    {
+        "classical": "ketformer.attention.classical:ClassicalAttention",
+        "classical_eq": "ketformer.attention.classical_eq:ClassicalEqual",
+        "classical_quadratic": "ketformer.attention.classical_quadratic:ClassicalQuadratic",
+        "qsann": "ketformer.attention.qsann:QSANN",
+        "qisa": "ketformer.attention.qisa:QISA",
+        "qisa_a": "ketformer.attention.qisa_a:QISAA",
+        "qisa_published": "ketformer.attention.published:QISAPublished",
+        "qisa_a_published": "ketformer.attention.published:QISAAPublished",
+        "overlap": "ketformer.attention.overlap:Overlap",
+    },
+    _check,
+)
 
 # What the decoder sets for every mechanism; all other keywords are options.
 _DECODER = ("hidden_size", "num_heads", "dropout", "bias", "inputs")
@@ -31,13 +48,9 @@ def attention_class(name: str) -> type[Attention]:
     """The class behind a registry name.
 
     Raises:
-        KetformerError: no mechanism has that name.
+        KetformerError: no mechanism has that name, or its package cannot be imported.
     """
-    if name not in ATTENTION:
-        raise KetformerError(f"unknown attention {name!r}; known: {', '.join(ATTENTION)}")
-    module, _, attribute = ATTENTION[name].partition(":")
-    cls: type[Attention] = getattr(importlib.import_module(module), attribute)
-    return cls
+    return ATTENTION.load(name)
 
 
 def attention_options(name: str) -> dict[str, Any]:
@@ -73,12 +86,13 @@ def build_attention(
         **options: the mechanism's own options, see :func:`attention_options`.
 
     Raises:
-        KetformerError: an unknown name or option, or a size that does not fit.
+        KetformerError: an unknown name or option, an option of the wrong type, or a size that
+            does not fit.
     """
     known = attention_options(name)
     if unknown := sorted(set(options) - set(known)):
         offered = ", ".join(known) or "none"
         raise KetformerError(f"{name} has no option {', '.join(unknown)}; its options: {offered}")
-    return attention_class(name)(
-        hidden_size, num_heads, dropout=dropout, bias=bias, inputs=inputs, **options
-    )
+    cls = attention_class(name)
+    check_option_types(name, cls, options)
+    return cls(hidden_size, num_heads, dropout=dropout, bias=bias, inputs=inputs, **options)

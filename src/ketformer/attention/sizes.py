@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ketformer.errors import KetformerError
-from ketformer.quantum.limits import require_memory
+from ketformer.utils.machine import require_memory
 
 #: Registers beyond this are refused: a circuit's complex matrix takes 32 GiB there.
 MAX_QUBITS = 16

@@ -98,7 +98,7 @@ def _run(verb: str, args: list[str]) -> int:
     module.add_arguments(parser)
     options = parser.parse(args)
     if "transformers" in sys.modules:  # which takes seconds, and not every verb needs it
-        from ketformer.training import quiet_libraries
+        from ketformer.utils.logging import quiet_libraries
 
         quiet_libraries()
     with warnings.catch_warnings():

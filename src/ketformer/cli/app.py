@@ -30,7 +30,7 @@ def run(options: Any) -> int:
     """Serve the page until the user ends it."""
     use_one_thread()
     from ketformer.app.server import serve
-    from ketformer.training import quiet_libraries
+    from ketformer.utils.logging import quiet_libraries
 
     quiet_libraries()  # for the import above brought them in
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ketformer.attention_maps import attention_map, draw_attention
 from ketformer.cli.common import Parser, print_json
-from ketformer.molecules import parse_conditions
+from ketformer.evaluation import attention_map, draw_attention
+from ketformer.generation.molecules import parse_conditions
 from ketformer.runs import open_run
 
 EXAMPLE = """  ketformer attention runs/mine "To be, or not"
@@ -41,7 +41,7 @@ def run(options: Any) -> int:
         layer=options.layer,
         conditions=parse_conditions(options.condition),
     )
-    atoms = opened.settings.get("task") == "molecules"
+    atoms = opened.task == "molecules"
     folder = Path(options.out) if options.out else opened.path / "attention"
     files = [str(path) for path in draw_attention(attention, folder, options.head, atoms=atoms)]
     if options.json:

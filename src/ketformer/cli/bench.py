@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ketformer import attention_bench, circuit_bench, generation_bench, memory_bench, peer_bench
+from ketformer.bench import (
+    attention as attention_bench,
+    circuits as circuit_bench,
+    generation as generation_bench,
+    memory as memory_bench,
+    peers as peer_bench,
+)
 from ketformer.cli.common import Parser, print_json, print_table
 from ketformer.errors import KetformerError
-from ketformer.runs import describe_machine
-from ketformer.timing import profiles_in
+from ketformer.utils.machine import describe_machine
+from ketformer.utils.timing import profiles_in
 
 EXAMPLE = """  ketformer bench attention
   ketformer bench attention --mechanisms qisa overlap --sizes "d 64, T 64"

@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ketformer.circuit_check import check_backends
-from ketformer.circuit_resources import draw_resources, resource_table
-from ketformer.circuit_studies import draw_noise_study, gradient_study, noise_study
-from ketformer.circuits import QUANTUM, circuits_of
+from ketformer.circuits import check_backends, circuits_of, resource_table
+from ketformer.circuits.mechanisms import QUANTUM
 from ketformer.cli.common import Parser, print_json, print_table
+from ketformer.drawing.circuit import draw_picture, draw_text
+from ketformer.drawing.plots import draw_noise_study, draw_resources
 from ketformer.errors import KetformerError
+from ketformer.evaluation import gradient_study, noise_study
 from ketformer.quantum import Experiment
-from ketformer.quantum.backends.drawing import draw_picture, draw_text
 from ketformer.quantum.qasm import to_qasm
 from ketformer.quantum.resources import count_resources
-from ketformer.runs import Run, open_run, write_text
+from ketformer.runs import Run, open_run
+from ketformer.utils.files import write_text
 
 EXAMPLE = """  ketformer circuit show overlap --attention_options.n_qubits 4
   ketformer circuit show runs/mine --out circuit.svg

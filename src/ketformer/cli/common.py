@@ -14,8 +14,8 @@ import jsonargparse
 from rich.console import Console
 from rich.table import Table
 
+from ketformer.comparison.tables import Columns, cell
 from ketformer.errors import KetformerError
-from ketformer.tables import COLUMNS, cell
 
 
 class _Formatter(RawDescriptionHelpFormatter):
@@ -84,7 +84,7 @@ def print_json(result: Any) -> None:
     print(json.dumps(_finite(result), ensure_ascii=False))
 
 
-def print_rows(rows: list[dict[str, Any]], columns: tuple[tuple[str, str], ...] = COLUMNS) -> None:
+def print_rows(rows: list[dict[str, Any]], columns: Columns) -> None:
     """A comparison as a table on standard output."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for i, (title, _) in enumerate(columns):

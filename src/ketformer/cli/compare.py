@@ -7,13 +7,13 @@ from typing import Any
 
 from ketformer.attention import ATTENTION
 from ketformer.cli.common import Parser, print_json, print_rows, print_table
-from ketformer.comparison import compare
+from ketformer.comparison import CONTROLS, compare
+from ketformer.comparison.tables import paired_rows
 from ketformer.errors import KetformerError
-from ketformer.matching import CONTROLS
-from ketformer.parallel import default_processes
 from ketformer.report import write_report
-from ketformer.settings import add_settings_arguments, load_settings
-from ketformer.tables import columns_of, notes_on, paired_rows
+from ketformer.runs import load_settings
+from ketformer.runs.settings import add_settings_arguments
+from ketformer.utils.machine import default_processes
 
 EXAMPLE = """  ketformer compare classical qisa qsann --seeds 3
   ketformer compare classical qisa --preset qisa-small --data my.txt --max_steps 500
@@ -100,10 +100,10 @@ def run(options: Any) -> int:
     if options.json:
         print_json({**result, "report": str(report)})
         return 0
-    print_rows(result["rows"], columns_of(result))
+    print_rows(result["rows"], result["columns"])
     if tests := paired_rows(result):
         print(f"\nAgainst {result['reference']}, seed by seed:\n")
         print_table(tests, [(key, key) for key in tests[0]])
-    print("\n" + "\n".join(notes_on(result)))
+    print("\n" + "\n".join(result["notes"]))
     print(f"\nreport: {report}")
     return 0

@@ -15,7 +15,7 @@ from typing import Any
 import ketformer.cli
 from ketformer.cli.common import Parser, print_json
 from ketformer.errors import KetformerError
-from ketformer.tasks.datasets import cache_folder
+from ketformer.utils.files import cache_folder
 
 EXAMPLE = """  eval "$(ketformer completion bash)"    # in ~/.bashrc; zsh likewise, after compinit
   ketformer completion fish > ~/.config/fish/completions/ketformer.fish"""
@@ -46,7 +46,7 @@ def _kept(shell: str) -> str:
     if file.is_file():
         return file.read_text(encoding="utf-8")
     from ketformer.cli.completion_script import completion_script
-    from ketformer.runs import write_text
+    from ketformer.utils.files import write_text
 
     script = completion_script(shell)
     try:

@@ -15,7 +15,7 @@ from transformers import SchedulerType
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from ketformer.attention import ATTENTION
-from ketformer.circuits import QUANTUM
+from ketformer.circuits.mechanisms import QUANTUM
 from ketformer.cli import VERBS
 from ketformer.cli.bench import BENCHMARKS
 from ketformer.cli.circuit import ACTIONS
@@ -23,7 +23,7 @@ from ketformer.cli.common import Parser
 from ketformer.cli.reproduce import PAPERS
 from ketformer.models import PRESETS
 from ketformer.quantum.backends import BACKENDS
-from ketformer.reproduction_overlap import OVERLAP_ROWS
+from ketformer.reproduction.overlap import OVERLAP_ROWS
 from ketformer.tasks.datasets import DATASETS
 
 Kind = Literal["words", "runs", "files", "yaml"]

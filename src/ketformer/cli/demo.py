@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ketformer.cli.common import Parser, print_json, print_rows, use_one_thread
-from ketformer.demo import run_demo
-from ketformer.parallel import default_processes
-from ketformer.tables import columns_of
+from ketformer.report import write_report
+from ketformer.reproduction import run_demo
+from ketformer.utils.machine import default_processes
 
 EXAMPLE = "  ketformer demo\n  ketformer demo --steps 100 --out runs/quick"
 
@@ -27,6 +28,15 @@ def run(options: Any) -> int:
     use_one_thread()
     jobs = default_processes() if options.jobs is None else options.jobs
     result = run_demo(options.out, steps=options.steps, processes=jobs)
+    report = write_report(
+        Path(options.out) / "report.html",
+        "Ketformer demo",
+        "Five attention mechanisms trained on Python's language reference, two on all small "
+        "molecules of C, N, O and F. One seed and no matching of sizes: it shows the tool and the "
+        "leak, not which is better.",
+        *({**result[task], "manifest": result["manifest"]} for task in ("text", "molecules")),
+    )
+    result["report"] = str(report)
     if options.json:
         print_json(result)
         return 0
@@ -34,7 +44,7 @@ def run(options: Any) -> int:
         print(f"\n── {row['name']} writes ──\n{row['sample'].strip()}")
     for comparison in (result["text"], result["molecules"]):
         print()
-        print_rows(comparison["rows"], columns_of(comparison))
+        print_rows(comparison["rows"], comparison["columns"])
     leaky = [row["name"] for row in result["text"]["rows"] if not row["causal"]]
     print(
         f"\n{', '.join(leaky)} sees the tokens it is to predict: its cross entropy is no language "

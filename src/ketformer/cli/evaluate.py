@@ -7,8 +7,7 @@ from typing import Any
 from ketformer.cli.backends import add_backend_arguments, chosen_backend
 from ketformer.cli.common import Parser, print_facts, print_json
 from ketformer.errors import KetformerError
-from ketformer.evaluation import evaluate, save_evaluation
-from ketformer.measured_evaluation import evaluate_on_backend
+from ketformer.evaluation import evaluate, evaluate_on_backend, save_evaluation
 from ketformer.runs import Run, open_run
 
 EXAMPLE = """  ketformer evaluate runs/mine
@@ -55,7 +54,7 @@ def run(options: Any) -> int:
     """Measure, keep the result in the run if it is about the run's own data, print it."""
     opened = open_run(options.run)
     given = [name for name in _MOLECULES_ONLY if options[name] is not None]
-    if given and opened.settings.get("task") != "molecules":
+    if given and opened.task != "molecules":
         raise KetformerError(f"{options.run} is a model of text; --{given[0]} is not for it")
     if options.backend:
         if given:

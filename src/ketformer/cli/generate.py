@@ -7,15 +7,16 @@ from typing import Any
 
 from ketformer.cli.common import Parser, print_facts, print_json
 from ketformer.errors import KetformerError
-from ketformer.generation import Sampling, generate_text
-from ketformer.molecules import (
+from ketformer.generation import (
+    MoleculeSampling,
+    Sampling,
     generate_molecules,
-    parse_conditions,
-    training_molecules,
+    generate_text,
     write_molecules,
 )
-from ketformer.runs import Run, open_run, write_text
-from ketformer.sampling import MoleculeSampling
+from ketformer.generation.molecules import parse_conditions, training_molecules
+from ketformer.runs import Run, open_run
+from ketformer.utils.files import write_text
 
 EXAMPLE = """  ketformer generate runs/mine --prompt "ROMEO:" --num 3
   ketformer generate runs/mine --prompt "ROMEO:" --temperature 0 --num_beams 4
@@ -76,7 +77,7 @@ def add_arguments(parser: Parser) -> None:
 def run(options: Any) -> int:
     """Sample, print, and write the files that were asked for."""
     opened = open_run(options.run)
-    is_molecules = opened.settings.get("task") == "molecules"
+    is_molecules = opened.task == "molecules"
     foreign = _TEXT_ONLY if is_molecules else _MOLECULES_ONLY
     if given := [name for name in foreign if options[name] not in (None, [])]:
         what = "molecules" if is_molecules else "text"

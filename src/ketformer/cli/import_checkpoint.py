@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ketformer.checkpoints import import_checkpoint
 from ketformer.cli.common import Parser, print_facts, print_json
+from ketformer.runs.import_checkpoint import import_checkpoint
 
 EXAMPLE = """  ketformer import-checkpoint quantum_sequence_epoch_17.pt --out runs/published
   ketformer evaluate runs/published --split published"""

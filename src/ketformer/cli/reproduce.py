@@ -8,11 +8,10 @@ from typing import Any
 
 from ketformer.cli.common import Parser, print_facts, print_json, print_rows, use_one_thread
 from ketformer.errors import KetformerError
-from ketformer.parallel import default_processes
-from ketformer.repetition import repeat_run
-from ketformer.reproduction import QISA_CLAIM, reproduce_qisa, verdict
-from ketformer.reproduction_overlap import OVERLAP_ROWS, reproduce_overlap
-from ketformer.tables import COLUMNS, OVERLAP_COLUMNS, overlap_rows
+from ketformer.reproduction import repeat_run, reproduce_overlap, reproduce_qisa
+from ketformer.reproduction.overlap import OVERLAP_ROWS
+from ketformer.reproduction.qisa import QISA_CLAIM
+from ketformer.utils.machine import default_processes
 
 EXAMPLE = """  ketformer reproduce qisa
   ketformer reproduce qisa --seeds 1 --max_steps 200 --out runs/quick
@@ -108,7 +107,7 @@ def _overlap(options: Any, common: dict[str, Any]) -> int:
     if options.json:
         print_json(result)
         return 0
-    print_rows(overlap_rows(result["rows"]), OVERLAP_COLUMNS)
+    print_rows(result["rows"], result["columns"])
     for row in result["rows"]:
         if targets := row.get("target_errors"):
             errors = ", ".join(
@@ -125,10 +124,10 @@ def _qisa(options: Any, common: dict[str, Any]) -> int:
     if options.json:
         print_json(result)
         return 0
-    print_rows(result["rows"], (COLUMNS[0], ("role", "role"), *COLUMNS[1:]))
+    print_rows(result["rows"], result["columns"])
     print("\nHow many times lower than classical attention (inference: how many times slower):\n")
     print_rows(_ratio_rows(result), _RATIO_COLUMNS)
-    print(f"\n{verdict(result)}")
+    print("\n" + "\n".join(result["notes"]))
     return 0
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from ketformer.cli.common import Parser, print_facts, print_json
 from ketformer.errors import KetformerError
 from ketformer.models import PRESETS
-from ketformer.runs import SETTINGS
-from ketformer.settings import Settings, add_settings_arguments, load_settings
+from ketformer.runs import Settings, load_settings
+from ketformer.runs.directory import SETTINGS_FILE
+from ketformer.runs.settings import add_settings_arguments
 from ketformer.training import train
 
 EXAMPLE = """  ketformer train char-small --attention qisa --data tinyshakespeare
@@ -56,7 +57,9 @@ def run(options: Any) -> int:
 
 def _settings_and_out(options: Any, given: dict[str, Any]) -> tuple[Settings, Path]:
     out = Path(options.out) if options.out else None
-    saved = out / SETTINGS if out and options.resume and (out / SETTINGS).is_file() else None
+    saved = (
+        out / SETTINGS_FILE if out and options.resume and (out / SETTINGS_FILE).is_file() else None
+    )
     if saved:
         settings = load_settings(str(saved))
         if options.preset and load_settings(options.preset).name != settings.name:

@@ -1,35 +1,16 @@
-"""Hugging Face configuration and model, presets, and the import of GPT-1 weights.
-
-Imported on first use, so that transformers can have the configuration without the model.
-"""
+"""Hugging Face configuration and model, presets, and the import of GPT-1 weights."""
 
 from typing import TYPE_CHECKING
 
-from ketformer.lazy import lazily
+from ketformer.utils.lazy import lazily
 
 if TYPE_CHECKING:
-    from ketformer.models.configuration import KetformerConfig
-    from ketformer.models.gpt1 import from_openai_gpt
-    from ketformer.models.modeling import KetformerForCausalLM, KetformerModel
-    from ketformer.models.presets import PRESETS, preset
+    from ketformer.models.configuration import KetformerConfig as KetformerConfig
+    from ketformer.models.gpt1 import from_openai_gpt as from_openai_gpt
+    from ketformer.models.modeling import (
+        KetformerForCausalLM as KetformerForCausalLM,
+        KetformerModel as KetformerModel,
+    )
+    from ketformer.models.presets import PRESETS as PRESETS, preset as preset
 
-__all__ = [
-    "PRESETS",
-    "KetformerConfig",
-    "KetformerForCausalLM",
-    "KetformerModel",
-    "from_openai_gpt",
-    "preset",
-]
-
-__getattr__, __dir__ = lazily(
-    __name__,
-    {
-        "KetformerConfig": "ketformer.models.configuration",
-        "KetformerForCausalLM": "ketformer.models.modeling",
-        "KetformerModel": "ketformer.models.modeling",
-        "PRESETS": "ketformer.models.presets",
-        "from_openai_gpt": "ketformer.models.gpt1",
-        "preset": "ketformer.models.presets",
-    },
-)
+__getattr__, __dir__, __all__ = lazily(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from ketformer.attention import attention_class, attention_options
 from ketformer.models.configuration import KetformerConfig
+from ketformer.utils.markdown import markdown_table
 
 CARD = "README.md"
 
@@ -111,16 +112,14 @@ def compose_card(
     if config.condition_names:
         facts["conditions"] = ", ".join(config.condition_names)
     about_it = "A language model with exchangeable self-attention, quantum, quantum-inspired or "
-    body = [first, f"{about_it}classical.\n", table_of(facts), _LOADING, *sections]
+    body = [
+        first,
+        f"{about_it}classical.\n",
+        markdown_table(["", ""], facts.items()),
+        _LOADING,
+        *sections,
+    ]
     return f"---\n{data.to_yaml()}\n---\n\n" + "\n".join(body)
-
-
-def table_of(facts: Mapping[str, object]) -> str:
-    """Names and values as a Markdown table."""
-    cells = (
-        f"| {key} | {str(value).replace('|', chr(92) + '|')} |" for key, value in facts.items()
-    )
-    return "\n".join(["| | |", "|---|---|", *cells]) + "\n"
 
 
 def write_card(folder: str | PathLike[str], text: str) -> None:

@@ -7,7 +7,7 @@ from torch import nn
 from ketformer.attention.sizes import BYTES_PER_GATE
 from ketformer.errors import KetformerError
 from ketformer.models.configuration import KetformerConfig
-from ketformer.quantum.limits import machine_memory
+from ketformer.utils.machine import machine_memory
 
 # Python's own objects for the modules of a block.
 _BYTES_PER_BLOCK = 1 << 16

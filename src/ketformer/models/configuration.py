@@ -2,7 +2,6 @@
 
 import difflib
 import functools
-import importlib
 import math
 from dataclasses import fields
 from typing import Any, Literal
@@ -14,9 +13,9 @@ from huggingface_hub.errors import (
 )
 from transformers import GenerationConfig, PreTrainedConfig
 
-from ketformer.attention import ATTENTION, attention_options
+from ketformer.attention import ATTENTION, attention_class, attention_options
+from ketformer.attention.options import check_option_types
 from ketformer.errors import KetformerError
-from ketformer.models.options import check_option_types
 
 # What transformers itself passes or writes besides the declared fields.
 _TRANSFORMERS_KEYS = {
@@ -176,7 +175,9 @@ class KetformerConfig(PreTrainedConfig):
                 f"{self.attention} has no option {', '.join(unknown)}; "
                 f"its options: {', '.join(offered) or 'none'}"
             )
-        check_option_types(self.attention, self.attention_options or {})
+        check_option_types(
+            self.attention, attention_class(self.attention), self.attention_options or {}
+        )
 
 
 def _with_plain_errors(method: Any) -> Any:
@@ -197,19 +198,9 @@ def _with_plain_errors(method: Any) -> Any:
     return functools.wraps(method)(plain)
 
 
-def _with_its_model(init: Any) -> Any:
-    """Whoever has a configuration may ask an Auto class for its model, which this registers."""
-
-    def __init__(self: KetformerConfig, *args: Any, **kwargs: Any) -> None:  # noqa: N807
-        importlib.import_module("ketformer.models.modeling")
-        init(self, *args, **kwargs)
-
-    return __init__
-
-
 def _flat(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-KetformerConfig.__init__ = _with_its_model(_with_plain_errors(KetformerConfig.__init__))  # type: ignore[method-assign]
+KetformerConfig.__init__ = _with_plain_errors(KetformerConfig.__init__)  # type: ignore[method-assign]
 KetformerConfig.__setattr__ = _with_plain_errors(KetformerConfig.__setattr__)  # type: ignore[method-assign]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoModel, AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers import GenerationMixin, PreTrainedModel
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -388,7 +388,3 @@ def _mask(
     if padding is None and length == keys:
         return None
     return attention_mask(length, keys, offset=past, padding=padding, device=device)
-
-
-AutoModel.register(KetformerConfig, KetformerModel, exist_ok=True)
-AutoModelForCausalLM.register(KetformerConfig, KetformerForCausalLM, exist_ok=True)

@@ -55,6 +55,24 @@ _SMALL: dict[str, Any] = {
     "resid_pdrop": 0.0,
 }
 
+# What the demo shares between text and molecules.
+_DEMO: dict[str, Any] = {
+    "num_attention_heads": 2,
+    "hidden_act": "gelu",
+    "embd_pdrop": 0.0,
+    "attn_pdrop": 0.0,
+    "resid_pdrop": 0.0,
+}
+_DEMO_TRAINING: dict[str, Any] = {
+    "per_device_train_batch_size": 64,
+    "learning_rate": 4e-3,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 30,
+    "weight_decay": 0.01,
+    "seed": 42,
+    "report_to": "none",
+}
+
 #: ``model`` holds configuration keys, ``training`` Trainer's, ``data`` and ``split`` the task's.
 PRESETS: dict[str, dict[str, Any]] = {
     # The setting of the released code of arXiv 2603.03318.
@@ -217,6 +235,27 @@ PRESETS: dict[str, dict[str, Any]] = {
             "eval_strategy": "epoch",
             "save_strategy": "epoch",
         },
+    },
+    "demo": {
+        "description": "the demo's text: Python's language reference, no download, a minute",
+        "data": "embedded",
+        "split": "standard",
+        "tokenizer": "char",
+        "model": {
+            **_DEMO,
+            "hidden_size": 32,
+            "num_hidden_layers": 3,
+            "max_position_embeddings": 32,
+        },
+        "training": {**_DEMO_TRAINING, "max_steps": 300},
+    },
+    "demo-molecules": {
+        "description": "the demo's molecules: every small one of C, N, O and F, no download",
+        "data": "embedded",
+        "split": "standard",
+        "task": "molecules",
+        "model": {**_DEMO, "hidden_size": 48, "num_hidden_layers": 2},
+        "training": {**_DEMO_TRAINING, "max_steps": 400},
     },
 }
 

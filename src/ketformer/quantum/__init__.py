@@ -1,68 +1,50 @@
 """Circuits as data, exact batched simulation, encodings and Pauli strings. Needs torch only."""
 
-from ketformer.quantum.ansatz import (
-    Entanglement,
-    angle_encoding,
-    angle_encoding_depth,
-    cnot_ring,
-    entangler,
-    entangling_ansatz,
-    rotation_ring_ansatz,
-)
-from ketformer.quantum.circuit import Angle, Circuit, Gate
-from ketformer.quantum.circuit_states import CircuitStates
-from ketformer.quantum.circuit_values import CircuitValues
-from ketformer.quantum.decompose import decompose
-from ketformer.quantum.encoding import amplitude_encode, qubits_for
-from ketformer.quantum.experiment import Expect, Experiment
-from ketformer.quantum.hadamard import hadamard_test
-from ketformer.quantum.measurement import measurement_settings
-from ketformer.quantum.noise import Noise
-from ketformer.quantum.pauli import (
-    PauliStrings,
-    distinct_strings,
-    pauli_expectations,
-    random_strings,
-)
-from ketformer.quantum.pauli_plan import PauliPlan
-from ketformer.quantum.preparation import amplitude_angles, amplitude_preparation
-from ketformer.quantum.product import product_state
-from ketformer.quantum.simulate import apply, overlap, run, unitary, zero_state
-from ketformer.quantum.spsa import run_spsa
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Angle",
-    "Circuit",
-    "CircuitStates",
-    "CircuitValues",
-    "Entanglement",
-    "Expect",
-    "Experiment",
-    "Gate",
-    "Noise",
-    "PauliPlan",
-    "PauliStrings",
-    "amplitude_angles",
-    "amplitude_encode",
-    "amplitude_preparation",
-    "angle_encoding",
-    "angle_encoding_depth",
-    "apply",
-    "cnot_ring",
-    "decompose",
-    "distinct_strings",
-    "entangler",
-    "entangling_ansatz",
-    "hadamard_test",
-    "measurement_settings",
-    "overlap",
-    "pauli_expectations",
-    "product_state",
-    "qubits_for",
-    "random_strings",
-    "rotation_ring_ansatz",
-    "run",
-    "run_spsa",
-    "unitary",
-    "zero_state",
-]
+from ketformer.utils.lazy import lazily
+
+if TYPE_CHECKING:
+    from ketformer.quantum.ansatz import (
+        Entanglement as Entanglement,
+        angle_encoding as angle_encoding,
+        angle_encoding_depth as angle_encoding_depth,
+        cnot_ring as cnot_ring,
+        entangler as entangler,
+        entangling_ansatz as entangling_ansatz,
+        rotation_ring_ansatz as rotation_ring_ansatz,
+    )
+    from ketformer.quantum.circuit import Angle as Angle, Circuit as Circuit, Gate as Gate
+    from ketformer.quantum.circuit_states import CircuitStates as CircuitStates
+    from ketformer.quantum.circuit_values import CircuitValues as CircuitValues
+    from ketformer.quantum.decomposition import decompose as decompose
+    from ketformer.quantum.encoding import (
+        amplitude_encode as amplitude_encode,
+        qubits_for as qubits_for,
+    )
+    from ketformer.quantum.experiment import Expect as Expect, Experiment as Experiment
+    from ketformer.quantum.hadamard import hadamard_test as hadamard_test
+    from ketformer.quantum.measurement import measurement_settings as measurement_settings
+    from ketformer.quantum.noise import Noise as Noise
+    from ketformer.quantum.pauli import (
+        PauliStrings as PauliStrings,
+        distinct_strings as distinct_strings,
+        pauli_expectations as pauli_expectations,
+        random_strings as random_strings,
+    )
+    from ketformer.quantum.pauli_plan import PauliPlan as PauliPlan
+    from ketformer.quantum.preparation import (
+        amplitude_angles as amplitude_angles,
+        amplitude_preparation as amplitude_preparation,
+    )
+    from ketformer.quantum.product import product_state as product_state
+    from ketformer.quantum.simulate import (
+        apply as apply,
+        overlap as overlap,
+        run as run,
+        unitary as unitary,
+        zero_state as zero_state,
+    )
+    from ketformer.quantum.spsa import run_spsa as run_spsa
+
+__getattr__, __dir__, __all__ = lazily(__name__)

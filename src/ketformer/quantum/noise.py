@@ -56,7 +56,7 @@ def run_noisy(circuit: Circuit, angles: Tensor, noise: Noise) -> Tensor:
     that look at the gate's qubits.
 
     Args:
-        circuit: one-qubit gates and CNOTs, see :func:`~ketformer.quantum.decompose`.
+        circuit: one-qubit gates and CNOTs, see :func:`~ketformer.quantum.decomposition`.
         angles: ``[..., P]`` in radians.
         noise: readout errors aside, which belong to the measurement.
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ketformer.quantum.circuit import Circuit
-from ketformer.quantum.decompose import decompose
+from ketformer.quantum.decomposition import decompose
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,10 @@
-"""One verb: report. What was measured, as one HTML file that needs nothing else."""
+"""What was measured, as one HTML file that needs nothing else."""
 
-from ketformer.report.page import report_of, write_report
+from typing import TYPE_CHECKING
 
-__all__ = ["report_of", "write_report"]
+from ketformer.utils.lazy import lazily
+
+if TYPE_CHECKING:
+    from ketformer.report.page import report_of as report_of, write_report as write_report
+
+__getattr__, __dir__, __all__ = lazily(__name__)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ketformer.inline_svg import PAPER, inline_svg
+from ketformer.drawing.figure import PAPER, inline_svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,11 +11,11 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from ketformer import runs
 from ketformer.report.sections import SECTIONS
 from ketformer.report.sources import studies_of
 from ketformer.report.study import Study, checked
 from ketformer.report.style import CSS
+from ketformer.utils.files import write_text
 
 _TITLES = {"text": "Text", "molecules": "Molecules"}
 # The browser itself refuses scripts and whatever is not in the file.
@@ -107,7 +107,7 @@ def _write(path: Path, title: str, summary: str, studies: list[Study], progress:
         f'<nav aria-label="Contents"><ul>{"".join(contents)}</ul></nav>\n'
         f"<main>{''.join(parts)}</main></body></html>\n"
     )
-    runs.write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
+    write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
     return Report(path, sections, notes)
 
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ketformer.inline_svg import named_svg
+from ketformer.drawing.figure import named_svg
+from ketformer.drawing.molecules import grid_svg
+from ketformer.evaluation.conditions import requested_and_reached
 from ketformer.report import figures
 from ketformer.report.study import Study, is_number
 from ketformer.report.table import BADGE, Row
 from ketformer.runs import Run
-from ketformer.targets import requested_and_reached
 from ketformer.tasks.molecules.chemistry import parse
-from ketformer.tasks.molecules.pictures import grid_svg
 from ketformer.tasks.molecules.properties import PROPERTIES, compute_properties
 
 _SHOWN = {"MW": ".1f", "LogP": ".2f", "TPSA": ".1f"}  # under a drawn molecule

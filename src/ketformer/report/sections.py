@@ -8,14 +8,13 @@ from typing import Any
 
 import yaml
 
-from ketformer import runs
 from ketformer.report import figures
-from ketformer.report.looks import attention_section, circuits_section
+from ketformer.report.attention import attention_section, circuits_section
 from ketformer.report.samples import requests_section, samples_section
 from ketformer.report.study import Study, is_number
 from ketformer.report.table import Row, paired_table, results_table
-from ketformer.reproduction import verdict
-from ketformer.tables import notes_on
+from ketformer.runs import read_metrics
+from ketformer.tasks.metric import metrics_of
 
 _TEXT_NOTE = (
     "Cross entropies in nats per token on the test part. “Prefix only” hands the model the tokens "
@@ -28,10 +27,6 @@ _MOLECULES_NOTE = (
     "sampled, unique of the valid, novel of the unique (not in the training part)."
 )
 _NOTES = {"text": _TEXT_NOTE, "molecules": _MOLECULES_NOTE}
-_FORESTS = {
-    "text": {"prefix_cross_entropy": "cross entropy, prefix only (nats)"},
-    "molecules": {"prefix_loss": "loss, prefix only (nats)", "validity": "share of valid samples"},
-}
 _MADE = {
     "Loss, cross entropy": "teacher-forced over the whole test part: the mean over its targets "
     "of −log p, in nats.",
@@ -55,9 +50,9 @@ _MADE = {
 def _results(study: Study) -> str:
     styles = figures.styles_of(study.rows)
     forests = [
-        f"<figure>{figures.forest(study.rows, metric, styles, title)}</figure>"
-        for metric, title in _FORESTS[study.task].items()
-        if any(row[metric]["mean"] is not None for row in study.rows)
+        f"<figure>{figures.forest(study.rows, metric.name, styles, metric.axis)}</figure>"
+        for metric in metrics_of(study.task)
+        if metric.axis and any(row[metric.name]["mean"] is not None for row in study.rows)
     ]
     plots = (
         f'<div class="figures">{"".join(forests)}</div><p class="small">{_FOREST}</p>'
@@ -65,11 +60,9 @@ def _results(study: Study) -> str:
         else ""
     )
     paired = any(row.get("paired") for row in study.rows)
+    notes = "".join(f"<p>{html.escape(said)}</p>" for said in study.notes)
     note = _NOTES[study.task] + (" Small figures: difference to the first row." if paired else "")
-    return (
-        f'{results_table(study)}<p class="small">{note}</p>{_words(study)}{paired_table(study)}'
-        f"{plots}"
-    )
+    return f'{results_table(study)}<p class="small">{note}</p>{notes}{paired_table(study)}{plots}'
 
 
 _FOREST = (
@@ -78,23 +71,12 @@ _FOREST = (
 )
 
 
-def _words(study: Study) -> str:
-    """What ``reproduce qisa`` and ``compare`` say under their tables, where it is theirs."""
-    said = []
-    for speak in (lambda result: [verdict(result)], notes_on):
-        try:
-            said += speak(study.result)
-        except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError):
-            continue  # of another verb, or of an older version
-    return "".join(f"<p>{html.escape(words)}</p>" for words in said)
-
-
 def _training(study: Study) -> str:
     styles = figures.styles_of(study.rows)
     kinds: dict[str, dict[str, list[Any]]] = {"eval_loss": {}, "loss": {}}
     for row in study.rows:
         for run in study.all_runs(row):
-            logged = runs.read_metrics(run)
+            logged = read_metrics(run)
             for key, lines in kinds.items():
                 if points := _points(logged, key):
                     lines.setdefault(row["name"], []).append(points)
@@ -190,7 +172,7 @@ def _times(study: Study) -> str:
 def _training_time(study: Study, row: Row) -> str:
     found = []
     for run in study.all_runs(row):
-        for line in runs.read_metrics(run):
+        for line in read_metrics(run):
             pair = (line.get("train_runtime"), line.get("train_steps_per_second"))
             if all(map(is_number, pair)):
                 found.append(pair)

@@ -6,15 +6,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ketformer import runs
-from ketformer.comparison import METRICS
+from ketformer.comparison import summarise
 from ketformer.errors import KetformerError
-from ketformer.evaluation import EVALUATION, evaluate, save_evaluation, timing_inputs
-from ketformer.generation import sample_of
-from ketformer.intervals import summarise
+from ketformer.evaluation import EVALUATION, evaluate, save_evaluation
+from ketformer.evaluation.speed import timing_inputs
+from ketformer.generation.preview import sample_of
 from ketformer.report.study import CURVES, Study, checked
-from ketformer.runs import Run
-from ketformer.tasks.text import inference_seconds
+from ketformer.runs import Run, open_run
+from ketformer.runs.directory import SETTINGS_FILE
+from ketformer.tasks.metric import TASKS, metrics_of
+from ketformer.utils.mappings import read_json
+from ketformer.utils.timing import inference_seconds
 
 #: What the verbs leave in their folders.
 RESULTS = ("comparison.json", "reproduction.json", "demo.json")
@@ -38,8 +40,8 @@ def studies_of(paths: Sequence[str | Path], *, progress: bool = True) -> list[St
         if file := _result_file(path):
             studies += _of_result(file)
         else:
-            run = runs.open_run(path)
-            single.setdefault(run.settings.get("task", "text"), []).append(run)
+            run = open_run(path)
+            single.setdefault(run.task, []).append(run)
     for task, opened in single.items():
         studies.append(_of_runs(task, opened, progress))
     return studies
@@ -52,15 +54,15 @@ def _result_file(path: Path) -> Path | None:
     if not path.is_dir():
         raise KetformerError(f"no file or folder {str(path)!r}")
     found = [path / name for name in RESULTS if (path / name).is_file()]
-    if not found and not (path / runs.SETTINGS).is_file():
+    if not found and not (path / SETTINGS_FILE).is_file():
         known = ", ".join(RESULTS)
         raise KetformerError(f"{path}: neither a run directory nor a folder with {known}")
     return found[0] if found else None
 
 
 def _of_result(file: Path) -> Iterator[Study]:
-    content = runs.read_json(file)
-    parts = {task: content[task] for task in METRICS if isinstance(content.get(task), dict)}
+    content = read_json(file)
+    parts = {task: content[task] for task in TASKS if isinstance(content.get(task), dict)}
     if "rows" in content or not parts:
         yield Study(checked(content, file), file.parent, file.parent.name)
         return
@@ -71,14 +73,11 @@ def _of_result(file: Path) -> Iterator[Study]:
 
 def _of_runs(task: str, opened: list[Run], progress: bool) -> Study:
     """Rows of runs that nobody compared: each measured by itself, timed side by side."""
-    if task not in METRICS:
-        raise KetformerError(f"{opened[0].path}: unknown task {task!r}")
     names = [run.path.resolve().name for run in opened]
     if len(set(names)) < len(names):
         names = [str(run.path) for run in opened]
     rows = [
-        _row(name, run, _evaluation(run, progress), METRICS[task])
-        for name, run in zip(names, opened, strict=True)
+        _row(name, run, _evaluation(run, progress)) for name, run in zip(names, opened, strict=True)
     ]
     models = {name: run.model for name, run in zip(names, opened, strict=True)}
     inputs = {name: timing_inputs(run) for name, run in zip(names, opened, strict=True)}
@@ -87,11 +86,11 @@ def _of_runs(task: str, opened: list[Run], progress: bool) -> Study:
         row["inference_ms"] = 1000 * seconds[row["name"]]
         row["relative_inference_time"] = seconds[row["name"]] / seconds[names[0]]
     result = {
-        "settings": {**opened[0].settings, "task": task},
+        "settings": opened[0].settings.to_dict(),
         "rows": rows,
         "manifest": opened[0].manifest,
         "others": {
-            name: {"settings": run.settings, "manifest": run.manifest}
+            name: {"settings": run.settings.to_dict(), "manifest": run.manifest}
             for name, run in zip(names[1:], opened[1:], strict=True)
         },
     }
@@ -100,17 +99,15 @@ def _of_runs(task: str, opened: list[Run], progress: bool) -> Study:
 
 def _evaluation(run: Run, progress: bool) -> dict[str, Any]:
     if (run.path / EVALUATION).is_file():
-        return runs.read_json(run.path / EVALUATION)
+        return read_json(run.path / EVALUATION)
     result = evaluate(run, with_fcd=False, progress=progress)
     save_evaluation(run, result)
     return result
 
 
-def _row(
-    name: str, run: Run, evaluation: dict[str, Any], metrics: tuple[str, ...]
-) -> dict[str, Any]:
+def _row(name: str, run: Run, evaluation: dict[str, Any]) -> dict[str, Any]:
     config = run.model.config
-    values = {metric: evaluation.get(metric) for metric in metrics}
+    values = {metric.name: evaluation.get(metric.name) for metric in metrics_of(run.task)}
     for metric, value in values.items():
         if value is not None and not isinstance(value, int | float):
             raise KetformerError(f"{run.path / EVALUATION}: {metric} must be a number")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ketformer import runs
-from ketformer.comparison import METRICS
+from ketformer.comparison.tables import Columns, columns_of
 from ketformer.errors import KetformerError
 from ketformer.evaluation import EVALUATION
-from ketformer.runs import Run
+from ketformer.runs import Run, open_run
+from ketformer.tasks.metric import TASKS, metrics_of
+from ketformer.utils.mappings import read_json
 
 #: Curves over the positions of a window, by task: teacher-forced, and with the prefix alone.
 CURVES = {
@@ -64,6 +66,18 @@ class Study:
         rows: list[dict[str, Any]] = self.result["rows"]
         return rows
 
+    @property
+    def columns(self) -> Columns:
+        """Of the table: those that the result names."""
+        columns: Columns = self.result.get("columns") or columns_of(self.result)
+        return columns
+
+    @property
+    def notes(self) -> list[str]:
+        """What the result says of itself, a sentence each."""
+        notes: list[str] = self.result.get("notes") or []
+        return notes
+
     def first(self, row: dict[str, Any]) -> Path | None:
         """The run directory of a row's first seed; None if it is gone."""
         return self._found(row["run"]) if row.get("run") else None
@@ -87,7 +101,7 @@ class Study:
         name = row["name"]
         if name not in self._opened:
             path = self.first(row)
-            self._opened[name] = runs.open_run(path) if path else None
+            self._opened[name] = open_run(path) if path else None
         return self._opened[name]
 
     def open_all(self) -> None:
@@ -110,7 +124,7 @@ class Study:
         forced, prefix = CURVES[self.task]
         held: Any = row
         if forced not in row and (path := self.first(row)) and (path / EVALUATION).is_file():
-            held = _plain(runs.read_json(path / EVALUATION))
+            held = _plain(read_json(path / EVALUATION))
         if not (_is_curve(held.get(forced)) and _is_curve(held.get(prefix))):
             return None
         return held[forced], held[prefix]
@@ -136,20 +150,26 @@ def checked(result: dict[str, Any], where: Path | str) -> dict[str, Any]:
     if not isinstance(settings, dict) or not isinstance(rows, list) or not rows:
         raise KetformerError(f"{where}: not a result of compare, reproduce or demo")
     task = settings.get("task", "text")
-    if task not in METRICS:
+    if task not in TASKS:
         raise KetformerError(f"{where}: unknown task {task!r}")
+    names = [metric.name for metric in metrics_of(task)]
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
             raise KetformerError(f"{where}: row {number} is no mapping")
-        _check_row(row, METRICS[task], f"{where}: row {number}")
+        _check_row(row, names, f"{where}: row {number}")
     if len({row["name"] for row in rows}) != len(rows):
         raise KetformerError(f"{where}: two rows have the same name")
+    columns, notes = result.get("columns") or [], result.get("notes") or []
+    if not isinstance(columns, list) or not all(map(_is_column, columns)):
+        raise KetformerError(f"{where}: columns must be pairs of a heading and a key")
+    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+        raise KetformerError(f"{where}: notes must be a list of sentences")
     if not isinstance(result.get("seeds", []), list):
         raise KetformerError(f"{where}: seeds must be a list, got {result['seeds']!r}")
     return {**result, "settings": {**settings, "task": task}}
 
 
-def _check_row(row: dict[str, Any], metrics: tuple[str, ...], where: str) -> None:
+def _check_row(row: dict[str, Any], metrics: Sequence[str], where: str) -> None:
     for key, (kind, said) in _KINDS.items():
         value = row.get(key)
         if not isinstance(value, kind) and (value is not None or key in _NEEDED):
@@ -180,6 +200,10 @@ def _interval(value: Any, where: str) -> dict[str, Any]:
 def is_number(value: Any) -> bool:
     """Whether it is a number that can be drawn."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def _is_column(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(v, str) for v in value)
 
 
 def _is_curve(value: Any) -> bool:

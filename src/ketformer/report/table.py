@@ -5,26 +5,12 @@ from __future__ import annotations
 import html
 from typing import Any
 
+from ketformer.comparison.tables import Columns, cell, paired_rows
 from ketformer.report.study import Study, is_number
-from ketformer.tables import (
-    OVERLAP_COLUMNS,
-    Columns,
-    cell,
-    columns_of,
-    overlap_rows,
-    paired_rows,
-)
+from ketformer.tasks.metric import METRICS
 
 Row = dict[str, Any]
 
-_LOWER = {
-    "cross_entropy", "prefix_cross_entropy", "cer", "wer", "free_running_cer", "free_running_wer",
-    "loss", "loss_with_padding", "loss_as_published", "prefix_loss", "fcd",
-}  # fmt: skip
-_HIGHER = {"token_accuracy", "validity", "uniqueness", "novelty", "product"}
-# What means nothing where the tokens to be predicted are handed over.
-_SPOILT = {"cross_entropy", "cer", "wer", "loss", "loss_with_padding", "loss_as_published",
-           "token_accuracy"}  # fmt: skip
 _LEAK = ' class="leak"'
 _WORDS = ' class="words"'
 _SURE = 0.05  # p-values below it are marked
@@ -35,14 +21,12 @@ BADGE = '<span class="badge">no language model: sees the future</span>'
 
 def results_table(study: Study) -> str:
     """The rows as a table that scrolls in its own box."""
-    rows, columns = study.rows, _columns(study)
-    if columns is OVERLAP_COLUMNS:
-        rows = overlap_rows(rows)
+    columns = study.columns
     head = "".join(
         f'<th scope="col"{_WORDS if key == "role" else ""}>{html.escape(title)}</th>'
         for title, key in columns
     )
-    body = "".join(_line(row, columns) for row in rows)
+    body = "".join(_line(row, columns) for row in study.rows)
     return (
         '<div class="scroll" tabindex="0" role="region" aria-label="Results">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
@@ -83,28 +67,6 @@ def _is_test(test: Any) -> bool:
     )
 
 
-def _columns(study: Study) -> Columns:
-    rows = study.rows
-    if all(_is_of_overlap_paper(row) for row in rows):
-        return OVERLAP_COLUMNS
-    columns = columns_of(study.result)
-    if any(row.get("role") for row in rows):
-        columns = (columns[0], ("what it is", "role"), *columns[1:])
-    known = {key for _, key in columns}
-    if "learning_rate" not in known and any(row.get("learning_rate") for row in rows):
-        columns = (*columns[:2], ("learning rate", "learning_rate"), *columns[2:])
-    return columns
-
-
-def _is_of_overlap_paper(row: Row) -> bool:
-    published = row.get("published")
-    return (
-        published is not None
-        and "loss" in published
-        and all(number is None or is_number(number) for number in published.values())
-    )
-
-
 def _line(row: Row, columns: Columns) -> str:
     first, *others = (key for _, key in columns)
     name = html.escape(str(row[first]))
@@ -124,7 +86,8 @@ def _cell(row: Row, key: str) -> str:
     text = html.escape(cell({key: None, **row}, key))
     if isinstance(value, str) and key == "role":
         return f"<td{_WORDS}>{text}</td>"
-    if not row["causal"] and key in _SPOILT:
+    metric = METRICS.get(key)
+    if not row["causal"] and metric is not None and not metric.honest:
         return f'<td class="spoilt">{text}</td>'
     return f"<td>{text}{_paired(row, key)}</td>"
 
@@ -142,9 +105,10 @@ def _paired(row: Row, key: str) -> str:
     said += f", {less.replace(' ', '&nbsp;')}"  # a line may end before it, not in it
     if p >= _SURE:
         return f"<small>{said}</small>"
-    better = difference < 0 if key in _LOWER else difference > 0 if key in _HIGHER else None
-    word = "" if better is None else " better" if better else " worse"
-    return f'<small class="sure{" better" if better else ""}">{said}{word}</small>'
+    direction = METRICS[key].better if key in METRICS else None
+    better = difference < 0 if direction == "lower" else difference > 0
+    word = "" if direction is None else " better" if better else " worse"
+    return f'<small class="sure{" better" if word == " better" else ""}">{said}{word}</small>'
 
 
 def _searched(row: Row) -> str:

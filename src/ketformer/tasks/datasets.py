@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from ketformer.errors import KetformerError
 from ketformer.tasks import downloads
+from ketformer.utils.files import cache_folder, read_bytes
 
 
 @dataclass(frozen=True)
@@ -132,23 +133,6 @@ def locate(dataset: DataSet, *, download: bool = True) -> Path:
     if not download:
         raise KetformerError(f"{dataset.name} is not on this machine")
     return _download(dataset, cache_folder() / dataset.filename)
-
-
-def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/ketformer``, or ``~/.cache/ketformer``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ketformer"
-
-
-def read_bytes(path: Path) -> bytes:
-    """All of a file.
-
-    Raises:
-        KetformerError: it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise KetformerError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _check_hash(path: Path, dataset: DataSet) -> None:

@@ -9,9 +9,9 @@ from tokenizers import pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from ketformer.errors import KetformerError
-from ketformer.tasks.mappings import read_json
 from ketformer.tasks.molecules.tokenizer import BOS, smiles_tokenizer
 from ketformer.tasks.text import bpe_from, char_tokenizer
+from ketformer.utils.mappings import read_json
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:

@@ -12,12 +12,7 @@ from ketformer.quantum import Angle, Circuit, Noise, backends
 from ketformer.quantum.backends import BACKENDS, Backend, backend_class
 from ketformer.quantum.backends._packages import require_package
 from ketformer.quantum.backends._trials import frequencies
-from ketformer.quantum.backends.conformance import (
-    CONFORMANCE,
-    MismatchError,
-    Scope,
-    check_backend,
-)
+from ketformer.quantum.backends.conformance import CONFORMANCE, MismatchError, Scope, check_backend
 from ketformer.quantum.backends.exact import TorchBackend
 
 PACKAGES = {"cudaq": "CUDA-Q", "pennylane": "PennyLane", "qiskit": "Qiskit"}

@@ -24,8 +24,7 @@ from ketformer.quantum import (
     run,
     unitary,
 )
-from ketformer.quantum.backends import base
-from ketformer.quantum.backends import qiskit as module
+from ketformer.quantum.backends import base, qiskit as module
 from ketformer.quantum.backends._trials import frequencies
 from ketformer.quantum.backends.conformance import MismatchError, check_backend
 from ketformer.quantum.backends.qiskit import QiskitBackend, to_qiskit

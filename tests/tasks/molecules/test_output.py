@@ -4,8 +4,7 @@ import csv
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from rdkit import Chem
 
 from ketformer.tasks.molecules.output import MoleculeTable, part_of, write_sdf

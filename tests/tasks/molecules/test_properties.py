@@ -10,11 +10,7 @@ from rdkit.Chem import FindMolChiralCenters
 from ketformer.errors import KetformerError
 from ketformer.tasks.molecules import properties
 from ketformer.tasks.molecules.chemistry import CHUNK
-from ketformer.tasks.molecules.properties import (
-    PROPERTIES,
-    cached_properties,
-    compute_properties,
-)
+from ketformer.tasks.molecules.properties import PROPERTIES, cached_properties, compute_properties
 
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
 ALKANES = ["C" * (1 + number % 9) for number in range(CHUNK + 1)]  # two chunks, quickly computed

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from ketformer.errors import KetformerError
-from ketformer.tasks.datasets import cache_folder
 from ketformer.tasks.molecules import reading
 from ketformer.tasks.molecules.reading import canonicalise, load_molecules
 from ketformer.tasks.molecules.splits import split_molecules
@@ -20,6 +19,7 @@ from ketformer.tasks.molecules.tokenizer import (
     smiles_tokenizer,
     vocabulary_of,
 )
+from ketformer.utils.files import cache_folder
 
 SPECIAL = ["[CLS]", "[EOS]", "<pad>"]
 

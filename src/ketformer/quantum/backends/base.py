@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ketformer.errors import KetformerError
 from ketformer.quantum.circuit import Circuit
-from ketformer.quantum.decompose import decompose
-from ketformer.quantum.limits import require_memory
+from ketformer.quantum.decomposition import decompose
 from ketformer.quantum.measurement import measurement_settings, parities, support
 from ketformer.quantum.noise import Noise, read_out
 from ketformer.quantum.pauli import PauliStrings
+from ketformer.utils.machine import require_memory
 
 
 class BackendOptions(TypedDict, total=False):

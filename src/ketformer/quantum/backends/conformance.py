@@ -34,7 +34,7 @@ from ketformer.quantum.backends._trials import (
 from ketformer.quantum.backends.base import Backend
 from ketformer.quantum.backends.exact import TorchBackend
 from ketformer.quantum.circuit import Angle, Circuit, Gate
-from ketformer.quantum.decompose import decompose
+from ketformer.quantum.decomposition import decompose
 from ketformer.quantum.noise import Noise, noisy_probabilities, read_out, run_noisy
 from ketformer.quantum.pauli import PauliStrings, pauli_expectations
 from ketformer.quantum.simulate import run

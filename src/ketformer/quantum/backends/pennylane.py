@@ -15,7 +15,7 @@ from ketformer.errors import KetformerError
 from ketformer.quantum.backends._packages import require_package
 from ketformer.quantum.backends.base import Backend, BackendOptions
 from ketformer.quantum.circuit import Circuit
-from ketformer.quantum.decompose import decompose
+from ketformer.quantum.decomposition import decompose
 from ketformer.quantum.pauli import PauliStrings
 
 _GATES = {

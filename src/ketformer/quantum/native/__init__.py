@@ -17,6 +17,8 @@ import warnings
 from functools import lru_cache
 from pathlib import Path
 
+from ketformer.utils.files import cache_folder
+
 _FOLDER = Path(__file__).parent
 _FLAGS = ("-O3", "-march=native", "-shared", "-fPIC")
 
@@ -33,8 +35,7 @@ def library() -> ctypes.CDLL | None:
     parts = [path.read_bytes() for path in sources]
     parts += [" ".join((compiler, *_FLAGS)).encode(), _processor().encode()]
     name = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ketformer"
-    target = cache / "native" / f"{name}.so"
+    target = cache_folder() / "native" / f"{name}.so"
     try:
         if not target.exists():
             _compile(compiler, [str(p) for p in sources if p.suffix == ".c"], target)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tqdm import tqdm
 
 from ketformer.errors import KetformerError
+from ketformer.utils.machine import available_cores
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -98,7 +99,7 @@ def map_chunks(
     Raises:
         KetformerError: a worker process was killed.
     """
-    workers = min(processes or _cores(), math.ceil(len(items) / CHUNK))
+    workers = min(processes or available_cores(), math.ceil(len(items) / CHUNK))
     size = min(CHUNK, math.ceil(len(items) / max(workers, 1)) or 1)  # none of them stays idle
     chunks = [items[start : start + size] for start in range(0, len(items), size)]
     results = []
@@ -173,10 +174,3 @@ def _end_with_parent() -> None:
     if (parent := parent_process()) is not None:
         wait([parent.sentinel])
         os._exit(1)
-
-
-def _cores() -> int:
-    """Those this process may use, where the system tells."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

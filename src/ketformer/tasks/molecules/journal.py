@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from ketformer.tasks.molecules.output import part_of
+from ketformer.utils.files import replacing
 
 _ROWS = 8192  # read at a time
 
@@ -72,12 +73,10 @@ class Journal:
 
     def note(self, progress: Progress) -> None:
         """Keep how far the table has come; either the old note or the new one is there."""
-        part = self.file.with_name(f"{self.file.name}.part")
-        with part.open("w", encoding="utf-8") as file:
+        with replacing(self.file) as part, part.open("w", encoding="utf-8") as file:
             json.dump({"key": self.key, **asdict(progress)}, file)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(self.file)
 
     def rows(self, progress: Progress) -> Iterator[Sequence[dict[str, str]]]:
         """The rows that are safe, some thousands at a time."""

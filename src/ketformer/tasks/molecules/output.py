@@ -6,8 +6,7 @@ import csv
 import math
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from ketformer.tasks.molecules.chemistry import parse
+from ketformer.utils.files import replacing
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -25,25 +25,9 @@ COLUMNS = ("smiles", "canonical_smiles", "valid", "duplicate", "novel")
 _EMBEDDING_SEED = 0x5DF
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file beside ``path`` to write to, which takes its place when the block ends well.
-
-    If the block raises, that file is removed and ``path`` stays as it was. The folder is
-    made where it does not exist.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = part_of(path)
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def part_of(path: Path) -> Path:
-    """Where a file is written until it is whole."""
-    return path.with_name(f".{path.name}.part")
+def part_of(table: Path) -> Path:
+    """Where a table is written until it is whole, and is found again after a kill."""
+    return table.with_name(f".{table.name}.part")
 
 
 class MoleculeTable:

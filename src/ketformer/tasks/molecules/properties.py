@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ketformer.errors import KetformerError
-from ketformer.tasks.datasets import cache_folder
 from ketformer.tasks.molecules.chemistry import CHUNK, map_chunks, parse
+from ketformer.utils.files import cache_folder, replacing
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -139,17 +138,6 @@ def _load(path: Path, shape: tuple[int, int]) -> NDArray[np.float64] | None:
 
 
 def _store(path: Path, values: NDArray[np.float64]) -> None:
-    """Into a temporary file beside the target, then moved into place."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".npy")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as out:
-            np.save(out, values, allow_pickle=False)
-        temporary.replace(path)
-    except OSError:
-        pass  # the cache saves time and no more than that
-    finally:
-        if temporary:
-            temporary.unlink(missing_ok=True)
+    """Best effort: the cache saves time and nothing else."""
+    with suppress(OSError), replacing(path) as part, part.open("wb") as out:
+        np.save(out, values, allow_pickle=False)

@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import json
 import os
-import tempfile
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from ketformer.errors import KetformerError
-from ketformer.tasks.datasets import DATASETS, cache_folder, locate, read_bytes
+from ketformer.tasks.datasets import DATASETS, locate
 from ketformer.tasks.molecules.chemistry import canonical_smiles, map_chunks
 from ketformer.tasks.molecules.embedded import MAX_HEAVY_ATOMS, embedded_smiles
 from ketformer.tasks.molecules.tables import SUFFIXES, Table, read_table, shortened
+from ketformer.utils.files import cache_folder, read_bytes, replacing
 
 #: What :func:`load_molecules` knows by name.
 MOLECULE_SETS = ("embedded", "qm9")
@@ -201,12 +201,5 @@ def _to_cache(path: Path, molecules: Molecules) -> None:
         "duplicates": molecules.duplicates,
         "first_broken": molecules.first_broken,
     }
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as out:
-                out.write(gzip.compress(json.dumps(stored).encode(), compresslevel=1))
-            Path(temporary).replace(path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+    with suppress(OSError), replacing(path) as part:
+        part.write_bytes(gzip.compress(json.dumps(stored).encode(), compresslevel=1))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-from torch import tensor as as_tensor
+from torch import Tensor, tensor as as_tensor
 from torch.utils.data import Dataset
 
 #: Targets of this value do not count in the loss (transformers' convention).

@@ -1,26 +1,21 @@
 """Language modelling on text, by character or by byte-pair token."""
 
-from ketformer.tasks.text.metrics import (
-    TeacherForced,
-    error_rates,
-    inference_seconds,
-    prefix_cross_entropy,
-    teacher_forced,
-)
-from ketformer.tasks.text.tokenizer import bpe_from, bpe_tokenizer, char_tokenizer, encode
-from ketformer.tasks.text.windows import SPLITS, TextWindows, split_text
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "SPLITS",
-    "TeacherForced",
-    "TextWindows",
-    "bpe_from",
-    "bpe_tokenizer",
-    "char_tokenizer",
-    "encode",
-    "error_rates",
-    "inference_seconds",
-    "prefix_cross_entropy",
-    "split_text",
-    "teacher_forced",
-]
+from ketformer.utils.lazy import lazily
+
+if TYPE_CHECKING:
+    from ketformer.tasks.text.metrics import error_rates as error_rates
+    from ketformer.tasks.text.tokenizer import (
+        bpe_from as bpe_from,
+        bpe_tokenizer as bpe_tokenizer,
+        char_tokenizer as char_tokenizer,
+        encode as encode,
+    )
+    from ketformer.tasks.text.windows import (
+        SPLITS as SPLITS,
+        TextWindows as TextWindows,
+        split_text as split_text,
+    )
+
+__getattr__, __dir__, __all__ = lazily(__name__)

@@ -1,0 +1,83 @@
+"""The runs that a page is about: opened and audited once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+from ketformer.attention import Attention
+from ketformer.audit import Audit, audit_causality
+from ketformer.errors import KetformerError
+from ketformer.generation.molecules import training_molecules
+from ketformer.runs import Run, open_run
+
+# Enough for any leak to show, and quick with large models.
+_SEQUENCES, _LENGTH = 2, 32
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A run that the page shows.
+
+    Attributes:
+        run: opened.
+        audit: of a few random sequences.
+    """
+
+    run: Run
+    audit: Audit
+
+    @property
+    def is_molecules(self) -> bool:
+        """Whether it writes molecules; otherwise text."""
+        return self.run.task == "molecules"
+
+    @property
+    def attention(self) -> str:
+        """The mechanism's registry name."""
+        return str(self.run.model.config.attention)
+
+    @property
+    def is_quantum(self) -> bool:
+        """Whether its attention has circuits."""
+        modules = self.run.model.modules()
+        return any(isinstance(m, Attention) and m.is_quantum for m in modules)
+
+    @cached_property
+    def training(self) -> tuple[frozenset[str] | None, list[str]]:
+        """Molecules it was trained on, None if they are gone, and what there is to warn of."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            known = training_molecules(self.run, progress=False)
+        told = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
+        return known, told
+
+
+def open_subject(path: str | Path) -> Subject:
+    """Open a run for the page; one that is open already is not read again.
+
+    Raises:
+        KetformerError: it is no finished run, or a broken one.
+    """
+    if not str(path).strip():
+        raise KetformerError("no run directory is given")
+    return _opened(Path(str(path).strip()).expanduser().resolve())
+
+
+@cache
+def _opened(path: Path) -> Subject:
+    run = open_run(path)
+    length = min(run.model.config.max_position_embeddings, _LENGTH)
+    return Subject(run, audit_causality(run.model, length=length, sequences=_SEQUENCES))
+
+
+def names_of(subjects: Sequence[Subject]) -> list[str]:
+    """Folder names, or whole paths where two are the same."""
+    short = [subject.run.path.name for subject in subjects]
+    return [
+        name if short.count(name) == 1 else str(subject.run.path)
+        for name, subject in zip(short, subjects, strict=True)
+    ]

@@ -1,0 +1,58 @@
+"""Whether the options of a mechanism have the types that it declares."""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from ketformer.attention.base import Attention
+from ketformer.errors import KetformerError
+
+
+def check_option_types(name: str, cls: type[Attention], options: Mapping[str, Any]) -> None:
+    """Refuse a value of another type than the mechanism declares.
+
+    Args:
+        name: of the mechanism, for the message.
+        cls: its class.
+        options: known to be options of that mechanism.
+
+    Raises:
+        KetformerError: naming the option and what was expected of it.
+    """
+    hints: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        if issubclass(base, Attention) and "__init__" in vars(base):
+            hints |= typing.get_type_hints(base.__init__)
+    for key, value in options.items():
+        if key in hints and not _fits(value, hints[key]):
+            wanted = name_of_type(hints[key])
+            raise KetformerError(f"{name}: option {key} must be {wanted}, got {value!r}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise KetformerError(f"{name}: option {key} must be finite, got {value}")
+
+
+def name_of_type(hint: Any) -> str:
+    """A type as a person would say it."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(dict.fromkeys(name_of_type(arg) for arg in typing.get_args(hint)))
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(hint)))
+    if hint is type(None):
+        return "null"
+    return getattr(hint, "__name__", str(hint))
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return any(_fits(value, arg) for arg in typing.get_args(hint))
+    if typing.get_origin(hint) is typing.Literal:
+        return isinstance(value, str) and value in typing.get_args(hint)
+    if isinstance(value, bool):
+        return hint is bool
+    if hint is float:
+        return isinstance(value, int | float)
+    return isinstance(value, hint)

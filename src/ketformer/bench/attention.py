@@ -1,0 +1,143 @@
+"""One verb: bench attention. Every mechanism beside classical attention, in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ketformer.errors import KetformerError
+from ketformer.models import KetformerConfig, KetformerForCausalLM
+from ketformer.utils.machine import describe_machine
+from ketformer.utils.progress import Bars
+from ketformer.utils.timing import bench_device, compared, finished, interleaved
+
+#: What is timed unless others are named; the published variants leak, and are timed for the record.
+MECHANISMS = ("qisa", "qisa_published", "qisa_a", "qsann", "overlap")
+_AGAINST = "classical"
+_VOCABULARY = 65
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model and a batch.
+
+    Attributes:
+        name: what the table calls it.
+        hidden_size: d.
+        num_layers: blocks.
+        num_heads: heads.
+        context: tokens of a sequence.
+        batch: sequences.
+    """
+
+    name: str
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    context: int
+    batch: int
+
+
+SIZES = {
+    size.name: size
+    for size in (
+        Size("published, d 16", 16, 6, 1, 16, 1024),
+        Size("published, d 128", 128, 6, 1, 16, 1024),
+        Size("d 64, T 64", 64, 2, 4, 64, 64),
+        Size("GPT-1 width, T 512", 768, 2, 12, 512, 4),
+    )
+}
+
+
+def bench_attention(
+    mechanisms: Sequence[str] = MECHANISMS,
+    *,
+    sizes: Sequence[Size] = tuple(SIZES.values()),
+    repeats: int = 5,
+    compiled: bool = True,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Time whole models that differ in their attention alone, taking turns.
+
+    ``classical`` runs on the fused kernel. Inference is a forward pass without a cache, a
+    training step forward and backward.
+
+    Args:
+        mechanisms: registry names; ``classical`` is always there.
+        sizes: of models and batches.
+        repeats: timings of each, of which the median counts.
+        compiled: run every model through ``torch.compile``, in one graph.
+        progress: show bars on standard error.
+
+    Returns:
+        ``compiled``; ``rows``: each with ``name``, ``work``, ``ratio`` of its time to
+        ``against``'s, ``median_ms``, ``low_ms``, ``high_ms``, ``parameters`` and ``device``;
+        ``machine``.
+
+    Raises:
+        KetformerError: an unknown mechanism.
+    """
+    if repeats < 1:
+        raise KetformerError(f"repeats must be positive, got {repeats}")
+    device = bench_device()
+    rows = []
+    with Bars(progress, "round") as bars:
+        for size in sizes:
+            ids = torch.randint(_VOCABULARY, (size.batch, size.context), device=device)
+            models = {
+                name: _model(name, size).to(device)
+                for name in dict.fromkeys((_AGAINST, *mechanisms))
+            }
+            for what in ("inference", "training step"):
+                torch.compiler.reset()  # it keeps few graphs of one function
+                timed = {name: _work(m, ids, what, compiled) for name, m in models.items()}
+                work = f"{what}, {size.name}"
+                seconds = interleaved(timed, repeats, bars(work), f"attention {work}")
+                for row in compared(seconds, _AGAINST, work, str(device)):
+                    row["parameters"] = models[row["name"]].num_parameters()
+                    rows.append(row)
+    return {
+        "rows": rows,
+        "compiled": compiled,
+        "repeats": repeats,
+        "machine": describe_machine(),
+    }
+
+
+def _model(name: str, size: Size) -> KetformerForCausalLM:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = KetformerConfig(
+            attention=name,
+            vocab_size=_VOCABULARY,
+            hidden_size=size.hidden_size,
+            num_hidden_layers=size.num_layers,
+            num_attention_heads=size.num_heads,
+            max_position_embeddings=size.context,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            resid_pdrop=0.0,
+        )
+        return KetformerForCausalLM(config)
+
+
+def _work(
+    model: KetformerForCausalLM, ids: Tensor, what: str, compiled: bool
+) -> Callable[[], None]:
+    model = model.eval() if what == "inference" else model.train()
+    call = torch.compile(model, fullgraph=True, dynamic=False) if compiled else model
+
+    def inference() -> None:
+        with torch.inference_mode():
+            call(input_ids=ids, use_cache=False)
+
+    def step() -> None:
+        model.zero_grad()
+        logits = call(input_ids=ids, use_cache=False).logits
+        torch.nn.functional.cross_entropy(logits.mT, ids).backward()
+
+    return finished(inference if what == "inference" else step, ids.device)

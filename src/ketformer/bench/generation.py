@@ -1,0 +1,184 @@
+"""One verb: bench generation. Text and molecules, beside transformers' GPT-2 with its cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from ketformer.errors import KetformerError
+from ketformer.generation.continuation import continue_tokens
+from ketformer.generation.decoding import sample_sequences
+from ketformer.models import KetformerConfig, KetformerForCausalLM, preset
+from ketformer.utils.machine import describe_machine
+from ketformer.utils.progress import Bars
+from ketformer.utils.timing import bench_device, compared, finished, interleaved
+
+#: The causal mechanisms, which are what a cache is for.
+MECHANISMS = ("classical", "classical_eq", "qisa", "qisa_a", "qsann", "overlap")
+GPT2 = "GPT-2 of transformers"
+_MOLECULES = "overlap-qm9-deep"
+# The special tokens of a molecule model, and nine conditions that are all left unknown.
+_PAD, _BOS, _EOS, _CONDITIONS = 0, 1, 2, 9
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model and what it writes.
+
+    Attributes:
+        name: what the table calls it.
+        task: ``text``, a prompt continued by :func:`~ketformer.generation.continuation`, or
+            ``molecules``, whole sequences from the sampler.
+        vocab_size: tokens.
+        hidden_size: d.
+        num_layers: blocks.
+        num_heads: heads.
+        batch: sequences written together.
+        prompt: tokens of the prompt.
+        new: tokens written by each sequence.
+    """
+
+    name: str
+    task: str
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    batch: int
+    prompt: int
+    new: int
+
+
+SIZES = {
+    size.name: size
+    for size in (
+        Size("text, batch 1", "text", 65, 64, 2, 4, 1, 8, 128),
+        Size("text, batch 64", "text", 65, 64, 2, 4, 64, 8, 128),
+        Size("molecules, batch 512", "molecules", 30, 128, 4, 4, 512, 1, 24),
+    )
+}
+
+
+def bench_generation(
+    mechanisms: Sequence[str] = MECHANISMS,
+    *,
+    sizes: Sequence[Size] = tuple(SIZES.values()),
+    repeats: int = 5,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Time sampling with the key-value cache, taking turns with GPT-2 of equal size.
+
+    GPT-2 has the same width, blocks, heads, vocabulary and context, runs on the fused
+    kernel, and writes through transformers' ``generate`` with its own cache. Every token is
+    drawn from the whole distribution. Weights are random, so a row must not end by itself:
+    all rows are of full length, the molecules' too, whose end token is barred for that.
+
+    Args:
+        mechanisms: registry names of causal mechanisms. Those of molecules have the options
+            of the preset ``overlap-qm9-deep``, where it is theirs.
+        sizes: of models and batches.
+        repeats: timings of each, of which the median counts.
+        progress: show bars on standard error.
+
+    Returns:
+        ``rows``: each with ``name``, ``work``, ``ratio`` of its time to ``against``'s,
+        ``median_ms``, ``low_ms``, ``high_ms``, ``tokens_per_second``,
+        ``molecules_per_second`` (None for text), ``parameters`` and ``device``; ``machine``.
+
+    Raises:
+        KetformerError: an unknown mechanism, or one that is not causal.
+    """
+    if repeats < 1:
+        raise KetformerError(f"repeats must be positive, got {repeats}")
+    device = bench_device()
+    rows = []
+    with Bars(progress, "round") as bars:
+        for size in sizes:
+            models = {GPT2: _gpt2(size), **{name: _model(name, size) for name in mechanisms}}
+            timed = {
+                name: finished(_writing(model.to(device).eval(), size), device)
+                for name, model in models.items()
+            }
+            work = f"{size.name}, {size.new} tokens"
+            seconds = interleaved(timed, repeats, bars(work), f"generation {work}")
+            for row in compared(seconds, GPT2, work, str(device)):
+                a_second = 1000 * size.batch / row["median_ms"]
+                row["tokens_per_second"] = a_second * size.new
+                row["molecules_per_second"] = a_second if size.task == "molecules" else None
+                row["parameters"] = models[row["name"]].num_parameters()
+                rows.append(row)
+    return {"rows": rows, "repeats": repeats, "machine": describe_machine()}
+
+
+def _gpt2(size: Size) -> Any:
+    config = GPT2Config(
+        vocab_size=size.vocab_size,
+        n_positions=size.prompt + size.new,
+        n_embd=size.hidden_size,
+        n_layer=size.num_layers,
+        n_head=size.num_heads,
+        bos_token_id=None,
+        eos_token_id=None,
+        attn_implementation="sdpa",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return GPT2LMHeadModel(config)
+
+
+def _model(name: str, size: Size) -> KetformerForCausalLM:
+    special: dict[str, Any] = {}
+    if size.task == "molecules":
+        like = preset(_MOLECULES)["model"]
+        special = {
+            "bos_token_id": _BOS,
+            "eos_token_id": _EOS,
+            "pad_token_id": _PAD,
+            "attention_options": like["attention_options"] if name == like["attention"] else None,
+            "condition_names": [f"property {i}" for i in range(_CONDITIONS)],
+            "condition_means": [0.0] * _CONDITIONS,
+            "condition_stds": [1.0] * _CONDITIONS,
+        }
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = KetformerConfig(
+            attention=name,
+            vocab_size=size.vocab_size,
+            hidden_size=size.hidden_size,
+            num_hidden_layers=size.num_layers,
+            num_attention_heads=size.num_heads,
+            # A molecule's context does not count the begin token.
+            max_position_embeddings=size.new + (size.prompt if size.task == "text" else 0),
+            **special,
+        )
+        model = KetformerForCausalLM(config)
+    if not model.is_causal:
+        raise KetformerError(f"{name} sees the future, so it has no cache to time")
+    return model
+
+
+def _writing(model: Any, size: Size) -> Callable[[], Any]:
+    """A batch written once, the tokens ``[batch, new]``."""
+    prompt = torch.randint(
+        3, size.vocab_size, (size.batch, size.prompt), generator=torch.Generator().manual_seed(0)
+    ).to(model.device)
+    if isinstance(model, GPT2LMHeadModel):
+        return lambda: model.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=size.new,
+            do_sample=True,
+            top_k=0,
+            pad_token_id=_PAD,
+        )[:, size.prompt :]
+    if size.task == "text":
+        return lambda: continue_tokens(model, prompt, size.new, do_sample=True)
+    generator = torch.Generator(model.device).manual_seed(0)
+    unknown = torch.full((size.batch, _CONDITIONS), torch.nan, device=model.device)
+    return lambda: sample_sequences(
+        model, size.batch, generator=generator, conditions=unknown, never=[_PAD, _BOS, _EOS]
+    )

@@ -1,0 +1,142 @@
+"""One verb: bench memory. The peak of a long sequence, each measured in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from ketformer.errors import KetformerError
+from ketformer.models import KetformerConfig, KetformerForCausalLM
+from ketformer.utils.machine import describe_machine
+from ketformer.utils.progress import Bars
+from ketformer.utils.timing import bench_device
+
+MECHANISMS = ("qisa", "qisa_a", "qsann", "overlap")
+WORKS = ("inference", "training step")
+_AGAINST = "classical"
+_STATUS = Path("/proc/self/status")
+_MODEL = {"vocab_size": 65, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+
+
+def bench_memory(
+    mechanisms: Sequence[str] = MECHANISMS,
+    *,
+    length: int = 4096,
+    repeats: int = 3,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Peak memory of one sequence, beyond what the loaded model takes, beside the classical one.
+
+    The model has width 64, 2 blocks and 4 heads. On a CPU it is the highest resident size of
+    a fresh process less that before the work; on a GPU what torch's allocator held at most.
+    A short sequence goes first, so that libraries and caches of shared matrices don't count.
+
+    Args:
+        mechanisms: registry names; ``classical``, on the fused kernel, is always there.
+        length: tokens of the sequence.
+        repeats: processes for each, of which the median counts.
+        progress: show bars on standard error.
+
+    Returns:
+        ``rows``: each with ``name``, ``work``, ``ratio`` of its peak to ``against``'s,
+        ``peak_mib``, ``low_mib``, ``high_mib`` and ``device``; ``machine``.
+
+    Raises:
+        KetformerError: an unknown mechanism, or a system that doesn't tell a process's peak.
+    """
+    if length < 1 or repeats < 1:
+        raise KetformerError("length and repeats must be positive")
+    device = bench_device()
+    if device.type == "cpu" and not _STATUS.is_file():
+        raise KetformerError("bench memory reads /proc, which this system lacks")
+    names = list(dict.fromkeys((_AGAINST, *mechanisms)))
+    for name in names:
+        _config(name, length)  # an unknown name is a mistake before the first process
+    rows = []
+    with Bars(progress, "process") as bars:
+        for work in WORKS:
+            label = f"{work}, T {length:,}"
+            step = bars(label)
+            peaks: dict[str, list[float]] = {name: [] for name in names}
+            for done in range(repeats * len(names)):
+                name = names[done % len(names)]
+                peaks[name].append(_in_a_process(name, work, length))
+                step(done + 1, repeats * len(names))
+            rows += [
+                {
+                    "name": name,
+                    "work": label,
+                    "ratio": median(found) / median(peaks[_AGAINST]),
+                    "against": _AGAINST,
+                    "peak_mib": median(found),
+                    "low_mib": min(found),
+                    "high_mib": max(found),
+                    "device": str(device),
+                }
+                for name, found in peaks.items()
+            ]
+    return {"rows": rows, "repeats": repeats, "machine": describe_machine()}
+
+
+def peak_mib(name: str, work: str, length: int) -> float:
+    """MiB that one work takes at its peak beyond what there was before it, in this process."""
+    device = bench_device()
+    model = KetformerForCausalLM(_config(name, length)).to(device)
+    model.train(work != "inference")
+
+    def run(tokens: int) -> None:
+        ids = torch.zeros(1, tokens, dtype=torch.long, device=device)
+        if work == "inference":
+            with torch.inference_mode():
+                model(input_ids=ids, use_cache=False)
+        else:
+            logits = model(input_ids=ids, use_cache=False).logits
+            torch.nn.functional.cross_entropy(logits.mT, ids).backward()
+
+    run(min(length, 16))
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run(length)
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before_kib = _status("VmRSS")
+    run(length)
+    return (_status("VmHWM") - before_kib) / 2**10
+
+
+def _config(name: str, length: int) -> KetformerConfig:
+    drops = dict.fromkeys(("embd_pdrop", "attn_pdrop", "resid_pdrop"), 0.0)
+    return KetformerConfig(attention=name, max_position_embeddings=length, **_MODEL, **drops)
+
+
+def _in_a_process(name: str, work: str, length: int) -> float:
+    arguments = [name, work, length]
+    code = f"from ketformer.bench.memory import peak_mib; print(peak_mib(*{arguments!r}))"
+    # Large tensors then lie in pages of their own, which go back as soon as they are freed.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
+        raise KetformerError(f"{work} of {name} failed: {last}")
+    return float(done.stdout.splitlines()[-1])
+
+
+def _status(key: str) -> int:
+    """KiB of this process, as the kernel counts them."""
+    line = next(li for li in _STATUS.read_text().splitlines() if li.startswith(key))
+    return int(line.split()[1])

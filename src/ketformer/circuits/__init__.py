@@ -1,0 +1,16 @@
+"""The circuits of a mechanism or of a trained run: drawn, counted, checked."""
+
+from typing import TYPE_CHECKING
+
+from ketformer.utils.lazy import lazily
+
+if TYPE_CHECKING:
+    from ketformer.circuits.check import check_backends as check_backends
+    from ketformer.circuits.mechanisms import (
+        CircuitPicture as CircuitPicture,
+        circuit_pictures as circuit_pictures,
+        circuits_of as circuits_of,
+    )
+    from ketformer.circuits.resources import resource_table as resource_table
+
+__getattr__, __dir__, __all__ = lazily(__name__)

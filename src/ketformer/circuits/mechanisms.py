@@ -1,0 +1,171 @@
+"""The circuits of a mechanism or of a trained run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ketformer.attention import ATTENTION, Attention, InputSizes, TokenInputs, build_attention
+from ketformer.drawing.circuit_svg import circuit_svg
+from ketformer.errors import KetformerError
+from ketformer.models import KetformerForCausalLM
+from ketformer.quantum import Circuit, Experiment, amplitude_preparation
+from ketformer.quantum.resources import Resources, count_resources
+from ketformer.runs import open_run
+
+#: Mechanisms with circuits of their own; the published variants share them.
+QUANTUM = ("overlap", "qisa", "qisa_a", "qsann")
+
+_LONG = 100  # gates; longer circuits are drawn with the token's preparation as one box
+
+
+def circuits_of(subject: str, **sizes: Any) -> dict[str, Experiment]:
+    """The circuits that a mechanism's first head runs for one token, by name.
+
+    Args:
+        subject: a registry name, or a run directory, whose first block is taken.
+        **sizes: of a registry name, see :func:`mechanism`.
+
+    Returns:
+        Experiments with one row of angles each.
+
+    Raises:
+        KetformerError: neither a quantum mechanism nor a run with one.
+    """
+    if subject in ATTENTION:
+        attention = mechanism(subject, **sizes)
+    elif Path(subject).exists():
+        model = open_run(subject).model
+        attention = next(m for m in model.modules() if isinstance(m, Attention))
+    else:
+        raise KetformerError(
+            f"{subject} is neither a run directory nor a mechanism ({', '.join(QUANTUM)})"
+        )
+    if not attention.is_quantum:
+        raise KetformerError(f"{subject} is classical: it has no circuits")
+    return _of_first_head(attention)
+
+
+@dataclass(frozen=True)
+class CircuitPicture:
+    """A circuit, drawn and counted.
+
+    Attributes:
+        name: of the circuit, such as ``value``.
+        svg: an ``<svg>`` element for a page, light or dark.
+        resources: in one-qubit gates and CNOTs.
+        measured: Pauli strings.
+    """
+
+    name: str
+    svg: str
+    resources: Resources
+    measured: tuple[str, ...]
+
+    @property
+    def counts(self) -> str:
+        """What it costs, in words."""
+        counts = self.resources
+        return (
+            f"{self.name}: {counts.n_qubits} qubits, depth {counts.depth}, "
+            f"{counts.one_qubit_gates} one-qubit gates and {counts.two_qubit_gates} CNOTs, "
+            f"{counts.parameters} angles"
+        )
+
+    @property
+    def strings(self) -> str:
+        """The first of the measured strings."""
+        return ", ".join(self.measured[:8]) + (", …" if len(self.measured) > 8 else "")
+
+    @property
+    def caption(self) -> str:
+        """Both."""
+        return f"{self.counts}; measured: {self.strings}"
+
+
+def circuit_pictures(
+    subject: str | KetformerForCausalLM, width: int = 640, **sizes: Any
+) -> list[CircuitPicture]:
+    """The circuits of a mechanism's or model's first head; equal ones are drawn once.
+
+    Args:
+        subject: a registry name, a run directory, or a model, whose first block is taken.
+        width: pixels, at which a drawing is folded.
+        **sizes: of a registry name, see :func:`mechanism`.
+
+    Returns:
+        One picture for each circuit; none of a model whose attention is classical.
+
+    Raises:
+        KetformerError: as :func:`circuits_of`, or an attention whose score has no circuit.
+    """
+    if isinstance(subject, str):
+        found = circuits_of(subject, **sizes)
+    else:
+        attention = next(m for m in subject.modules() if isinstance(m, Attention))
+        found = _of_first_head(attention) if attention.is_quantum else {}
+    names: dict[Circuit, list[str]] = {}
+    for name, experiment in found.items():
+        names.setdefault(experiment.circuit, []).append(name)
+    pictures = []
+    for circuit, same in names.items():
+        strings = tuple(dict.fromkeys(s for name in same for s in found[name].strings.strings))
+        measured = [q for q in range(circuit.n_qubits) if any(s[q] != "I" for s in strings)]
+        name = ", ".join(same)
+        svg = circuit_svg(
+            circuit,
+            measured=measured,
+            prepared=_preparation(circuit),
+            width=width,
+            label=f"Circuit of {name}",
+        )
+        pictures.append(CircuitPicture(name, svg, count_resources(circuit), strings))
+    return pictures
+
+
+def _preparation(circuit: Circuit) -> int:
+    """Gates at the beginning that only prepare a token, if the circuit is too long with them."""
+    gates = amplitude_preparation(circuit.n_qubits).gates
+    long = len(circuit.gates) > _LONG
+    return len(gates) if long and circuit.gates[: len(gates)] == gates else 0
+
+
+def _of_first_head(attention: Attention) -> dict[str, Experiment]:
+    found = experiments(attention, batch=1, length=1)
+    return {name: heads[0] for name, heads in found.items()}
+
+
+def mechanism(
+    name: str, *, hidden_size: int = 16, num_heads: int = 1, n_conditions: int = 0, **options: Any
+) -> Attention:
+    """A freshly initialised mechanism, the same each time, with the input tables that some need.
+
+    Raises:
+        KetformerError: sizes or options that do not fit.
+    """
+    sizes = InputSizes(vocab_size=64, max_positions=64, n_conditions=n_conditions)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # of the Pauli strings above all
+        return build_attention(name, hidden_size, num_heads, inputs=sizes, **options).eval()
+
+
+def experiments(
+    attention: Attention, *, batch: int, length: int, seed: int = 0
+) -> dict[str, list[Experiment]]:
+    """What the mechanism would run for random tokens, one experiment for each head."""
+    generator = torch.Generator().manual_seed(seed)
+    like = attention.out_proj.weight.new_empty(0)
+    states = torch.randn(batch, length, attention.hidden_size, generator=generator).to(like)
+    sizes = attention.inputs or InputSizes(1, length)
+    conditions = torch.randn(batch, sizes.n_conditions, generator=generator).to(like)
+    tokens = TokenInputs(
+        torch.randint(sizes.vocab_size, (batch, length), generator=generator).to(like.device),
+        torch.arange(length, device=like.device)[None],
+        conditions,
+        torch.zeros_like(conditions, dtype=torch.bool),
+    )
+    with torch.no_grad():
+        return attention.experiments(states, tokens)

@@ -1,0 +1,155 @@
+"""What attention costs in circuits, counted, beside what it costs in multiply-adds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ketformer.circuits.mechanisms import QUANTUM, experiments, mechanism
+from ketformer.errors import KetformerError
+from ketformer.quantum import measurement_settings
+from ketformer.quantum.gradients import shifted_circuits
+from ketformer.quantum.resources import count_resources, shots_for
+
+#: Widths of the table, and of the paper's claim O(n² log d).
+WIDTHS = tuple(2**k for k in range(4, 17))
+
+
+def resources(
+    name: str,
+    *,
+    hidden_size: int = 64,
+    length: int = 24,
+    batch: int = 256,
+    precision: float = 0.1,
+    **options: Any,
+) -> dict[str, Any]:
+    """Counted costs of one head on hardware, and of the classical work it stands in for.
+
+    Args:
+        name: a registry name.
+        hidden_size: d. ``overlap`` gets log2(d) qubits unless the options say otherwise.
+        length: n, tokens of a sequence.
+        batch: sequences in a training step.
+        precision: wanted standard error of a score as the softmax sees it (for
+            ``overlap`` that is sqrt(d) times an overlap), or of a value.
+        **options: the mechanism's own.
+
+    Returns:
+        Of the largest circuit ``n_qubits``, ``depth``, ``one_qubit_gates``,
+        ``two_qubit_gates`` and ``gates``. Of a sequence ``circuits_per_sequence``, ``shots``
+        of each, ``gates_per_sequence`` without and ``gates_with_shots`` with them, and
+        ``classical_operations``, the multiply-adds of classical attention for the same
+        thing (0 for ``qisa``, which replaces none). Of a step ``circuits_per_step``
+        (forward and parameter shift) and ``circuits_per_step_spsa``.
+
+    Raises:
+        KetformerError: a mechanism without circuits, or sizes that do not fit.
+    """
+    if name not in QUANTUM:
+        raise KetformerError(f"no circuits in {name!r}; known: {', '.join(QUANTUM)}")
+    if length < 1 or batch < 1 or not precision > 0:
+        raise KetformerError("length, batch and precision must be positive")
+    if name == "overlap":
+        options = {"n_qubits": max((hidden_size - 1).bit_length(), 1), **options}
+    else:  # a wide space must not mean as many strings: heads of 16
+        options = {"num_heads": max(hidden_size // 16, 1), **options}
+    with torch.device("meta"):  # circuits have no need of the weights, which may be large
+        attention = mechanism(name, hidden_size=hidden_size, **options)
+        found = experiments(attention, batch=1, length=1)
+    heads = attention.num_heads
+    circuits = gates = shifted = 0
+    largest = None
+    for what, (experiment, *_) in found.items():
+        counts = count_resources(experiment.circuit)
+        runs = length * (length + 1) // 2 if what == "score" else length
+        runs *= heads * len(measurement_settings(experiment.strings))
+        circuits += runs
+        gates += runs * counts.gates
+        shifted += runs * shifted_circuits(experiment)
+        if largest is None or counts.gates > largest.gates:
+            largest = counts
+    assert largest is not None
+    scale = attention.dot_scale(hidden_size) if name == "overlap" else 1.0
+    shots = shots_for(precision, scale)
+    return {
+        "mechanism": name,
+        "hidden_size": hidden_size,
+        "num_heads": heads,
+        "length": length,
+        "batch": batch,
+        "precision": precision,
+        "n_qubits": largest.n_qubits,
+        "depth": largest.depth,
+        "one_qubit_gates": largest.one_qubit_gates,
+        "two_qubit_gates": largest.two_qubit_gates,
+        "gates": largest.gates,
+        "circuits_per_sequence": circuits,
+        "gates_per_sequence": gates,
+        "shots": shots,
+        "gates_with_shots": gates * shots,
+        "classical_operations": _classical(name, hidden_size, length),
+        "circuits_per_step": batch * (circuits + shifted),
+        "circuits_per_step_spsa": batch * 3 * circuits,
+    }
+
+
+def resource_table(
+    name: str, *, widths: Sequence[int] = WIDTHS, precision: float = 0.1, **options: Any
+) -> dict[str, Any]:
+    """:func:`resources` over widths, and a sentence on where circuits would win.
+
+    Returns:
+        ``rows``; for ``overlap`` also ``crossover``: the width from which a score's circuit
+        has fewer gates than d multiply-adds, when every circuit is run once, and with the
+        shots for a fixed error of the overlap; None where there is no such width.
+    """
+    rows = [resources(name, hidden_size=d, precision=precision, **options) for d in widths]
+    table: dict[str, Any] = {"mechanism": name, "rows": rows}
+    if name == "qisa":
+        table["summary"] = (
+            "qisa replaces nothing: its linear map is computed as in classical attention, n d² "
+            "multiply-adds, and its circuits come on top."
+        )
+        return table
+    if name != "overlap":
+        last = rows[-1]
+        each = last["gates_per_sequence"] / last["classical_operations"]
+        table["summary"] = (
+            f"At d = {last['hidden_size']:,}, {name} takes {each:.2f} gates for each multiply-add "
+            f"that it replaces if every circuit is run once, and {each * last['shots']:.0f} with "
+            f"{last['shots']:,} shots. It stays so: preparing d amplitudes takes 2d gates."
+        )
+        return table
+    # The number of gates is linear in the qubits, and so in log2 d.
+    (d0, g0), (d1, g1) = ((r["hidden_size"], r["gates"]) for r in (rows[0], rows[-1]))
+    slope = (g1 - g0) / math.log2(d1 / d0)
+    constant = g0 - slope * math.log2(d0)
+    once, measured = (_crossover(constant, slope, s) for s in (1, shots_for(precision)))
+    table["crossover"] = {"one_shot": once, "fixed_error_of_the_overlap": measured,
+                          "fixed_error_of_the_score": None}  # fmt: skip
+    table["summary"] = (
+        f"A score's circuit has {constant:.0f} + {slope:.0f} log2(d) gates: fewer than d "
+        f"multiply-adds from d = {once:,.0f} if each is run once, from d = {measured:,.0f} with "
+        f"{shots_for(precision):,} shots, which know an overlap to {precision}. But the softmax "
+        f"sees sqrt(d) times the overlap: to know that to {precision} takes d/{precision}² shots, "
+        "and then there is no crossover."
+    )
+    return table
+
+
+def _classical(name: str, d: int, n: int) -> int:
+    """Multiply-adds of classical attention for what the circuits compute."""
+    maps = {"overlap": 0, "qisa": 0, "qisa_a": 1, "qsann": 3}[name]  # d × d maps of n tokens
+    return n * (n + 1) // 2 * d if name == "overlap" else maps * n * d * d
+
+
+def _crossover(constant: float, slope: float, shots: int) -> float:
+    """The largest d with ``shots (constant + slope log2 d) = d``."""
+    d = 2.0**40
+    for _ in range(200):  # contracts, since the left side grows slower than d
+        d = shots * (constant + slope * math.log2(d))
+    return d

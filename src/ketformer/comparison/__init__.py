@@ -1,0 +1,17 @@
+"""Mechanisms on equal terms: the same data, batches and seeds, matched sizes, intervals."""
+
+from typing import TYPE_CHECKING
+
+from ketformer.utils.lazy import lazily
+
+if TYPE_CHECKING:
+    from ketformer.comparison.experiment import compare as compare, run_variants as run_variants
+    from ketformer.comparison.statistics import paired as paired, summarise as summarise
+    from ketformer.comparison.variants import (
+        CONTROLS as CONTROLS,
+        Variant as Variant,
+        matched as matched,
+        rows_of as rows_of,
+    )
+
+__getattr__, __dir__, __all__ = lazily(__name__)

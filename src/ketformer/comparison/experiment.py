@@ -1,0 +1,188 @@
+"""One verb: compare. The same data, batches and seeds for each; matched sizes; intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ketformer.comparison.jobs import Job
+from ketformer.comparison.search import Search, search_rates
+from ketformer.comparison.statistics import compare_to_first, summarise
+from ketformer.comparison.tables import columns_of, notes_on
+from ketformer.comparison.variants import Variant, matched, rows_of
+from ketformer.comparison.workers import run_jobs
+from ketformer.errors import KetformerError
+from ketformer.evaluation.speed import timing_inputs
+from ketformer.generation.preview import sample_of
+from ketformer.runs import Run, Settings, open_run
+from ketformer.runs.data import prepare
+from ketformer.runs.directory import make_manifest
+from ketformer.tasks.metric import metrics_of
+from ketformer.utils.files import write_json
+from ketformer.utils.timing import inference_seconds
+
+# Of the first seed alone: curves over the positions of a window, hits of requested properties.
+_CURVES = ("cross_entropy_by_position", "prefix_cross_entropy_by_position", "target_errors")
+
+
+def run_variants(
+    variants: Sequence[Variant],
+    settings: Settings,
+    out: Path,
+    seeds: Sequence[int],
+    *,
+    evaluation: Mapping[str, Any] | None = None,
+    processes: int = 1,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Train and evaluate every variant with every seed, and time them against each other.
+
+    A run that is already finished in ``out`` is taken as it is, so an interrupted
+    comparison goes on where it stopped.
+
+    Args:
+        variants: the rows; the first is what the others are compared to.
+        settings: what they share.
+        out: folder for the runs, one for each variant and seed.
+        seeds: the same for each variant; they set weights, batches and dropout.
+        evaluation: further arguments of :func:`~ketformer.evaluation.evaluate`.
+        processes: how many runs at once.
+        progress: show a table on standard error.
+
+    Returns:
+        ``rows``, one for each variant, with its metrics as ``{mean, low, high,
+        values}`` (95 % t-interval over seeds; null bounds for a single seed), and as
+        ``paired`` against the first row, see :func:`~ketformer.comparison.paired`; ``columns``
+        of its table, heading and key; ``notes``, what a reader must know of it.
+    """
+    prepare(settings, progress=progress)  # what is kept of the data is made once, not by each
+    jobs = [
+        Job(
+            variant.name,
+            f"seed {seed}",
+            settings.override({**variant.changes, "seed": seed}),
+            out / f"{variant.name}-seed{seed}",
+            evaluation or {},
+        )
+        for variant in variants
+        for seed in seeds
+    ]
+    answers = iter(run_jobs(jobs, processes=processes, progress=progress))
+    results = [[next(answers) for _ in seeds] for _ in variants]
+    opened = [open_run(out / f"{variant.name}-seed{seeds[0]}") for variant in variants]
+    rows = [_row(*parts) for parts in zip(variants, results, opened, strict=True)]
+    compare_to_first(rows, [metric.name for metric in metrics_of(settings.task)])
+    _add_times(rows, opened)
+    result = {
+        "settings": settings.to_dict(),
+        "seeds": list(seeds),
+        "reference": rows[0]["name"],
+        "rows": rows,
+    }
+    return {**result, "columns": columns_of(result), "notes": notes_on(result)}
+
+
+def compare(
+    attentions: Sequence[str],
+    settings: Settings,
+    out: str | Path,
+    *,
+    seeds: int = 3,
+    match: bool = True,
+    rates: int = 3,
+    search_share: float = 1 / 3,
+    controls: Sequence[str] = (),
+    with_fcd: bool = False,
+    targets: int = 0,
+    processes: int = 1,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Compare mechanisms on equal terms; the result is also kept in ``out/comparison.json``.
+
+    Args:
+        attentions: registry names; the first is the reference for size, time and tests.
+        settings: what they share.
+        out: folder for the runs and the result.
+        seeds: number of seeds, from the settings' own seed upwards.
+        match: give each the reference's number of parameters, within 2 %.
+        rates: learning rates tried for each row; with 1, the settings' own is taken.
+        search_share: length of a trial, as a share of a whole training.
+        controls: further rows, see :data:`~ketformer.comparison.CONTROLS`.
+        with_fcd: of molecules: also compute the FCD, some minutes for each run.
+        targets: of conditional models of molecules: molecules to sample for each target.
+        processes: how many runs at once.
+        progress: show tables on standard error.
+
+    Returns:
+        As :func:`run_variants`, each row with its ``control``, ``learning_rate`` and the
+        ``learning_rates`` that were tried; the whole with ``matched`` and ``search``.
+
+    Raises:
+        KetformerError: unknown or repeated names, or sizes that cannot be matched.
+    """
+    variants = rows_of(attentions, settings, controls)
+    if len(variants) < 2 or seeds < 1 or processes < 1:
+        raise KetformerError("a comparison needs at least two rows, one seed and one process")
+    search = Search.around(settings, rates, search_share)
+    out = Path(out)
+    if match:
+        variants = matched(variants, settings, prepare(settings, progress=progress).model_keys)
+    tried: dict[str, list[dict[str, Any]]] = {}
+    if rates > 1:
+        variants, tried = search_rates(
+            variants, settings, search, out / "search", processes=processes, progress=progress
+        )
+    first = settings.training.get("seed", 42)
+    result = run_variants(
+        variants,
+        settings,
+        out,
+        range(first, first + seeds),
+        evaluation={"with_fcd": with_fcd, "targets": targets},
+        processes=processes,
+        progress=progress,
+    )
+    for variant, row in zip(variants, result["rows"], strict=True):
+        rate = settings.override(variant.changes).training.get("learning_rate")
+        row["learning_rate"], row["learning_rates"] = rate, tried.get(variant.name, [])
+    facts = {"rates": list(search.rates), "share": search.share, "seed": search.seed}
+    result = {
+        "manifest": make_manifest(processes=processes),
+        "matched": match,
+        "search": facts if rates > 1 else None,
+        **result,
+    }
+    result |= {"columns": columns_of(result), "notes": notes_on(result)}
+    write_json(out / "comparison.json", result)
+    return result
+
+
+def _row(variant: Variant, results: list[dict[str, Any]], run: Run) -> dict[str, Any]:
+    first = results[0]
+    return {
+        "name": variant.name,
+        "control": variant.control,
+        "attention": first["attention"],
+        "attention_options": run.model.config.attention_options,
+        "parameters": first["parameters"],
+        "intermediate_size": run.model.config.intermediate_size,
+        "causal": all(result["causal"] for result in results),
+        **{
+            metric.name: summarise([result.get(metric.name) for result in results])
+            for metric in metrics_of(run.task)
+        },
+        **{curve: first[curve] for curve in _CURVES if curve in first},
+        "sample": sample_of(run),
+        "run": str(run.path),
+    }
+
+
+def _add_times(rows: list[dict[str, Any]], opened: list[Run]) -> None:
+    """Inference time of each, taking turns on one batch, and its ratio to the first."""
+    by_name = {row["name"]: run for row, run in zip(rows, opened, strict=True)}
+    inputs = {name: timing_inputs(run) for name, run in by_name.items()}
+    seconds = inference_seconds({name: run.model for name, run in by_name.items()}, inputs)
+    for row in rows:
+        row["inference_ms"] = 1000 * seconds[row["name"]]
+        row["relative_inference_time"] = seconds[row["name"]] / seconds[rows[0]["name"]]

@@ -1,0 +1,113 @@
+"""A search for each row's learning rate, of the same size for all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ketformer.comparison.jobs import Job
+from ketformer.comparison.variants import Variant
+from ketformer.comparison.workers import run_jobs
+from ketformer.errors import KetformerError
+from ketformer.runs import Settings
+
+# Trainer's own, where the settings do not say.
+_TRAINERS_RATE = 5e-5
+# The search's seed is that of no row, so that no row profits from the choice.
+_APART = 1000
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is tried: some rates, for some steps, with one seed.
+
+    Attributes:
+        rates: learning rates, the same for each row.
+        share: of a whole training, with a schedule as much shorter.
+        seed: of the weights and batches.
+    """
+
+    rates: tuple[float, ...]
+    share: float
+    seed: int
+
+    @classmethod
+    def around(cls, settings: Settings, count: int, share: float) -> Search:
+        """``count`` rates around the settings' own, each √10 times the one before.
+
+        Raises:
+            KetformerError: no rate at all, or a share of a training that is none.
+        """
+        if count < 1:
+            raise KetformerError(f"at least one learning rate must be tried, got {count}")
+        if not 0 < share <= 1:
+            raise KetformerError(f"search_share must lie in (0, 1], got {share}")
+        centre = settings.training.get("learning_rate", _TRAINERS_RATE)
+        powers = (10 ** ((i - (count - 1) / 2) / 2) for i in range(count))
+        rates = tuple(float(f"{centre * power:.2g}") for power in powers)
+        return cls(rates, share, settings.training.get("seed", 42) + _APART)
+
+    def settings(self, whole: Settings, rate: float) -> Settings:
+        """Those of one trial."""
+        training = whole.training
+        changes: dict[str, Any] = {"learning_rate": rate, "seed": self.seed}
+        if (steps := training.get("max_steps", -1)) > 0:
+            changes["max_steps"] = max(round(steps * self.share), 1)
+        else:
+            changes["num_train_epochs"] = training.get("num_train_epochs", 3) * self.share
+        if (warmup := training.get("warmup_steps", 0)) >= 1:  # below 1 it is a share already
+            changes["warmup_steps"] = round(warmup * self.share)
+        return whole.override(changes)
+
+
+def search_rates(
+    variants: Sequence[Variant],
+    settings: Settings,
+    search: Search,
+    out: Path,
+    *,
+    processes: int = 1,
+    progress: bool = True,
+) -> tuple[list[Variant], dict[str, list[dict[str, Any]]]]:
+    """Give each row the rate with the lowest validation loss.
+
+    Args:
+        variants: the rows.
+        settings: what they share.
+        search: what is tried for each.
+        out: folder for the trials; finished ones are taken as they are.
+        processes: how many trials at once.
+        progress: show a table on standard error.
+
+    Returns:
+        The rows with their rates, and by name what was tried: ``learning_rate`` and
+        ``eval_loss``, None where the loss was no number.
+
+    Raises:
+        KetformerError: no rate of a row gave a finite loss.
+    """
+    jobs = [
+        Job(
+            variant.name,
+            f"rate {rate:.2g}",
+            search.settings(settings.override(variant.changes), rate),
+            out / f"{variant.name}-rate{rate:.2g}-seed{search.seed}",
+        )
+        for variant in variants
+        for rate in search.rates
+    ]
+    answers = iter(run_jobs(jobs, processes=processes, progress=progress))
+    chosen, tried = [], {}
+    for variant in variants:
+        trials = [{"learning_rate": rate, **next(answers)} for rate in search.rates]
+        finite = [trial for trial in trials if trial["eval_loss"] is not None]
+        if not finite:
+            rates = ", ".join(f"{rate:.2g}" for rate in search.rates)
+            raise KetformerError(f"{variant.name}: no finite loss at any of the rates {rates}")
+        best = min(finite, key=lambda trial: trial["eval_loss"])
+        changes = {**variant.changes, "learning_rate": best["learning_rate"]}
+        chosen.append(replace(variant, changes=changes))
+        tried[variant.name] = trials
+    return chosen, tried

@@ -1,0 +1,108 @@
+"""How a row of results is written in words, for the terminal, a page and Markdown alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ketformer.tasks.metric import metrics_of
+
+#: Heading and key of each column.
+Columns = Sequence[Sequence[str]]
+
+
+def columns_of(result: dict[str, Any]) -> Columns:
+    """Heading and key of each column, for a comparison's task and how it was made equal."""
+    equal = [("FFN width", "intermediate_size")] if result.get("matched") else []
+    if any(row.get("learning_rate") for row in result["rows"]):
+        equal.append(("rate", "learning_rate"))
+    metrics = metrics_of(result["settings"].get("task", "text"))
+    return (
+        ("attention", "name"),
+        ("parameters", "parameters"),
+        *equal,
+        *((metric.column, metric.name) for metric in metrics if metric.column),
+        ("time", "relative_inference_time"),
+        ("causal", "causal"),
+    )
+
+
+def paired_rows(result: dict[str, Any]) -> list[dict[str, str]]:
+    """Each row's differences to the first, with intervals and Holm's p; none for one seed."""
+    shown = []
+    for row in result["rows"]:
+        cells = {"attention": row["name"]}
+        for metric in metrics_of(result["settings"].get("task", "text")):
+            title, test = metric.paired, (row.get("paired") or {}).get(metric.name)
+            if not title or test is None or test["low"] is None:
+                continue
+            half = test["high"] - test["difference"]
+            cells[title] = f"{test['difference']:+.3f} ± {half:.3f}"
+            cells[f"p, {title}"] = _p(test.get("p_adjusted"))
+        if len(cells) > 1:
+            shown.append(cells)
+    return shown
+
+
+def notes_on(result: dict[str, Any]) -> list[str]:
+    """What a reader of a comparison's table must know, a sentence each."""
+    rows, seeds, training = result["rows"], len(result["seeds"]), result["settings"]["training"]
+    if training.get("max_steps", -1) > 0:
+        length = f"{training['max_steps']:,} steps"
+    else:
+        length = f"{training.get('num_train_epochs', 3):g} epochs"
+    notes = [f"{seeds} seed{'s' if seeds > 1 else ''}, {length} each."]
+    if seeds > 1:
+        notes.append(
+            "± is half of the 95 % interval over the seeds; p is of a paired t-test, by Holm's "
+            "rule for as many rows."
+        )
+    if result.get("matched"):
+        notes.append(
+            f"Parameters are matched to {rows[0]['name']} within 2 % by the feed-forward width."
+        )
+    if search := result.get("search"):
+        rates = ", ".join(f"{rate:g}" for rate in search["rates"])
+        notes.append(
+            f"Learning rate: the best of {rates} on the validation part, after "
+            f"{100 * search['share']:.0f} % of the training, with a seed of its own."
+        )
+        ends = search["rates"][0], search["rates"][-1]
+        if at_edge := [row["name"] for row in rows if row["learning_rate"] in ends]:
+            notes.append(
+                f"The best rate of {', '.join(at_edge)} is the lowest or highest tried: one beyond "
+                "it may be better."
+            )
+    controls = [row for row in rows if row.get("control")]
+    notes += [f"{row['name']} is a control: {row['control']}." for row in controls]
+    if leaky := [row["name"] for row in rows if not row["causal"]]:
+        notes.append(
+            f"{', '.join(leaky)} sees the tokens to be predicted: no language model, whatever its "
+            "cross entropy."
+        )
+    return notes
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def cell(row: dict[str, Any], key: str) -> str:
+    """One cell: a name, a count, ``mean ± half-width``, a factor, yes or no."""
+    value = row[key]
+    if value is None:
+        return "–"
+    if key == "learning_rate":
+        return f"{value:.2g}"
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    if isinstance(value, dict):
+        if value["mean"] is None:
+            return "–"
+        spread = "" if value["low"] is None else f" ± {value['high'] - value['mean']:.3f}"
+        return f"{value['mean']:.3f}{spread}"
+    if isinstance(value, float):
+        return f"{value:.2f}×"
+    return f"{value:,}" if isinstance(value, int) else str(value)

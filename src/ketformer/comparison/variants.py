@@ -1,0 +1,123 @@
+"""The rows of a comparison: mechanisms of equal size, and the controls beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ketformer.attention import attention_options
+from ketformer.errors import KetformerError
+from ketformer.models import KetformerConfig, KetformerForCausalLM
+from ketformer.runs import Settings
+
+#: Control to what it tells. The last two are of every mechanism with a circuit.
+CONTROLS = {
+    "classical": "classical attention of equal size",
+    "classical_quadratic": "quadratic values of the rank and spectrum of Pauli strings, without "
+    "Pauli strings",
+    "no_entanglement": "the circuit without two-qubit gates",
+    "random_circuit": "the circuit at random angles, not trained",
+}
+_ABLATIONS: dict[str, dict[str, Any]] = {
+    "no_entanglement": {"entanglement": "none"},
+    "random_circuit": {"train_circuit": False},
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of a comparison: a name and the settings that make it.
+
+    Attributes:
+        name: of the row, and of its run directories.
+        changes: to the settings that all rows share.
+        control: what the row tells, if it is a control.
+    """
+
+    name: str
+    changes: dict[str, Any] = field(default_factory=dict)
+    control: str | None = None
+
+
+def rows_of(
+    attentions: Sequence[str], settings: Settings, controls: Sequence[str] = ()
+) -> list[Variant]:
+    """One row for each mechanism, then the controls that are asked for.
+
+    Args:
+        attentions: registry names, each once.
+        settings: what they share.
+        controls: of :data:`CONTROLS`, or ``all`` of them.
+
+    Raises:
+        KetformerError: a name that is repeated or unknown, or a control of circuits where no
+            mechanism has one.
+    """
+    if len(set(attentions)) != len(attentions):
+        raise KetformerError("each attention can be compared once")
+    if unknown := sorted({*controls} - {*CONTROLS, "all"}):
+        known = ", ".join(CONTROLS)
+        raise KetformerError(f"unknown control {', '.join(unknown)}; known: {known}, or all")
+    rows = [Variant(name, {"attention": name}) for name in attentions]
+    for control in CONTROLS:
+        if control not in controls and "all" not in controls:
+            continue
+        if control not in _ABLATIONS:
+            if control not in attentions:
+                rows.append(Variant(control, {"attention": control}, CONTROLS[control]))
+            continue
+        ablation = _ABLATIONS[control]
+        ablated = [name for name in attentions if ablation.keys() <= attention_options(name).keys()]
+        if not ablated and control in controls:
+            raise KetformerError(f"{control}: none of {', '.join(attentions)} has a circuit")
+        for name in ablated:
+            own = settings.override({"attention": name}).model.get("attention_options", {})
+            changes = {"attention": name, "attention_options": {**own, **ablation}}
+            rows.append(Variant(f"{name}_{control}", changes, f"{name}: {CONTROLS[control]}"))
+    return rows
+
+
+def matched(
+    variants: Sequence[Variant], settings: Settings, data_keys: Mapping[str, Any]
+) -> list[Variant]:
+    """Each row with as many parameters as the first, by the width of its feed-forward layer.
+
+    Args:
+        variants: the rows; the first is the reference and stays as it is.
+        settings: what they share.
+        data_keys: configuration keys that the data decides, the vocabulary at least.
+
+    Raises:
+        KetformerError: a row cannot come within 2 %.
+    """
+    resized: list[Variant] = []
+    target = 0
+    for variant in variants:
+        own = settings.override(variant.changes)
+        width = KetformerConfig(**{**data_keys, **own.model}).intermediate_size or 0
+        here = _count(own, data_keys, width)
+        if not resized:
+            target = here
+            resized.append(variant)
+            continue
+        slope = _count(own, data_keys, width + 1) - here
+        width = max(width + round((target - here) / slope), 1)
+        size = _count(own, data_keys, width)
+        if abs(size - target) > 0.02 * target:
+            raise KetformerError(
+                f"{variant.name} has {size:,} parameters at best, {variants[0].name} has "
+                f"{target:,}: not within 2 %; pass --match false to compare them all the same"
+            )
+        changes = {**variant.changes, "intermediate_size": width}
+        resized.append(Variant(variant.name, changes, variant.control))
+    return resized
+
+
+def _count(settings: Settings, data_keys: Mapping[str, Any], width: int) -> int:
+    """Parameters that are trained."""
+    keys = {**data_keys, **settings.model, "intermediate_size": width}
+    with torch.device("meta"):
+        return int(KetformerForCausalLM(KetformerConfig(**keys)).num_parameters())

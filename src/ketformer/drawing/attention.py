@@ -1,0 +1,188 @@
+"""Pictures of attention weights over tokens, whatever the tokens are of."""
+
+from __future__ import annotations
+
+import textwrap
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ketformer.errors import KetformerError
+from ketformer.utils.files import picture_kind, replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Weights = NDArray[np.floating]
+
+#: Weight on what a position may see, and on what lies in its future; they read on light and dark.
+PAST, FUTURE = (0.15, 0.45, 0.92), (0.90, 0.20, 0.24)
+_SMALLEST_LABEL = 4.5  # points; smaller ones are left out, all but each second, third …
+
+
+@dataclass(frozen=True)
+class AttentionMap:
+    """The attention weights of one layer over one text or molecule.
+
+    Attributes:
+        text: what was read, a SMILES for instance.
+        tokens: the T input tokens.
+        weights: ``[H, T, T]``; row i says how much position i takes from each position j.
+    """
+
+    text: str
+    tokens: list[str]
+    weights: Weights
+
+    def __post_init__(self) -> None:
+        length = len(self.tokens)
+        if self.weights.ndim != 3 or self.weights.shape[1:] != (length, length):
+            raise KetformerError(
+                f"attention weights: expected shape (heads, {length}, {length}), "
+                f"got {self.weights.shape}"
+            )
+
+    def of_head(self, head: int | None) -> Weights:
+        """The weights ``[T, T]`` of a head, or their mean over the heads if it is None.
+
+        Raises:
+            KetformerError: there is no such head.
+        """
+        if head is None:
+            return np.asarray(self.weights.mean(axis=0))
+        if not 0 <= head < len(self.weights):
+            raise KetformerError(f"no head {head}: the heads are 0 to {len(self.weights) - 1}")
+        return np.asarray(self.weights[head])
+
+    def name_head(self, head: int | None) -> str:
+        """``"head 2"``, or ``"mean over 4 heads"`` if it is None."""
+        if head is not None:
+            return f"head {head}"
+        return f"mean over {len(self.weights)} heads" if len(self.weights) > 1 else "one head"
+
+
+def share_of_the_future(weights: Weights) -> float:
+    """The part of all weights ``[..., T, T]`` that lies on later tokens; 0 if there are none."""
+    return float(np.triu(weights, 1).sum() / (weights.sum() or 1))
+
+
+def token_matrix(path: str | Path, attention: AttentionMap, head: int | None = None) -> Path:
+    """Draw which token takes how much from which other one, and return the path.
+
+    Args:
+        path: of the PNG or SVG; its folder is made.
+        attention: T tokens and their weights; those on later tokens are drawn in red.
+        head: a head, None for the mean over the heads.
+
+    Raises:
+        KetformerError: neither PNG nor SVG, or no such head.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    path, count = Path(path), len(attention.tokens)
+    kind = picture_kind(path)
+    matrix = attention.of_head(head)
+    side = min(max(0.24 * count, 3.2), 20.0)  # inches
+    size = min(9.0, 72 * side / count * 0.75)  # points: a label fits in its row
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ketformer"}):
+        figure = Figure(figsize=(side + 2.2, side + 1.6), layout="constrained")
+        axes = figure.add_subplot()
+        image = _draw(axes, attention.tokens, matrix, float(matrix.max()), size)
+        axes.set_xlabel("taken from")
+        axes.set_ylabel("position")
+        lines = textwrap.wrap(visible(attention.text), int(side * 8), break_on_hyphens=False)
+        # Two "$", bonds of a SMILES, would enclose a formula.
+        title = "\n".join([*lines, attention.name_head(head)])
+        axes.set_title(title, fontsize=10, parse_math=False)
+        figure.colorbar(image, ax=axes, shrink=0.8, label="attention weight")
+        with replacing(path) as part, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # glyphs that the font lacks
+            metadata = {"Date": None} if kind == "svg" else None
+            figure.savefig(part, format=kind, dpi=120, metadata=metadata)
+    return path
+
+
+def attention_figure(
+    tokens: Sequence[str], weights: Weights, *, layers: int = 3, heads: int = 4
+) -> Figure:
+    """Small multiples, a row for each layer and a column for each head; of one head a row.
+
+    Args:
+        tokens: T labels.
+        weights: ``[L, H, T, T]``; those on later tokens are drawn in red.
+        layers: at most that many, the first ones.
+        heads: likewise.
+
+    Raises:
+        KetformerError: weights of another shape.
+    """
+    from matplotlib.figure import Figure
+
+    count = len(tokens)
+    if weights.ndim != 4 or weights.shape[2:] != (count, count):
+        raise KetformerError(
+            f"attention weights: expected shape (layers, heads, {count}, {count}), "
+            f"got {weights.shape}"
+        )
+    shown = weights[:layers, :heads]
+    single = shown.shape[1] == 1
+    rows, columns = (1, len(shown)) if single else shown.shape[:2]
+    side = min(max((0.13 if columns > 1 else 0.2) * count, 1.7), 5.0)
+    size = min(8.0, 72 * side / count * 0.75)
+    figure = Figure(
+        figsize=(columns * (side + 0.3) + 0.9, rows * (side + 0.45) + 0.3), layout="constrained"
+    )
+    grid = figure.subplots(rows, columns, squeeze=False)
+    top = float(shown.max()) or 1.0
+    for place, axes in enumerate(grid.flat):
+        row, column = divmod(place, columns)
+        layer, head = (column, 0) if single else (row, column)
+        image = _draw(axes, tokens, shown[layer, head], top, size)
+        name = f"layer {layer}" if weights.shape[1] == 1 else f"layer {layer}, head {head}"
+        axes.set_title(name, fontsize=9)
+        axes.tick_params(labelleft=column == 0, labelbottom=row == rows - 1)
+    figure.colorbar(image, ax=grid, shrink=0.8, aspect=30, label="attention weight")
+    return figure
+
+
+def visible(text: str) -> str:
+    """The text on one line, each blank and line break by a sign of its own."""
+    return text.translate({ord(" "): "␣", ord("\n"): "↵", ord("\t"): "⇥", ord("\r"): "␍"})
+
+
+def _draw(axes: Any, tokens: Sequence[str], matrix: Weights, top: float, size: float) -> Any:
+    """One matrix; returns the image of the past."""
+    from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+
+    # The first position can look at itself only, so the scale always ends near 1: the root
+    # of a weight leaves something to see of the others.
+    norm = PowerNorm(0.5, vmin=0.0, vmax=top or 1.0)
+    future = np.triu(np.ones_like(matrix, dtype=bool), k=1)
+    images = []
+    for name, colour, hidden in (
+        ("past", PAST, future),
+        ("future", FUTURE, ~future | (matrix == 0)),
+    ):
+        ramp = LinearSegmentedColormap.from_list(name, [(*colour, 0.04), (*colour, 1.0)])
+        cells = np.ma.array(matrix, mask=hidden)
+        images.append(axes.imshow(cells, cmap=ramp, norm=norm, interpolation="none"))
+    every = max(1, int(np.ceil(_SMALLEST_LABEL / size)))
+    places = range(0, len(tokens), every)
+    labels: dict[str, Any] = {
+        "labels": [visible(tokens[i]) for i in places],
+        "fontsize": max(size, _SMALLEST_LABEL),
+        "family": "monospace",
+        "parse_math": False,
+    }
+    axes.set_xticks(places, rotation=90, **labels)
+    axes.set_yticks(places, **labels)
+    axes.tick_params(length=2, width=0.5)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_linewidth(0.5)
+    return images[0]

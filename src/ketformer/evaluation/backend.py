@@ -1,0 +1,169 @@
+"""A trained model whose circuits run on a backend, beside the same model in closed form."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ketformer.attention.measured import measured_by, quantum_mechanisms
+from ketformer.evaluation.molecules import evaluation_rows
+from ketformer.evaluation.text import evaluation_windows
+from ketformer.models import KetformerForCausalLM
+from ketformer.quantum.backends import Backend
+from ketformer.quantum.gradients import outcomes_of
+from ketformer.runs import Run
+from ketformer.tasks.losses import total_loss
+from ketformer.utils.progress import Bars
+
+#: Sequences that are measured unless another number is asked for: circuits are slow.
+LIMIT = 16
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Sequences with their targets; -100 where there is none.
+
+    Attributes:
+        inputs: what the model takes, by name, ``[N, …]``.
+        targets: ``[N, T]``.
+    """
+
+    inputs: dict[str, Tensor]
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def row(self, index: int) -> Sequences:
+        """One sequence, without the padding at its end."""
+        targets = self.targets[index : index + 1]
+        length = int((targets != -100).nonzero()[:, 1].max()) + 1
+        inputs = {key: value[index : index + 1] for key, value in self.inputs.items()}
+        inputs["input_ids"] = inputs["input_ids"][:, :length]
+        return Sequences(inputs, targets[:, :length])
+
+
+def evaluate_on_backend(
+    run: Run,
+    backend: Backend,
+    *,
+    data: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Measure a trained model with every circuit of its attention run on a backend.
+
+    Sequences go one by one, without padding; so does the closed form that they are compared
+    with, which matters to ``published_scaling`` alone.
+
+    Args:
+        run: an opened run with a quantum mechanism.
+        backend: where the circuits run, with its shots and noise.
+        data: a data set or path; what the run was trained on by default.
+        split: as in :func:`~ketformer.evaluation.evaluate`.
+        limit: sequences; 16 by default.
+        progress: show a bar on standard error.
+
+    Returns:
+        ``loss`` as measured and ``exact_loss`` of the closed form, both in nats per target
+        without padding; ``logit_difference``, ``weight_difference``: largest and
+        (``mean_…``) mean absolute ones; ``circuits`` that were run, ``seconds`` they took.
+
+    Raises:
+        KetformerError: attention without circuits, or data that do not fit.
+    """
+    rows, source = evaluation_sequences(run, data=data, split=split, limit=limit, progress=progress)
+    with Bars(progress, "sequence") as bars:
+        compared = compare_with_exact(run.model, rows, backend, bars(f"on {backend.name}"))
+    noise = backend.noise
+    return {
+        "run": str(run.path),
+        "attention": run.model.config.attention,
+        "parameters": run.model.num_parameters(),
+        **source,
+        "sequences": len(rows),
+        "backend": backend.name,
+        "shots": backend.shots,
+        "noise_one_qubit": noise.one_qubit,
+        "noise_two_qubit": noise.two_qubit,
+        "noise_readout": noise.readout,
+        **compared,
+    }
+
+
+def evaluation_sequences(
+    run: Run,
+    *,
+    data: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    progress: bool = True,
+) -> tuple[Sequences, dict[str, str]]:
+    """The first sequences that either task's models are measured on, and where they are from.
+
+    Raises:
+        KetformerError: attention without circuits, or data that do not fit.
+    """
+    quantum_mechanisms(run.model)
+    limit = LIMIT if limit is None else limit
+    if run.task != "molecules":
+        windows, source = evaluation_windows(run, data=data, split=split, limit=limit)
+        batch = windows.all()
+        return Sequences({"input_ids": batch["input_ids"]}, batch["shift_labels"]), source
+    molecules, _, source = evaluation_rows(
+        run, data=data, split=split, limit=limit, progress=progress
+    )
+    batch = molecules.__getitems__(list(range(len(molecules))))
+    targets = batch.pop("shift_labels")
+    targets = targets.masked_fill(targets == molecules.pad_token_id, -100)
+    return Sequences(batch, targets), source
+
+
+@torch.no_grad()
+def compare_with_exact(
+    model: KetformerForCausalLM,
+    rows: Sequences,
+    backend: Backend,
+    step: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Losses and differences, see :func:`evaluate_on_backend`."""
+    expect = outcomes_of(backend)
+    sums = {"loss": 0.0, "exact_loss": 0.0}
+    targets = 0
+    worst = {"logit_difference": 0.0, "weight_difference": 0.0}
+    means = dict.fromkeys(worst, 0.0)
+    before, seconds = backend.circuits_run, 0.0
+    for index in range(len(rows)):
+        row = rows.row(index)
+        inputs = {key: value.to(model.device) for key, value in row.inputs.items()}
+        exact = model(**inputs, use_cache=False, output_attentions=True)
+        began = time.perf_counter()
+        with measured_by(model, expect):
+            measured = model(**inputs, use_cache=False, output_attentions=True)
+        seconds += time.perf_counter() - began
+        labels = row.targets.to(model.device)
+        for key, out in (("loss", measured), ("exact_loss", exact)):
+            sums[key] += float(total_loss(out.logits, labels))
+        targets += int((labels != -100).sum())
+        # Rows of weights that the mask leaves empty are equal in both.
+        weights = [torch.stack(out.attentions) for out in (measured, exact)]
+        for key, (a, b) in zip(worst, ((measured.logits, exact.logits), weights), strict=True):
+            difference = (a - b).abs()
+            worst[key] = max(worst[key], float(difference.max()))
+            means[key] += float(difference.mean()) / len(rows)
+        if step:
+            step(index + 1, len(rows))
+    return {
+        **{key: total / targets for key, total in sums.items()},
+        "targets": targets,
+        **worst,
+        **{f"mean_{key}": value for key, value in means.items()},
+        "circuits": backend.circuits_run - before,
+        "seconds": seconds,
+    }

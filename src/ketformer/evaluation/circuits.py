@@ -1,0 +1,194 @@
+"""What shots, noise and gradient rules do to a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ketformer.attention import Attention
+from ketformer.attention.measured import measured_by
+from ketformer.errors import KetformerError
+from ketformer.evaluation.backend import Sequences, compare_with_exact, evaluation_sequences
+from ketformer.models import KetformerForCausalLM
+from ketformer.quantum import Expect, Experiment, Noise
+from ketformer.quantum.backends import open_backend
+from ketformer.quantum.gradients import GRADIENTS, outcomes_of
+from ketformer.runs import Run
+from ketformer.tasks.losses import total_loss
+from ketformer.utils.progress import Bars
+
+SHOTS = (10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
+#: Error probabilities of a CNOT; one-qubit gates fail ten times less often.
+ERRORS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+
+
+def noise_study(
+    run: Run,
+    *,
+    limit: int = 16,
+    shots: Sequence[int] = SHOTS,
+    errors: Sequence[float] = ERRORS,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """How attention weights and the loss degrade with few shots, and with noisy gates.
+
+    Args:
+        run: an opened run with a quantum mechanism.
+        limit: sequences of its test part.
+        shots: numbers of shots to try, without noise.
+        errors: error probabilities of a CNOT to try, without shots; a tenth for the other
+            gates.
+        seed: of the shots.
+        progress: show bars on standard error.
+
+    Returns:
+        ``shots`` and ``noise``: rows as
+        :func:`~ketformer.evaluation.evaluate_on_backend` gives them, each with its
+        ``shots`` or ``two_qubit`` error.
+    """
+    rows, source = evaluation_sequences(run, limit=limit, progress=progress)
+    out: dict[str, Any] = {
+        "run": str(run.path),
+        "attention": run.model.config.attention,
+        **source,
+        "sequences": len(rows),
+        "shots": [],
+        "noise": [],
+    }
+    total = len(shots) + len(errors)
+    with Bars(progress, "setting") as bars:
+        step = bars("shots and noise")
+        for number in shots:
+            backend = open_backend("shots", shots=number, seed=seed)
+            found = compare_with_exact(run.model, rows, backend)
+            out["shots"].append({"shots": number, **found})
+            step(len(out["shots"]), total)
+        for error in errors:
+            backend = open_backend("torch", noise=Noise(error / 10, error))
+            found = compare_with_exact(run.model, rows, backend)
+            out["noise"].append({"two_qubit": error, "one_qubit": error / 10, **found})
+            step(len(shots) + len(out["noise"]), total)
+    return out
+
+
+def gradient_study(
+    run: Run,
+    *,
+    limit: int = 4,
+    shots: int = 1000,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Gradient rules beside the exact gradient, on a trained model's loss.
+
+    The gradient is that of the loss with respect to all parameters that reach it through a
+    circuit. Exact means autograd through the closed form.
+
+    Args:
+        run: an opened run with a quantum mechanism.
+        limit: sequences of its test part.
+        shots: of the rules that are tried with shots.
+        seed: of the shots and of SPSA's directions.
+        progress: show a bar on standard error.
+
+    Returns:
+        ``rows``: each with ``gradient``, ``backend``, ``shots``, ``cosine`` with the exact
+        gradient, ``norm_ratio`` and the number of ``circuits``.
+    """
+    rows, source = evaluation_sequences(run, limit=limit, progress=progress)
+    names = circuit_parameters(run.model, rows)
+    exact = _gradient(run.model, rows, names)
+    tried: list[tuple[str, str, int | None]] = [
+        ("parameter_shift", "torch", None),
+        ("parameter_shift", "shots", shots),
+        ("spsa", "torch", None),
+        ("spsa", "shots", shots),
+    ]
+    try:
+        open_backend("pennylane")
+        tried.insert(2, ("adjoint", "pennylane", None))
+    except KetformerError:  # an extra that is not here
+        pass
+    out = []
+    with Bars(progress, "rule") as bars:
+        step = bars("gradients")
+        for done, (rule, name, number) in enumerate(tried):
+            backend = open_backend(name, shots=number, seed=seed)
+            # Fewer shots blur what SPSA divides by its step, so it takes a larger one.
+            epsilon = 0.01 if number is None else 0.3
+            assert rule in GRADIENTS
+            expect = outcomes_of(backend, rule, epsilon=epsilon, seed=seed)  # type: ignore[arg-type]
+            found = _gradient(run.model, rows, names, expect)
+            out.append(
+                {
+                    "gradient": rule,
+                    "backend": name,
+                    "shots": number,
+                    "cosine": float(F.cosine_similarity(found, exact, dim=0)),
+                    "norm_ratio": float(found.norm() / exact.norm()),
+                    "circuits": backend.circuits_run,
+                }
+            )
+            step(done + 1, len(tried))
+    return {
+        "run": str(run.path),
+        "attention": run.model.config.attention,
+        **source,
+        "sequences": len(rows),
+        "parameters": sum(dict(run.model.named_parameters())[name].numel() for name in names),
+        "rows": out,
+    }
+
+
+def circuit_parameters(model: KetformerForCausalLM, rows: Sequences) -> list[str]:
+    """Names of the attention's parameters that angles depend on.
+
+    Those of earlier blocks reach a later circuit through the hidden state too; they are left
+    out unless they are angles themselves.
+    """
+    angles: list[Tensor] = []
+
+    def listen(experiment: Experiment) -> Tensor:
+        angles.append(experiment.angles)
+        return outcomes_of(open_backend("torch"))(experiment)
+
+    with torch.enable_grad(), measured_by(model, listen):
+        model(**rows.row(0).inputs, use_cache=False)
+    own = {
+        f"{prefix}.{name}": parameter
+        for prefix, module in model.named_modules()
+        if isinstance(module, Attention)
+        for name, parameter in module.named_parameters()
+    }
+    total = torch.stack([a.double().square().sum() for a in angles]).sum()
+    found = torch.autograd.grad(total, list(own.values()), allow_unused=True)
+    return [name for name, grad in zip(own, found, strict=True) if grad is not None]
+
+
+def _gradient(
+    model: KetformerForCausalLM, rows: Sequences, names: list[str], expect: Expect | None = None
+) -> Tensor:
+    """Of the mean loss over all targets, as one vector."""
+    own = dict(model.named_parameters())
+    wanted = [own[name] for name in names]
+    total = [torch.zeros_like(p, dtype=torch.float64) for p in wanted]
+    targets = int((rows.targets != -100).sum())
+    for index in range(len(rows)):
+        row = rows.row(index)
+        with torch.enable_grad():
+            if expect is None:
+                logits = model(**row.inputs, use_cache=False).logits
+            else:
+                with measured_by(model, expect):
+                    logits = model(**row.inputs, use_cache=False).logits
+            loss = total_loss(logits, row.targets) / targets
+            grads = torch.autograd.grad(loss, wanted, allow_unused=True)
+        for sum_, grad in zip(total, grads, strict=True):
+            if grad is not None:
+                sum_ += grad
+    return torch.cat([t.flatten() for t in total])

@@ -1,0 +1,143 @@
+"""How well a conditional model hits what it is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ketformer.errors import KetformerError
+from ketformer.generation import MoleculeSampling, generate_molecules
+from ketformer.generation.decoding import sample_sequences
+from ketformer.runs import Run
+from ketformer.tasks.molecules.data import MoleculeData
+from ketformer.tasks.molecules.properties import PROPERTIES, compute_properties
+from ketformer.tasks.molecules.tokenizer import decode_smiles
+
+#: Targets lie this many standard deviations from the mean, on both sides (arXiv 2502.19214).
+DEVIATIONS = (-2.0, 2.0)
+
+
+def conditions_to_request(run: Run) -> list[str]:
+    """Those conditions of a model that can be computed of what it writes.
+
+    Raises:
+        KetformerError: there is none.
+    """
+    names = [name for name in run.model.config.condition_names or [] if name in PROPERTIES]
+    if not names:
+        raise KetformerError(f"{run.path} has no condition that can be computed of a molecule")
+    return names
+
+
+def target_errors(
+    run: Run, prepared: MoleculeData, num: int, *, progress: bool = True
+) -> list[dict[str, Any]]:
+    """Ask for one property at a time, two deviations below and above its mean.
+
+    The other properties are left unknown, or at their mean in a model that needs them
+    all. Means and deviations are those of the training part; a target can therefore be
+    one that no molecule has, such as a negative count.
+
+    Args:
+        run: a conditional model.
+        prepared: the data it was trained on.
+        num: molecules to sample for each target.
+        progress: show bars on standard error.
+
+    Returns:
+        A row for each property that can be computed and each target: ``property``,
+        ``target``, ``std`` of the property, ``mean`` and ``mae`` over the valid
+        molecules, and the keys of ``generation_metrics``.
+
+    Raises:
+        KetformerError: the model has no conditions.
+    """
+    names = conditions_to_request(run)
+    values = prepared.conditions["train"].double().numpy()
+    means, stds = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+    typical = dict(zip(prepared.names, means.tolist(), strict=True))
+    others = {} if run.model.config.condition_unknown else typical
+    training = frozenset(prepared.smiles["train"])
+    rows = []
+    for name in names:
+        i = prepared.names.index(name)
+        for deviations in DEVIATIONS:
+            target = float(means[i] + deviations * stds[i])
+            sampled = generate_molecules(
+                run,
+                num,
+                MoleculeSampling(conditions={**others, name: target}),
+                training=training,
+                progress=progress,
+                label=f"{name} {target:.3g}",
+            )
+            metrics = {k: v for k, v in sampled.metrics.items() if k != "at"}
+            error = sampled.errors[name]
+            rows.append(
+                {
+                    "property": name,
+                    "target": target,
+                    "std": float(stds[i]),
+                    "mean": error["mean"],
+                    "mae": error["mae"],
+                    **metrics,
+                }
+            )
+    return rows
+
+
+def requested_and_reached(
+    run: Run, each: int = 24, *, seed: int = 42
+) -> dict[str, list[tuple[float, float]]]:
+    """Ask for one property at a time, from two deviations below its mean to two above.
+
+    A glance beside :func:`target_errors`: few molecules, but over the whole range. The other
+    properties are left unknown, or at their mean in a model that needs them all.
+
+    Args:
+        run: a conditional model.
+        each: molecules to sample for each of the five values of a property.
+        seed: of the sampling.
+
+    Returns:
+        For each property that can be computed, (requested, reached) of the valid molecules.
+
+    Raises:
+        KetformerError: the model has no conditions.
+    """
+    names, config = conditions_to_request(run), run.model.config
+    places = {name: i for i, name in enumerate(config.condition_names or [])}
+    means, stds = torch.tensor(config.condition_means), torch.tensor(config.condition_stds)
+    others = torch.full_like(means, torch.nan) if config.condition_unknown else means
+    wanted = []
+    for name in names:
+        i = places[name]
+        for deviations in (-2, -1, 0, 1, 2):
+            row = others.clone()
+            row[i] = means[i] + deviations * stds[i]
+            wanted.append(row)
+    conditions = torch.stack(wanted).repeat_interleave(each, dim=0).float().to(run.model.device)
+    generator = torch.Generator(run.model.device).manual_seed(seed)
+    # A model that scales by the batch must not see the other values.
+    alone = (config.attention_options or {}).get("published_scaling", False)
+    smiles: list[str] = []
+    for batch in conditions.split(each if alone else len(conditions)):
+        ids = sample_sequences(
+            run.model,
+            len(batch),
+            generator=generator,
+            conditions=batch,
+            never=[run.tokenizer.bos_token_id, run.tokenizer.pad_token_id],
+        )
+        smiles += decode_smiles(run.tokenizer, ids.cpu())
+    properties = compute_properties(smiles, progress=False)
+    found: dict[str, list[tuple[float, float]]] = {}
+    for block, name in enumerate(names):
+        rows = slice(block * 5 * each, (block + 1) * 5 * each)
+        asked = conditions[rows, places[name]].tolist()
+        came = properties[rows, list(PROPERTIES).index(name)].tolist()
+        pairs = zip(asked, came, strict=True)
+        found[name] = [(float(a), float(c)) for a, c in pairs if not np.isnan(c)]
+    return found

@@ -1,0 +1,53 @@
+"""One verb: evaluate. Every metric of the task, leaks included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ketformer.evaluation.molecules import evaluate_molecules
+from ketformer.evaluation.text import evaluate_text
+from ketformer.runs import Run
+from ketformer.runs.card import write_run_card
+from ketformer.utils.files import write_json
+
+EVALUATION = "evaluation.json"
+
+
+def evaluate(
+    run: Run,
+    *,
+    data: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    samples: int = 10_000,
+    with_fcd: bool | None = None,
+    targets: int = 0,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Measure a trained model by all the metrics of its task.
+
+    See :func:`evaluate_text` and
+    :func:`~ketformer.evaluation.evaluate_molecules`; ``samples``, ``with_fcd``
+    and ``targets`` are for the latter.
+    """
+    if run.task == "molecules":
+        return evaluate_molecules(
+            run,
+            data=data,
+            split=split,
+            limit=limit,
+            samples=samples,
+            with_fcd=with_fcd,
+            targets=targets,
+            progress=progress,
+        )
+    return evaluate_text(run, data=data, split=split, limit=limit, progress=progress)
+
+
+def save_evaluation(run: Run, result: dict[str, Any]) -> Path:
+    """Keep an evaluation in the run directory, and tell it on the run's card."""
+    path = run.path / EVALUATION
+    write_json(path, result)
+    write_run_card(run.path, run.model.config, result)
+    return path

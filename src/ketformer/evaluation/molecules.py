@@ -1,0 +1,212 @@
+"""One verb: evaluate, of molecules. Likelihood with and without padding, and what is sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ketformer.audit import audit_causality
+from ketformer.errors import KetformerError
+from ketformer.evaluation.conditions import conditions_to_request, target_errors
+from ketformer.evaluation.splits import check_same_data, way_and_part
+from ketformer.generation import MoleculeSampling, generate_molecules
+from ketformer.models import KetformerForCausalLM
+from ketformer.runs import Run
+from ketformer.runs.data import molecules_of
+from ketformer.tasks.losses import BATCH, prefix_losses, teacher_forced
+from ketformer.tasks.molecules.data import MoleculeData
+from ketformer.tasks.molecules.metrics import wasserstein
+from ketformer.tasks.molecules.properties import PROPERTIES, cached_properties, compute_properties
+from ketformer.tasks.molecules.rows import MoleculeRows
+from ketformer.tasks.molecules.similarity import distribution_metrics
+from ketformer.tasks.molecules.splits import SPLITS
+from ketformer.utils.progress import Bars
+
+# The prefix loss costs a pass for each target; this many molecules are read for it at most.
+_PREFIX_MOLECULES = 1024
+
+
+def evaluate_molecules(
+    run: Run,
+    *,
+    data: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    samples: int = 10_000,
+    with_fcd: bool | None = None,
+    targets: int = 0,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Measure a trained model of molecules.
+
+    Args:
+        run: an opened run.
+        data: a data set or path; what the run was trained on by default.
+        split: a way to split (``standard``, ``published``), whose test part is taken,
+            or a part (``train``, ``validation``, ``test``) of the run's own split.
+        limit: at most that many molecules for the losses, from the part's beginning.
+        samples: molecules to sample; 0 leaves out everything about samples.
+        with_fcd: whether to compute the FCD, which takes minutes; by default if fcd_torch
+            is installed.
+        targets: molecules to sample for each property and target of
+            :func:`~ketformer.evaluation.conditions.target_errors`; 0 leaves them out.
+        progress: show bars on standard error.
+
+    Returns:
+        ``loss`` and ``token_accuracy`` over the tokens and the end token, and the same
+        ``_with_padding`` over every place of a padded row; ``prefix_loss``, where the
+        model is handed the tokens before each target and nothing else; both also
+        ``_by_position``; ``causal``, which is measured; of the samples the keys of
+        :func:`~ketformer.tasks.molecules.metrics.generation_metrics` and
+        :func:`~ketformer.tasks.molecules.similarity.distribution_metrics` (against the
+        same part), and ``wasserstein`` by property.
+
+    Raises:
+        KetformerError: unknown data or split, or tokens the model does not have.
+    """
+    if samples < 0 or targets < 0:
+        raise KetformerError("samples and targets must not be negative")
+    if targets:
+        conditions_to_request(run)
+    rows, prepared, source = evaluation_rows(
+        run, data=data, split=split, limit=limit, progress=progress
+    )
+    with Bars(progress, "molecule") as bars:
+        likelihood = molecule_losses(run.model, rows, bars("teacher-forced"))
+        prefix = _prefix_losses(run.model, rows, bars("prefix alone"))
+    result = {
+        "run": str(run.path),
+        "attention": run.model.config.attention,
+        "parameters": run.model.num_parameters(),
+        "causal": audit_causality(run.model, sequences=4).causal,
+        **source,
+        "molecules": len(rows),
+        **likelihood,
+        **prefix,
+    }
+    if samples:
+        reference = prepared.smiles[source["part"]]
+        result |= sample_metrics(
+            run, prepared, reference, samples, with_fcd=with_fcd, progress=progress
+        )
+    if targets:
+        result["target_errors"] = target_errors(run, prepared, targets, progress=progress)
+    return result
+
+
+def evaluation_rows(
+    run: Run,
+    *,
+    data: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    progress: bool = True,
+) -> tuple[MoleculeRows, MoleculeData, dict[str, str]]:
+    """The rows that a model is measured on, all the data, and where the rows are from.
+
+    Arguments and errors as in :func:`evaluate_molecules`.
+    """
+    if limit is not None and limit < 1:
+        raise KetformerError(f"limit must be positive, got {limit}")
+    way, part = way_and_part(run.settings.split, split, SPLITS)
+    settings = run.settings.override({"split": way, **({"data": data} if data else {})})
+    prepared = molecules_of(settings, run.tokenizer, progress=progress)
+    check_same_data(run, prepared.facts)
+    rows = prepared.rows(part, count_padding=True)
+    rows = MoleculeRows(
+        rows.ids[:limit],
+        rows.pad_token_id,
+        None if rows.conditions is None else rows.conditions[:limit],
+        count_padding=True,
+    )
+    return rows, prepared, {"data": settings.data, "split": way, "part": part}
+
+
+def molecule_losses(
+    model: KetformerForCausalLM,
+    rows: MoleculeRows,
+    step: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Teacher-forced losses in nats per target, and accuracies.
+
+    Args:
+        model: in evaluation mode.
+        rows: with padding counted, so that every place has a target.
+        step: called with (done, total).
+    """
+    forced = teacher_forced(model, rows, step=step)
+    loss, hit = forced.losses, forced.predictions == forced.targets
+    token = forced.targets != rows.pad_token_id
+    return {
+        "targets": int(token.sum()),
+        "loss": float(loss[token].mean()),
+        "loss_by_position": _by_position(loss, token),
+        "loss_with_padding": float(loss.mean()),
+        "token_accuracy": float(hit[token].double().mean()),
+        "token_accuracy_with_padding": float(hit.double().mean()),
+        # As the released code of arXiv 2502.19214 has it: a mean over batches, the last
+        # and smaller one counting as much as the others.
+        "loss_as_published": float(torch.stack([b.mean() for b in loss.split(BATCH)]).mean()),
+    }
+
+
+def sample_metrics(
+    run: Run,
+    prepared: MoleculeData,
+    reference: list[str],
+    samples: int,
+    *,
+    with_fcd: bool | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Everything about samples without a requested value, compared with ``reference``."""
+    typical = typical_conditions(run, prepared)
+    sampled = generate_molecules(
+        run,
+        samples,
+        MoleculeSampling(conditions=typical),
+        training=frozenset(prepared.smiles["train"]),
+        progress=progress,
+    )
+    valid = sampled.molecules
+    result = {**sampled.metrics, "sampled_at": typical or None}
+    if len(valid) < 2:
+        return result
+    generated = compute_properties(valid, progress=False)
+    known = cached_properties(reference, progress=progress)
+    return {
+        **result,
+        **distribution_metrics(valid, reference, with_fcd=with_fcd, progress=progress),
+        "wasserstein": wasserstein(generated, known, list(PROPERTIES)),
+    }
+
+
+def typical_conditions(run: Run, prepared: MoleculeData) -> dict[str, float]:
+    """What to ask of a model without a wish: nothing, or the means if it needs every condition."""
+    if run.model.config.condition_unknown or not prepared.names:
+        return {}
+    means = np.nanmean(prepared.conditions["train"].numpy().astype(np.float64), axis=0)
+    return dict(zip(prepared.names, means.tolist(), strict=True))
+
+
+def _prefix_losses(
+    model: KetformerForCausalLM, rows: MoleculeRows, step: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """Loss over tokens and end tokens when nothing but what stands before is handed over."""
+    loss = prefix_losses(model, rows, step=step, limit=_PREFIX_MOLECULES)
+    token = rows.ids[: len(loss), 1:] != rows.pad_token_id
+    return {
+        "prefix_loss": float(loss[token].mean()),
+        "prefix_loss_by_position": _by_position(loss, token),
+    }
+
+
+def _by_position(loss: Tensor, real: Tensor) -> list[float]:
+    """Means over the real targets at each position, up to the last that has any."""
+    counts = real.sum(0)
+    longest = int(counts.count_nonzero())
+    return ((loss * real).sum(0) / counts)[:longest].tolist()

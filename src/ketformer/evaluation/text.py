@@ -1,0 +1,141 @@
+"""One verb: evaluate. Every metric of the task, leaks included. This file is about text."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from ketformer.audit import audit_causality
+from ketformer.errors import KetformerError
+from ketformer.evaluation.speed import timing_inputs
+from ketformer.evaluation.splits import check_same_data, way_and_part
+from ketformer.generation.continuation import continue_tokens
+from ketformer.runs import Run
+from ketformer.tasks.datasets import found_from_anywhere, load_text
+from ketformer.tasks.losses import prefix_losses, teacher_forced
+from ketformer.tasks.text import (
+    SPLITS,
+    TextWindows,
+    encode,
+    error_rates,
+    split_text,
+)
+from ketformer.utils.progress import Bars
+from ketformer.utils.timing import inference_seconds
+
+# The prefix loss costs a pass for each target; this many tokens are read for it at most.
+_PREFIX_TOKENS = 1 << 21
+# Free-running continuations: this many, each as long as the context.
+_CONTINUATIONS = 64
+
+
+def evaluate_text(
+    run: Run,
+    *,
+    data: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Measure a trained text model.
+
+    Windows do not overlap, so each target counts once. ``cross_entropy`` is
+    teacher-forced over whole windows, as papers report it; ``prefix_cross_entropy``
+    hands the model nothing but the tokens before each target, and is what can be
+    believed of any model. ``causal`` is measured on this model, not declared.
+
+    Args:
+        run: an opened run.
+        data: a data set or path; what the run was trained on by default.
+        split: a way to split (``standard``, ``published``), whose test part is taken,
+            or a part (``train``, ``validation``, ``test``) of the run's own split.
+        limit: at most that many windows, evenly spread; all of them by default.
+        progress: show bars on standard error.
+
+    Returns:
+        Cross entropies in nats per token (also by position), ``bits_per_character``,
+        ``perplexity``, teacher-forced and free-running ``cer`` and ``wer``,
+        ``inference_ms`` for one batch without text decoding, and what they were
+        measured on.
+
+    Raises:
+        KetformerError: unknown data or split, or characters the model has no token for.
+    """
+    windows, source = evaluation_windows(run, data=data, split=split, limit=limit)
+    with Bars(progress, "window") as bars:
+        forced = teacher_forced(run.model, windows, step=bars("teacher-forced"))
+        short = prefix_windows(windows)
+        prefix = prefix_losses(run.model, short, step=bars("prefix alone"))
+    references = run.tokenizer.batch_decode(forced.targets)
+    cer, wer = error_rates(references, run.tokenizer.batch_decode(forced.predictions))
+    free_cer, free_wer = _free_running(run, windows)
+    loss = float(forced.losses.mean())
+    inputs = timing_inputs(run)
+    seconds = inference_seconds({"model": run.model}, {"model": inputs})["model"]
+    return {
+        "run": str(run.path),
+        "attention": run.model.config.attention,
+        "parameters": run.model.num_parameters(),
+        "causal": audit_causality(run.model, sequences=4).causal,
+        **source,
+        "targets": forced.losses.numel(),
+        "cross_entropy": loss,
+        "bits_per_character": float(forced.losses.sum())
+        / (math.log(2) * sum(map(len, references))),
+        "perplexity": math.exp(min(loss, 700)),
+        "prefix_cross_entropy": float(prefix.mean()),
+        "prefix_targets": prefix.numel(),
+        "cross_entropy_by_position": forced.losses.mean(0).tolist(),
+        "prefix_cross_entropy_by_position": prefix.mean(0).tolist(),
+        "cer": cer,
+        "wer": wer,
+        "free_running_cer": free_cer,
+        "free_running_wer": free_wer,
+        "inference_ms": 1000 * seconds,
+        "inference_batch": list(inputs["input_ids"].shape),
+    }
+
+
+def evaluation_windows(
+    run: Run, *, data: str | None = None, split: str | None = None, limit: int | None = None
+) -> tuple[TextWindows, dict[str, str]]:
+    """The windows that a text model is measured on, and where they are from.
+
+    Arguments and errors as in :func:`evaluate_text`.
+    """
+    if limit is not None and limit < 1:
+        raise KetformerError(f"limit must be positive, got {limit}")
+    way, part = way_and_part(run.settings.split, split, SPLITS)
+    source = load_text(found_from_anywhere(data or run.settings.data))
+    check_same_data(run, {"name": source.name, "sha256": source.sha256})
+    text = split_text(source.text, way)[part]
+    context = run.model.config.max_position_embeddings
+    windows = TextWindows(encode(run.tokenizer, text), context, stride=context, limit=limit)
+    return windows, {"data": source.name, "split": way, "part": part}
+
+
+def prefix_windows(windows: TextWindows) -> TextWindows:
+    """As many of the windows, evenly spread, as the prefix loss can afford."""
+    context = windows.context
+    affordable = max(_PREFIX_TOKENS // (context * (context + 1) // 2), 1)
+    if affordable >= len(windows):
+        return windows
+    return TextWindows(windows.tokens, context, stride=context, limit=affordable)
+
+
+def _free_running(run: Run, windows: TextWindows) -> tuple[float, float]:
+    """Error rates of greedy continuations of half a window, as long as a whole one."""
+    context, tokens = windows.context, windows.tokens
+    given = max(context // 2, 1)
+    last = len(tokens) - given - context
+    if last < 0:
+        raise KetformerError(
+            f"the text has {len(tokens)} tokens, too few for continuations of {given + context}"
+        )
+    starts = torch.linspace(0, last, min(_CONTINUATIONS, last + 1)).long()
+    prompts = torch.stack([tokens[s : s + given] for s in starts])
+    truth = torch.stack([tokens[s + given : s + given + context] for s in starts])
+    written = continue_tokens(run.model, prompts.to(run.model.device), context, do_sample=False)
+    return error_rates(run.tokenizer.batch_decode(truth), run.tokenizer.batch_decode(written.cpu()))

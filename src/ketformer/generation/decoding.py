@@ -1,0 +1,118 @@
+"""Sampling whole sequences in batches: the cache is kept, finished rows are dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import (
+    LogitsProcessorList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from ketformer.errors import KetformerError
+from ketformer.generation.cache import roomy_cache
+from ketformer.models import KetformerForCausalLM
+
+
+def choosing(temperature: float, top_k: int, top_p: float) -> LogitsProcessorList:
+    """Transformers' own processors for these three; none for their neutral values."""
+    processors = LogitsProcessorList()
+    if temperature not in (0.0, 1.0):
+        processors.append(TemperatureLogitsWarper(float(temperature)))
+    if top_k:
+        processors.append(TopKLogitsWarper(top_k))
+    if top_p < 1:
+        processors.append(TopPLogitsWarper(top_p))
+    return processors
+
+
+def choose(
+    logits: Tensor,
+    seen: Tensor,
+    processors: LogitsProcessorList,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """A token for each row, drawn as transformers draws it.
+
+    Args:
+        logits: ``[B, vocab_size]``.
+        seen: ``[B, T]``, the tokens so far, which the processors may look at.
+        processors: see :func:`choosing`.
+        generator: of the drawing; None is the global one.
+    """
+    probabilities = processors(seen, logits).softmax(-1)
+    return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+
+
+@torch.inference_mode()
+def sample_sequences(
+    model: KetformerForCausalLM,
+    num: int,
+    *,
+    generator: torch.Generator,
+    conditions: Tensor | None = None,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    never: Sequence[int] = (),
+    use_cache: bool = True,
+) -> Tensor:
+    """Sample sequences from the begin token until each ends or the context is full.
+
+    Args:
+        model: with ``bos_token_id``, ``eos_token_id`` and ``pad_token_id`` configured.
+        num: how many, in one batch.
+        generator: of the sampling, on the model's device.
+        conditions: ``[num, C]`` in their own units, NaN where unknown.
+        temperature: divides the logits; 0 takes the most likely token.
+        top_k: choose among the k most likely tokens; 0 for all.
+        top_p: choose among the most likely tokens that hold this much probability.
+        never: token ids that are not to be sampled.
+        use_cache: keep keys and values between tokens; the result is the same without,
+            but in a model that scales by its batch (``published_scaling``).
+
+    Returns:
+        ``[num, T]`` token ids after the begin token, the end token included where a
+        sequence has one, then padding; T is at most the context.
+
+    Raises:
+        KetformerError: the model does not say how a sequence begins and ends.
+    """
+    config = model.config
+    bos, eos, pad = config.bos_token_id, config.eos_token_id, config.pad_token_id
+    if bos is None or eos is None or pad is None:
+        raise KetformerError("this model does not say how a sequence begins and ends")
+    processors = choosing(temperature, top_k, top_p)
+    out = torch.full((num, config.max_position_embeddings), pad, device=model.device)
+    barred = torch.tensor(list(never), dtype=torch.long, device=model.device)
+    rows = torch.arange(num, device=model.device)  # those that go on
+    seen = torch.full((num, 1), bos, device=model.device)
+    cache = roomy_cache() if use_cache and model.is_causal else None
+    for step in range(config.max_position_embeddings):
+        logits = model(
+            seen if cache is None else seen[:, -1:],
+            past_key_values=cache,
+            use_cache=cache is not None,
+            conditions=None if conditions is None else conditions[rows],
+            logits_to_keep=1,
+        ).logits[:, -1]
+        logits = logits.float().clone()
+        logits.index_fill_(1, barred, -torch.inf)
+        if temperature == 0:
+            chosen = logits.argmax(-1)
+        else:
+            chosen = choose(logits, seen, processors, generator)
+        out[rows, step] = chosen
+        going = (chosen != eos).nonzero()[:, 0]
+        if not len(going):
+            return out[:, : step + 1]
+        seen = torch.cat([seen, chosen[:, None]], dim=1)
+        if len(going) < len(rows):
+            rows, seen = rows[going], seen[going]
+            if cache is not None:
+                cache.batch_select_indices(going)
+    return out

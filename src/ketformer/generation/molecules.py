@@ -1,0 +1,277 @@
+"""One verb: generate, of molecules. Sampled, judged and written block by block."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import time
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from ketformer.drawing.molecules import molecule_grid
+from ketformer.errors import KetformerError
+from ketformer.generation.sampling import BATCH, MoleculeSampling, generator_of, sample_molecules
+from ketformer.runs import Run
+from ketformer.runs.data import molecules_of
+from ketformer.tasks.molecules.chemistry import worker_processes
+from ketformer.tasks.molecules.journal import Journal, Progress, forget
+from ketformer.tasks.molecules.metrics import Judged, generation_metrics, judge, property_errors
+from ketformer.tasks.molecules.output import MoleculeTable, write_sdf
+from ketformer.tasks.molecules.properties import PROPERTIES, compute_properties
+
+# Distinct valid molecules that are kept for the SDF and the picture; the CSV has all.
+_KEPT = 10_000
+_SHOWN = 30
+
+
+@dataclass
+class Sampled:
+    """What came out of sampling, with everything that does not grow with the strings.
+
+    Attributes:
+        metrics: see :func:`~ketformer.tasks.molecules.metrics.generation_metrics`.
+        molecules: the first distinct valid molecules, canonical.
+        properties: of these, ``[N, 9]``.
+        requested: what was asked for.
+        errors: distance of the valid molecules from it, by property.
+        per_second: molecules sampled, judged and written in a second; None if all of them
+            were there already.
+    """
+
+    metrics: dict[str, Any]
+    molecules: list[str] = field(default_factory=list)
+    properties: np.ndarray = field(default_factory=lambda: np.empty((0, len(PROPERTIES))))
+    requested: Mapping[str, float] = field(default_factory=dict)
+    errors: dict[str, Any] = field(default_factory=dict)
+    per_second: float | None = None
+
+
+def training_molecules(run: Run, *, progress: bool = True) -> frozenset[str] | None:
+    """Canonical SMILES that the run was trained on; None, with a warning, if they are gone."""
+    settings = run.settings.override({"conditions": None})
+    try:
+        data = molecules_of(settings, run.tokenizer, progress=progress)
+    except KetformerError as error:
+        warnings.warn(f"novelty is not known: {error}", stacklevel=2)
+        return None
+    if data.facts["sha256"] != run.manifest.get("data", {}).get("sha256"):
+        warnings.warn(
+            f"novelty is not known: {settings.data} has changed since the training", stacklevel=2
+        )
+        return None
+    return frozenset(data.smiles["train"])
+
+
+def generate_molecules(
+    run: Run,
+    num: int,
+    sampling: MoleculeSampling | None = None,
+    *,
+    training: Collection[str] | None = None,
+    table: Path | None = None,
+    progress: bool = True,
+    label: str = "sample",
+) -> Sampled:
+    """Sample molecules and judge them.
+
+    Memory does not grow with the SMILES, but with the set of distinct ones. A call that
+    was interrupted while it wrote a table goes on from its last whole block when it is
+    made again, and ends with the same file; :func:`write_molecules` ends it for good.
+
+    Args:
+        run: an opened run.
+        num: how many to sample.
+        sampling: how.
+        training: canonical SMILES that are not novel; None leaves novelty unknown.
+        table: a CSV file for all of them.
+        progress: show a bar on standard error.
+        label: of the bar.
+
+    Raises:
+        KetformerError: the run is of text, or a requested condition is unknown to it.
+    """
+    sampling = sampling or MoleculeSampling()
+    generator = generator_of(run, sampling)
+    sample_molecules(run, num, sampling)  # refuses mistakes before a file is begun
+    requested = dict(sampling.conditions)
+    computed = [name for name in requested if name in PROPERTIES]
+    tally = _Tally(computed)
+    journal = Journal(table, _key(run, num, sampling, training), num) if table else None
+    before = journal.read() if journal else None
+    if journal and before:
+        for rows in journal.rows(before):
+            tally.read(rows)
+        generator.set_state(
+            torch.frombuffer(bytearray.fromhex(before.generator), dtype=torch.uint8)
+        )
+    done, size = (before.rows, before.size) if before else (0, 0)
+    begun = time.monotonic()
+    with (
+        worker_processes(),
+        tqdm(total=num, initial=done, desc=label, unit="molecule", disable=not progress) as bar,
+        MoleculeTable(table, tuple(PROPERTIES), requested, size=size)
+        if table and done < num
+        else nullcontext() as open_table,
+    ):
+        for block in sample_molecules(run, num, sampling, done=done, generator=generator):
+            judged = judge(block, training or (), seen=tally.seen, progress=False)
+            properties = compute_properties(block, progress=False) if table or computed else None
+            tally.add(judged, properties)
+            _hand_back_memory()
+            bar.update(len(block))
+            if open_table is None or journal is None:
+                continue
+            open_table.write(
+                judged.sampled,
+                judged.canonical,
+                judged.valid.tolist(),
+                judged.duplicate.tolist(),
+                judged.novel.tolist() if training is not None else [None] * len(block),
+                properties,
+            )
+            state = generator.get_state().numpy().tobytes().hex()
+            journal.note(Progress(tally.count, open_table.sync(), state))
+    seconds = time.monotonic() - begun
+    metrics = generation_metrics(tally.judged())
+    if training is None:
+        _forget_novelty(metrics)
+    return Sampled(
+        metrics=metrics,
+        molecules=tally.kept,
+        properties=compute_properties(tally.kept, progress=False),
+        requested=requested,
+        errors=property_errors(tally.values(), {k: requested[k] for k in computed}, computed),
+        per_second=(num - done) / seconds if done < num else None,
+    )
+
+
+def _hand_back_memory() -> None:
+    """Freed pieces of the heap go back to the system; glibc would keep 0.4 KB a molecule."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
+
+
+class _Tally:
+    """What is remembered of the molecules: some bytes of each, and the distinct ones."""
+
+    def __init__(self, computed: Sequence[str]) -> None:
+        self.computed = computed
+        self.columns = [list(PROPERTIES).index(name) for name in computed]
+        self.seen: set[str] = set()
+        self.kept: list[str] = []
+        self.count = 0
+        self._flags: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._values: list[np.ndarray] = []
+
+    def add(self, judged: Judged, properties: np.ndarray | None) -> None:
+        """One block, and its properties ``[N, 9]`` where some are asked for."""
+        self.count += len(judged.valid)
+        self._flags.append((judged.valid, judged.duplicate, judged.novel))
+        if properties is not None and self.computed:
+            self._values.append(properties[judged.valid][:, self.columns])
+        fresh = (judged.valid & ~judged.duplicate).nonzero()[0]
+        self.kept += [judged.canonical[i] or "" for i in fresh[: _KEPT - len(self.kept)]]
+
+    def read(self, rows: Sequence[Mapping[str, str]]) -> None:
+        """Rows of a table, as if they had been added."""
+        flags = (
+            np.array([row[name] == "true" for row in rows])
+            for name in ("valid", "duplicate", "novel")
+        )
+        sampled = [row["smiles"] for row in rows]
+        canonical = [row["canonical_smiles"] or None for row in rows]
+        self.seen.update(filter(None, canonical))
+        # Of the table they would be rounded.
+        properties = compute_properties(sampled, progress=False) if self.computed else None
+        self.add(Judged(sampled, canonical, *flags), properties)
+
+    def judged(self) -> Judged:
+        """The flags of all."""
+        return Judged([], [], *map(np.concatenate, zip(*self._flags, strict=True)))
+
+    def values(self) -> np.ndarray:
+        """Requested properties of the valid, ``[V, R]``."""
+        return np.concatenate(self._values) if self._values else np.empty((0, len(self.computed)))
+
+
+def _key(run: Run, num: int, sampling: MoleculeSampling, training: Collection[str] | None) -> str:
+    """A hash of all that decides what a table holds."""
+    digest = hashlib.sha256()
+    for name, tensor in run.model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    known = None if training is None else hashlib.sha256("\n".join(sorted(training)).encode())
+    facts = {
+        "config": run.model.config.to_dict(),
+        "num": num,
+        "sampling": asdict(sampling),
+        "training": known and known.hexdigest(),
+        "batch": BATCH,
+        "device": run.model.device.type,
+        "torch": torch.__version__,
+    }
+    digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+def write_molecules(sampled: Sampled, table: Path, *, progress: bool = True) -> dict[str, str]:
+    """An SDF and a grid picture beside the CSV ``table``; returns what was written.
+
+    The SDF holds the first 10,000 distinct valid molecules.
+    """
+    files = {"csv": str(table)}
+    if not sampled.molecules:
+        forget(table)
+        return files
+    sdf, grid = table.with_suffix(".sdf"), table.with_suffix(".png")
+    write_sdf(sdf, sampled.molecules, sampled.properties, tuple(PROPERTIES), progress=progress)
+    molecule_grid(grid, sampled.molecules[:_SHOWN], captions_of(sampled, _SHOWN))
+    forget(table)
+    return {**files, "sdf": str(sdf), "grid": str(grid)}
+
+
+def captions_of(sampled: Sampled, count: int) -> list[str]:
+    """What to say under a molecule: its requested properties, or weight and LogP."""
+    shown = [name for name in sampled.requested if name in PROPERTIES] or ["MW", "LogP"]
+    columns = [list(PROPERTIES).index(name) for name in shown]
+    return [
+        "  ".join(f"{name} {row[i]:.4g}" for name, i in zip(shown, columns, strict=True))
+        for row in sampled.properties[:count]
+    ]
+
+
+def parse_conditions(given: Sequence[str]) -> dict[str, float]:
+    """``["LogP=2.0", "TPSA=60"]`` as a mapping.
+
+    Raises:
+        KetformerError: not of that form, or a name twice.
+    """
+    requested: dict[str, float] = {}
+    for item in given:
+        name, equals, value = item.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = float("nan")
+        if not equals or not name or not abs(number) < float("inf"):
+            raise KetformerError(f"a condition is written NAME=NUMBER, got {item!r}")
+        if name in requested:
+            raise KetformerError(f"condition {name} is given twice")
+        requested[name] = number
+    return requested
+
+
+def _forget_novelty(metrics: dict[str, Any]) -> None:
+    for part in (metrics, *metrics["at"].values()):
+        part.update(novel=None, novelty=None, product=None, in_training=None)

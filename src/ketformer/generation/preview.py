@@ -1,0 +1,20 @@
+"""A glance at what a run writes."""
+
+from __future__ import annotations
+
+from ketformer.generation.sampling import MoleculeSampling, sample_molecules
+from ketformer.generation.text import Sampling, generate_text
+from ketformer.runs import Run
+
+_GLANCE = 240  # tokens of a passage that is shown beside a result
+
+
+def sample_of(run: Run) -> str:
+    """A glance at what a run writes: a passage of text, or ten molecules with a line each."""
+    if run.task == "molecules":
+        every = run.model.config.condition_names
+        typical = dict(zip(every or [], run.model.config.condition_means or [], strict=True))
+        needed = {} if run.model.config.condition_unknown else typical
+        molecules = next(sample_molecules(run, 10, MoleculeSampling(conditions=needed)))
+        return "\n".join(molecules)
+    return generate_text(run, "", sampling=Sampling(max_new_tokens=_GLANCE))[0]

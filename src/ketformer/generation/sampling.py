@@ -1,0 +1,135 @@
+"""Molecules sampled from a run, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ketformer.errors import KetformerError
+from ketformer.generation.decoding import sample_sequences
+from ketformer.runs import Run
+from ketformer.tasks.molecules.tokenizer import decode_smiles
+
+#: Rows sampled together; memory is that of their keys and values.
+BATCH = 2048
+
+
+@dataclass(frozen=True)
+class MoleculeSampling:
+    """How molecules are sampled.
+
+    Attributes:
+        temperature: divides the logits; 0 takes the most likely token.
+        top_k: choose among the k most likely tokens; 0 for all.
+        top_p: choose among the most likely tokens that hold this much probability.
+        seed: of the sampling.
+        use_cache: keep keys and values between tokens; the result is the same without.
+        special_tokens: whether a model may write ``[CLS]`` and padding, as the released
+            code of arXiv 2502.19214 lets it.
+        conditions: requested values in their own units; what is left out is unknown.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 42
+    use_cache: bool = True
+    special_tokens: bool = False
+    conditions: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < float("inf"):
+            raise KetformerError(f"temperature must not be negative, got {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise KetformerError(f"top_p must lie in (0, 1], got {self.top_p}")
+        if self.top_k < 0:
+            raise KetformerError(f"top_k must not be negative, got {self.top_k}")
+        if not 0 <= self.seed < 2**32:
+            raise KetformerError(f"seed must lie in [0, 2**32), got {self.seed}")
+
+
+def sample_molecules(
+    run: Run,
+    num: int,
+    sampling: MoleculeSampling | None = None,
+    *,
+    done: int = 0,
+    generator: torch.Generator | None = None,
+) -> Iterator[list[str]]:
+    """SMILES as they are sampled, in batches; mistakes are found before the first one.
+
+    Args:
+        run: an opened run of the molecule task.
+        num: how many in all.
+        sampling: how.
+        done: of them, how many were sampled earlier, in whole batches.
+        generator: to draw with, in its state after those; made of the seed unless given.
+
+    Raises:
+        KetformerError: the run is not of molecules, or it knows no such condition.
+    """
+    sampling = sampling or MoleculeSampling()
+    if num < 1:
+        raise KetformerError(f"num must be positive, got {num}")
+    if run.task != "molecules":
+        raise KetformerError(f"{run.path} is a model of text, not of molecules")
+    wanted = requested_conditions(run, sampling.conditions)
+    generator = generator or generator_of(run, sampling)
+    return _batches(run, range(done, num, BATCH), num, sampling, wanted, generator)
+
+
+def generator_of(run: Run, sampling: MoleculeSampling) -> torch.Generator:
+    """A fresh generator for the model's device."""
+    return torch.Generator(run.model.device).manual_seed(sampling.seed)
+
+
+def _batches(
+    run: Run,
+    starts: range,
+    num: int,
+    sampling: MoleculeSampling,
+    wanted: Tensor | None,
+    generator: torch.Generator,
+) -> Iterator[list[str]]:
+    tokenizer = run.tokenizer
+    never = [] if sampling.special_tokens else [tokenizer.bos_token_id, tokenizer.pad_token_id]
+    for start in starts:
+        rows = min(BATCH, num - start)
+        ids = sample_sequences(
+            run.model,
+            rows,
+            generator=generator,
+            conditions=None if wanted is None else wanted.expand(rows, -1),
+            temperature=sampling.temperature,
+            top_k=sampling.top_k,
+            top_p=sampling.top_p,
+            never=never,
+            use_cache=sampling.use_cache,
+        )
+        yield decode_smiles(tokenizer, ids.cpu())
+
+
+def requested_conditions(run: Run, requested: Mapping[str, float]) -> Tensor | None:
+    """``[C]`` with NaN for what is not requested; None if the model has no conditions.
+
+    Raises:
+        KetformerError: a name the model does not know, a value that is not finite, or
+            a missing one in a model that needs them all.
+    """
+    names = run.model.config.condition_names or []
+    if unknown := sorted(set(requested) - set(names)):
+        offered = f"its conditions: {', '.join(names)}" if names else "it has no conditions"
+        raise KetformerError(f"{run.path} knows no condition {', '.join(unknown)}; {offered}")
+    for name, value in requested.items():
+        if not abs(value) < float("inf"):
+            raise KetformerError(f"condition {name} must be a finite number, got {value}")
+    if not names:
+        return None
+    missing = [name for name in names if name not in requested]
+    if missing and not run.model.config.condition_unknown:
+        raise KetformerError(f"{run.path} needs every condition; missing: {', '.join(missing)}")
+    values = [requested.get(name, float("nan")) for name in names]
+    return torch.tensor(values, device=run.model.device)

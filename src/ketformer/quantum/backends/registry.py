@@ -1,0 +1,79 @@
+"""Which backends there are.
+
+A new one is one file beside this and one line in `BACKENDS`, or an entry point of another
+package.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from ketformer.errors import KetformerError
+from ketformer.quantum.backends.base import Backend, BackendOptions
+from ketformer.quantum.noise import Noise
+from ketformer.utils.registry import Registry
+
+
+def _check(name: str, found: Any) -> None:
+    if not (isinstance(found, type) and issubclass(found, Backend)):
+        raise KetformerError(f"backend {name!r}: {found!r} is not a subclass of Backend")
+
+
+#: Every backend by its name; of other packages, too, see :mod:`ketformer.utils.registry`.
+BACKENDS: Registry[type[Backend]] = Registry(
+    "backend",
+    "ketformer.backends",
+    __name__,
+    {
+        "torch": "ketformer.quantum.backends.exact:TorchBackend",
+        "shots": "ketformer.quantum.backends.exact:ShotsBackend",
+        "cudaq": "ketformer.quantum.backends.cudaq:CudaQBackend",
+        "pennylane": "ketformer.quantum.backends.pennylane:PennyLaneBackend",
+        "qiskit": "ketformer.quantum.backends.qiskit:QiskitBackend",
+    },
+    _check,
+)
+
+
+def backend_class(name: str) -> type[Backend]:
+    """The class behind a registry name.
+
+    Raises:
+        KetformerError: no backend has that name, or its package cannot be imported.
+    """
+    return BACKENDS.load(name)
+
+
+def open_backend(name: str, **options: Any) -> Backend:
+    """Make a backend by its registry name.
+
+    Args:
+        name: a key of :data:`BACKENDS`.
+        **options: ``shots``, ``noise`` and ``seed`` for each; a backend's own besides.
+            ``noise`` may be a mapping of the fields of :class:`~ketformer.quantum.Noise`.
+
+    Raises:
+        KetformerError: an unknown name or option, or a package that is not installed; the
+            message names the command that installs it.
+    """
+    cls = backend_class(name)
+    own = inspect.signature(cls).parameters.values()
+    known = [*BackendOptions.__annotations__, *(p.name for p in own if p.kind is p.KEYWORD_ONLY)]
+    known = list(dict.fromkeys(known))
+    if unknown := sorted(set(options) - set(known)):
+        raise KetformerError(
+            f"backend {name} has no option {', '.join(unknown)}; its options: {', '.join(known)}"
+        )
+    if isinstance(options.get("noise"), Mapping):
+        options["noise"] = _noise(options["noise"])
+    return cls(**options)
+
+
+def _noise(given: Mapping[str, float]) -> Noise:
+    known = [field.name for field in fields(Noise)]
+    if unknown := sorted(set(given) - set(known)):
+        raise KetformerError(f"unknown noise {', '.join(unknown)}; known: {', '.join(known)}")
+    return Noise(**given)

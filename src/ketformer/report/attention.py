@@ -1,0 +1,157 @@
+"""What the models look at, and the circuits that they run."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+
+from ketformer.circuits import CircuitPicture, circuit_pictures
+from ketformer.drawing.attention import AttentionMap, share_of_the_future, visible
+from ketformer.drawing.figure import named_svg
+from ketformer.drawing.molecules import atoms_svg
+from ketformer.errors import KetformerError
+from ketformer.evaluation import attention_weights
+from ketformer.evaluation.attention import attention_svg
+from ketformer.models import KetformerConfig
+from ketformer.models.checks import check_memory
+from ketformer.report.study import Study
+from ketformer.report.table import BADGE, Row
+from ketformer.runs import Run
+from ketformer.tasks.molecules.chemistry import parse
+from ketformer.tasks.text import encode
+
+_TOKENS = 16  # of a text whose attention is shown
+_FOLD = 940  # pixels: where a circuit goes on below
+_ATTENDED = "Attention that each atom receives in the last layer, mean over the heads, of "
+_ATOMS = 6  # at least that many tokens has a molecule whose attention is shown
+
+
+def attention_section(study: Study) -> str:
+    """Heat maps of the first layers and heads, for the same text or molecule if all can read it."""
+    shown = [body for row in study.rows if (body := _maps(study, row))]
+    if not shown:
+        return ""
+    told = (
+        "Row i says how much position i takes from each position. Blue lies in the past; "
+        "<strong>red lies in the future</strong>, which a language model must not see. Stronger "
+        "is more, on the scale of the square root."
+    )
+    return f'<p>{told}</p><div class="maps">{"".join(shown)}</div>'
+
+
+def _maps(study: Study, row: Row) -> str:
+    run = study.open(row)
+    if run is None:
+        return ""
+    for text in _texts(study, row):
+        try:
+            text = text if study.task == "molecules" else _beginning(run, text)
+            tokens, weights = attention_weights(run, text, conditions=_usual(run))
+        except KetformerError:
+            continue  # not of this model's alphabet
+        share = share_of_the_future(weights)
+        ahead = f"{share:.0%} of all weight lies on later tokens" if share else (
+            "no weight lies on later tokens"
+        )  # fmt: skip
+        layers, heads = weights.shape[:2]
+        drawn = attention_svg(tokens, weights)
+        cut = "" if layers <= 3 and heads <= 4 else f" The first of {layers} × {heads} matrices."
+        atoms = ""
+        if study.task == "molecules":
+            last = AttentionMap(text, tokens, weights[-1])
+            atoms = f'<figure class="atoms">{named_svg(atoms_svg(last), _ATTENDED + text)}</figure>'
+        badge = "" if row["causal"] else f" {BADGE}"
+        return (
+            f"<article><h4>{html.escape(row['name'])}{badge}</h4>"
+            f'<figure class="wide"><div class="scroll" tabindex="0">{drawn}</div><figcaption>'
+            f"<code>{html.escape(visible(text))}</code>: {ahead}.{cut}</figcaption></figure>"
+            f"{atoms}</article>"
+        )
+    return ""
+
+
+def _texts(study: Study, row: Row) -> Iterator[str]:
+    """What might be shown: of what the first row wrote, else of what this one did."""
+    for source in (study.rows[0], row):
+        sample = source.get("sample") or ""
+        if study.task == "text":
+            yield sample.strip()
+        else:
+            valid = [line for line in sample.splitlines() if line and parse(line) is not None]
+            yield from sorted(valid, key=lambda smiles: len(smiles) < _ATOMS)
+    if study.task == "molecules":
+        yield "C"
+
+
+def _beginning(run: Run, text: str) -> str:
+    """As much of a text as can be shown.
+
+    Raises:
+        KetformerError: characters that the model has no token for.
+    """
+    most = min(_TOKENS, run.model.config.max_position_embeddings)
+    text = text[: 4 * most]
+    while len(encode(run.tokenizer, text)) > most:
+        text = text[:-1]
+    return text
+
+
+def _usual(run: Run) -> dict[str, float]:
+    """What a model that needs every condition is told."""
+    config = run.model.config
+    if config.condition_unknown or not config.condition_names:
+        return {}
+    return dict(zip(config.condition_names, config.condition_means or [], strict=True))
+
+
+def circuits_section(study: Study) -> str:
+    """Each different circuit once, under the names of those that run it."""
+    drawn: dict[str, list[tuple[str, CircuitPicture]]] = {}
+    for row in study.rows:
+        for picture in _pictures(study, row):
+            drawn.setdefault(picture.svg, []).append((row["name"], picture))
+    if not drawn:
+        return ""
+    parts = []
+    for svg, users in drawn.items():
+        names = ", ".join(dict.fromkeys(name for name, _ in users))
+        measured = dict.fromkeys(f"{name} measures {picture.strings}" for name, picture in users)
+        caption = f"{users[0][1].counts}. Pauli strings: {'; '.join(measured)}"
+        parts.append(
+            f"<article><h4>{html.escape(names)}</h4>"
+            f'<figure class="wide"><div class="scroll" tabindex="0">{svg}</div>'
+            f"<figcaption>{html.escape(caption)}</figcaption></figure></article>"
+        )
+    told = (
+        "What hardware would run for one token (of overlap for one pair of tokens), in the first "
+        "head of the first layer, qubit 0 on top. Angles named amp prepare the token's state; the "
+        "others are learned, or follow from the hidden state."
+    )
+    return f"<p>{told}</p>{''.join(parts)}"
+
+
+def _pictures(study: Study, row: Row) -> list[CircuitPicture]:
+    """Each circuit of a row, from its settings if the run is gone."""
+    run = study.open(row)
+    try:
+        return circuit_pictures(run.model, _FOLD) if run else _untrained(study, row)
+    except KetformerError:  # a classical mechanism, or a score for which there is no circuit
+        return []
+
+
+def _untrained(study: Study, row: Row) -> list[CircuitPicture]:
+    name, options = row.get("attention"), row.get("attention_options") or {}
+    if name is None or options.get("angles") == "embedding":  # depends on the conditions
+        return []
+    model = study.result["settings"].get("model")
+    keys = ("hidden_size", "num_attention_heads")
+    sizes = {key: model[key] for key in keys if key in model} if isinstance(model, dict) else {}
+    config = KetformerConfig(attention=name, attention_options=options, **sizes)
+    check_memory(config)
+    return circuit_pictures(
+        name,
+        _FOLD,
+        hidden_size=config.hidden_size,
+        num_heads=config.num_attention_heads,
+        **config.attention_options or {},
+    )

@@ -1,0 +1,98 @@
+"""One verb: reproduce, of a run. Train it again from its own directory and compare."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from ketformer.errors import KetformerError
+from ketformer.runs import load_settings, open_run, read_metrics
+from ketformer.runs.directory import SETTINGS_FILE, WEIGHTS_FILE, make_manifest
+from ketformer.training import train
+
+# Facts of the machine that the last digit of a sum can depend on.
+_MACHINE = ("cpu", "threads", "gpu", "platform", "python", "versions")
+# What a row of metrics says of the clock.
+_TIMES = ("_runtime", "_per_second")
+
+
+def repeat_run(run: str | Path, out: str | Path, *, progress: bool = True) -> dict[str, Any]:
+    """Train a finished run again, with its settings, data and threads, and compare the two.
+
+    Args:
+        run: the run directory.
+        out: the new one; it is gone on with if an earlier repetition was interrupted.
+        progress: show a bar on standard error.
+
+    Returns:
+        ``weights_equal`` and ``losses_equal``, bit for bit; ``largest_difference`` of any
+        weight; ``differs``, what is not as it was then, in words; the two runs.
+
+    Raises:
+        KetformerError: it is no finished run that was trained here, its data has changed, or
+            it was trained by another number of processes.
+    """
+    run, out = Path(run), Path(out)
+    then = open_run(run).manifest
+    if "imported" in then:
+        raise KetformerError(f"{run} was imported, not trained; there is nothing to repeat")
+    processes, here = then.get("processes", 1), int(os.environ.get("WORLD_SIZE", "1"))
+    if processes != here:
+        raise KetformerError(
+            f"{run} was trained by {processes} processes, not {here}; use torchrun "
+            f"--nproc_per_node {processes} -m ketformer reproduce {run}"
+        )
+    settings = load_settings(str(run / SETTINGS_FILE))
+    if threads := then.get("machine", {}).get("threads"):
+        torch.set_num_threads(threads)  # sums are split among them
+    differs = _differences(then, make_manifest())
+    if differs and os.environ.get("RANK", "0") == "0":
+        warnings.warn(f"not as when {run} was trained: {'; '.join(differs)}", stacklevel=2)
+    train(
+        settings,
+        out,
+        resume=(out / SETTINGS_FILE).is_file(),
+        progress=progress,
+        label="reproduce",
+        data_sha256=then.get("data", {}).get("sha256"),
+    )
+    old, new = (load_file(path / WEIGHTS_FILE) for path in (run, out))
+    largest = max(float((old[name].double() - new[name].double()).abs().max()) for name in old)
+    return {
+        "run": str(run),
+        "repetition": str(out),
+        "steps": read_metrics(out)[-1]["step"],
+        "weights_equal": all(torch.equal(old[name], new[name]) for name in old),
+        "losses_equal": _losses(run) == _losses(out),
+        "largest_difference": largest,
+        "differs": differs,
+    }
+
+
+def _losses(run: Path) -> list[dict[str, Any]]:
+    return [
+        {key: value for key, value in row.items() if not key.endswith(_TIMES)}
+        for row in read_metrics(run)
+    ]
+
+
+def _differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """``torch 2.9 then, 2.10 now``, for each fact of machine, versions and commit."""
+    pairs = {"commit": (then.get("commit"), now["commit"])}
+    old, new = then.get("machine", {}), now["machine"]
+    for key in _MACHINE:
+        if key == "versions":
+            versions = old.get("versions", {})
+            pairs |= {name: (versions.get(name), new["versions"][name]) for name in new[key]}
+        else:
+            pairs[key] = (old.get(key), new[key])
+    found = [f"{name} {a} then, {b} now" for name, (a, b) in pairs.items() if a != b]
+    for change in then.get("resumed", []):
+        if change["changed"]:
+            found.append(f"{' and '.join(change['changed'])} changed at step {change['step']}")
+    return found

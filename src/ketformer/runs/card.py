@@ -1,0 +1,115 @@
+"""The card of a run: what its model was trained on and how, and how well it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult
+
+from ketformer.models import KetformerConfig
+from ketformer.models.card import compose_card, write_card
+from ketformer.runs.directory import SETTINGS_FILE, read_manifest, read_metrics
+from ketformer.runs.settings import Settings, read_settings
+from ketformer.tasks.datasets import DATASETS
+from ketformer.tasks.metric import METRICS, metrics_of
+from ketformer.utils.markdown import markdown_table
+
+_PAPERS = {
+    "qsann": "2205.05625",
+    "qisa": "2603.03318",
+    "qisa_a": "2603.03318",
+    "overlap": "2502.19214",
+    "classical_eq": "2502.19214",
+}
+
+
+def write_run_card(
+    path: Path, config: KetformerConfig, evaluation: Mapping[str, Any] | None = None
+) -> None:
+    """Write a run's card from what its directory holds, unless somebody has edited the card.
+
+    Args:
+        path: the run directory.
+        config: of its model.
+        evaluation: what the test part gave, once it was measured.
+    """
+    manifest, settings = read_manifest(path), read_settings(path / SETTINGS_FILE)
+    measured = evaluation or {}
+    known = {**manifest, **measured}
+    metrics = {
+        metric.name: measured[metric.name]
+        for metric in metrics_of(settings.task)
+        if metric.on_card and isinstance(measured.get(metric.name), float)
+    }
+    data = manifest.get("data", {})
+    name = Path(str(data.get("name", "unknown"))).name  # a path of this machine tells nobody
+    molecules = settings.task == "molecules"
+    results = [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=name,
+            dataset_name=name,
+            metric_type=key,
+            metric_value=value,
+        )
+        for key, value in metrics.items()
+    ]
+    paper = _PAPERS.get(config.attention.removesuffix("_published"))
+    text = compose_card(
+        config,
+        known["parameters"],
+        known["causal"],
+        name=path.resolve().name,
+        sections=[
+            _data_section(data, name),
+            _training_section(settings, manifest),
+            _metrics_section(metrics, read_metrics(path), path.name),
+        ],
+        tags=[*(["chemistry", "smiles"] if molecules else []), *([f"arxiv:{paper}"] * bool(paper))],
+        eval_results=results or None,
+    )
+    write_card(path, text)
+
+
+def _data_section(data: Mapping[str, Any], name: str) -> str:
+    known = DATASETS.get(name)
+    facts = {"name": name, "split": data.get("split", "–"), "SHA-256": data.get("sha256", "–")}
+    if known:
+        facts |= {"what": known.description, "licence": known.licence}
+    return "## Training data\n\n" + markdown_table(["", ""], facts.items())
+
+
+def _training_section(settings: Settings, manifest: Mapping[str, Any]) -> str:
+    machine = manifest.get("machine", {})
+    facts = {
+        "preset": settings.name,
+        "seed": manifest.get("seed", "–"),
+        "made": manifest.get("created", "–"),
+        "commit": manifest.get("commit") or "not known",
+        "versions": _listed(machine.get("versions")),
+        "machine": machine.get("gpu") or machine.get("cpu") or "–",
+    }
+    if isinstance(imported := manifest.get("imported"), dict):
+        facts["imported from"] = f"{imported.get('file')}, {imported.get('paper')}"
+    options = yaml.safe_dump(settings.training, sort_keys=False)
+    return f"## Training\n\n{markdown_table(['', ''], facts.items())}\n```yaml\n{options}```\n"
+
+
+def _metrics_section(metrics: Mapping[str, float], logged: list[dict[str, Any]], run: str) -> str:
+    title = "## Metrics\n\n"
+    if metrics:
+        return title + markdown_table(
+            ["", ""], ((METRICS[key].title, f"{value:.4g}") for key, value in metrics.items())
+        )
+    losses = [row["eval_loss"] for row in logged if "eval_loss" in row]
+    last = f"Last validation loss: {losses[-1]:.4g} nats per target. " if losses else ""
+    return f"{title}{last}`ketformer evaluate {run}` measures the test part and adds it here.\n"
+
+
+def _listed(versions: object) -> str:
+    if not isinstance(versions, dict):
+        return "–"
+    return ", ".join(f"{name} {version}" for name, version in versions.items())

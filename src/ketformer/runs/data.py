@@ -1,0 +1,72 @@
+"""From settings to data that a model can be trained and measured on, for both tasks."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedTokenizerFast
+
+from ketformer.errors import KetformerError
+from ketformer.models import KetformerConfig, KetformerForCausalLM
+from ketformer.models.checks import check_memory
+from ketformer.runs.settings import Settings
+from ketformer.tasks.base import Prepared
+from ketformer.tasks.molecules.data import MoleculeData, prepare_molecules
+from ketformer.tasks.text.data import TextData, prepare_text
+
+
+def prepare(settings: Settings, *, progress: bool = True) -> TextData | MoleculeData:
+    """Load, split and tokenise the data of either task.
+
+    Raises:
+        KetformerError: unknown data, split, tokenizer or condition, or broken data.
+    """
+    foreign = (
+        {"column": None, "conditions": None, "count_padding": False}
+        if settings.task == "text"
+        else {"tokenizer": "char", "vocab_size": None}
+    )
+    for key, neutral in foreign.items():
+        if getattr(settings, key) != neutral:
+            raise KetformerError(f"{key} is not for a model of {settings.task}")
+    if settings.task == "molecules":
+        return molecules_of(settings, progress=progress)
+    return prepare_text(
+        settings.data,
+        split=settings.split,
+        tokenizer=settings.tokenizer,
+        vocab_size=settings.vocab_size,
+    )
+
+
+def molecules_of(
+    settings: Settings,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+    *,
+    progress: bool = True,
+) -> MoleculeData:
+    """The molecules that settings name, for a trained model if its tokenizer is given.
+
+    Raises:
+        KetformerError: as :func:`~ketformer.tasks.molecules.data.prepare_molecules`.
+    """
+    return prepare_molecules(
+        settings.data,
+        split=settings.split,
+        seed=settings.training.get("seed", 42),
+        column=settings.column,
+        conditions=settings.conditions,
+        standardise=settings.standardise_conditions,
+        count_padding=settings.count_padding,
+        tokenizer=tokenizer,
+        progress=progress,
+    )
+
+
+def build_model(settings: Settings, data: Prepared) -> KetformerForCausalLM:
+    """A freshly initialised model for the data.
+
+    Raises:
+        KetformerError: a setting does not fit, or the model would be too large for this machine.
+    """
+    config = KetformerConfig(**{**data.model_keys, **settings.model})
+    check_memory(config)
+    return KetformerForCausalLM(config)

@@ -1,0 +1,240 @@
+"""Run directories: everything that a trained model needs and that its numbers came from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from ketformer.errors import KetformerError
+from ketformer.models import KetformerConfig, KetformerForCausalLM
+from ketformer.models.card import CARD
+from ketformer.models.checks import check_memory, complaint_about_weights, least_parameters
+from ketformer.runs.settings import Settings, read_settings
+from ketformer.tasks.metric import Task
+from ketformer.tasks.saved_tokenizer import load_tokenizer
+from ketformer.utils.files import json_line, write_text
+from ketformer.utils.machine import describe_machine
+from ketformer.utils.mappings import read_json
+
+SETTINGS_FILE = "settings.yaml"
+METRICS_FILE = "metrics.jsonl"
+MANIFEST_FILE = "manifest.json"
+CHECKPOINTS_FOLDER = "checkpoints"
+SAMPLES_FOLDER = "samples"
+WEIGHTS_FILE = "model.safetensors"
+
+#: Of run directories; raised when this version's could not be read by the one before.
+FORMAT = 1
+
+# What is read of a manifest.
+_KINDS: dict[str, type] = {
+    "format": int,
+    "processes": int,
+    "data": dict,
+    "machine": dict,
+    "resumed": list,
+}
+_SAID = {int: "a whole number", dict: "a mapping", list: "a list"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, opened.
+
+    Attributes:
+        path: the run directory.
+        model: in evaluation mode, on the GPU if there is one.
+        tokenizer: as it was saved.
+        settings: the resolved settings of the training run.
+        manifest: versions, commit, data hash, seed and hardware.
+    """
+
+    path: Path
+    model: KetformerForCausalLM
+    tokenizer: PreTrainedTokenizerFast
+    settings: Settings
+    manifest: dict[str, Any]
+
+    @property
+    def task(self) -> Task:
+        """``text`` or ``molecules``."""
+        return self.settings.task
+
+
+def open_run(path: str | Path) -> Run:
+    """Load a run directory.
+
+    Raises:
+        KetformerError: it is not a finished run, a file in it is broken or does not fit the
+            others, or a newer Ketformer wrote it.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise KetformerError(f"no run directory {str(path)!r}")
+    if not (path / "model.safetensors").is_file():
+        hint = "; resume its training first" if (path / SETTINGS_FILE).is_file() else ""
+        raise KetformerError(f"{path}: no model.safetensors, so this is not a finished run{hint}")
+    if not (path / "config.json").is_file():
+        raise KetformerError(f"{path}: no config.json, so this is not a finished run")
+    manifest = read_manifest(path)
+    settings = read_settings(path / SETTINGS_FILE)
+    tokenizer = load_tokenizer(path)
+    model = _load_model(path, tokenizer)
+    if settings.task == "molecules" and tokenizer.eos_token_id is None:
+        raise KetformerError(f"{path}: a model of molecules, but not a tokenizer of SMILES")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Run(path, model.to(device).eval(), tokenizer, settings, manifest)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a run directory.
+
+    Raises:
+        KetformerError: it is missing or broken, or of a newer version than this one.
+    """
+    manifest = read_json(path / MANIFEST_FILE)
+    for key, kind in _KINDS.items():
+        if not isinstance(manifest.get(key, kind()), kind):
+            raise KetformerError(
+                f"{path / MANIFEST_FILE}: {key} must be {_SAID[kind]}, got {manifest[key]!r}"
+            )
+    found = manifest.get("format", 1)  # the first manifests did not say
+    if found > FORMAT:
+        raise KetformerError(
+            f"{path}: written by a newer Ketformer, as run format {found}; this version reads "
+            f"up to {FORMAT}: upgrade it"
+        )
+    return manifest
+
+
+def save_model(
+    out: Path,
+    model: KetformerForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    weights: dict[str, Tensor] | None = None,
+) -> None:
+    """Write what makes a run a finished one; its weights appear last, and whole.
+
+    Args:
+        out: the run directory.
+        model: whose configuration is written.
+        tokenizer: of the run.
+        weights: gathered from all processes, where the model holds only a part of them.
+
+    Raises:
+        OSError, SafetensorError: it cannot be written.
+    """
+    part = out / ".model.part"
+    shutil.rmtree(part, ignore_errors=True)  # a killed process left it
+    try:
+        tokenizer.save_pretrained(part)
+        model.save_pretrained(part, state_dict=weights)
+        (part / CARD).unlink()  # a run's own card says more
+        for file in sorted(part.iterdir(), key=lambda file: file.name == WEIGHTS_FILE):
+            file.replace(out / file.name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _load_model(path: Path, tokenizer: PreTrainedTokenizerFast) -> KetformerForCausalLM:
+    if (kind := read_json(path / "config.json").get("model_type")) != KetformerConfig.model_type:
+        raise KetformerError(f"{path}/config.json: not of a Ketformer model, but of {kind!r}")
+    try:
+        config = KetformerConfig.from_pretrained(str(path), local_files_only=True)
+    except KetformerError as error:
+        raise KetformerError(f"{path}/config.json: {error}") from None
+    except Exception as error:  # transformers raises many kinds
+        raise KetformerError(f"{path}/config.json: {_flat(error)}") from None
+    if len(tokenizer) != config.vocab_size:
+        raise KetformerError(
+            f"{path}: the tokenizer has {len(tokenizer):,} tokens, but the model "
+            f"{config.vocab_size:,}"
+        )
+    held = (path / "model.safetensors").stat().st_size
+    if (needed := least_parameters(config)) > held:  # before that many are allocated
+        raise KetformerError(
+            f"{path}: config.json asks for {needed:,} weights at least, but model.safetensors has "
+            f"{held:,} bytes"
+        )
+    check_memory(config)
+    model: KetformerForCausalLM
+    try:
+        model, found = KetformerForCausalLM.from_pretrained(
+            str(path),
+            config=config,
+            output_loading_info=True,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+    except KetformerError as error:
+        raise KetformerError(f"{path}: {error}") from None
+    except Exception as error:  # safetensors and transformers raise many kinds
+        raise KetformerError(f"{path}: the model cannot be loaded ({_flat(error)})") from None
+    if missing := sorted(found["missing_keys"]):  # transformers would draw them anew
+        raise KetformerError(f"{path}/model.safetensors lacks {', '.join(missing)}")
+    if bad := complaint_about_weights(model):
+        raise KetformerError(f"{path}/model.safetensors: {bad}")
+    return model
+
+
+def _flat(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a run's ``metrics.jsonl``; an unfinished last line is left out."""
+    file = path / METRICS_FILE
+    if not file.is_file():
+        return []
+    rows = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue  # the process was killed while it wrote this line
+    return rows
+
+
+def write_metrics(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Replace a run's ``metrics.jsonl``."""
+    write_text(path / METRICS_FILE, "".join(json_line(row) for row in rows))
+
+
+def make_manifest(**facts: Any) -> dict[str, Any]:
+    """When, where, with what: the given facts, the time, the commit and the machine."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {
+        "format": FORMAT,
+        "created": now,
+        "commit": _commit(),
+        **facts,
+        "machine": describe_machine(),
+    }
+
+
+def _commit() -> str | None:
+    """The commit that Ketformer itself runs from, if it runs from a checkout."""
+    folder = Path(__file__).resolve().parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        listed = subprocess.run(
+            ["git", "-C", str(folder), "ls-files", "--error-unmatch", __file__],
+            capture_output=True,
+            check=False,
+        )
+        if listed.returncode:  # installed inside somebody else's repository
+            return None
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None

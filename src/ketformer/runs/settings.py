@@ -1,0 +1,348 @@
+"""What a training run is told: a preset or a YAML file, and what the command line changes."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import math
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import docstring_parser
+import jsonargparse
+from transformers import TrainingArguments
+
+from ketformer.attention import ATTENTION
+from ketformer.attention.options import name_of_type
+from ketformer.errors import KetformerError
+from ketformer.models import PRESETS, KetformerConfig, preset
+from ketformer.quantum.gradients import Gradient
+from ketformer.tasks.datasets import found_from_anywhere
+from ketformer.tasks.metric import Task
+from ketformer.utils.mappings import read_yaml
+
+# A run's directory is named after it.
+_NAME = re.compile(r"[^\W_][\w .+-]{0,99}")
+
+#: Shown by ``train --help``; every other option of TrainingArguments works as well.
+COMMON_TRAINING_OPTIONS = (
+    "max_steps",
+    "num_train_epochs",
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "seed",
+    "save_steps",
+    "eval_steps",
+    "logging_steps",
+    "bf16",
+    "gradient_checkpointing",
+    "torch_compile",
+    "fsdp",
+    "report_to",
+    "use_cpu",
+)
+
+# Trainer options that a run directory decides by itself.
+_OURS = {
+    "output_dir",
+    "remove_unused_columns",
+    "label_names",
+    "prediction_loss_only",
+    "resume_from_checkpoint",
+    "disable_tqdm",
+    "do_train",
+    "do_eval",
+    "do_predict",
+    "dataloader_pin_memory",
+    "use_cache",
+    "parallelism_config",
+}
+
+# Configuration keys that the tokenizer or the moment decides, not the training settings.
+_NOT_SET = {
+    "vocab_size",
+    "use_cache",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "condition_names",
+    "condition_means",
+    "condition_stds",
+}
+
+
+#: What an option of a mechanism, a backend or Trainer can be.
+Scalar = bool | int | float | str | None
+Plain = Scalar | list[Scalar] | dict[str, Scalar]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a training run, resolved.
+
+    Attributes:
+        model: configuration keys of :class:`~ketformer.KetformerConfig`.
+        training: options of transformers' ``TrainingArguments``.
+        name: the preset's name or the file's stem.
+        task: ``text`` or ``molecules``.
+        data: a data set's name or a path.
+        split: ``standard`` or ``published``.
+        tokenizer: of text: ``char`` or ``bpe``.
+        vocab_size: tokens of a BPE; the other tokenizers count their own.
+        column: of molecules: the column with SMILES in a CSV file.
+        conditions: of molecules: properties that each is given with, e.g. ``LogP,TPSA`` (in
+            YAML also a list) or a numeric column of the file; ``all`` is the nine that can be
+            computed.
+        standardise_conditions: subtract the training set's mean, divide by its deviation.
+        count_padding: of molecules: count padding in the loss, as arXiv 2502.19214 does.
+        backend: run every circuit of the attention there instead of computing its outcome
+            in closed form: torch, shots, cudaq, pennylane, qiskit. Slow, as hardware is.
+        backend_options: of the backend: shots, seed and its own.
+        noise: probabilities of errors on a backend: one_qubit, two_qubit, readout.
+        gradient: on a backend: parameter_shift, spsa or adjoint.
+    """
+
+    model: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    name: str = "run"
+    task: Task = "text"
+    data: str = "tinyshakespeare"
+    split: str = "standard"
+    tokenizer: str = "char"
+    vocab_size: int | None = None
+    column: str | None = None
+    conditions: str | None = None
+    standardise_conditions: bool = True
+    count_padding: bool = False
+    backend: str | None = None
+    backend_options: dict[str, Any] = field(default_factory=dict)
+    noise: dict[str, float] = field(default_factory=dict)
+    gradient: Gradient = "parameter_shift"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.data, str):
+            raise KetformerError(f"data must be a name or a path, got {self.data!r}")
+        # A run may be looked at from another folder than it was trained in.
+        object.__setattr__(self, "data", found_from_anywhere(self.data))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``settings.yaml`` holds them."""
+        return asdict(self)
+
+    def override(self, changes: Mapping[str, Any]) -> Settings:
+        """A copy with flat ``key: value`` changes put where they belong.
+
+        Another ``attention`` starts from its own default options.
+
+        Raises:
+            KetformerError: an unknown key or a value of the wrong type.
+        """
+        own, model, training = {}, dict(self.model), dict(self.training)
+        if changes.get("attention", model.get("attention")) != model.get("attention"):
+            model.pop("attention_options", None)
+        for key, value in _checked(changes).items():
+            if key in _own_keys():
+                own[key] = value
+            elif key in model_keys():
+                model[key] = value
+            else:
+                training[key] = value
+        return Settings(**{**self.to_dict(), **own, "model": model, "training": training})
+
+
+def load_settings(preset_or_path: str) -> Settings:
+    """Settings of a preset, or of a YAML file of the same form as a run's ``settings.yaml``.
+
+    Raises:
+        KetformerError: neither exists, or a key or value in the file is wrong.
+    """
+    if preset_or_path in PRESETS:
+        content = preset(preset_or_path)
+        content.pop("description")
+        return Settings(name=preset_or_path, **content)
+    path = Path(preset_or_path)
+    if path.suffix not in {".yaml", ".yml"} and not path.is_file():
+        known = ", ".join(PRESETS)
+        raise KetformerError(f"no preset or YAML file {preset_or_path!r}; presets: {known}")
+    own, model, training = _read(path)
+    with _naming(path):
+        settings = Settings(name=_name_of(own, path.stem))
+        return settings.override({**own, **model, **training})
+
+
+def read_settings(path: Path) -> Settings:
+    """The settings that a run directory holds.
+
+    Unlike :func:`load_settings`, the options of the model and of Trainer are taken as they are:
+    the model has its own configuration, and the Trainer of another machine may know others.
+
+    Raises:
+        KetformerError: the file is missing or broken, or one of our own keys is wrong.
+    """
+    own, model, training = _read(path)
+    with _naming(path):
+        name = _name_of(own, "run")
+        if unknown := [key for key in own if key not in _own_keys()]:
+            raise KetformerError(f"unknown setting {unknown[0]!r}")
+        return Settings(name=name, model=model, training=training, **_checked(own))
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """What a settings file says of itself, of the model and of the training."""
+    own = read_yaml(path)
+    parts = [own.pop(key, {}) for key in ("model", "training")]
+    for key, part in zip(("model", "training"), parts, strict=True):
+        if not isinstance(part, dict):
+            raise KetformerError(f"{path}: {key} must be a mapping of keys to values")
+    match own.get("conditions"):
+        case [_, *_] as listed if all(isinstance(n, str) and "," not in n for n in listed):
+            own["conditions"] = ",".join(listed)  # as one would write them in YAML
+    return own, *parts
+
+
+def _name_of(own: dict[str, Any], default: str) -> str:
+    """Takes the run's name out of the settings."""
+    name = own.pop("name", default)
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise KetformerError(f"name must be a plain name, without slashes, got {name!r}")
+    return name
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Says which file a mistake is in."""
+    try:
+        yield
+    except KetformerError as error:
+        raise KetformerError(f"{path}: {error}") from None
+
+
+def add_settings_arguments(parser: jsonargparse.ArgumentParser) -> None:
+    """All settings as ``--key`` options; the rare ones of Trainer without a help line.
+
+    What was not given is not in the result, so that a given ``null`` can be told from it.
+    """
+    unset = argparse.SUPPRESS
+    own = parser.add_argument_group("data")
+    help_of = _docstring_arguments(Settings)
+    for key in _own_keys():
+        own.add_argument(
+            f"--{key}", type=_hints(Settings)[key], default=unset, help=help_of.get(key)
+        )
+    model = parser.add_argument_group("model")
+    help_of = _docstring_arguments(KetformerConfig)
+    help_of["attention"] = f"one of {', '.join(ATTENTION)}."
+    for key in model_keys():
+        kind = _hints(KetformerConfig)[key]
+        model.add_argument(f"--{key}", type=kind, default=unset, help=help_of.get(key))
+    training = parser.add_argument_group(
+        "training", "any other option of transformers' TrainingArguments works as well"
+    )
+    rare = [key for key in _training_fields() if key not in COMMON_TRAINING_OPTIONS]
+    for key in (*COMMON_TRAINING_OPTIONS, *rare):
+        text = argparse.SUPPRESS
+        if key in COMMON_TRAINING_OPTIONS:
+            text = _first_sentence(_training_fields()[key].metadata.get("help", ""))
+        kind = _hints(TrainingArguments)[key]
+        training.add_argument(f"--{key}", type=kind, default=unset, help=text)
+
+
+def model_keys() -> tuple[str, ...]:
+    """Configuration keys that belong to this model and not to every transformers model."""
+    inherited = {f.name for f in fields(KetformerConfig.__mro__[1])}
+    ours = (f.name for f in fields(KetformerConfig) if f.name not in inherited)
+    return tuple(key for key in ours if key not in _NOT_SET)
+
+
+def _own_keys() -> tuple[str, ...]:
+    return tuple(f.name for f in fields(Settings) if f.name not in {"model", "training", "name"})
+
+
+@lru_cache
+def _training_fields() -> dict[str, Any]:
+    return {f.name: f for f in fields(TrainingArguments) if f.name not in _OURS and f.init}
+
+
+@lru_cache
+def _hints(cls: type) -> dict[str, Any]:
+    if cls is KetformerConfig:  # its base's annotations name modules that typing cannot see
+        hints = {f.name: f.type for f in fields(KetformerConfig)}
+    else:
+        hints = typing.get_type_hints(cls)
+    if cls is TrainingArguments:  # Trainer declares a string, its deprecated form, and wants a bool
+        hints["fsdp"] = bool | str | None
+    return {key: _plain(hint) for key, hint in hints.items()}
+
+
+def _plain(hint: Any) -> Any:
+    """The type with plain values where it allows anything.
+
+    Where anything is allowed, jsonargparse imports the class that a ``class_path`` names.
+    """
+    if hint is dict or hint == dict[str, Any]:
+        return dict[str, Plain]
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return typing.Union[tuple(map(_plain, typing.get_args(hint)))]  # noqa: UP007
+    return hint
+
+
+@lru_cache
+def _parser() -> jsonargparse.ArgumentParser:
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    add_settings_arguments(parser)
+    return parser
+
+
+def _checked(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes with their types checked and strings such as ``3e-3`` read as numbers."""
+    known = {*_own_keys(), *model_keys(), *_training_fields()}
+    for key in changes:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise KetformerError(f"unknown setting {key!r}{hint}")
+    checked = {}
+    for key, value in changes.items():
+        try:
+            parsed = _parser().parse_object({key: value}, defaults=False)
+        except jsonargparse.ArgumentError:
+            kind = name_of_type(_hint_of(key))
+            raise KetformerError(f"setting {key!r} must be {kind}, got {value!r}") from None
+        checked[key] = parsed.as_dict()[key]
+        if isinstance(checked[key], float) and not math.isfinite(checked[key]):
+            raise KetformerError(f"setting {key!r} must be finite, got {value!r}")
+    return checked
+
+
+def _hint_of(key: str) -> Any:
+    for cls in (Settings, KetformerConfig, TrainingArguments):
+        if key in _hints(cls):
+            return _hints(cls)[key]
+    raise KeyError(key)
+
+
+def _docstring_arguments(cls: type) -> dict[str, str]:
+    """What a class docstring's Args or Attributes section says of each name."""
+    texts = {
+        p.arg_name: p.description or "" for p in docstring_parser.parse(cls.__doc__ or "").params
+    }
+    return {
+        key: " ".join(text.split()).replace("``", "").replace("%", "%%")
+        for key, text in texts.items()
+    }
+
+
+def _first_sentence(text: str) -> str:
+    return text.split(". ")[0].rstrip(".").replace("%", "%%")

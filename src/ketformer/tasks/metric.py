@@ -1,0 +1,139 @@
+"""The one table of metrics: what an evaluation measures, and what each number means.
+
+A metric of another package is an entry point in the group ``ketformer.metrics`` that leads to a
+:class:`Metric` with ``compute``.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from ketformer.errors import KetformerError
+from ketformer.utils.registry import Registry
+
+Task = Literal["text", "molecules"]
+TASKS: tuple[Task, ...] = get_args(Task)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that an evaluation gives.
+
+    Attributes:
+        name: its key in JSON.
+        title: what it is, in a few words and with its unit.
+        task: of the models that it is measured on.
+        better: the direction of better models; None where there is none.
+        honest: whether a model that sees the tokens to be predicted gains nothing in it.
+        column: its heading in the table of a comparison; empty leaves it out.
+        paired: its heading in the table of paired tests; empty leaves it out.
+        axis: its label in the report's plots; empty leaves it out.
+        on_card: whether a model card shows it.
+        compute: for a metric of another package: takes what a model generated and what was held
+            out, and returns a finite number, or None where there is none. Of text these are
+            greedy continuations and what follows in the text, as many of each; of molecules the
+            distinct valid samples and the molecules of the part, as canonical SMILES.
+    """
+
+    name: str
+    title: str
+    task: Task
+    better: Literal["lower", "higher"] | None = None
+    honest: bool = True
+    column: str = ""
+    paired: str = ""
+    axis: str = ""
+    on_card: bool = False
+    compute: Callable[[Sequence[str], Sequence[str]], float | None] | None = None
+
+
+_BUILT_IN = (
+    Metric("cross_entropy", "cross entropy, nats per token", "text", "lower", honest=False,
+           column="cross entropy", on_card=True),
+    Metric("prefix_cross_entropy", "cross entropy with the prefix alone, nats per token", "text",
+           "lower", column="prefix only", paired="prefix only",
+           axis="cross entropy, prefix only (nats)", on_card=True),
+    Metric("perplexity", "perplexity", "text", "lower", honest=False, on_card=True),
+    Metric("bits_per_character", "bits per character", "text", "lower", honest=False,
+           on_card=True),
+    Metric("cer", "character error rate, teacher-forced", "text", "lower", honest=False,
+           column="CER", on_card=True),
+    Metric("wer", "word error rate, teacher-forced", "text", "lower", honest=False,
+           column="WER", on_card=True),
+    Metric("free_running_cer", "character error rate of greedy continuations", "text", "lower",
+           paired="CER, free"),
+    Metric("free_running_wer", "word error rate of greedy continuations", "text", "lower",
+           paired="WER, free"),
+    Metric("loss", "loss without padding, nats per token", "molecules", "lower", honest=False,
+           column="loss", on_card=True),
+    Metric("loss_with_padding", "loss with padding counted, nats per place", "molecules", "lower",
+           honest=False),
+    Metric("loss_as_published", "loss as arXiv 2502.19214 averages it", "molecules", "lower",
+           honest=False),
+    Metric("prefix_loss", "loss with the prefix alone, nats per token", "molecules", "lower",
+           column="prefix only", paired="prefix only", axis="loss, prefix only (nats)",
+           on_card=True),
+    Metric("token_accuracy", "token accuracy", "molecules", "higher", honest=False,
+           column="accuracy", on_card=True),
+    Metric("validity", "valid, of the samples", "molecules", "higher", column="valid",
+           paired="valid", axis="share of valid samples", on_card=True),
+    Metric("uniqueness", "unique, of the valid", "molecules", "higher", column="unique",
+           on_card=True),
+    Metric("novelty", "novel, of the unique", "molecules", "higher", column="novel",
+           paired="novel", on_card=True),
+    Metric("product", "novel and unique and valid, of the samples", "molecules", "higher"),
+    Metric("in_training", "in the training part, of the valid", "molecules"),
+    Metric("fcd", "Fréchet ChemNet distance", "molecules", "lower", on_card=True),
+    Metric("snn", "similarity to the nearest held-out molecule", "molecules"),
+    Metric("internal_diversity", "internal diversity", "molecules"),
+    Metric("fragment_similarity", "similarity of BRICS fragments", "molecules"),
+    Metric("scaffold_similarity", "similarity of scaffolds", "molecules"),
+)  # fmt: skip
+
+
+def _check(name: str, found: Any) -> None:
+    if not isinstance(found, Metric) or found.name != name or found.compute is None:
+        raise KetformerError(f"metric {name!r}: {found!r} is not a Metric of that name to compute")
+
+
+#: Every metric by its name.
+METRICS: Registry[Metric] = Registry(
+    "metric", "ketformer.metrics", __name__, {m.name: m for m in _BUILT_IN}, _check
+)
+
+
+def metrics_of(task: str) -> list[Metric]:
+    """The metrics of a task, in the order of the table; a broken one is left out and named."""
+    found = []
+    for name in METRICS:
+        try:
+            found.append(METRICS.load(name))
+        except KetformerError as error:
+            warnings.warn(f"left out: {error}", stacklevel=2)
+    return [metric for metric in found if metric.task == task]
+
+
+def computed(task: str, generated: Sequence[str], held_out: Sequence[str]) -> dict[str, Any]:
+    """The metrics of other packages, by name.
+
+    Raises:
+        KetformerError: one of them fails, or gives what is no finite number.
+    """
+    values: dict[str, float | None] = {}
+    for metric in metrics_of(task):
+        if metric.compute is None:
+            continue
+        try:
+            value = metric.compute(generated, held_out)
+            values[metric.name] = None if value is None else float(value)
+        except Exception as error:  # of somebody else's code
+            raise KetformerError(
+                f"the metric {metric.name!r} failed ({type(error).__name__}: {error})"
+            ) from error
+        if value is not None and not math.isfinite(value):
+            raise KetformerError(f"the metric {metric.name!r} gave {value}, not a finite number")
+    return values

@@ -1,0 +1,69 @@
+"""A text ready for training: split and tokenised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from ketformer.errors import KetformerError
+from ketformer.tasks.base import EVAL_TARGETS, Rows
+from ketformer.tasks.datasets import Text, load_text
+from ketformer.tasks.text import TextWindows, bpe_tokenizer, char_tokenizer, encode, split_text
+
+
+@dataclass(frozen=True)
+class TextData:
+    """A text ready for training: where it came from, its tokenizer, its parts as token ids."""
+
+    source: Text
+    tokenizer: PreTrainedTokenizerFast
+    parts: dict[str, Tensor]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """``name`` and ``sha256``."""
+        return {"name": self.source.name, "sha256": self.source.sha256}
+
+    @property
+    def model_keys(self) -> dict[str, Any]:
+        """The size of the vocabulary."""
+        return {"vocab_size": len(self.tokenizer)}
+
+    def training_sets(self, context: int) -> tuple[Rows, Rows]:
+        """Every window of the training part; windows of the validation part side by side."""
+        limit = max(EVAL_TARGETS // context, 1)
+        return (
+            TextWindows(self.parts["train"], context, stride=1),
+            TextWindows(self.parts["validation"], context, stride=context, limit=limit),
+        )
+
+
+def prepare_text(
+    data: str, *, split: str = "standard", tokenizer: str = "char", vocab_size: int | None = None
+) -> TextData:
+    """Load, split and tokenise a text.
+
+    A character tokenizer knows the alphabet of the whole text, so that no part has an unknown
+    character; a BPE is trained on the training part alone.
+
+    Args:
+        data: a data set's name or a path.
+        split: see :data:`~ketformer.tasks.text.SPLITS`.
+        tokenizer: ``char`` or ``bpe``.
+        vocab_size: tokens of a BPE; 1,024 by default.
+
+    Raises:
+        KetformerError: unknown data, split or tokenizer.
+    """
+    source = load_text(data)
+    texts = split_text(source.text, split)
+    if tokenizer == "char":
+        made = char_tokenizer(source.text)
+    elif tokenizer == "bpe":
+        made = bpe_tokenizer(texts["train"], vocab_size or 1024)
+    else:
+        raise KetformerError(f"unknown tokenizer {tokenizer!r}; known: char, bpe")
+    return TextData(source, made, {name: encode(made, text) for name, text in texts.items()})

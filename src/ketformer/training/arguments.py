@@ -1,0 +1,134 @@
+"""Trainer's options for one run directory; what would come to nothing or fail later is refused."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from transformers import Trainer, TrainingArguments
+from transformers.integrations import get_reporting_integration_callbacks
+
+from ketformer.errors import KetformerError
+from ketformer.runs import Settings
+from ketformer.runs.directory import CHECKPOINTS_FOLDER
+
+# Of a 32-bit float, which torch's optimisers turn their numbers into.
+_LARGEST = torch.finfo(torch.float32).max
+
+
+def training_arguments(settings: Settings, out: Path) -> TrainingArguments:
+    """What Trainer is told, with our defaults; several processes find each other here.
+
+    Nothing is written yet.
+
+    Args:
+        settings: of the run.
+        out: its directory.
+
+    Raises:
+        KetformerError: an option that Trainer refuses, stumbles over or would pass over.
+    """
+    options = deepcopy(settings.training)
+    steps = options.get("max_steps", -1)
+    tenth = max(steps // 10, 1) if steps > 0 else 500
+    options.setdefault("logging_steps", min(tenth, 50))
+    options.setdefault("eval_strategy", "steps")
+    options.setdefault("eval_steps", tenth)
+    options.setdefault("save_steps", tenth)
+    options.setdefault("save_total_limit", 2)
+    options.setdefault("report_to", "tensorboard")
+    options.setdefault("per_device_eval_batch_size", options.get("per_device_train_batch_size", 8))
+    # Without this, torchrun's processes on a machine with CPUs alone would not find each other.
+    options.setdefault("use_cpu", not torch.accelerator.is_available())
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
+    try:
+        arguments = TrainingArguments(
+            output_dir=str(out / CHECKPOINTS_FOLDER),
+            remove_unused_columns=False,
+            label_names=["shift_labels"],
+            prediction_loss_only=True,
+            dataloader_pin_memory=not options["use_cpu"],
+            disable_tqdm=True,
+            **options,
+        )
+    except (ValueError, TypeError, ImportError) as error:
+        raise KetformerError(" ".join(str(error).split())) from None
+    _check_ranges(arguments)
+    _check_device(arguments)
+    _check_libraries(arguments)
+    return arguments
+
+
+def is_sharded(arguments: TrainingArguments) -> bool:
+    """Whether FSDP was asked for, by the settings or by ``accelerate launch``."""
+    return bool(arguments.fsdp) or os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+
+
+def _check_device(arguments: TrainingArguments) -> None:
+    """Refuse what accelerate passes over in silence, training in another way than was asked."""
+    if arguments.device.type == "cpu" and arguments.mixed_precision == "fp16":
+        raise KetformerError("fp16 needs a GPU; on a CPU use bf16")
+    if is_sharded(arguments):
+        if arguments.device.type == "cpu":
+            raise KetformerError("FSDP shards over GPUs; on CPUs leave it out, for data parallel")
+        if arguments.world_size == 1:
+            raise KetformerError("FSDP shards over several processes; start them with torchrun")
+
+
+def _check_ranges(arguments: TrainingArguments) -> None:
+    """Refuse what Trainer, torch or numpy would stumble over in the middle of a run."""
+    least = {
+        "per_device_train_batch_size": 1,
+        "per_device_eval_batch_size": 1,
+        "gradient_accumulation_steps": 1,
+        "learning_rate": 0,
+        "weight_decay": 0,
+        "adam_epsilon": 0,
+        "seed": 0,
+        "dataloader_num_workers": 0,
+    }
+    for key, bound in least.items():
+        if getattr(arguments, key) < bound:
+            raise KetformerError(f"{key} must be at least {bound}, got {getattr(arguments, key)}")
+        if getattr(arguments, key) > _LARGEST:
+            raise KetformerError(f"{key} must fit into 32 bits, got {getattr(arguments, key)}")
+    for key in ("adam_beta1", "adam_beta2"):
+        if not 0 <= getattr(arguments, key) < 1:
+            raise KetformerError(f"{key} must lie in [0, 1), got {getattr(arguments, key)}")
+    if arguments.max_steps == 0 or arguments.max_steps < -1:
+        raise KetformerError(f"max_steps must be positive, got {arguments.max_steps}")
+    if arguments.max_steps == -1 and arguments.num_train_epochs <= 0:
+        raise KetformerError(f"num_train_epochs must be positive, got {arguments.num_train_epochs}")
+    if arguments.metric_for_best_model not in (None, "loss", "eval_loss"):
+        raise KetformerError(
+            f"metric_for_best_model must be loss, got {arguments.metric_for_best_model!r}"
+        )
+
+
+def _check_libraries(arguments: TrainingArguments) -> None:
+    """Refuse a tracker or an optimiser whose library is not there, before a file is written."""
+    with _silent_finalizers():
+        try:
+            for callback in get_reporting_integration_callbacks(arguments.report_to):
+                callback()
+            Trainer.get_optimizer_cls_and_kwargs(arguments)
+        except (ValueError, ImportError, RuntimeError) as error:
+            complaint = " ".join(str(error).split())
+        else:
+            return
+    raise KetformerError(complaint)
+
+
+@contextmanager
+def _silent_finalizers() -> Iterator[None]:
+    """Some trackers that were refused half made complain once more when they are thrown away."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook

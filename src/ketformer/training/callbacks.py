@@ -1,0 +1,132 @@
+"""Trainer's callbacks: metrics on disk, a bar, and the end on a signal."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+from transformers import (
+    TrainerCallback,
+)
+
+from ketformer.errors import Stopped
+from ketformer.runs.directory import (
+    METRICS_FILE,
+)
+from ketformer.utils.files import json_line
+
+
+class MetricsFile(TrainerCallback):
+    """One JSON line in ``metrics.jsonl`` for each of Trainer's log entries."""
+
+    def __init__(self, out: Path) -> None:
+        self.file = out / METRICS_FILE
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """Append a line."""
+        if state.is_world_process_zero and logs:
+            with self.file.open("a", encoding="utf-8") as lines:
+                lines.write(json_line({"step": state.global_step, **logs}))
+
+
+class ProgressBar(TrainerCallback):
+    """A bar on standard error with the latest losses (Trainer's own writes to standard output)."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.bar: Any = None
+        self.losses: dict[str, str] = {}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Draw the bar."""
+        if state.is_world_process_zero:
+            self.bar = tqdm(
+                total=state.max_steps,
+                initial=state.global_step,
+                desc=self.label,
+                unit="step",
+                dynamic_ncols=True,
+            )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Move the bar."""
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """Show the latest losses behind the bar."""
+        if self.bar is not None:
+            shown = {"loss": "loss", "eval_loss": "validation"}
+            self.losses |= {shown[k]: f"{v:.4f}" for k, v in (logs or {}).items() if k in shown}
+            self.bar.set_postfix(self.losses, refresh=False)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Close the bar."""
+        self.close()
+
+    def close(self) -> None:
+        """End the bar's line, for what is said next."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+class StopOnSignal(TrainerCallback):
+    """SIGINT and SIGTERM end the run after the step they come in, with a checkpoint of it.
+
+    Several processes agree on the step, whichever of them was told. A second SIGINT to a
+    process that trains alone stops it at once.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.told = 0  # the signal that came to this process
+        self.agreed = 0  # the one that all processes stop for
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Listen while the block runs; only a main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number, handler in before.items():
+            if handler != signal.SIG_IGN:  # `nohup` and shells set it for good reason
+                signal.signal(number, self._note)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        alone = not torch.distributed.is_initialized()
+        if alone and self.told and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.told = number
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Ask for a checkpoint if any process was told to stop."""
+        self.agreed = self.told
+        if args.world_size > 1:
+            told = torch.tensor(self.told, device=args.device)
+            torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
+            self.agreed = int(told)
+        if self.agreed:
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Stop, now that the checkpoint is there; after the last step only the end is left."""
+        if self.agreed and state.global_step < state.max_steps:
+            name = signal.Signals(self.agreed).name
+            raise Stopped(
+                f"stopped by {name} after step {state.global_step}, which is saved in {self.out}",
+                self.agreed,
+                self.out,
+            )

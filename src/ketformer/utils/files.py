@@ -1,0 +1,73 @@
+"""Files: written whole or not at all, and one clear line for what cannot be read."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ketformer.errors import KetformerError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` to write to, which takes its place when the block ends well.
+
+    If the block raises, that file is removed and ``path`` stays as it was. The folder is made
+    where it does not exist. Processes that write the same file at once do not mix.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    with replacing(path) as part:
+        part.write_text(content, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write indented JSON, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def json_line(row: dict[str, Any]) -> str:
+    """One line of a ``.jsonl`` file."""
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def read_bytes(path: Path) -> bytes:
+    """All of a file.
+
+    Raises:
+        KetformerError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise KetformerError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/ketformer``, or ``~/.cache/ketformer``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ketformer"
+
+
+def picture_kind(path: str | Path) -> str:
+    """``"png"`` or ``"svg"``, by the suffix.
+
+    Raises:
+        KetformerError: it is neither of them.
+    """
+    kind = Path(path).suffix.lower().removeprefix(".")
+    if kind not in ("png", "svg"):
+        raise KetformerError(f"{str(path)!r}: the name of a picture must end in .png or .svg")
+    return kind

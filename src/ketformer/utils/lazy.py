@@ -1,0 +1,47 @@
+"""Packages whose exports are imported on first use."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+
+def lazily(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """``__getattr__``, ``__dir__`` (PEP 562) and ``__all__`` of a package.
+
+    The exports are what the package imports under ``if TYPE_CHECKING:``, so type checkers and
+    the running program read one list.
+
+    Args:
+        package: its ``__name__``.
+    """
+    module_of = _imported_for_type_checkers(package)
+
+    def get(name: str) -> Any:
+        if name not in module_of:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        found = getattr(import_module(module_of[name]), name)
+        setattr(sys.modules[package], name, found)  # found without this function next time
+        return found
+
+    def listed() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *module_of})
+
+    return get, listed, sorted(module_of)
+
+
+def _imported_for_type_checkers(package: str) -> dict[str, str]:
+    """Name to the module that it is imported from."""
+    spec: Any = sys.modules[package].__spec__
+    (block,) = (
+        node for node in ast.parse(spec.loader.get_source(package)).body if isinstance(node, ast.If)
+    )
+    return {
+        alias.name: str(statement.module)
+        for statement in block.body
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
+    }

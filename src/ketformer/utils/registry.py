@@ -1,0 +1,241 @@
+"""Names to what stands behind them: built in, offered by installed packages, or registered here.
+
+Another package offers an object by an entry point in its ``pyproject.toml``::
+
+    [project.entry-points."ketformer.attention"]
+    mine = "my_package.attention:MyAttention"
+
+Every command and every worker process then knows the name. Code that is no package, a script or a
+notebook, calls :meth:`Registry.register`. A name that stands in a file is looked up here and
+nowhere else, so no file can make anything be imported that was not installed or registered.
+"""
+
+from __future__ import annotations
+
+import difflib
+import pickle
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points, packages_distributions, version
+from typing import Any, Generic, TypeVar
+
+from ketformer.errors import KetformerError
+
+Item = TypeVar("Item")
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+# By the module that holds each.
+_REGISTRIES: dict[str, Registry[Any]] = {}
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What a name stands for.
+
+    Attributes:
+        target: ``"module:object"``, imported on first use; or the object itself.
+        package: that it comes from, as ``name==version``; None for our own.
+    """
+
+    target: Any
+    package: str | None = None
+
+
+class Registry(Mapping[str, Item], Generic[Item]):
+    """Names to objects, each imported when it is first asked for.
+
+    Args:
+        kind: what is registered, for messages: ``attention``.
+        group: of entry points: ``ketformer.attention``.
+        home: the module that holds the registry.
+        built_in: names to ``"module:object"``, or to objects.
+        check: called with the name and an object from outside; raises a
+            :class:`~ketformer.errors.KetformerError` for what is of the wrong type.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        home: str,
+        built_in: Mapping[str, str | Item],
+        check: Callable[[str, Any], None] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.group = group
+        self._built_in = {name: _Entry(target) for name, target in built_in.items()}
+        self._registered: dict[str, _Entry] = {}
+        self._check = check
+        _REGISTRIES[home] = self
+
+    def __iter__(self) -> Iterator[str]:
+        yield from dict.fromkeys((*self._built_in, *self._offered, *self._registered))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        return self._find(name) is not None
+
+    def __getitem__(self, name: str) -> Item:
+        if name not in self:
+            raise KeyError(name)
+        return self.load(name)
+
+    def load(self, name: str) -> Item:
+        """The object behind a name.
+
+        Raises:
+            KetformerError: no such name, or a package's object that cannot be imported or is of
+                the wrong type.
+        """
+        entry = self._find(name)
+        if entry is None:
+            close = difflib.get_close_matches(str(name), list(self), n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise KetformerError(f"unknown {self.kind} {name!r}; {hint}known: {', '.join(self)}")
+        if not isinstance(entry.target, str):
+            return entry.target  # type: ignore[no-any-return]
+        if entry.package is None and name in self._built_in:
+            return _imported(entry.target)  # type: ignore[no-any-return]
+        try:
+            found = _imported(entry.target)
+        except Exception as error:  # of somebody else's code
+            raise KetformerError(
+                f"the {self.kind} {name!r} of {entry.package or entry.target} cannot be imported "
+                f"({type(error).__name__}: {error})"
+            ) from error
+        if self._check:
+            self._check(name, found)
+        return found  # type: ignore[no-any-return]
+
+    def register(self, name: str, target: str | Item) -> None:
+        """Add a name for this process and the workers that it starts.
+
+        Args:
+            name: lower-case letters, digits and underscores.
+            target: the object, or ``"module:object"`` where it is found.
+
+        Raises:
+            KetformerError: a malformed or taken name, or an object of the wrong type.
+        """
+        if not _NAME.fullmatch(name):
+            raise KetformerError(
+                f"{self.kind} {name!r}: a name has lower-case letters, digits and underscores"
+            )
+        if isinstance(target, str):
+            if not _TARGET.fullmatch(target):
+                raise KetformerError(f"{self.kind} {name!r}: {target!r} is not 'module:object'")
+        elif self._check:
+            self._check(name, target)
+        known = self._find(name)
+        if known is not None and _target_of(known.target) != _target_of(target):
+            raise KetformerError(f"{self.kind} {name!r} is taken: it is {_target_of(known.target)}")
+        if name not in self._built_in:
+            self._registered[name] = _Entry(target, _package_of(_target_of(target)))
+
+    def package_of(self, name: str) -> str | None:
+        """The package that offers a name, as ``name==version``; None for our own.
+
+        None as well for what was registered by code that belongs to no installed package.
+        """
+        entry = self._find(name)
+        return entry.package if entry else None
+
+    def for_workers(self) -> dict[str, Any]:
+        """What was registered in this process, for one that it starts.
+
+        Raises:
+            KetformerError: an object that another process could not import.
+        """
+        for name, entry in self._registered.items():
+            _require_importable(self.kind, name, entry.target)
+        return {name: entry.target for name, entry in self._registered.items()}
+
+    def _find(self, name: object) -> _Entry | None:
+        if not isinstance(name, str):
+            return None
+        if name in self._built_in:  # before anything that installed packages say
+            return self._built_in[name]
+        return self._registered.get(name) or self._offered.get(name)
+
+    @cached_property
+    def _offered(self) -> dict[str, _Entry]:
+        """What installed packages offer, in the order of names."""
+        found: dict[str, _Entry] = {}
+        for point in sorted(entry_points(group=self.group), key=lambda p: p.name):
+            package = _requirement(point)
+            owner = "Ketformer itself" if point.name in self._built_in else None
+            if point.name in found and found[point.name].package != package:
+                owner = found[point.name].package
+            if owner or not _NAME.fullmatch(point.name):
+                why = f"{owner} has it" if owner else "not a plain lower-case name"
+                warnings.warn(
+                    f"the {self.kind} {point.name!r} of {package} is left out: {why}", stacklevel=2
+                )
+                continue
+            found[point.name] = _Entry(point.value.partition("[")[0].strip(), package)
+        return found
+
+
+def registered_here() -> dict[str, dict[str, Any]]:
+    """What this process has registered, for :func:`register_again` in another one.
+
+    Raises:
+        KetformerError: an object that another process could not import.
+    """
+    found = {home: registry.for_workers() for home, registry in _REGISTRIES.items()}
+    return {home: names for home, names in found.items() if names}
+
+
+def register_again(registered: Mapping[str, Mapping[str, Any]]) -> None:
+    """Repeat the registrations of another process."""
+    for home, names in registered.items():
+        import_module(home)
+        for name, target in names.items():
+            _REGISTRIES[home].register(name, target)
+
+
+def _requirement(point: EntryPoint) -> str:
+    return f"{point.dist.name}=={point.dist.version}" if point.dist else "an unnamed package"
+
+
+def _imported(target: str) -> Any:
+    module, _, attributes = target.partition(":")
+    found: Any = import_module(module)
+    for attribute in attributes.split("."):
+        found = getattr(found, attribute)
+    return found
+
+
+def _target_of(target: Any) -> str:
+    if isinstance(target, str):
+        return target
+    described = target if hasattr(target, "__qualname__") else type(target)
+    return f"{described.__module__}:{described.__qualname__}"
+
+
+def _package_of(target: str) -> str | None:
+    """The installed package that a module belongs to, as ``name==version``."""
+    owners = packages_distributions().get(target.partition(":")[0].partition(".")[0])
+    return f"{owners[0]}=={version(owners[0])}" if owners else None
+
+
+def _require_importable(kind: str, name: str, target: Any) -> None:
+    """Refuse an object that another process would not find where this one does."""
+    try:
+        sent = pickle.dumps(target)  # by reference, as multiprocessing sends it
+    except Exception as error:  # pickle raises what the object's own methods raise
+        why = f"cannot be sent to worker processes ({error})"
+    else:
+        # A script is run again by each worker, what was typed is not.
+        if b"__main__" not in sent or hasattr(sys.modules["__main__"], "__file__"):
+            return
+        why = "is defined in this notebook or session, where worker processes cannot import it"
+    raise KetformerError(f"the {kind} {name!r} {why}: put it into a module, or use one process")

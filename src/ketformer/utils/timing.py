@@ -1,0 +1,144 @@
+"""Timings that can be compared: the candidates take turns."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_PROFILES: ContextVar[Path | None] = ContextVar("profiles", default=None)
+
+
+def bench_device() -> torch.device:
+    """The accelerator if there is one, otherwise the CPU."""
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return found or torch.device("cpu")
+
+
+def finished(work: Callable[[], Any], device: torch.device) -> Callable[[], None]:
+    """The work, and a wait for the device to have done it."""
+
+    def run() -> None:
+        work()
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
+
+    return run
+
+
+@contextmanager
+def profiles_in(folder: Path | None) -> Iterator[None]:
+    """Within this, :func:`interleaved` also runs each work once under torch's profiler.
+
+    Args:
+        folder: where a table (``.txt``) and a trace (``.json``, for Perfetto or Chrome) of
+            each work go; None profiles nothing.
+    """
+    token = _PROFILES.set(folder)
+    try:
+        yield
+    finally:
+        _PROFILES.reset(token)
+
+
+def interleaved(
+    timed: dict[str, Callable[[], Any]],
+    repeats: int,
+    step: Callable[[int, int], None] | None = None,
+    label: str = "",
+    *,
+    warmups: int = 1,
+) -> dict[str, list[float]]:
+    """Seconds of each, taking turns so that a busy moment of the machine hits all alike.
+
+    Args:
+        timed: what to run, by name.
+        repeats: rounds.
+        step: called with (done, total).
+        label: what they do, for the name of a profile.
+        warmups: rounds before that are not timed, which fill caches.
+    """
+    for _ in range(warmups):
+        for work in timed.values():
+            work()
+    seconds: dict[str, list[float]] = {name: [] for name in timed}
+    for round_ in range(repeats):
+        for name, work in timed.items():
+            began = time.perf_counter()
+            work()
+            seconds[name].append(time.perf_counter() - began)
+        if step:
+            step(round_ + 1, repeats)
+    folder = _PROFILES.get()
+    if folder is not None:
+        for name, work in timed.items():
+            _profile(work, folder, f"{label} {name}")
+    return seconds
+
+
+def _profile(work: Callable[[], Any], folder: Path, title: str) -> None:
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if torch.cuda.is_available():
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as profile:
+        work()
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = re.sub(r"[^a-z0-9_]+", "-", title.lower()).strip("-")
+    by = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+    table = profile.key_averages().table(sort_by=by, row_limit=40)
+    (folder / f"{stem}.txt").write_text(f"{title}\n{table}\n", encoding="utf-8")
+    profile.export_chrome_trace(str(folder / f"{stem}.json"))
+
+
+def compared(
+    seconds: dict[str, list[float]], against: str, work: str, device: str
+) -> list[dict[str, Any]]:
+    """A row for each of :func:`interleaved`'s timings: medians, range, and ``ratio`` to one."""
+    return [
+        {
+            "name": name,
+            "work": work,
+            "ratio": median(times) / median(seconds[against]),
+            "against": against,
+            "median_ms": 1000 * median(times),
+            "low_ms": 1000 * min(times),
+            "high_ms": 1000 * max(times),
+            "device": device,
+        }
+        for name, times in seconds.items()
+    ]
+
+
+def inference_seconds(
+    models: Mapping[str, PreTrainedModel],
+    inputs: Mapping[str, Mapping[str, Tensor]],
+    repeats: int = 20,
+) -> dict[str, float]:
+    """Median seconds of one forward pass of each model, without decoding any text.
+
+    Args:
+        models: by name, in evaluation mode.
+        inputs: by the same names, what each model is called with, ``input_ids`` at least.
+        repeats: timed passes of each.
+    """
+
+    def work(name: str) -> Callable[[], None]:
+        model = models[name]
+        on = {key: value.to(model.device) for key, value in inputs[name].items()}
+        return finished(partial(model, **on, use_cache=False), model.device)
+
+    with torch.inference_mode():
+        seconds = interleaved({name: work(name) for name in models}, repeats, warmups=3)
+    return {name: median(times) for name, times in seconds.items()}

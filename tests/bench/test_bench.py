@@ -1,0 +1,208 @@
+"""``ketformer bench``: ratios that are made of the times beside them."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from ketformer.bench import (
+    generation as generation_bench,
+    memory as memory_bench,
+    peer_step,
+    peers as peer_bench,
+)
+from ketformer.models import preset
+
+
+def test_circuits_are_timed_beside_the_closed_form(ketformer):
+    options = ["--backends", "torch", "pennylane", "--length", 3, "--repeats", 2, "--json"]
+    done = ketformer("bench", "circuits", *options)
+    assert done.code == 0, done.err
+    rows = done.json["rows"]
+    assert [row["name"] for row in rows] == 2 * ["closed form", "torch", "pennylane"]
+    for start in (0, 3):
+        closed = rows[start]
+        assert closed["ratio"] == 1
+        for row in rows[start : start + 3]:
+            assert row["against"] == "closed form"
+            assert row["ratio"] == pytest.approx(row["median_ms"] / closed["median_ms"])
+            assert row["low_ms"] <= row["median_ms"] <= row["high_ms"]
+            assert row["device"] == "cpu"
+    assert rows[0]["work"] == "overlap scores, 6 circuits of 7 qubits"
+    assert done.json["machine"]["cpu"]
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (
+            ["speed"],
+            "unknown benchmark 'speed'; known: attention, generation, circuits, peers, memory",
+        ),
+        (["generation", "--mechanisms", "qisa_published"], "sees the future"),
+        (["generation", "--repeats", "0"], "must be positive"),
+        (["peers", "--mechanisms", "qisa"], "--mechanisms is an option of bench attention"),
+        (["peers", "--repeats", "0"], "must be positive"),
+        (["memory", "--mechanisms", "linear"], "unknown attention 'linear'"),
+        (["memory", "--length", "0"], "must be positive"),
+        (["all", "--length", "8"], "--length is an option of bench circuits, memory alone"),
+        (["attention", "--sizes", "huge"], "unknown size 'huge'"),
+        (["attention", "--mechanisms", "linear"], "linear"),
+        (["attention", "--repeats", "0"], "must be positive"),
+        (["circuits", "--backends", "qulacs"], "unknown backend 'qulacs'"),
+        (["circuits", "--repeats", "0"], "must be positive"),
+    ],
+)
+def test_mistakes(ketformer, args, told):
+    ketformer("bench", *args).assert_mistake(told)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Every benchmark with sizes of its own, tiny ones; a molecule has four tokens."""
+    from ketformer.bench import (
+        attention as attention_bench,
+        generation as generation_bench,
+        peers as peer_bench,
+    )
+    from ketformer.cli import bench
+
+    sizes = {
+        "attention": [attention_bench.Size("tiny", 8, 1, 2, 4, 3)],
+        "generation": [
+            generation_bench.Size("text", "text", 11, 8, 1, 2, 2, 3, 4),
+            generation_bench.Size("molecules", "molecules", 11, 8, 1, 2, 3, 1, 5),
+        ],
+        "peers": [
+            peer_bench.Size("values", "values", 4, 8),
+            peer_bench.Size("overlaps", "overlaps", 3, 8),
+            peer_bench.Size("step", "step", 6, 2),
+        ],
+    }
+    decoder = preset("overlap-qm9")
+    decoder["model"]["max_position_embeddings"] = 4
+    monkeypatch.setattr(peer_step, "preset", lambda _: decoder)
+    for name, some in sizes.items():
+        own = bench.BENCHMARKS[name]
+        changed = replace(own, sizes={size.name: size for size in some})
+        monkeypatch.setitem(bench.BENCHMARKS, name, changed)
+
+
+def assert_ratios(rows):
+    """Each row's ratio is made of its own time and that of the row it names."""
+    for row in rows:
+        (against,) = (
+            other
+            for other in rows
+            if other["name"] == row["against"] and other["work"] == row["work"]
+        )
+        assert row["ratio"] == pytest.approx(row["median_ms"] / against["median_ms"])
+        assert row["low_ms"] <= row["median_ms"] <= row["high_ms"]
+        assert row["device"]
+
+
+def test_mechanisms_are_timed_beside_the_classical_one(ketformer, small):
+    options = ["--mechanisms", "qisa", "overlap", "--sizes", "tiny", "--repeats", 2, "--json"]
+    done = ketformer("bench", "attention", *options)
+    assert done.code == 0, done.err
+    rows = done.json["rows"]
+    for what, part in (("inference", rows[:3]), ("training step", rows[3:])):
+        assert [row["name"] for row in part] == ["classical", "qisa", "overlap"]
+        assert {row["work"] for row in part} == {f"{what}, tiny"}
+    assert_ratios(rows)
+
+
+def test_generation_is_timed_beside_gpt2(ketformer, small):
+    options = ["--mechanisms", "overlap", "--sizes", "text", "molecules", "--repeats", 2]
+    done = ketformer("bench", "generation", *options, "--json")
+    assert done.code == 0, done.err
+    rows = done.json["rows"]
+    assert [row["name"] for row in rows] == 2 * ["GPT-2 of transformers", "overlap"]
+    assert_ratios(rows)
+    for row in rows[:2]:
+        assert row["tokens_per_second"] == pytest.approx(2 * 4 / row["median_ms"] * 1000)
+        assert row["molecules_per_second"] is None
+    for row in rows[2:]:
+        assert row["molecules_per_second"] == pytest.approx(3 / row["median_ms"] * 1000)
+
+
+@pytest.mark.parametrize("task", ["text", "molecules"])
+@pytest.mark.parametrize("name", generation_bench.MECHANISMS)
+def test_every_row_of_what_is_timed_has_full_length(task, name):
+    size = generation_bench.Size(task, task, 11, 8, 1, 2, 3, 1, 5)
+    for model in (generation_bench._model(name, size), generation_bench._gpt2(size)):
+        written = generation_bench._writing(model.eval(), size)()
+        assert written.shape == (3, 5)
+        assert task == "text" or model.config.model_type == "gpt2" or (written > 2).all()
+
+
+def test_peers_compute_the_same_and_are_timed(ketformer, small):
+    done = ketformer(
+        "bench", "peers", "--sizes", "values", "overlaps", "step", "--repeats", 1, "--json"
+    )
+    assert done.code == 0, done.err
+    rows = done.json["rows"]
+    circuits, step = rows[:-3], rows[-3:]
+    assert {row["name"] for row in circuits} >= {"ketformer", "PennyLane default.qubit"}
+    assert_ratios(circuits)
+    assert all(row["max_difference"] <= 1e-5 for row in circuits)
+    if step[-1]["name"].endswith("CUDA-Q circuits"):
+        assert_ratios(step)
+        assert step[-1]["circuits"] == 2 * step[-1]["circuits_timed"]
+        assert any("multiplied by 2" in note for note in done.json["notes"])
+
+
+def test_a_peer_that_computes_something_else_is_not_timed(ketformer, small, monkeypatch):
+    def wrong(size):
+        right = peer_bench._ours(size)
+        return lambda own, shared: right(own, shared * 1.001)
+
+    monkeypatch.setattr(peer_bench, "_installed", lambda: ({"wrong": wrong}, []))
+    done = ketformer("bench", "peers", "--sizes", "values")
+    done.assert_mistake("wrong differs by")
+
+
+def test_memory_of_a_long_sequence_beside_the_classical_one(ketformer, monkeypatch):
+    monkeypatch.setattr(memory_bench, "WORKS", ("training step",))  # each is a process
+    options = ["--mechanisms", "qisa", "--length", 600, "--repeats", 1, "--json"]
+    done = ketformer("bench", "memory", *options)
+    assert done.code == 0, done.err
+    rows = done.json["rows"]
+    assert [row["name"] for row in rows] == ["classical", "qisa"]
+    assert {row["work"] for row in rows} == {"training step, T 600"}
+    for row in rows:
+        (against,) = (r for r in rows if (r["name"], r["work"]) == (row["against"], row["work"]))
+        assert row["ratio"] == pytest.approx(row["peak_mib"] / against["peak_mib"])
+        # At least one hidden state of 600 x 64 numbers, and not the whole process.
+        assert 600 * 64 * 4 / 2**20 < row["low_mib"] <= row["peak_mib"] < 100
+
+
+def test_all_is_one_object_with_profiles(ketformer, small, monkeypatch, tmp_path):
+    """Memory and circuits, which start processes and backends, are stood in for."""
+    from ketformer.cli import bench
+
+    row = {"name": "x", "work": "y", "ratio": 1.0, "against": "x", "device": "cpu"}
+    for name in ("circuits", "memory"):
+        fake = replace(bench.BENCHMARKS[name], run=lambda **_: {"rows": [row], "repeats": 1})
+        monkeypatch.setitem(bench.BENCHMARKS, name, fake)
+    for name in ("attention", "generation", "peers"):
+        own = bench.BENCHMARKS[name]
+        one = [next(iter(own.sizes.values()))]
+        fewer = {} if name == "peers" else {"mechanisms": ["qisa"]}
+        monkeypatch.setitem(
+            bench.BENCHMARKS, name, replace(own, run=partial(own.run, sizes=one, **fewer))
+        )
+    done = ketformer("bench", "all", "--repeats", 1, "--profile", tmp_path / "p", "--json")
+    assert done.code == 0, done.err
+    assert list(dict.fromkeys(row["bench"] for row in done.json["rows"])) == list(bench.BENCHMARKS)
+    assert done.json["machine"]["cpu"]
+    table = (tmp_path / "p" / "generation-text-4-tokens-qisa.txt").read_text()
+    assert "aten::linear" in table
+    assert (tmp_path / "p" / "generation-text-4-tokens-qisa.json").stat().st_size
+
+
+def test_the_tables_can_be_read(ketformer, small):
+    done = ketformer("bench", "generation", "--sizes", "text", "--repeats", 1)
+    assert done.code == 0, done.err
+    assert "times GPT-2 of transformers" in done.out
+    assert "tokens/s" in done.out

@@ -1,0 +1,241 @@
+"""``ketformer circuit``: drawings, exports, counts and checks that agree with the mechanisms."""
+
+import json
+
+import pytest
+from matplotlib.image import imread
+from qiskit import qasm3
+
+from commands import write_settings
+from ketformer.circuits import circuits_of
+from ketformer.circuits.mechanisms import QUANTUM
+from ketformer.circuits.resources import WIDTHS, resources
+from ketformer.cli import main
+from ketformer.quantum import decompose
+from ketformer.quantum.backends import Backend
+
+
+@pytest.fixture(scope="module")
+def measurable(text, tmp_path_factory):
+    """A small run whose values are measured on circuits of three qubits."""
+    folder = tmp_path_factory.mktemp("measurable")
+    settings = write_settings(folder / "m.yaml", text, model={"attention": "qisa_a"})
+    assert main(["train", settings, "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+# --- show and export ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", QUANTUM)
+def test_show_draws_every_qubit_and_counts(ketformer, name):
+    done = ketformer("circuit", "show", name, "--hidden_size", 4)
+    assert done.code == 0, done.err
+    shown = ketformer("circuit", "show", name, "--hidden_size", 4, "--json").json
+    for qubit in range(shown["n_qubits"]):
+        assert f"q_{qubit}" in done.out
+    assert f"{shown['two_qubit_gates']} CNOTs" in done.out
+    circuit = circuits_of(name, hidden_size=4)[shown["circuit"]].circuit
+    native = decompose(circuit).gates
+    assert shown["two_qubit_gates"] == sum(bool(g.controls) for g in native)
+    assert shown["one_qubit_gates"] + shown["two_qubit_gates"] == len(native)
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_show_writes_a_picture(ketformer, tmp_path, suffix):
+    path = tmp_path / "pictures" / f"circuit.{suffix}"
+    assert ketformer("circuit", "show", "qisa_a", "--hidden_size", 4, "--out", path).code == 0
+    if suffix == "png":
+        assert imread(path)[..., :3].std() > 0.05
+    else:
+        assert "<svg" in path.read_text()
+
+
+def test_show_of_a_run_is_its_first_block(ketformer, measurable):
+    shown = ketformer("circuit", "show", measurable, "--json").json
+    assert (shown["circuit"], shown["n_qubits"]) == ("value", 3)
+    assert len(shown["measured"]) == 4
+
+
+@pytest.mark.parametrize(("n_conditions", "registers"), [(0, 2), (9, 3)])
+def test_show_of_the_published_form(ketformer, n_conditions, registers):
+    """Two registers, or three with conditions, each turned by its own angles."""
+    options = ["--attention_options.angles", "embedding", "--n_conditions", n_conditions]
+    shown = ketformer("circuit", "show", "overlap", *options, "--json").json
+    of_tables = [n for n in shown["parameters"] if not n.startswith(("bra_turn", "ket_turn"))]
+    prefixes = {name.rstrip("0123456789") for name in of_tables}
+    names = ("token", "position", "condition")[:registers]
+    assert prefixes == {f"{side}_{name}" for side in ("bra", "ket") for name in names}
+    assert shown["n_qubits"] == 7
+
+
+def test_qsann_has_three_circuits(ketformer):
+    for name in ("query", "key", "value"):
+        shown = ketformer("circuit", "show", "qsann", "--circuit", name, "--json").json
+        assert shown["circuit"] == name
+
+
+def test_export_is_read_back_by_qiskit(ketformer, tmp_path):
+    path = tmp_path / "score.qasm"
+    options = ["--attention_options.n_qubits", 3, "--out", path]
+    assert ketformer("circuit", "export", "overlap", *options).code == 0
+    read = qasm3.loads(path.read_text())
+    circuit = circuits_of("overlap", n_qubits=3)["score"].circuit
+    assert read.num_qubits == 4
+    assert len(read.parameters) == len(circuit.parameters)
+    assert len(read.data) == len(circuit.gates)
+
+
+# --- resources -----------------------------------------------------------------------------------
+
+
+def test_resources_are_counted_over_the_width(ketformer, tmp_path):
+    path = tmp_path / "resources.png"
+    table = ketformer("circuit", "resources", "overlap", "--out", path, "--json").json
+    assert imread(path)[..., :3].std() > 0.05
+    rows = table["rows"]
+    assert [row["hidden_size"] for row in rows] == list(WIDTHS)
+    assert (WIDTHS[0], WIDTHS[-1]) == (16, 65_536)
+    for row in rows:
+        assert row["circuits_per_sequence"] == 24 * 25 // 2
+        assert row["classical_operations"] == 300 * row["hidden_size"]
+        # The score is sqrt(d) times what is measured: its error asks for d times the shots.
+        assert row["shots"] == 100 * row["hidden_size"]
+        assert row["gates_with_shots"] == 300 * row["gates"] * row["shots"]
+        assert row["circuits_per_step"] == 256 * 300 * (1 + 2 * 4 * (row["n_qubits"] - 1))
+    published = rows[WIDTHS.index(64)]
+    assert (published["n_qubits"], published["gates"]) == (7, 80)
+
+
+def test_the_crossover_is_where_the_counts_meet(ketformer):
+    table = ketformer("circuit", "resources", "overlap", "--json").json
+    once, measured = (
+        table["crossover"]["one_shot"],
+        table["crossover"]["fixed_error_of_the_overlap"],
+    )
+    gates = {row["hidden_size"]: row["gates"] for row in table["rows"]}
+    for d, count in gates.items():
+        assert (count < d) == (d > once)
+        assert (100 * count < d) == (d > measured)
+    assert table["crossover"]["fixed_error_of_the_score"] is None
+    assert all(row["gates_with_shots"] > row["classical_operations"] for row in table["rows"])
+
+
+@pytest.mark.parametrize("name", ["qisa_a", "qsann"])
+def test_preparing_amplitudes_costs_as_many_gates_as_amplitudes(name):
+    small, large = (resources(name, hidden_size=d) for d in (64, 256))
+    assert small["gates"] >= 2 * 64 - 3
+    assert large["gates"] >= 2 * 256 - 3
+    # d² in the gates as in the multiply-adds: no width makes up for the shots.
+    ratio = large["gates_per_sequence"] / large["classical_operations"]
+    assert 0.1 < ratio < small["gates_per_sequence"] / small["classical_operations"]
+
+
+def test_qisa_replaces_no_classical_work(ketformer, tmp_path):
+    table = ketformer("circuit", "resources", "qisa", "--out", tmp_path / "qisa.svg", "--json").json
+    assert {row["classical_operations"] for row in table["rows"]} == {0}
+    assert "replaces nothing" in table["summary"]
+
+
+# --- check ---------------------------------------------------------------------------------------
+
+
+def test_check_compares_every_backend_and_mechanism(ketformer):
+    options = ["--draws", 4, "--backends", "pennylane", "qiskit", "cudaq", "--json"]
+    done = ketformer("circuit", "check", *options)
+    assert done.code == 0, done.err
+    rows = done.json["rows"]
+    found = {(row["backend"], row["mechanism"]) for row in rows}
+    assert found == {(b, m) for b in ("pennylane", "qiskit", "cudaq") for m in QUANTUM}
+    assert all(row["draws"] == 4 and row["max_difference"] < 1e-6 for row in rows)
+
+
+@pytest.mark.slow
+def test_check_of_two_hundred_draws(ketformer):
+    done = ketformer("circuit", "check", "--json")
+    assert done.code == 0, done.err
+    assert all(row["draws"] == 200 and row["max_difference"] < 1e-6 for row in done.json["rows"])
+
+
+def test_check_fails_honestly(ketformer, monkeypatch):
+    """A backend that is off by a millionth is found out: exit code 1."""
+    right = Backend.expectations
+
+    def wrong(self, *args):
+        return right(self, *args) + (2e-6 if self.name == "pennylane" else 0)
+
+    monkeypatch.setattr(Backend, "expectations", wrong)
+    options = ["qisa_a", "--draws", 2, "--backends", "pennylane", "--json"]
+    done = ketformer("circuit", "check", *options)
+    assert done.code == 1
+    assert not done.json["agree"]
+
+
+# --- studies -------------------------------------------------------------------------------------
+
+
+def test_noise_study(ketformer, measurable, tmp_path, monkeypatch):
+    import ketformer.evaluation.circuits as studies
+
+    monkeypatch.setattr(studies, "SHOTS", (30, 3000))
+    monkeypatch.setattr(studies, "ERRORS", (1e-3, 1e-1))
+    monkeypatch.setattr(studies.noise_study, "__kwdefaults__", {
+        **studies.noise_study.__kwdefaults__, "shots": (30, 3000), "errors": (1e-3, 1e-1),
+    })  # fmt: skip
+    path = tmp_path / "noise.png"
+    done = ketformer("circuit", "noise", measurable, "--limit", 2, "--out", path, "--json")
+    assert done.code == 0, done.err
+    few, many = done.json["shots"]
+    assert many["mean_weight_difference"] < few["mean_weight_difference"] or (
+        many["mean_logit_difference"] < few["mean_logit_difference"]
+    )
+    low, high = done.json["noise"]
+    assert low["mean_logit_difference"] < high["mean_logit_difference"]
+    assert imread(path)[..., :3].std() > 0.05
+
+
+def test_gradient_study(ketformer, measurable):
+    done = ketformer("circuit", "gradients", measurable, "--limit", 1, "--json")
+    assert done.code == 0, done.err
+    rows = {(r["gradient"], r["backend"]): r for r in done.json["rows"]}
+    for exact in (("parameter_shift", "torch"), ("adjoint", "pennylane")):
+        assert rows[exact]["cosine"] == pytest.approx(1, abs=1e-6)
+        assert rows[exact]["norm_ratio"] == pytest.approx(1, abs=1e-5)
+    assert rows["spsa", "torch"]["circuits"] < rows["parameter_shift", "torch"]["circuits"] / 4
+    assert rows["spsa", "torch"]["cosine"] < 0.9
+
+
+# --- mistakes ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["draw", "overlap"], "unknown action 'draw'"),
+        (["show"], "name a mechanism"),
+        (["show", "classical"], "classical: it has no circuits"),
+        (["show", "nowhere"], "neither a run directory nor a mechanism"),
+        (["show", "overlap", "--circuit", "value"], "no circuit 'value'; overlap has score"),
+        (["show", "overlap", "--attention_options.n_qubits", "40"], "too many to simulate"),
+        (["show", "overlap", "--attention_options.depth", "4"], "has no option depth"),
+        (["show", "overlap", "--out", "circuit.txt"], "circuit.txt"),
+        (["resources", "classical"], "no circuits in 'classical'"),
+        (["resources", "--precision", "0"], "must be positive"),
+        (["check", "--draws", "0"], "draws must be positive"),
+        (["check", "--backends", "qulacs"], "unknown backend 'qulacs'"),
+        (["check", "--backends", "shots"], "shots is not exact"),
+        (["check", "classical"], "no circuits in classical"),
+        (["noise"], "needs a run directory"),
+        (["gradients", "nowhere"], "nowhere"),
+    ],
+)  # fmt: skip
+def test_mistakes(ketformer, args, told):
+    ketformer("circuit", *args).assert_mistake(told)
+
+
+def test_noise_of_a_classical_run_is_a_mistake(ketformer, honest):
+    ketformer("circuit", "noise", honest).assert_mistake("no circuits to run")
+
+
+def test_show_keeps_the_json_alone_on_standard_output(ketformer):
+    assert json.loads(ketformer("circuit", "show", "overlap", "--json").out)

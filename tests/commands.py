@@ -1,0 +1,217 @@
+"""What the tests of the verbs share: a small text, small settings, and the command in-process."""
+
+import csv
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from ketformer.cli import main
+from ketformer.training.callbacks import ProgressBar
+
+MECHANISMS = ("classical", "qisa", "qisa_a", "qsann", "qisa_published")
+
+_SENTENCE = "the cat sat on a mat and saw the dog that ate my hat while we ran to it"
+
+
+def small_text(n_words=1500, seed=0):
+    """About 5,600 characters that a small model learns something of at once."""
+    draw, words = random.Random(seed), _SENTENCE.split()
+    return " ".join(draw.choice(words) for _ in range(n_words)) + "\n"
+
+
+def settings(data, *, model=None, training=None, **own):
+    """The content of a settings file: one block of width 8, context 8, 20 steps."""
+    return {
+        "name": "tiny",
+        "data": str(data),
+        "split": "standard",
+        **own,
+        "model": {
+            "attention": "classical",
+            "hidden_size": 8,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "max_position_embeddings": 8,
+            "embd_pdrop": 0.0,
+            "attn_pdrop": 0.0,
+            "resid_pdrop": 0.0,
+            **(model or {}),
+        },
+        "training": {
+            "max_steps": 20,
+            "per_device_train_batch_size": 16,
+            "learning_rate": 1e-2,
+            "lr_scheduler_type": "constant",
+            "logging_steps": 5,
+            "eval_steps": 10,
+            "save_steps": 5,
+            "save_total_limit": 4,
+            "report_to": "none",
+            **(training or {}),
+        },
+    }
+
+
+def write_settings(path, data, **changes):
+    """A settings file for ``ketformer train``; returns its path as the command takes it."""
+    path.write_text(yaml.safe_dump(settings(data, **changes)), encoding="utf-8")
+    return str(path)
+
+
+def write_molecule_settings(path, data, *, model=None, training=None, **own):
+    """The same of molecules: one block of width 16, overlap attention as published, 40 steps."""
+    model = {
+        "attention": "overlap",
+        "attention_options": {"angles": "embedding", "n_qubits": 6, "layers": 1},
+        "hidden_size": 16,
+        "max_position_embeddings": 16,
+        **(model or {}),
+    }
+    training = {
+        "max_steps": 40,
+        "per_device_train_batch_size": 32,
+        "learning_rate": 2e-2,
+        "eval_steps": 20,
+        "save_steps": 10,
+        **(training or {}),
+    }
+    own = {"name": "tiny-molecules", "task": "molecules", **own}
+    return write_settings(path, data, model=model, training=training, **own)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one call of the command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        """Standard output as JSON; a single character besides the object is an error."""
+        return json.loads(self.out)
+
+    def assert_mistake(self, *told):
+        """A user's mistake: code 2, nothing on standard output, one line that says what."""
+        assert self.code == 2, self
+        assert self.out == ""
+        lines = self.err.splitlines()
+        assert len(lines) == 1, self.err
+        assert lines[0].startswith("ketformer: error: ")
+        for words in told:
+            assert words in lines[0]
+
+
+def subprocess_environment(**more):
+    """One thread for each process: small tensors gain nothing from more."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", **more}
+
+
+def run_process(*args, launcher=(), program="ketformer", timeout=200, **more):
+    """``python -m ketformer …`` as a process of its own, or under another launcher."""
+    command = [sys.executable, "-m", *launcher, program, *map(str, args)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, env=subprocess_environment(**more)
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def weights(run):
+    """The saved tensors of a run, by name."""
+    return load_file(run / "model.safetensors")
+
+
+def largest_difference(a, b):
+    """Largest absolute difference between the weights of two runs."""
+    a, b = weights(a), weights(b)
+    assert a.keys() == b.keys()
+    return max(float((a[name].double() - b[name].double()).abs().max()) for name in a)
+
+
+def metrics(run):
+    """The lines of a run's ``metrics.jsonl``."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def call(capsys, *args):
+    """One call of the command in this process."""
+    capsys.readouterr()
+    code = main([str(arg) for arg in args])
+    captured = capsys.readouterr()
+    return Outcome(code, captured.out, captured.err)
+
+
+def reproduce(paper, data, folder, **options):
+    """Run ``ketformer reproduce`` once; its arguments, of which the last is its folder."""
+    options = {"data": data, **options, "out": folder / "out"}
+    args = ["reproduce", paper, *(w for k, v in options.items() for w in (f"--{k}", str(v)))]
+    assert main([*args, "--json"]) == 0
+    return args
+
+
+def reproduction(args):
+    """What the reproduction kept."""
+    return json.loads((Path(args[-1]) / "reproduction.json").read_text(encoding="utf-8"))
+
+
+_TIMES = ("runtime", "per_second")
+
+
+def without_times(rows):
+    return [{k: v for k, v in row.items() if not k.endswith(_TIMES)} for row in rows]
+
+
+@contextmanager
+def at_step(step, act, when="on_step_end"):
+    """``act()`` at the end of that step."""
+
+    def hook(self, args, state, control, **_):
+        if state.global_step == step:
+            act()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ProgressBar, when, hook)
+        yield
+
+
+def cut_off(step, when="on_step_end"):
+    """Ends the training there, without time to save."""
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    return at_step(step, interrupt, when)
+
+
+def start(*args, launcher=()):
+    """``ketformer …`` as a process of its own, to be killed."""
+    command = [sys.executable, "-m", *(launcher or ()), "ketformer", *map(str, args)]
+    return subprocess.Popen(
+        command,
+        env=subprocess_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def free_port():
+    """A port that nobody listens on just now."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]

@@ -1,0 +1,310 @@
+"""The terms of ``ketformer compare``: rates, batches, controls, processes, and what is shown."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from commands import metrics, start, without_times
+from ketformer.attention import ATTENTION
+from ketformer.comparison import Variant, matched, rows_of
+from ketformer.comparison.board import Board, state_of
+from ketformer.comparison.jobs import Job, run_job
+from ketformer.comparison.search import Search, search_rates
+from ketformer.comparison.workers import run_jobs
+from ketformer.errors import KetformerError, NotFiniteError, Stopped
+from ketformer.runs import load_settings
+from ketformer.runs.directory import SETTINGS_FILE, write_metrics
+from ketformer.training.trainer import SafeTrainer
+
+
+@pytest.fixture
+def base(tiny):
+    """The settings that the rows share."""
+    return load_settings(tiny)
+
+
+def jobs_for(base, out, names=("classical", "qisa"), seeds=(5, 6), evaluation=None):
+    return [
+        Job(
+            name, f"seed {seed}", base.override({"attention": name, "seed": seed}),
+            out / f"{name}-seed{seed}", evaluation,
+        )
+        for name in names
+        for seed in seeds
+    ]  # fmt: skip
+
+
+# --- Learning rates ------------------------------------------------------------------------------
+
+
+def test_the_search_is_around_the_own_rate_with_a_seed_that_no_row_has(base):
+    search = Search.around(base.override({"seed": 7}), 3, 0.5)
+    assert search.rates == (0.0032, 0.01, 0.032)
+    assert search.seed == 1007
+    trial = search.settings(base.override({"warmup_steps": 8}), 0.032).training
+    assert trial["max_steps"] == 10
+    assert trial["warmup_steps"] == 4
+    assert (trial["learning_rate"], trial["seed"]) == (0.032, 1007)
+    epochs = base.override({"max_steps": -1, "num_train_epochs": 4})
+    assert search.settings(epochs, 0.01).training["num_train_epochs"] == 2
+
+
+def test_each_row_gets_its_best_rate_and_equally_many_are_tried(base, tmp_path, monkeypatch):
+    losses = {("a", 0.0032): 3.0, ("a", 0.01): 2.0, ("a", 0.032): None,
+              ("b", 0.0032): 1.5, ("b", 0.01): 2.0, ("b", 0.032): 9.0}  # fmt: skip
+
+    def answers(jobs, **_):
+        return [
+            {"eval_loss": losses[job.row, job.settings.training["learning_rate"]]} for job in jobs
+        ]
+
+    monkeypatch.setattr("ketformer.comparison.search.run_jobs", answers)
+    search = Search.around(base, 3, 0.5)
+    variants = [Variant("a", {"attention": "classical"}), Variant("b", {"attention": "qisa"})]
+    chosen, tried = search_rates(variants, base, search, tmp_path)
+    assert [v.changes["learning_rate"] for v in chosen] == [0.01, 0.0032]
+    assert [len(trials) for trials in tried.values()] == [3, 3]
+    losses.update({("b", rate): None for rate in search.rates})
+    with pytest.raises(KetformerError, match="b: no finite loss at any of the rates"):
+        search_rates(variants, base, search, tmp_path)
+
+
+def test_a_rate_that_diverges_is_an_answer_and_is_not_tried_again(base, tmp_path, monkeypatch):
+    hot = base.override({"learning_rate": 1e30, "seed": 1, "optim": "sgd", "max_grad_norm": 0})
+    job = Job("classical", "rate", hot, tmp_path / "hot")
+    assert run_job(job) == {"eval_loss": None}
+    assert state_of(job) == "not finite"
+    monkeypatch.setattr("ketformer.comparison.jobs.train", None)
+    assert run_job(job) == {"eval_loss": None}
+    monkeypatch.undo()
+    with pytest.raises(NotFiniteError, match="step"):  # of a row it is a mistake
+        run_job(Job("classical", "seed", hot, tmp_path / "row", {}))
+
+
+def test_the_rows_are_trained_with_the_rates_that_were_chosen(ketformer, tiny, tmp_path):
+    out = tmp_path / "c"
+    args = ("classical", "qsann", "--preset", tiny, "--out", out, "--seeds", 1, "--jobs", 1)
+    result = ketformer("compare", *args, "--max_steps", 6, "--json").json
+    assert result["search"] == {"rates": [0.0032, 0.01, 0.032], "share": 1 / 3, "seed": 1042}
+    for row in result["rows"]:
+        tried = row["learning_rates"]
+        assert [trial["learning_rate"] for trial in tried] == result["search"]["rates"]
+        best = min(tried, key=lambda trial: trial["eval_loss"])["learning_rate"]
+        assert row["learning_rate"] == best
+        settings = load_settings(str(out / f"{row['name']}-seed42" / SETTINGS_FILE))
+        assert settings.training["learning_rate"] == best
+        for trial in tried:
+            path = out / "search" / f"{row['name']}-rate{trial['learning_rate']:.2g}-seed1042"
+            assert metrics(path)[-1]["step"] == 2
+            losses = [line["eval_loss"] for line in metrics(path) if "eval_loss" in line]
+            assert trial["eval_loss"] == losses[-1]
+
+
+# --- The same for all ----------------------------------------------------------------------------
+
+
+def test_every_mechanism_sees_the_same_batches(base, tmp_path, monkeypatch):
+    seen = {}
+
+    def step(self, model, inputs, num_items_in_batch=None):
+        seen.setdefault(model.config.attention, []).append(inputs["input_ids"].clone())
+        return original(self, model, inputs, num_items_in_batch)
+
+    original = SafeTrainer.training_step
+    monkeypatch.setattr(SafeTrainer, "training_step", step)
+    names = ("classical", "qsann", "qisa", "overlap")
+    run_jobs(jobs_for(base, tmp_path, names, seeds=(5,)), progress=False)
+    assert {len(batches) for batches in seen.values()} == {20}
+    assert list(seen) == list(names)
+    for batches in seen.values():
+        assert all(map(torch.equal, batches, seen["classical"]))
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_every_mechanism_can_be_matched(name, base):
+    base = base.override({"hidden_size": 32, "intermediate_size": 128})
+    rows = rows_of(["classical", *({name} - {"classical"})], base, ["all"])
+    for variant in matched(rows, base, {"vocab_size": 30})[1:]:
+        assert abs(variant.changes["intermediate_size"] - 128) < 64
+
+
+def test_controls_are_rows_of_what_they_are_named_after(base):
+    rows = rows_of(["qisa", "overlap"], base, ["all"])
+    assert [row.name for row in rows] == [
+        "qisa", "overlap", "classical", "classical_quadratic",
+        "overlap_no_entanglement", "overlap_random_circuit",
+    ]  # fmt: skip
+    assert [row.control is None for row in rows] == [True, True, False, False, False, False]
+    assert rows[4].changes["attention_options"] == {"entanglement": "none"}
+    assert rows[5].changes["attention_options"] == {"train_circuit": False}
+    assert rows_of(["classical"], base, ["classical"])[1:] == []
+
+
+def test_a_control_keeps_the_other_options_of_its_mechanism(tiny_molecules):
+    base = load_settings(tiny_molecules)
+    rows = rows_of(["overlap", "classical"], base, ["no_entanglement"])
+    assert rows[2].changes["attention_options"] == {
+        "angles": "embedding", "n_qubits": 6, "layers": 1, "entanglement": "none",
+    }  # fmt: skip
+
+
+# --- Several processes ---------------------------------------------------------------------------
+
+
+def compare_as_process(tiny, out, steps=20, jobs=2):
+    args = ("classical", "qisa", "--preset", tiny, "--seeds", 2, "--rates", 1, "--out", out)
+    return start("compare", *args, "--max_steps", steps, "--jobs", jobs, "--json")
+
+
+def test_two_processes_told_to_stop_go_on_and_give_what_one_gives(tiny, tmp_path):
+    process = compare_as_process(tiny, tmp_path / "two")
+    while not list((tmp_path / "two").glob("*/checkpoints/checkpoint-*")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (143, "")
+    told = [line for line in err.splitlines() if line.startswith("ketformer: ")]
+    assert len(told) == 1, err
+    assert "stopped by SIGTERM" in told[0]
+    assert "go on with: the same command" in told[0]
+    assert "Traceback" not in err
+    kept = [path.parent.parent for path in (tmp_path / "two").glob("*/checkpoints/checkpoint-*")]
+    assert kept
+
+    out, err = compare_as_process(tiny, tmp_path / "two").communicate(timeout=200)
+    assert "[4/4]" in err
+    rows = json.loads(out)["rows"]
+    out, err = compare_as_process(tiny, tmp_path / "one", jobs=1).communicate(timeout=200)
+    for row, twin in zip(json.loads(out)["rows"], rows, strict=True):
+        assert row["cross_entropy"] == twin["cross_entropy"]
+    folders = [path.parent.name for path in (tmp_path / "one").glob("*/metrics.jsonl")]
+    assert len(folders) == 4
+    for name in folders:
+        one, two = (without_times(metrics(tmp_path / way / name)) for way in ("one", "two"))
+        assert one == two
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["parent", "worker"])
+def test_a_process_that_is_killed_leaves_none_behind_and_the_rest_goes_on(tiny, tmp_path, victim):
+    out = tmp_path / "killed"
+    process = compare_as_process(tiny, out, steps=400)
+    while len(list(out.glob("*/checkpoints/checkpoint-*"))) < 2:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    children = children_of(process.pid)
+    assert len(children) >= 2
+    if victim == "parent":
+        process.kill()
+        process.communicate(timeout=60)
+    else:
+        os.kill(children[-1], signal.SIGKILL)
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 2
+        assert "died (signal 9); the same command goes on" in err
+        assert "Traceback" not in err
+    for _ in range(600):
+        if not any(map(lives, children)):
+            break
+        time.sleep(0.1)
+    assert not any(map(lives, children))
+    printed, err = compare_as_process(tiny, out, steps=400).communicate(timeout=400)
+    assert len(json.loads(printed)["rows"]) == 2, err
+
+
+def children_of(pid):
+    """Processes that it has started and that train: Python's resource tracker is none of them."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    commands = {int(p): Path(f"/proc/{p}/cmdline").read_text() for p in listed}
+    return [p for p, command in commands.items() if "spawn_main" in command]
+
+
+def lives(pid):
+    return Path(f"/proc/{pid}").exists()
+
+
+def test_a_mistake_in_a_worker_is_one_line_and_stops_the_others(base, tmp_path):
+    jobs = jobs_for(base, tmp_path)
+    wrong = base.override({"attention_options": {"temperature": -1.0}, "seed": 5})
+    with pytest.raises(KetformerError, match="temperature must be positive"):
+        run_jobs([Job("wrong", "seed 5", wrong, tmp_path / "wrong"), *jobs], processes=2)
+
+
+def test_a_worker_may_start_processes_of_its_own(tiny_molecules, tmp_path):
+    """RDKit judges more than 2,000 samples in several; a daemon could not start them."""
+    base = load_settings(tiny_molecules).override({"max_steps": 2, "seed": 5})
+    jobs = [
+        Job(name, "seed 5", base, tmp_path / name, {"samples": 2_001, "with_fcd": False})
+        for name in ("one", "two")
+    ]
+    one, two = run_jobs(jobs, processes=2, progress=False)
+    assert one["sampled"] == 2_001
+    assert one["validity"] == two["validity"]
+
+
+# --- What is shown -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def finished(base, tmp_path):
+    """One job that is done."""
+    (job,) = jobs_for(base, tmp_path, names=("classical",), seeds=(5,), evaluation={})
+    run_job(job)
+    return job
+
+
+def test_the_table_shows_what_the_folders_say(finished, base, tmp_path):
+    def copy(name, *missing):
+        shutil.copytree(finished.path, tmp_path / name)
+        for file in missing:
+            (tmp_path / name / file).unlink()
+        return Job(name, "seed 5", base, tmp_path / name, {})
+
+    measuring = copy("measuring", "evaluation.json")
+    training = copy("training", "evaluation.json", "model.safetensors")
+    waiting = Job("waiting", "seed 6", base, tmp_path / "waiting", {})
+    kept = metrics(training.path)
+    write_metrics(training.path, [row for row in kept if row["step"] <= 15])
+    (loss,) = {row["eval_loss"] for row in kept if row["step"] == 10 and "eval_loss" in row}
+    value = json.loads((finished.path / "evaluation.json").read_text())["prefix_cross_entropy"]
+    jobs = [finished, measuring, training, waiting]
+    assert [state_of(job) for job in jobs] == [
+        f"{value:.4f}", "measuring", f"step 15/20 {loss:.4f}", "waiting",
+    ]  # fmt: skip
+    board = Board(jobs, shown=True)
+    board.done = 1
+    console = Console(width=120, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    console.print(board.table())
+    shown = console.export_text()
+    assert "1 of 4 runs" in shown
+    assert "about" in shown
+    rows = {line.split()[0]: line for line in shown.splitlines()[1:] if line.strip()}
+    assert f"{value:.4f}" in rows["classical"]
+    assert "step 15/20" in rows["training"]
+
+
+def test_without_a_terminal_each_finished_run_is_a_line(finished, capsys):
+    run_jobs([finished], progress=True)
+    assert capsys.readouterr().err.startswith("[1/1] classical, seed 5: ")
+    run_jobs([finished], progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_signal_is_not_swallowed(base, tmp_path, monkeypatch):
+    """In one process the training itself listens, saves, and ends the comparison."""
+    (job,) = jobs_for(base, tmp_path, names=("classical",), seeds=(5,))
+
+    def stop(*_, **__):
+        raise Stopped("stopped", signal.SIGTERM, job.path)
+
+    monkeypatch.setattr("ketformer.comparison.jobs.train", stop)
+    with pytest.raises(Stopped):
+        run_jobs([job], progress=False)

@@ -1,0 +1,121 @@
+"""Runs that are evaluated and trained with their circuits on a backend."""
+
+import pytest
+
+from commands import largest_difference, write_settings
+from ketformer.cli import main
+
+
+@pytest.fixture(scope="module")
+def settings(text, tmp_path_factory):
+    """Six steps of a small model whose values are measured."""
+    path = tmp_path_factory.mktemp("measured") / "m.yaml"
+    model = {"attention": "qisa_a", "max_position_embeddings": 4}
+    training = {"max_steps": 6, "per_device_train_batch_size": 2, "eval_strategy": "no"}
+    return write_settings(path, text, model=model, training=training)
+
+
+@pytest.fixture(scope="module")
+def run(settings, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "closed-form"
+    assert main(["train", settings, "--out", str(out)]) == 0
+    return out
+
+
+@pytest.mark.parametrize("backend", ["torch", "cudaq", "pennylane", "qiskit"])
+def test_exact_backends_give_the_closed_form(ketformer, run, backend):
+    done = ketformer("evaluate", run, "--backend", backend, "--limit", 3, "--json")
+    assert done.code == 0, done.err
+    found = done.json
+    assert found["loss"] == pytest.approx(found["exact_loss"], abs=1e-5)
+    assert found["logit_difference"] < 1e-4
+    assert (found["sequences"], found["targets"]) == (3, 12)
+    # Two heads, four tokens and three sequences; a token that repeats is run once.
+    assert found["circuits"] > 0
+    assert not (run / "evaluation.json").exists()
+
+
+def test_molecules_are_measured_without_their_padding(ketformer, molecules):
+    done = ketformer("evaluate", molecules, "--backend", "torch", "--limit", 5, "--json")
+    assert done.code == 0, done.err
+    assert done.json["loss"] == pytest.approx(done.json["exact_loss"], abs=1e-5)
+    assert done.json["logit_difference"] < 1e-4
+
+
+def test_shots_and_noise_are_seen(ketformer, run):
+    options = ["--backend", "shots", "--limit", 3, "--json"]
+    few = ketformer("evaluate", run, *options, "--shots", 10).json
+    many = ketformer("evaluate", run, *options, "--shots", 100_000).json
+    assert few["mean_logit_difference"] > 10 * many["mean_logit_difference"] > 0
+    again = ketformer("evaluate", run, *options, "--shots", 10).json
+    assert again["loss"] == few["loss"]  # seeded
+    noisy = ketformer(
+        "evaluate", run, "--backend", "torch", "--limit", 3, "--noise.two_qubit", 0.05, "--json"
+    ).json
+    assert noisy["mean_logit_difference"] > 1e-4
+    assert noisy["noise_two_qubit"] == 0.05
+
+
+def test_training_by_parameter_shift_is_training(settings, run, tmp_path):
+    """Outcomes and gradients from circuits lead to the same weights as the closed form."""
+    args = ["train", settings, "--backend", "torch", "--out", str(tmp_path / "measured")]
+    assert main(args) == 0
+    assert largest_difference(run, tmp_path / "measured") < 1e-5
+
+
+def test_training_by_spsa_goes_elsewhere(settings, run, tmp_path):
+    args = ["train", settings, "--backend", "torch", "--gradient", "spsa"]
+    assert main([*args, "--out", str(tmp_path / "spsa")]) == 0
+    assert largest_difference(run, tmp_path / "spsa") > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--backend", "qulacs"], "unknown backend 'qulacs'"),
+        (["--shots", "10"], "need a --backend"),
+        (["--backend", "shots", "--shots", "0"], "shots must be positive"),
+        (["--backend", "torch", "--noise.readout", "2"], "readout noise must be a probability"),
+        (["--backend", "torch", "--noise.cosmic", "0.1"], "unknown noise cosmic; known: one_qubit"),
+        (["--backend", "torch", "--backend_options.qpu", "3"], "torch has no option qpu"),
+    ],
+)
+def test_mistakes_of_evaluate(ketformer, run, options, told):
+    ketformer("evaluate", run, *options).assert_mistake(told)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--attention", "classical", "--backend", "torch"], "no circuits to run"),
+        (["--backend", "torch", "--gradient", "adjoint"], "torch has no adjoint gradient"),
+        (["--backend", "torch", "--gradient", "newton"], "gradient"),
+        (["--backend", "shots", "--backend_options.shots", "0"], "shots must be positive"),
+    ],
+)
+def test_mistakes_of_train_leave_nothing_behind(ketformer, settings, tmp_path, options, told):
+    ketformer("train", settings, "--out", tmp_path / "x", *options).assert_mistake(told)
+    assert not (tmp_path / "x").exists()
+
+
+def test_samples_are_not_measured(ketformer, molecules):
+    ketformer("evaluate", molecules, "--backend", "torch", "--samples", 5).assert_mistake(
+        "--samples is not measured on a backend"
+    )
+
+
+@pytest.mark.parametrize("name", ["quantum_sequence_epoch_17", "quantum_conditions_epoch_20"])
+def test_the_released_decoder_by_cudaq_circuits(ketformer, shared_file, tmp_path, name):
+    """Hadamard tests of imported weights on molecules of QM9: the logits of the closed form."""
+    some = tmp_path / "some.csv"
+    lines = shared_file("data", "qm9.csv").read_text().split()
+    some.write_text("\n".join([lines[0], *lines[90000:90100]]) + "\n")
+    released = shared_file("published", f"{name}.pt")
+    done = ketformer("import-checkpoint", released, "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    options = ["--data", some, "--split", "standard", "--backend", "cudaq", "--limit", 2]
+    done = ketformer("evaluate", tmp_path / "run", *options, "--json")
+    assert done.code == 0, done.err
+    assert done.json["logit_difference"] < 1e-4
+    assert done.json["weight_difference"] < 1e-6
+    assert done.json["circuits"] > 100

@@ -1,0 +1,155 @@
+"""``generate`` of many molecules: killed and called again, it ends with the same files."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from commands import rows_of, subprocess_environment
+from ketformer.tasks.molecules.output import MoleculeTable
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks of 50 molecules."""
+    for module in ("sampling", "molecules"):
+        monkeypatch.setattr(f"ketformer.generation.{module}.BATCH", 50)
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """``interrupted(n)``: Ctrl-C as the n-th block of this call is on the disk."""
+
+    def patch(block):
+        blocks, sync = [], MoleculeTable.sync
+
+        def stop(self):
+            size = sync(self)
+            blocks.append(None)
+            if len(blocks) == block:
+                raise KeyboardInterrupt
+            return size
+
+        monkeypatch.setattr(MoleculeTable, "sync", stop)
+
+    return patch
+
+
+def without_clock(said):
+    return {
+        k: v for k, v in said.items() if k not in ("molecules_per_second", "csv", "sdf", "grid")
+    }
+
+
+def files_of(folder):
+    return {path.suffix: path.read_bytes() for path in folder.iterdir() if path.suffix != ".png"}
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("wish", [(), ("--condition", "LogP=2.0", "TPSA=60")], ids=str)
+def test_interrupted_twice_it_ends_with_the_same_files(
+    ketformer, conditional, interrupted, monkeypatch, tmp_path, wish
+):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    call = ("generate", conditional, "--num", 330, *wish, "--json")
+    expected = ketformer(*call, "--out", whole / "m.csv")
+    assert expected.code == 0
+    for block in (3, 2):
+        interrupted(block)
+        assert ketformer(*call, "--out", parts / "m.csv").code == 130
+        assert not (parts / "m.csv").exists()
+        monkeypatch.undo()
+        for module in ("sampling", "molecules"):
+            monkeypatch.setattr(f"ketformer.generation.{module}.BATCH", 50)
+    done = ketformer(*call, "--out", parts / "m.csv")
+    assert done.code == 0
+    assert "150/330" in done.err or "45%" in done.err  # it did not begin anew
+    assert without_clock(done.json) == without_clock(expected.json)
+    assert files_of(parts) == files_of(whole)
+    assert {path.suffix for path in parts.iterdir()} == {".csv", ".sdf", ".png"}
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_stopped_as_the_table_is_whole_it_is_not_sampled_again(
+    ketformer, molecules, monkeypatch, tmp_path
+):
+    def stop(*args, **options):
+        raise KeyboardInterrupt
+
+    call = ("generate", molecules, "--num", 120, "--out", tmp_path / "m.csv", "--json")
+    with monkeypatch.context() as patch:
+        patch.setattr("ketformer.generation.molecules.write_sdf", stop)
+        assert ketformer(*call).code == 130
+    table = (tmp_path / "m.csv").read_bytes()
+    done = ketformer(*call)
+    assert (done.code, done.json["molecules_per_second"]) == (0, None)
+    assert (tmp_path / "m.csv").read_bytes() == table
+    again = ketformer(*call)  # finished: a further call is a new one
+    assert again.json["molecules_per_second"] > 0
+    assert (tmp_path / "m.csv").read_bytes() == table
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize(
+    "change", [("--seed", 1), ("--num", 200), ("--temperature", 0.9)], ids=lambda c: c[0]
+)
+def test_another_command_begins_anew_and_says_so(
+    ketformer, molecules, interrupted, monkeypatch, tmp_path, change
+):
+    options = dict([("--num", 330), change])
+    out = ("--out", tmp_path / "m.csv")
+    interrupted(3)
+    assert ketformer("generate", molecules, "--num", 330, *out).code == 130
+    monkeypatch.undo()
+    given = [word for pair in options.items() for word in pair]
+    done = ketformer("generate", molecules, *given, *out)
+    assert done.code == 0
+    assert "left unfinished by another command; it begins anew" in done.err
+    assert len(rows_of(tmp_path / "m.csv")) == options["--num"]
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_broken_note_or_table_begins_anew(
+    ketformer, molecules, interrupted, monkeypatch, tmp_path
+):
+    call = ("generate", molecules, "--num", 330, "--json")
+    expected = ketformer(*call, "--out", tmp_path / "whole.csv").json
+    for damaged in ("m.csv.journal", "m.csv.part"):
+        interrupted(3)
+        assert ketformer(*call, "--out", tmp_path / "m.csv").code == 130
+        monkeypatch.undo()
+        for module in ("sampling", "molecules"):
+            monkeypatch.setattr(f"ketformer.generation.{module}.BATCH", 50)
+        (tmp_path / f".{damaged}").write_bytes(b"{")
+        done = ketformer(*call, "--out", tmp_path / "m.csv")
+        assert done.code == 0
+        assert without_clock(done.json) == without_clock(expected)
+        assert (tmp_path / "m.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_a_killed_process_is_gone_on_with(ketformer, molecules, tmp_path):
+    call = ["generate", str(molecules), "--num", "10240", "--json", "--out"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ketformer", *call, tmp_path / "parts.csv"],
+        env=subprocess_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    note = tmp_path / ".parts.csv.journal"
+    while process.poll() is None and not (note.is_file() and noted(note) >= 2048):
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "parts.csv").exists()
+    done = ketformer(*call, tmp_path / "parts.csv")
+    assert done.code == 0
+    assert ketformer(*call, tmp_path / "whole.csv").code == 0
+    assert (tmp_path / "parts.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert (tmp_path / "parts.sdf").read_bytes() == (tmp_path / "whole.sdf").read_bytes()
+
+
+def noted(note):
+    return json.loads(note.read_text())["rows"]

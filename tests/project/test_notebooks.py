@@ -1,0 +1,58 @@
+"""The notebooks run, draw what they describe, and are stored without what a run left in them."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = ("attention-score-on-cudaq", "design-molecules", "qisa-and-the-leak")
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("run", ROOT / "scripts/run_notebooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_these_are_all(script):
+    assert [path.stem for path in script.NOTEBOOKS] == list(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stored_notebook_has_no_outputs_and_no_paths_of_a_machine(name):
+    text = (ROOT / f"notebooks/{name}.ipynb").read_text(encoding="utf-8")
+    notebook = json.loads(text)
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+    assert not re.search(r"/(tmp|home|root|work|Users)/|[A-Z]:\\\\", text)
+    assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
+    first = "".join(notebook["cells"][0]["source"])
+    assert first.startswith("# ")
+    assert "*For " in first  # whom it is for
+
+
+@pytest.mark.parametrize(
+    ("name", "pictures"),
+    [("attention-score-on-cudaq", 3), ("design-molecules", 5), ("qisa-and-the-leak", 2)],
+)
+def test_it_runs_and_draws(script, tmp_path, monkeypatch, name, pictures):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    notebook = script.executed(ROOT / f"notebooks/{name}.ipynb", tmp_path)
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", []) if "data" in o]
+    drawn = [o for o in outputs if {"image/png", "image/svg+xml"} & set(o["data"])]
+    assert len(drawn) >= pictures
+    printed = "".join(
+        o["text"] for cell in notebook.cells for o in cell.get("outputs", []) if "text" in o
+    )
+    told = {
+        # torch and whatever is installed: equal to the model within 32 bits.
+        "attention-score-on-cudaq": r"torch +\+0\.\d{9}   differs from the model by \d\.\de-0[789]",
+        "design-molecules": r"asked for TPSA 60: mean [4-7]\d\.\d; unasked: [23]\d\.\d",
+        "qisa-and-the-leak": r"QISA as published +0\.\d\d nats +\d+\.\d times",
+    }
+    assert re.search(told[name], printed)

@@ -1,0 +1,173 @@
+"""The command as a process, and as one of several: ``torchrun``, ``accelerate launch``, FSDP.
+
+Weights of equal runs differ by float32's rounding alone, 1e-5 at most: sums are split among
+processes and accumulated batches.
+"""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from commands import (
+    largest_difference,
+    metrics,
+    run_process,
+    weights,
+    write_molecule_settings,
+)
+from ketformer.attention import ATTENTION
+from ketformer.cli import main
+from ketformer.training import arguments as training_arguments
+from ketformer.training.checkpoints import flaw_of
+
+_ROUNDING = 1e-5
+_TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+_ACCELERATE = (
+    *("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
+    *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port"),
+)
+_HALF = ("--per_device_train_batch_size", 8)
+# Some angles have no effect. Adam would make steps of the rounding errors in their gradients.
+_CALM = ("--adam_epsilon", 1e-3)
+_SHORT = ("--max_steps", 4, "--save_strategy", "no", "--eval_strategy", "no", *_CALM)
+
+
+def train_in_turn(commands, folder, *, options=()):
+    """Calls of ``ketformer train`` by two processes, started once."""
+    file, script = folder / "commands.json", Path(__file__).with_name("in_turn.py")
+    file.write_text(json.dumps([["train", *map(str, command)] for command in commands]))
+    done = run_process(file, *options, launcher=_TORCHRUN, program=script)
+    assert done.code == 0, done.err
+
+
+def test_two_processes_train_as_one_with_twice_the_batch(ketformer, tiny, honest, tmp_path):
+    done = run_process(
+        "train", tiny, "--out", tmp_path / "two", "--json", *_HALF, launcher=(*_TORCHRUN, "-m")
+    )
+    assert done.code == 0, done.err
+    assert done.json["steps"] == 20  # one object, though two processes ran
+    assert largest_difference(honest, tmp_path / "two") < _ROUNDING
+    manifest = json.loads((tmp_path / "two/manifest.json").read_text())
+    assert (manifest["processes"], manifest["batch"], manifest["sharded"]) == (2, 16, False)
+    steps = [row["step"] for row in metrics(tmp_path / "two") if "loss" in row]
+    assert steps == [5, 10, 15, 20]  # nor does each process write its own lines
+
+    # A checkpoint is whole with what each process has of its own, and not without.
+    newest = tmp_path / "two/checkpoints/checkpoint-20"
+    assert flaw_of(newest) is None
+    (newest / "rng_state_1.pth").unlink()
+    assert flaw_of(newest) == "rng_state_1.pth is missing"
+    resumed = ketformer("train", "--out", tmp_path / "two", "--resume")
+    assert "checkpoint-15 was written by 2 processes, not 1" in resumed.err
+
+
+@pytest.fixture(scope="module")
+def few(smiles, tmp_path_factory):
+    """Settings of molecules, 180 to train on: 12 in each of the 15 steps of an epoch.
+
+    Processes would fill up an incomplete last batch, each its own.
+    """
+    path = tmp_path_factory.mktemp("few") / "few.smi"
+    path.write_text("\n".join(smiles[-200:]))
+    training = {"max_steps": 30, "save_steps": 10, "eval_steps": 30, "adam_epsilon": 1e-3}
+    training |= {"per_device_train_batch_size": 12}
+    return write_molecule_settings(path.with_name("few.yaml"), path, training=training)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(few):
+    """A run of one process."""
+    out = Path(few).with_name("uninterrupted")
+    assert main(["train", few, "--out", str(out)]) == 0
+    return out
+
+
+def test_a_run_goes_on_under_other_launchers(ketformer, few, uninterrupted, tmp_path):
+    """Through the end of an epoch; the targets of all processes are counted in each step."""
+    out = ("--out", tmp_path / "run")
+    begin = ("train", few, *out, "--max_steps", 10, "--per_device_train_batch_size", 6)
+    done = run_process(*begin, launcher=(*_TORCHRUN, "-m"))
+    assert done.code == 0, done.err
+    resume = ("train", *out, "--resume", "--max_steps")
+    accumulated = ("--per_device_train_batch_size", 3, "--gradient_accumulation_steps", 2)
+    with socket.create_server(("localhost", 0)) as taken:
+        # accelerate then leaves the choice to torchrun's store, which keeps the port that it has
+        # found; a free one that accelerate finds is closed again, and may be another's by then.
+        launcher = (*_ACCELERATE, str(taken.getsockname()[1]), "-m")
+        done = run_process(*resume, 20, *accumulated, launcher=launcher)
+    assert done.code == 0, done.err
+    assert json.loads((tmp_path / "run/manifest.json").read_text())["processes"] == 2
+    done = ketformer(*resume, 30, "--per_device_train_batch_size", 6)  # twice accumulated
+    assert done.code == 0
+    assert "a step had" not in done.err
+    assert largest_difference(uninterrupted, tmp_path / "run") < _ROUNDING
+    assert [row["step"] for row in metrics(tmp_path / "run") if "loss" in row][-2:] == [25, 30]
+    assert ketformer("evaluate", tmp_path / "run", "--json").code == 0
+
+
+def test_accumulated_batches_equal_one_of_the_same_size(ketformer, few, uninterrupted, tmp_path):
+    parts = ("--per_device_train_batch_size", 3, "--gradient_accumulation_steps", 4)
+    assert ketformer("train", few, "--out", tmp_path / "run", *parts).code == 0
+    assert largest_difference(uninterrupted, tmp_path / "run") < _ROUNDING
+
+
+def test_a_resumed_run_with_another_batch_says_so(ketformer, tiny, honest, tmp_path):
+    out = ("--out", tmp_path / "run")
+    assert ketformer("train", tiny, *out, "--max_steps", 10).code == 0
+    done = ketformer("train", *out, "--resume", "--max_steps", 20, *_HALF)
+    assert done.code == 0
+    assert "a step had 16 sequences and now has 8" in done.err
+
+
+@pytest.mark.slow
+def test_every_mechanism_trains_on_two_processes_whole_and_sharded(ketformer, tiny, tmp_path):
+    runs = [(name, ("--attention", name, *_SHORT)) for name in ATTENTION]
+    for name, options in runs:
+        assert ketformer("train", tiny, "--out", tmp_path / "one" / name, *options).code == 0
+    two = [(tiny, "--out", tmp_path / "two" / name, *o, *_HALF) for name, o in runs]
+    train_in_turn(two, tmp_path)
+    sharded = [
+        (tiny, "--out", tmp_path / "sharded" / name, *o, *_HALF, "--fsdp", "true")
+        for name, o in runs
+    ]
+    train_in_turn(sharded, tmp_path, options=["--sharding_on_cpus"])
+    for name in ATTENTION:
+        for way in ("two", "sharded"):
+            assert largest_difference(tmp_path / "one" / name, tmp_path / way / name) < _ROUNDING
+
+
+def test_a_sharded_run_is_whole_and_goes_on(ketformer, tiny, honest, tmp_path):
+    run = ("--out", tmp_path / "run", "--fsdp", "true", *_HALF)
+    resume = ("--out", tmp_path / "run", "--resume", "--max_steps")
+    commands = [(tiny, *run, "--max_steps", 10), (*resume, 20), (*resume, 20)]
+    train_in_turn(commands, tmp_path, options=["--sharding_on_cpus"])
+    assert largest_difference(honest, tmp_path / "run") < _ROUNDING
+    assert {str(w.dtype) for w in weights(tmp_path / "run").values()} == {"torch.float32"}
+    assert json.loads((tmp_path / "run/manifest.json").read_text())["sharded"] is True
+    assert ketformer("evaluate", tmp_path / "run", "--json").json["causal"] is True
+    # Neither kind of checkpoint can be read as the other.
+    back = ("train", *resume, 30, "--fsdp", "null")
+    ketformer(*back).assert_mistake("checkpoint-20 is sharded; resume it with --fsdp true")
+
+
+@pytest.mark.parametrize("asked", ["option", "launcher"])
+def test_sharding_needs_gpus(ketformer, tiny, tmp_path, monkeypatch, asked):
+    options = ("--fsdp", "true") if asked == "option" else ()
+    if asked == "launcher":  # as `accelerate launch --use_fsdp` says it
+        monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    done = ketformer("train", tiny, "--out", tmp_path / "run", "--use_cpu", "true", *options)
+    done.assert_mistake("FSDP shards over GPUs")
+    assert not (tmp_path / "run").exists()
+
+
+def test_sharding_does_not_begin_from_a_whole_checkpoint(ketformer, honest, monkeypatch):
+    monkeypatch.setattr(training_arguments, "_check_device", lambda arguments: None)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    done = ketformer("train", "--out", honest, "--resume", "--max_steps", 30)
+    done.assert_mistake("checkpoint-20 is not sharded; resume it without FSDP")
+
+
+def test_the_module_is_the_command():
+    assert run_process("audit", "--attention", "classical", "--json").json["causal"] is True

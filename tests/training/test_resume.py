@@ -1,0 +1,255 @@
+"""``ketformer train --resume``: a run that was stopped ends as if it had not been."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from commands import (
+    at_step,
+    cut_off,
+    largest_difference,
+    metrics,
+    small_text,
+    subprocess_environment,
+    without_times,
+    write_settings,
+)
+
+# Written at wall-clock time; everything else in metrics.jsonl must repeat.
+
+
+@pytest.mark.parametrize(
+    ("step", "options"),
+    [
+        (2, ()),  # before the first checkpoint
+        (7, ()),
+        (10, ()),  # logged and not yet saved
+        (18, ("--attention", "qisa")),
+        (7, ("--attention", "qsann")),
+        (12, ("--resid_pdrop", 0.2, "--attn_pdrop", 0.1)),
+        (12, ("--lr_scheduler_type", "cosine", "--warmup_steps", 4, "--resid_pdrop", 0.2)),
+        (7, ("--gradient_accumulation_steps", 2)),
+    ],
+    ids=str,
+)
+def test_stop_and_resume_equals_uninterrupted(ketformer, tiny, tmp_path, step, options):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert ketformer("train", tiny, "--out", whole, *options).code == 0
+    with cut_off(step):
+        assert ketformer("train", tiny, "--out", parts, *options).code == 130
+    assert not (parts / "model.safetensors").exists()
+    assert ketformer("train", "--out", parts, "--resume").code == 0
+    assert largest_difference(whole, parts) == 0
+    assert without_times(metrics(parts)) == without_times(metrics(whole))
+
+
+def test_a_resumed_run_saves_logs_and_evaluates_as_often_as_it_is_told(ketformer, tiny, tmp_path):
+    out = ("--out", tmp_path / "run")
+    assert ketformer("train", tiny, *out, "--max_steps", 10).code == 0
+    often = ("--save_steps", 3, "--logging_steps", 2, "--eval_steps", 4)
+    assert ketformer("train", *out, "--resume", "--max_steps", 20, *often).code == 0
+    saved = {path.name for path in (tmp_path / "run/checkpoints").iterdir()}
+    assert saved == {f"checkpoint-{step}" for step in (12, 15, 18, 20)}
+    rows = [row for row in metrics(tmp_path / "run") if row["step"] > 10]
+    assert [row["step"] for row in rows if "loss" in row] == [12, 14, 16, 18, 20]
+    assert [row["step"] for row in rows if "eval_loss" in row] == [12, 16, 20]
+
+
+def test_a_run_stopped_after_its_last_step_gets_no_further_one(ketformer, tiny, honest, tmp_path):
+    with cut_off(20, when="on_train_end"):
+        assert ketformer("train", tiny, "--out", tmp_path / "run").code == 130
+    done = ketformer("train", "--out", tmp_path / "run", "--resume", "--json")
+    assert (done.code, done.json["steps"]) == (0, 20)
+    assert largest_difference(honest, tmp_path / "run") == 0
+
+
+@pytest.mark.parametrize(("step", "when"), [(12, "on_step_end"), (20, "on_train_end")])
+def test_the_best_weights_survive_a_stop(ketformer, tiny, tmp_path, step, when):
+    best = ("--load_best_model_at_end", "true", "--eval_steps", 5, "--save_total_limit", 2)
+    options = (*best, "--learning_rate", 3)  # it only gets worse
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert ketformer("train", tiny, "--out", whole, *options).code == 0
+    kept = {path.name for path in (whole / "checkpoints").iterdir()}
+    assert kept == {"checkpoint-5", "checkpoint-20"}
+    assert largest_difference(whole, whole / "checkpoints/checkpoint-5") == 0
+    with cut_off(step, when):
+        assert ketformer("train", tiny, "--out", parts, *options).code == 130
+    assert ketformer("train", "--out", parts, "--resume").code == 0
+    assert largest_difference(whole, parts) == 0
+
+
+def test_a_finished_run_resumed_stays_as_it_is(ketformer, honest, tmp_path):
+    shutil.copytree(honest, tmp_path / "run")
+    done = ketformer("train", "--out", tmp_path / "run", "--resume", "--json")
+    assert (done.code, done.json["steps"]) == (0, 20)
+    assert largest_difference(honest, tmp_path / "run") == 0
+    assert metrics(tmp_path / "run") == metrics(honest)
+
+
+def test_a_finished_run_goes_on_to_more_steps(ketformer, tiny, honest, tmp_path):
+    shutil.copytree(honest, tmp_path / "run")
+    more = ("--max_steps", 30)
+    assert ketformer("train", "--out", tmp_path / "run", "--resume", *more).code == 0
+    assert ketformer("train", tiny, "--out", tmp_path / "whole", *more).code == 0
+    assert largest_difference(tmp_path / "whole", tmp_path / "run") == 0
+
+
+_KILLED = """
+import os, signal, sys
+from ketformer import cli
+from ketformer.training.callbacks import ProgressBar
+
+def kill(self, args, state, control, **_):
+    if state.global_step == 12:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+ProgressBar.on_step_end = kill
+cli.main(sys.argv[1:])
+"""
+
+
+def test_a_killed_process_loses_nothing_but_the_steps_since_its_checkpoint(
+    ketformer, tiny, honest, tmp_path
+):
+    killed = subprocess.run(
+        [sys.executable, "-c", _KILLED, "train", tiny, "--out", tmp_path / "run"],
+        env=subprocess_environment(),
+        capture_output=True,
+        timeout=200,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert ketformer("train", "--out", tmp_path / "run", "--resume").code == 0
+    assert largest_difference(honest, tmp_path / "run") == 0
+    assert without_times(metrics(tmp_path / "run")) == without_times(metrics(honest))
+
+
+_DAMAGES = {
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:-9]),
+    "one bit": lambda path: path.write_bytes(flipped(path.read_bytes())),
+    "emptied": lambda path: path.write_bytes(b""),
+    "missing": lambda path: path.unlink(),
+    "of no number": lambda path: path.write_text('{"processes": "two", "files": {}}'),
+    "of files elsewhere": lambda path: path.write_text(
+        '{"processes": 1, "files": {"../../settings.yaml": ""}}'
+    ),
+}
+
+
+def flipped(content):
+    """The last bit the other way round."""
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "told"),
+    [
+        ("optimizer.pt", "cut short", "optimizer.pt is not as it was written"),
+        ("model.safetensors", "one bit", "model.safetensors is not as it was written"),
+        ("rng_state.pth", "missing", "rng_state.pth is missing"),
+        ("trainer_state.json", "emptied", "trainer_state.json is not as it was written"),
+        ("whole.json", "cut short", "no readable whole.json"),
+        ("whole.json", "missing", "no readable whole.json"),
+        ("whole.json", "of no number", "no readable whole.json"),
+        ("whole.json", "of files elsewhere", "../../settings.yaml lies outside of it"),
+    ],
+)
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
+    ketformer, tiny, honest, tmp_path, name, damage, told
+):
+    run = tmp_path / "run"
+    shutil.copytree(honest, run)
+    shutil.rmtree(run / "checkpoints/checkpoint-20")
+    (run / "model.safetensors").unlink()
+    _DAMAGES[damage](run / "checkpoints/checkpoint-15" / name)
+    done = ketformer("train", "--out", run, "--resume")
+    assert done.code == 0
+    (warning,) = [line for line in done.err.splitlines() if "warning: " in line]
+    assert f"checkpoint-15 is incomplete ({told}); the one used is checkpoint-10" in warning
+    assert largest_difference(honest, run) == 0
+    assert without_times(metrics(run)) == without_times(metrics(honest))
+    names = {path.name for path in (run / "checkpoints").iterdir()}
+    assert names == {f"checkpoint-{step}" for step in (5, 10, 15, 20)}
+
+
+def test_a_damaged_checkpoint_does_not_push_out_a_whole_one(ketformer, tiny, tmp_path):
+    run = tmp_path / "run"
+    with cut_off(17):
+        ketformer("train", tiny, "--out", run)
+    _DAMAGES["emptied"](run / "checkpoints/checkpoint-15/model.safetensors")
+    with at_step(12, lambda: signal.raise_signal(signal.SIGTERM)):
+        # Only the newest is to be kept, and 15 is later than 12.
+        ketformer("train", "--out", run, "--resume", "--save_total_limit", 1)
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["checkpoint-12"]
+
+
+def test_without_a_whole_checkpoint_training_starts_anew(ketformer, tiny, honest, tmp_path):
+    run = tmp_path / "run"
+    with cut_off(7):
+        ketformer("train", tiny, "--out", run)
+    _DAMAGES["emptied"](run / "checkpoints/checkpoint-5/model.safetensors")
+    done = ketformer("train", "--out", run, "--resume")
+    assert "the one used is none: training starts anew" in done.err
+    assert largest_difference(honest, run) == 0
+
+
+def test_a_line_of_metrics_cut_off_by_a_kill_does_no_harm(ketformer, tiny, honest, tmp_path):
+    with cut_off(12):
+        ketformer("train", tiny, "--out", tmp_path / "run")
+    with (tmp_path / "run/metrics.jsonl").open("a") as file:
+        file.write('{"step": 12, "lo')
+    assert ketformer("train", "--out", tmp_path / "run", "--resume").code == 0
+    assert without_times(metrics(tmp_path / "run")) == without_times(metrics(honest))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+@pytest.mark.parametrize("step", [1, 7, 10])  # logged and saved are 5, 10, 15, 20
+def test_a_signal_ends_the_run_after_its_step(ketformer, tiny, honest, tmp_path, number, step):
+    run, options = tmp_path / "run", ("--resid_pdrop", 0.1)
+    assert ketformer("train", tiny, "--out", tmp_path / "whole", *options).code == 0
+    with at_step(step, lambda: signal.raise_signal(number)):
+        done = ketformer("train", tiny, "--out", run, *options)
+    assert done.code == 128 + number
+    (line,) = [line for line in done.err.splitlines() if "error" in line]
+    assert f"stopped by {number.name} after step {step}, which is saved in {run}" in line
+    assert line.endswith(f"go on with: ketformer train --out {run} --resume")
+    assert (run / f"checkpoints/checkpoint-{step}").is_dir()
+    assert ketformer("train", "--out", run, "--resume").code == 0
+    assert largest_difference(tmp_path / "whole", run) == 0
+    assert without_times(metrics(run)) == without_times(metrics(tmp_path / "whole"))
+
+
+def test_a_signal_in_the_last_step_lets_the_run_finish(ketformer, tiny, honest, tmp_path):
+    with at_step(20, lambda: signal.raise_signal(signal.SIGTERM)):
+        assert ketformer("train", tiny, "--out", tmp_path / "run").code == 0
+    assert without_times(metrics(tmp_path / "run")) == without_times(metrics(honest))
+
+
+def test_resume_with_nothing_to_resume_starts_anew(ketformer, tiny, honest, tmp_path):
+    assert ketformer("train", tiny, "--out", tmp_path / "new", "--resume").code == 0
+    assert largest_difference(honest, tmp_path / "new") == 0
+
+
+def test_resume_needs_a_preset_or_a_run(ketformer, tmp_path):
+    ketformer("train", "--resume", "--out", tmp_path / "none").assert_mistake("name a preset")
+
+
+def test_resume_keeps_to_the_model_the_data_and_the_name(ketformer, text, tmp_path):
+    own_text = tmp_path / "own.txt"
+    own_text.write_bytes(text.read_bytes())
+    run, settings = tmp_path / "run", write_settings(tmp_path / "own.yaml", own_text)
+    assert ketformer("train", settings, "--out", run).code == 0
+    manifest = json.loads((run / "manifest.json").read_text())
+    resume = ("train", "--out", run, "--resume")
+
+    ketformer(*resume, "--hidden_size", 16).assert_mistake("another model")
+    ketformer(*resume, "--attention", "qisa").assert_mistake("another model")
+    ketformer(*resume, "--split", "published").assert_mistake("another split")
+    ketformer(*resume, "char-gpt").assert_mistake("was made from tiny")
+    own_text.write_text(small_text(seed=1))
+    ketformer(*resume).assert_mistake("other data")
+    # A refused resume leaves the run as it was.
+    assert json.loads((run / "manifest.json").read_text()) == manifest
