@@ -79,8 +79,8 @@ def test_what_cannot_be_measured_is_told(opened, writer, classical):
         measured(opened(writer), "")
     with pytest.raises(KetformerError, match="no circuits"):
         measured(opened(classical))
-    assert not opened(classical).is_quantum
-    assert opened(writer).is_quantum
+    assert not opened(classical).has_circuits
+    assert opened(writer).has_circuits
 
 
 def test_a_model_that_needs_conditions_gets_their_means(opened, needy):
@@ -91,9 +91,9 @@ def test_a_model_that_needs_conditions_gets_their_means(opened, needy):
 def test_installed_backends_are_offered(monkeypatch):
     assert next(iter(backends().values())) == "torch"
     there = {"cudaq": True, "pennylane": True, "qiskit": True}
-    monkeypatch.setattr("ketformer.app.circuits.find_spec", there.get)
+    monkeypatch.setattr("ketformer.quantum.backends.base.find_spec", there.get)
     assert list(backends().values()) == ["torch", "cudaq", "pennylane"]
-    monkeypatch.setattr("ketformer.app.circuits.find_spec", lambda name: None)
+    monkeypatch.setattr("ketformer.quantum.backends.base.find_spec", lambda name: None)
     assert list(backends().values()) == ["torch"]
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ketformer.attention import ATTENTION, attention_mask, base
+from ketformer.attention import ATTENTION, attention_mask, mixing
 from ketformer.quantum import native
 
 from .helpers import GrowingCache, build, tokens
@@ -130,12 +130,12 @@ def test_scores_without_a_fused_kernel_are_mixed_in_chunks(monkeypatch, name, op
         is_token = torch.rand(3, 11, generator=torch.Generator().manual_seed(2)) < 0.7
         mask = attention_mask(11, 11, padding=is_token)
     expected = outcome(attention, hidden_states, mask=mask)
-    monkeypatch.setattr(base, "_CHUNK", 4)
+    monkeypatch.setattr(mixing, "_CHUNK", 4)
     assert_alike(outcome(attention, hidden_states, mask=mask), expected)
 
 
 def test_chunks_after_a_cache_see_what_was_kept(monkeypatch):
-    monkeypatch.setattr(base, "_CHUNK", 4)
+    monkeypatch.setattr(mixing, "_CHUNK", 4)
     attention, hidden_states = build("qisa", 16, 2, score="double_exponential"), tokens(2, 13, 16)
     whole, _ = attention(hidden_states)
     cache = GrowingCache()

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from ketformer import KetformerConfig, KetformerForCausalLM
-from ketformer.attention import ATTENTION, InputSizes, TokenInputs, attention_class, build_attention
+from ketformer.attention import InputSizes, TokenInputs, attention_class, build_attention
 from ketformer.attention.measured import measured_by
+from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.errors import KetformerError
 from ketformer.quantum.backends import open_backend
 from ketformer.quantum.gradients import outcomes_of
@@ -26,7 +27,7 @@ CASES = {
     "overlap of embeddings": {"angles": "embedding", "inputs": PLAIN},
     "overlap of conditions": {"angles": "embedding", "inputs": CONDITIONED, "layers": 2},
 }
-QUANTUM = sorted(name for name in ATTENTION if not name.startswith("classical"))
+QUANTUM = sorted(mechanisms_with_circuits())
 
 
 def made(case, **changes):

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 
+from ketformer.attention.registry import causal_mechanisms
 from ketformer.bench import (
     generation as generation_bench,
     memory as memory_bench,
@@ -127,7 +128,7 @@ def test_generation_is_timed_beside_gpt2(ketformer, small):
 
 
 @pytest.mark.parametrize("task", ["text", "molecules"])
-@pytest.mark.parametrize("name", generation_bench.MECHANISMS)
+@pytest.mark.parametrize("name", causal_mechanisms())
 def test_every_row_of_what_is_timed_has_full_length(task, name):
     size = generation_bench.Size(task, task, 11, 8, 1, 2, 3, 1, 5)
     for model in (generation_bench._model(name, size), generation_bench._gpt2(size)):

@@ -7,8 +7,8 @@ from matplotlib.image import imread
 from qiskit import qasm3
 
 from commands import write_settings
+from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.circuits import circuits_of
-from ketformer.circuits.mechanisms import QUANTUM
 from ketformer.circuits.resources import WIDTHS, resources
 from ketformer.cli import main
 from ketformer.quantum import decompose
@@ -27,7 +27,7 @@ def measurable(text, tmp_path_factory):
 # --- show and export ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", QUANTUM)
+@pytest.mark.parametrize("name", mechanisms_with_circuits())
 def test_show_draws_every_qubit_and_counts(ketformer, name):
     done = ketformer("circuit", "show", name, "--hidden_size", 4)
     assert done.code == 0, done.err
@@ -146,7 +146,8 @@ def test_check_compares_every_backend_and_mechanism(ketformer):
     assert done.code == 0, done.err
     rows = done.json["rows"]
     found = {(row["backend"], row["mechanism"]) for row in rows}
-    assert found == {(b, m) for b in ("pennylane", "qiskit", "cudaq") for m in QUANTUM}
+    names = mechanisms_with_circuits(distinct=True)
+    assert found == {(b, m) for b in ("pennylane", "qiskit", "cudaq") for m in names}
     assert all(row["draws"] == 4 and row["max_difference"] < 1e-6 for row in rows)
 
 
@@ -224,7 +225,7 @@ def test_gradient_study(ketformer, measurable):
         (["check", "--draws", "0"], "draws must be positive"),
         (["check", "--backends", "qulacs"], "unknown backend 'qulacs'"),
         (["check", "--backends", "shots"], "shots is not exact"),
-        (["check", "classical"], "no circuits in classical"),
+        (["check", "classical"], "no circuits in 'classical'"),
         (["noise"], "needs a run directory"),
         (["gradients", "nowhere"], "nowhere"),
     ],

@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given, strategies as st
 
+from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.circuits import circuit_pictures, circuits_of
-from ketformer.circuits.mechanisms import QUANTUM
 from ketformer.drawing.circuit_svg import circuit_svg
 from ketformer.quantum import Circuit, rotation_ring_ansatz
 
@@ -63,7 +63,7 @@ def test_long_circuits_are_cut_and_say_so():
     assert len([t for t in texts(svg) if t == "RY"]) < 60
 
 
-@pytest.mark.parametrize("name", QUANTUM)
+@pytest.mark.parametrize("name", mechanisms_with_circuits())
 def test_the_circuits_of_a_mechanism_are_drawn_with_all_their_angles(name):
     pictures = circuit_pictures(name, hidden_size=4)
     circuits = circuits_of(name, hidden_size=4)

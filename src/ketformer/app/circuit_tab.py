@@ -28,7 +28,7 @@ _TEXT, _SMILES = "the name", "CC(=O)N"
 
 def circuit_tab(subject: Subject) -> None:
     """Its widgets, and what they do; of a classical model a line that says so."""
-    if not subject.is_quantum:
+    if not subject.has_circuits:
         gr.HTML(note(f"No circuits: {subject.attention} attention is classical."))
         return
     try:
@@ -104,8 +104,7 @@ def _none(head: int) -> int | None:
 
 
 def _what_is_measured(subject: Subject) -> str:
-    values = subject.attention.startswith("qisa")
-    if values:
+    if not subject.measures_scores:
         return (
             f"Each circuit runs with the shots and the noise you choose. In `{subject.attention}` "
             "circuits give the values, not the scores: the weights of layer 0 cannot change, those "

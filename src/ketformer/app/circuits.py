@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import numpy as np
 
@@ -18,6 +17,8 @@ from ketformer.errors import KetformerError
 from ketformer.evaluation import attention_weights
 from ketformer.quantum import Noise
 from ketformer.quantum.backends import open_backend
+from ketformer.quantum.backends.exact import TorchBackend
+from ketformer.quantum.backends.registry import BACKENDS, installed_backends
 from ketformer.quantum.gradients import outcomes_of
 from ketformer.runs import Run
 
@@ -36,7 +37,6 @@ NOISE: dict[str, Noise] = {
     "high: CNOT 5 %, readout 5 %": Noise(0.005, 0.05, 0.05),
 }
 _FOLDED = 1100  # pixels, at which a circuit goes on below
-_PACKAGES = {"cudaq": ("cudaq",), "pennylane": ("pennylane",), "qiskit": ("qiskit", "qiskit_aer")}
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,13 @@ class Measured:
 
 
 def backends() -> dict[str, str]:
-    """The backends that are installed, by what the page calls them."""
-    found = [name for name, needs in _PACKAGES.items() if all(map(find_spec, needs))]
-    return {"exact (Ketformer's own simulator)": "torch", **{name: name for name in found}}
+    """The backends that are installed, by what the page calls them.
+
+    Our own simulator stands for the one that draws shots from it, too.
+    """
+    own = "torch"
+    others = [name for name in installed_backends() if not issubclass(BACKENDS[name], TorchBackend)]
+    return {"exact (Ketformer's own simulator)": own, **{name: name for name in others}}
 
 
 def drawings(subject: Subject) -> list[CircuitPicture]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ketformer.attention import Attention
 from ketformer.audit import Audit, audit_causality
+from ketformer.circuits.mechanisms import experiments
 from ketformer.errors import KetformerError
 from ketformer.generation.molecules import training_molecules
 from ketformer.runs import Run, open_run
@@ -41,10 +42,17 @@ class Subject:
         return str(self.run.model.config.attention)
 
     @property
-    def is_quantum(self) -> bool:
+    def has_circuits(self) -> bool:
         """Whether its attention has circuits."""
         modules = self.run.model.modules()
-        return any(isinstance(m, Attention) and m.is_quantum for m in modules)
+        return any(isinstance(m, Attention) and m.has_circuits() for m in modules)
+
+    @cached_property
+    def measures_scores(self) -> bool:
+        """Whether circuits give the scores, or the queries and keys; else the values alone."""
+        modules = self.run.model.modules()
+        attention = next(m for m in modules if isinstance(m, Attention))
+        return set(experiments(attention, batch=1, length=1)) != {"value"}
 
     @cached_property
     def training(self) -> tuple[frozenset[str] | None, list[str]]:

@@ -6,33 +6,26 @@ masks, cache, dropout, the fused kernel, is here once.
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable
-from typing import ClassVar, Literal, TypedDict, get_args
+from typing import Any, ClassVar, Literal, TypedDict, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
+from ketformer.attention.checks import check_weights, require_choice
 from ketformer.attention.inputs import InputSizes, TokenInputs
 from ketformer.attention.masking import attention_mask
-from ketformer.attention.scores import (
-    SCORES,
-    DotProduct,
-    Score,
-    as_dot_product,
-    prefers_plain_products,
-    reference_scores,
-)
-from ketformer.attention.sizes import check_weights
+from ketformer.attention.mixing import Weighting, mix
+from ketformer.attention.scores import SCORES, Score
 from ketformer.errors import KetformerError
 from ketformer.quantum import Expect, Experiment
 
 Mixing = Literal["causal", "transposed"]
-#: Queries that are scored at a time where no fused kernel knows the score.
-_CHUNK = 256
+#: The experiment with a row for each pair of positions i >= j; others have one for each token.
+SCORE = "score"
 CacheUpdate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
@@ -78,6 +71,12 @@ class Attention(nn.Module):
     #: What a mechanism does where nothing is said.
     default_score: ClassVar[Score] = "gaussian"
     default_bias: ClassVar[bool] = False
+    #: Where it was published, an arXiv number.
+    paper: ClassVar[str] = ""
+    #: What it tells beside other mechanisms, if it is one of their controls.
+    control: ClassVar[str] = ""
+    #: Whether it shows each position the later ones, whatever its options say.
+    leaks: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -149,7 +148,8 @@ class Attention(nn.Module):
     ) -> dict[str, list[Experiment]]:
         """What hardware would run for these tokens: by name, one experiment for each head.
 
-        Arguments as in :meth:`project`. A classical mechanism has none.
+        Arguments as in :meth:`project`. The one called ``score`` has a row for each pair of
+        positions i >= j, any other a row for each token. A classical mechanism has none.
         """
         return {}
 
@@ -165,10 +165,35 @@ class Attention(nn.Module):
         """
         raise NotImplementedError  # abstract
 
-    @property
-    def is_quantum(self) -> bool:
-        """Whether the mechanism has circuits."""
-        return type(self).experiments is not Attention.experiments
+    @classmethod
+    def has_circuits(cls) -> bool:
+        """Whether the mechanism is quantum: it says what hardware would run."""
+        return cls.experiments is not Attention.experiments
+
+    @classmethod
+    def circuit_sizes(cls, n_qubits: int, layers: int) -> list[dict[str, Any]]:
+        """Sizes and options that give each form of its circuits so many qubits and layers.
+
+        By default its options ``n_qubits`` and ``layers``, or a hidden state of as many
+        amplitudes where it has no option for the qubits.
+        """
+        options = inspect.signature(cls).parameters
+        width = {"hidden_size": 2**n_qubits, "num_heads": max(2**n_qubits // 8, 1)}
+        own = {"n_qubits": n_qubits} if "n_qubits" in options else width
+        return [own | ({"layers": layers} if "layers" in options else {})]
+
+    @classmethod
+    def options_at(cls, hidden_size: int) -> dict[str, Any]:
+        """Heads and options for a study of its circuits over the width of the model.
+
+        By default heads of 16, so that a wide state does not mean as many observables.
+        """
+        return {"num_heads": max(hidden_size // 16, 1)}
+
+    @classmethod
+    def classical_operations(cls, hidden_size: int, length: int) -> int:
+        """Multiply-adds of classical attention for what its circuits compute; 0 for nothing."""
+        return 0
 
     def dot_scale(self, width: int) -> float:
         """What the score ``dot`` multiplies q·k with, for queries of that width."""
@@ -228,115 +253,17 @@ class Attention(nn.Module):
             mask = attention_mask(
                 queries.shape[-2], keys.shape[-2], offset=offset, device=queries.device
             )
-        dot_product = as_dot_product(
-            self.score, queries, keys, *self._scale(queries), training=self.training
+        how = Weighting(
+            self.score,
+            self.temperature,
+            self.dot_scale(queries.shape[-1]),
+            self.is_causal,
+            self.dropout,
+            self.training,
         )
-        weights = None
-        if dot_product is not None and self.is_causal and not return_weights:
-            mixed = self._mix_fused(dot_product, values, mask)
-        elif return_weights or queries.shape[-2] <= _CHUNK:
-            mixed, weights = self._mix_explicitly(queries, keys, values, mask)
-        else:
-            mixed = self._mix_in_chunks(queries, keys, values, mask)
+        mixed, weights = mix(how, queries, keys, values, mask, return_weights=return_weights)
         merged = mixed.transpose(1, 2).flatten(2)
-        return self.out_proj(merged), weights if return_weights else None
-
-    def _mix_fused(self, dot_product: DotProduct, values: Tensor, mask: Tensor | None) -> Tensor:
-        queries, keys, scale, bias = dot_product
-        if prefers_plain_products(dot_product, values):
-            return self._mix_short(dot_product, values, mask)
-        if bias is not None:
-            if mask is None:
-                lengths = queries.shape[-2], keys.shape[-2]
-                mask = attention_mask(*lengths, device=queries.device)
-            mask = bias.masked_fill(~mask, -math.inf)
-        # The fused CPU kernel wants equal widths; zero columns of values cost little.
-        width = max(queries.shape[-1], values.shape[-1])
-        mixed = F.scaled_dot_product_attention(
-            _widen(queries, width),
-            _widen(keys, width),
-            _widen(values, width),
-            attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=mask is None,
-            scale=scale,
-        )
-        return mixed[..., : values.shape[-1]]
-
-    def _mix_short(self, dot_product: DotProduct, values: Tensor, mask: Tensor | None) -> Tensor:
-        """Plain products, where these are less work than the fused kernel's."""
-        queries, keys, scale, bias = dot_product
-        scores = (queries * scale) @ keys.mT
-        if bias is not None:
-            scores = scores + bias
-        rows, columns = scores.shape[-2:]
-        if mask is None and rows > 1:  # a single query sees every key
-            mask = attention_mask(rows, columns, device=scores.device)
-        if mask is not None:
-            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-        weights = scores.softmax(dim=-1)
-        if mask is not None:
-            weights = weights * mask  # a row without any key gives 0
-        if self.training:
-            weights = F.dropout(weights, self.dropout)
-        return weights @ values
-
-    def _mix_explicitly(
-        self,
-        queries: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        mask: Tensor | None,
-        offset: int = 0,
-    ) -> tuple[Tensor, Tensor]:
-        """The readable reference, and the only path where the weights themselves are needed.
-
-        The first query stands at position ``offset``.
-        """
-        scores = reference_scores(self.score, queries, keys, *self._scale(queries))
-        if mask is None:
-            mask = attention_mask(*scores.shape[-2:], offset=offset, device=scores.device)
-        # The lowest finite number, not -inf: a row without any key then gives 0, not NaN.
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-        weights = scores.softmax(dim=-1).to(values.dtype) * mask
-        if not self.is_causal:
-            # A padding position must hand on nothing: its row counts only if it is a token.
-            weights = (weights * mask.diagonal(offset, dim1=-2, dim2=-1)[..., None]).mT
-        dropped = F.dropout(weights, self.dropout, self.training)
-        return dropped @ values, weights
-
-    def _mix_in_chunks(
-        self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
-    ) -> Tensor:
-        """:meth:`_mix_explicitly` for some queries at a time, weights made anew for gradients.
-
-        Memory is then linear in the length, as with a fused kernel.
-        """
-        rows, columns = queries.shape[-2], keys.shape[-2]
-        mixed = []
-        for begin in range(0, rows, _CHUNK):
-            end = min(begin + _CHUNK, rows)
-            seen = columns - rows + end  # no query of the chunk sees more
-            own = slice(None, seen) if self.is_causal else slice(begin, end)
-            part = checkpoint(
-                lambda *parts: self._mix_explicitly(*parts)[0],
-                queries[..., begin:end, :],
-                keys[..., :seen, :],
-                values[..., own, :],
-                None if mask is None else mask[..., begin:end, :seen],
-                columns - rows + begin,
-                use_reentrant=False,
-            )
-            mixed.append(part)
-        if self.is_causal:
-            return torch.cat(mixed, dim=-2)
-        total = torch.zeros_like(values)
-        for part in mixed:
-            total = total + F.pad(part, (0, 0, 0, columns - part.shape[-2]))
-        return total
-
-    def _scale(self, queries: Tensor) -> tuple[Tensor | float, float]:
-        return self.temperature, self.dot_scale(queries.shape[-1])
+        return self.out_proj(merged), weights
 
     def split_heads(self, merged: Tensor) -> Tensor:
         """``[B, T, H * w]`` to ``[B, H, T, w]``."""
@@ -345,17 +272,6 @@ class Attention(nn.Module):
     def extra_repr(self) -> str:
         """What ``print(model)`` says of the mechanism."""
         return f"heads={self.num_heads}, score={self.score}, mixing={self.mixing}"
-
-
-def require_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
-    """Refuse a value that is none of the choices, naming them."""
-    if value not in choices:
-        raise KetformerError(f"{what} must be one of {', '.join(choices)}, got {value!r}")
-
-
-def _widen(tensor: Tensor, width: int) -> Tensor:
-    missing = width - tensor.shape[-1]
-    return F.pad(tensor, (0, missing)) if missing else tensor
 
 
 _warned: set[str] = set()

@@ -7,8 +7,8 @@ from typing import Unpack
 from torch import Tensor, nn
 
 from ketformer.attention.base import Attention, CommonOptions
+from ketformer.attention.checks import check_weights
 from ketformer.attention.inputs import TokenInputs
-from ketformer.attention.sizes import check_weights
 
 
 class ClassicalAttention(Attention):
@@ -19,6 +19,7 @@ class ClassicalAttention(Attention):
     """
 
     default_score = "dot"
+    control = "classical attention of equal size"
 
     def __init__(
         self,

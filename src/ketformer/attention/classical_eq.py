@@ -7,9 +7,9 @@ from typing import Literal, Unpack, get_args
 import torch
 from torch import Tensor, nn
 
-from ketformer.attention.base import Attention, CommonOptions, require_choice
+from ketformer.attention.base import Attention, CommonOptions
+from ketformer.attention.checks import check_weights, require_choice
 from ketformer.attention.inputs import ConditionEmbedding, InputSizes, TokenInputs
-from ketformer.attention.sizes import check_weights
 from ketformer.errors import KetformerError
 
 Features = Literal["hidden", "embedding"]
@@ -33,6 +33,7 @@ class ClassicalEqual(Attention):
     """
 
     default_score = "dot"
+    paper = "2502.19214"
 
     def __init__(
         self,

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ketformer.attention.base import CommonOptions
+from ketformer.attention.checks import check_weights
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.linear_queries import LinearQueries
-from ketformer.attention.sizes import check_weights
 from ketformer.errors import KetformerError
 
 
@@ -31,6 +31,7 @@ class ClassicalQuadratic(LinearQueries):
         KetformerError: a size that does not fit.
     """
 
+    control = "quadratic values of the rank and spectrum of Pauli strings, without Pauli strings"
     forms: Tensor
 
     def __init__(

@@ -7,8 +7,8 @@ from typing import Unpack
 from torch import Tensor, nn
 
 from ketformer.attention.base import Attention, CommonOptions
+from ketformer.attention.checks import check_weights
 from ketformer.attention.observables import by_token
-from ketformer.attention.sizes import check_weights
 
 
 class LinearQueries(Attention):

@@ -69,7 +69,7 @@ def quantum_mechanisms(model: nn.Module) -> list[Attention]:
     Raises:
         KetformerError: there is none.
     """
-    found = [m for m in model.modules() if isinstance(m, Attention) and m.is_quantum]
+    found = [m for m in model.modules() if isinstance(m, Attention) and m.has_circuits()]
     if not found:
         raise KetformerError("this model's attention has no circuits to run")
     return found

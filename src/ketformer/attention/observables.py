@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ketformer.attention.base import require_choice
+from ketformer.attention.checks import require_choice
 from ketformer.attention.shared_unitary import MAX_DENSE_QUBITS, KeptUnitary
 from ketformer.errors import KetformerError
 from ketformer.quantum import (

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Unpack, get_args
+from typing import Any, Literal, Unpack, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ketformer.attention.angles import add_angles
-from ketformer.attention.base import Attention, CommonOptions, require_choice
+from ketformer.attention.base import SCORE, Attention, CommonOptions
+from ketformer.attention.checks import check_layers, check_qubits, check_weights, require_choice
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.shared_unitary import MAX_DENSE_QUBITS, KeptUnitary
-from ketformer.attention.sizes import check_layers, check_qubits, check_weights
 from ketformer.attention.token_registers import Registers
 from ketformer.errors import KetformerError
 from ketformer.quantum import (
@@ -62,6 +62,7 @@ class Overlap(Attention):
     """
 
     default_score = "dot"
+    paper = "2502.19214"
     query_angles: Tensor
     key_angles: Tensor
 
@@ -120,6 +121,30 @@ class Overlap(Attention):
             add_angles(self, name, torch.empty(num_heads, n_angles), train_circuit)
         self.value_proj = nn.Linear(hidden_size, hidden_size, bias=self.bias)
         self.reset_parameters()
+
+    @classmethod
+    def circuit_sizes(cls, n_qubits: int, layers: int) -> list[dict[str, Any]]:
+        """Of hidden states, and the published forms: two registers, or three with conditions."""
+        hidden: dict[str, Any] = {"n_qubits": n_qubits, "layers": layers}
+        published = {2: 0, 3: 9}  # registers to conditions
+        return [
+            hidden,
+            *(
+                {**hidden, "angles": "embedding", "n_conditions": n_conditions}
+                for registers, n_conditions in published.items()
+                if n_qubits % registers == 0
+            ),
+        ]
+
+    @classmethod
+    def options_at(cls, hidden_size: int) -> dict[str, Any]:
+        """As many amplitudes as the width of the model, in one head."""
+        return {"n_qubits": max((hidden_size - 1).bit_length(), 1)}
+
+    @classmethod
+    def classical_operations(cls, hidden_size: int, length: int) -> int:
+        """The scores of all pairs i >= j."""
+        return length * (length + 1) // 2 * hidden_size
 
     def dot_scale(self, width: int) -> float:
         """sqrt(d_model): overlaps lie within [-1, 1], whatever the number of qubits."""
@@ -198,7 +223,7 @@ class Overlap(Attention):
         ancilla = PauliStrings(("I" * self.n_qubits + "Z",))
         # Each angle stands in one of the two states, of which the overlap is linear.
         return {
-            "score": [Experiment(test, both[:, h], ancilla, (0.5,)) for h in range(both.shape[1])]
+            SCORE: [Experiment(test, both[:, h], ancilla, (0.5,)) for h in range(both.shape[1])]
         }
 
     def project_measured(
@@ -209,7 +234,7 @@ class Overlap(Attention):
         row, column = _pairs(hidden_states)
         length = hidden_states.shape[1]
         scores = value.new_zeros(*value.shape[:2], length, length)
-        scores[:, :, row, column] = outcomes["score"].squeeze(-1).transpose(1, 2)
+        scores[:, :, row, column] = outcomes[SCORE].squeeze(-1).transpose(1, 2)
         keys = torch.eye(length, dtype=value.dtype, device=value.device)
         return scores, keys.expand_as(scores), value
 

@@ -15,6 +15,8 @@ from ketformer.attention.qisa_a import QISAA
 class QISAPublished(QISA):
     """QISA with random strings, L: d → d, softmax of the exponential, transposed mixing."""
 
+    leaks = True
+
     def __init__(
         self,
         hidden_size: int,
@@ -39,6 +41,8 @@ class QISAPublished(QISA):
 
 class QISAAPublished(QISAA):
     """QISA-A with random strings, softmax of the exponential, transposed mixing."""
+
+    leaks = True
 
     def __init__(
         self,

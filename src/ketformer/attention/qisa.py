@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import Any, Unpack
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ketformer.attention.base import CommonOptions
+from ketformer.attention.checks import check_qubits, check_weights
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.linear_queries import LinearQueries
 from ketformer.attention.measured import amplitude_experiments
 from ketformer.attention.observables import Observables, PauliObservables
-from ketformer.attention.sizes import check_qubits, check_weights
 from ketformer.errors import KetformerError
 from ketformer.quantum import Experiment
 from ketformer.quantum.encoding import qubits_for
@@ -34,6 +34,8 @@ class QISA(LinearQueries):
     Other options as in :class:`~ketformer.attention.Attention`.
     """
 
+    paper = "2603.03318"
+
     def __init__(
         self,
         hidden_size: int,
@@ -54,6 +56,11 @@ class QISA(LinearQueries):
             observables, num_heads, self.head_dim, self.n_qubits
         )
         self.reset_parameters()
+
+    @classmethod
+    def circuit_sizes(cls, n_qubits: int, layers: int) -> list[dict[str, Any]]:
+        """The width of L decides the qubits; there are no layers."""
+        return [{"hidden_size": 8, "hilbert_dim": 2**n_qubits}]
 
     def project(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ketformer.attention.angles import add_angles
-from ketformer.attention.base import CommonOptions, require_choice
+from ketformer.attention.base import CommonOptions
+from ketformer.attention.checks import check_layers, check_qubits, require_choice
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.linear_queries import LinearQueries
 from ketformer.attention.measured import amplitude_experiments, is_state
 from ketformer.attention.observables import Observables, PauliObservables
-from ketformer.attention.sizes import check_layers, check_qubits
 from ketformer.quantum import (
     Entanglement,
     Experiment,
@@ -40,6 +40,7 @@ class QISAA(LinearQueries):
     the amplitudes are the token's.
     """
 
+    paper = "2603.03318"
     angles: Tensor
 
     def __init__(
@@ -65,6 +66,11 @@ class QISAA(LinearQueries):
             observables, num_heads, self.head_dim, self.n_qubits, self.circuit
         )
         self.reset_parameters()
+
+    @classmethod
+    def classical_operations(cls, hidden_size: int, length: int) -> int:
+        """The value map: d × d for each token."""
+        return length * hidden_size**2
 
     def reset_parameters(self) -> None:
         """Angles uniform over a full turn."""

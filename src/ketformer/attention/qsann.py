@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Unpack, get_args
+from typing import Any, Literal, Unpack, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ketformer.attention.angles import add_angles
-from ketformer.attention.base import Attention, CommonOptions, require_choice
+from ketformer.attention.base import Attention, CommonOptions
+from ketformer.attention.checks import check_layers, check_qubits, require_choice
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.measured import amplitude_experiments, is_state
 from ketformer.attention.observables import Observables, PauliObservables, by_token
-from ketformer.attention.sizes import check_layers, check_qubits
 from ketformer.errors import KetformerError
 from ketformer.quantum import (
     Circuit,
@@ -56,6 +56,7 @@ class QSANN(Attention):
     before the circuits, so ``bias`` changes nothing.
     """
 
+    paper = "2205.05625"
     angles: Tensor
 
     def __init__(
@@ -100,6 +101,22 @@ class QSANN(Attention):
         )
         self.observables = draw()
         self.reset_parameters()
+
+    @classmethod
+    def circuit_sizes(cls, n_qubits: int, layers: int) -> list[dict[str, Any]]:
+        """Of amplitudes, and of angles."""
+        heads = max(2**n_qubits // 8, 1)
+        amplitudes = {"hidden_size": 2**n_qubits, "num_heads": heads, "layers": layers}
+        angles = {"encoding": "angle", "n_qubits": n_qubits, "query_observables": "pauli"}
+        return [
+            amplitudes,
+            {"hidden_size": 3 * n_qubits, "num_heads": 3, "layers": layers, **angles},
+        ]
+
+    @classmethod
+    def classical_operations(cls, hidden_size: int, length: int) -> int:
+        """The maps to queries, keys and values: d × d each, for each token."""
+        return 3 * length * hidden_size**2
 
     def reset_parameters(self) -> None:
         """Angles uniform over a full turn."""

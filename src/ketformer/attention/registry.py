@@ -53,6 +53,27 @@ def attention_class(name: str) -> type[Attention]:
     return ATTENTION.load(name)
 
 
+def mechanisms_with_circuits(*, distinct: bool = False) -> list[str]:
+    """Names of the quantum mechanisms.
+
+    Args:
+        distinct: leave out those that have the circuits of another one, as the published
+            variants do.
+    """
+    found = {name: cls for name, cls in ATTENTION.loaded() if cls.has_circuits()}
+    if not distinct:
+        return list(found)
+    first: dict[Any, str] = {}
+    for name, cls in found.items():
+        first.setdefault(cls.experiments, name)
+    return list(first.values())
+
+
+def causal_mechanisms() -> list[str]:
+    """Names of the mechanisms that show no position a later one unless they are told to."""
+    return [name for name, cls in ATTENTION.loaded() if not cls.leaks]
+
+
 def attention_options(name: str) -> dict[str, Any]:
     """The mechanism's options with their defaults; those that all share come last."""
     cls = attention_class(name)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ketformer.attention.checks import check_weights
 from ketformer.attention.inputs import ConditionEmbedding, InputSizes, TokenInputs
-from ketformer.attention.sizes import check_weights
 from ketformer.errors import KetformerError
 from ketformer.quantum import Circuit, Entanglement, rotation_ring_ansatz, run
 

@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.utils.machine import describe_machine
 from ketformer.utils.progress import Bars
 from ketformer.utils.timing import bench_device, compared, finished, interleaved
 
-#: What is timed unless others are named; the published variants leak, and are timed for the record.
-MECHANISMS = ("qisa", "qisa_published", "qisa_a", "qsann", "overlap")
 _AGAINST = "classical"
 _VOCABULARY = 65
 
@@ -54,7 +53,7 @@ SIZES = {
 
 
 def bench_attention(
-    mechanisms: Sequence[str] = MECHANISMS,
+    mechanisms: Sequence[str] | None = None,
     *,
     sizes: Sequence[Size] = tuple(SIZES.values()),
     repeats: int = 5,
@@ -67,7 +66,8 @@ def bench_attention(
     training step forward and backward.
 
     Args:
-        mechanisms: registry names; ``classical`` is always there.
+        mechanisms: registry names, by default of all with circuits; ``classical`` is always
+            there. Those that leak are timed for the record.
         sizes: of models and batches.
         repeats: timings of each, of which the median counts.
         compiled: run every model through ``torch.compile``, in one graph.
@@ -83,14 +83,14 @@ def bench_attention(
     """
     if repeats < 1:
         raise KetformerError(f"repeats must be positive, got {repeats}")
+    names = mechanisms_with_circuits() if mechanisms is None else mechanisms
     device = bench_device()
     rows = []
     with Bars(progress, "round") as bars:
         for size in sizes:
             ids = torch.randint(_VOCABULARY, (size.batch, size.context), device=device)
             models = {
-                name: _model(name, size).to(device)
-                for name in dict.fromkeys((_AGAINST, *mechanisms))
+                name: _model(name, size).to(device) for name in dict.fromkeys((_AGAINST, *names))
             }
             for what in ("inference", "training step"):
                 torch.compiler.reset()  # it keeps few graphs of one function

@@ -12,6 +12,7 @@ from ketformer.circuits.mechanisms import experiments, mechanism
 from ketformer.errors import KetformerError
 from ketformer.quantum import Experiment, measurement_settings
 from ketformer.quantum.backends import open_backend
+from ketformer.quantum.backends.registry import installed_backends
 from ketformer.utils.machine import describe_machine
 from ketformer.utils.progress import Bars
 from ketformer.utils.timing import compared, interleaved
@@ -22,12 +23,10 @@ WORKS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("qisa_a values", "qisa_a", {"hidden_size": 16}),
 )
 CLOSED = "closed form"
-#: Backends that are timed unless others are named.
-BACKENDS = ("torch", "cudaq", "pennylane", "qiskit")
 
 
 def bench_circuits(
-    backends: Sequence[str] = BACKENDS,
+    backends: Sequence[str] | None = None,
     *,
     length: int = 16,
     repeats: int = 5,
@@ -38,7 +37,7 @@ def bench_circuits(
     Every backend builds its circuits once before it is timed, as it does in use.
 
     Args:
-        backends: registry names.
+        backends: registry names; by default of all installed ones that give exact outcomes.
         length: tokens of the sequence.
         repeats: timings of each, of which the median counts.
         progress: show a bar on standard error.
@@ -53,7 +52,9 @@ def bench_circuits(
     """
     if length < 1 or repeats < 1:
         raise KetformerError("length and repeats must be positive")
-    opened = {name: open_backend(name) for name in backends}
+    opened = {name: open_backend(name) for name in backends or installed_backends()}
+    if backends is None:
+        opened = {name: backend for name, backend in opened.items() if backend.is_exact}
     rows = []
     with Bars(progress, "round") as bars:
         for work, name, sizes in WORKS:

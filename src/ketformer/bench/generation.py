@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from ketformer.attention.registry import causal_mechanisms
 from ketformer.errors import KetformerError
 from ketformer.generation.continuation import continue_tokens
 from ketformer.generation.decoding import sample_sequences
@@ -17,8 +18,6 @@ from ketformer.utils.machine import describe_machine
 from ketformer.utils.progress import Bars
 from ketformer.utils.timing import bench_device, compared, finished, interleaved
 
-#: The causal mechanisms, which are what a cache is for.
-MECHANISMS = ("classical", "classical_eq", "qisa", "qisa_a", "qsann", "overlap")
 GPT2 = "GPT-2 of transformers"
 _MOLECULES = "overlap-qm9-deep"
 # The special tokens of a molecule model, and nine conditions that are all left unknown.
@@ -64,7 +63,7 @@ SIZES = {
 
 
 def bench_generation(
-    mechanisms: Sequence[str] = MECHANISMS,
+    mechanisms: Sequence[str] | None = None,
     *,
     sizes: Sequence[Size] = tuple(SIZES.values()),
     repeats: int = 5,
@@ -78,8 +77,8 @@ def bench_generation(
     all rows are of full length, the molecules' too, whose end token is barred for that.
 
     Args:
-        mechanisms: registry names of causal mechanisms. Those of molecules have the options
-            of the preset ``overlap-qm9-deep``, where it is theirs.
+        mechanisms: registry names of causal mechanisms, all of them by default. For
+            molecules, the mechanism of ``overlap-qm9-deep`` has the options of that preset.
         sizes: of models and batches.
         repeats: timings of each, of which the median counts.
         progress: show bars on standard error.
@@ -94,11 +93,12 @@ def bench_generation(
     """
     if repeats < 1:
         raise KetformerError(f"repeats must be positive, got {repeats}")
+    names = causal_mechanisms() if mechanisms is None else mechanisms
     device = bench_device()
     rows = []
     with Bars(progress, "round") as bars:
         for size in sizes:
-            models = {GPT2: _gpt2(size), **{name: _model(name, size) for name in mechanisms}}
+            models = {GPT2: _gpt2(size), **{name: _model(name, size) for name in names}}
             timed = {
                 name: finished(_writing(model.to(device).eval(), size), device)
                 for name, model in models.items()

@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
+from ketformer.attention.registry import causal_mechanisms, mechanisms_with_circuits
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.utils.machine import describe_machine
 from ketformer.utils.progress import Bars
 from ketformer.utils.timing import bench_device
 
-MECHANISMS = ("qisa", "qisa_a", "qsann", "overlap")
 WORKS = ("inference", "training step")
 _AGAINST = "classical"
 _STATUS = Path("/proc/self/status")
@@ -26,7 +26,7 @@ _MODEL = {"vocab_size": 65, "hidden_size": 64, "num_hidden_layers": 2, "num_atte
 
 
 def bench_memory(
-    mechanisms: Sequence[str] = MECHANISMS,
+    mechanisms: Sequence[str] | None = None,
     *,
     length: int = 4096,
     repeats: int = 3,
@@ -39,7 +39,8 @@ def bench_memory(
     A short sequence goes first, so that libraries and caches of shared matrices don't count.
 
     Args:
-        mechanisms: registry names; ``classical``, on the fused kernel, is always there.
+        mechanisms: registry names, by default of all that are causal and have circuits;
+            ``classical``, on the fused kernel, is always there.
         length: tokens of the sequence.
         repeats: processes for each, of which the median counts.
         progress: show bars on standard error.
@@ -56,6 +57,9 @@ def bench_memory(
     device = bench_device()
     if device.type == "cpu" and not _STATUS.is_file():
         raise KetformerError("bench memory reads /proc, which this system lacks")
+    if mechanisms is None:
+        causal = causal_mechanisms()
+        mechanisms = [name for name in mechanisms_with_circuits() if name in causal]
     names = list(dict.fromkeys((_AGAINST, *mechanisms)))
     for name in names:
         _config(name, length)  # an unknown name is a mistake before the first process

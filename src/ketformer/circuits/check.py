@@ -7,20 +7,24 @@ from typing import Any
 
 import torch
 
-from ketformer.circuits.mechanisms import QUANTUM, experiments, mechanism
+from ketformer.attention import attention_class
+from ketformer.attention.registry import mechanisms_with_circuits
+from ketformer.circuits.mechanisms import experiments, mechanism, require_circuits
 from ketformer.errors import KetformerError
 from ketformer.quantum import Experiment
 from ketformer.quantum.backends import BACKENDS, open_backend
+from ketformer.quantum.backends.base import Backend
+from ketformer.quantum.backends.registry import installed_backends
 from ketformer.utils.progress import Bars
 
 #: Largest difference from exact simulation that counts as agreement.
 TOLERANCE = 1e-6
-_EXACT = ("cudaq", "pennylane", "qiskit")
+_REFERENCE = "torch"
 
 
 def check_backends(
-    backends: Sequence[str] = _EXACT,
-    mechanisms: Sequence[str] = QUANTUM,
+    backends: Sequence[str] | None = None,
+    mechanisms: Sequence[str] | None = None,
     *,
     draws: int = 200,
     qubits: tuple[int, int] = (2, 10),
@@ -33,8 +37,8 @@ def check_backends(
     Sizes go round from the smallest to the largest; angles are drawn anew each time.
 
     Args:
-        backends: registry names.
-        mechanisms: registry names.
+        backends: registry names; by default every installed one that gives exact outcomes.
+        mechanisms: registry names; by default those with circuits of their own.
         draws: circuits of each mechanism, one row of random angles each.
         qubits: smallest and largest register, an ancilla aside.
         layers: fewest and most layers, of the mechanisms that have them.
@@ -45,15 +49,16 @@ def check_backends(
         ``rows``: for each backend and mechanism ``draws``, ``outcomes`` compared and
         ``max_difference``; ``agree``: whether all are within ``tolerance``.
     """
+    if mechanisms is None:
+        mechanisms = mechanisms_with_circuits(distinct=True)
     for name in mechanisms:
-        if name not in QUANTUM:
-            raise KetformerError(f"no circuits in {name}; known: {', '.join(QUANTUM)}")
-    opened = {name: open_backend(name) for name in backends}
+        require_circuits(name)
+    opened = _exact_backends() if backends is None else {n: open_backend(n) for n in backends}
     for name, backend in opened.items():
         if not backend.is_exact:
             raise KetformerError(f"the backend {name} is not exact; of {', '.join(BACKENDS)}")
     rows = []
-    with Bars(progress, "circuit") as bars, open_backend("torch") as ours:
+    with Bars(progress, "circuit") as bars, open_backend(_REFERENCE) as ours:
         for name in mechanisms:
             drawn = _draws(name, draws, qubits, layers, seed)
             truth = [ours.expectations(e.circuit, e.angles, e.strings) for e in drawn]
@@ -99,29 +104,26 @@ def _draws(
     while len(out) < draws:
         size = sizes[len(out) % len(sizes)]
         if size not in kinds:
-            kinds[size] = _kinds(name, *size)
+            kinds[size] = _forms(name, *size)
         choice = kinds[size][len(out) // len(sizes) % len(kinds[size])]
         angles = torch.rand(1, choice.angles.shape[-1], generator=generator, dtype=torch.float64)
         out.append(Experiment(choice.circuit, (2 * angles - 1) * 2 * torch.pi, choice.strings))
     return out
 
 
-def _kinds(name: str, n: int, layers: int) -> list[Experiment]:
+def _forms(name: str, n_qubits: int, layers: int) -> list[Experiment]:
     """Every form that a mechanism's circuits have at that size."""
-    wanted: list[dict[str, Any]]
-    if name == "overlap":
-        wanted = [{"n_qubits": n, "layers": layers}]
-        # The published forms: two registers, or three with conditions.
-        for count, n_conditions in ((2, 0), (3, 9)):
-            if n % count == 0:
-                embedded = {"angles": "embedding", "n_conditions": n_conditions}
-                wanted.append({**wanted[0], **embedded})
-    elif name == "qisa":
-        wanted = [{"hidden_size": 8, "hilbert_dim": 2**n}]
-    else:
-        wanted = [{"hidden_size": 2**n, "num_heads": max(2**n // 8, 1), "layers": layers}]
-    if name == "qsann":
-        angle = {"encoding": "angle", "n_qubits": n, "query_observables": "pauli"}
-        wanted.append({"hidden_size": 3 * n, "num_heads": 3, "layers": layers, **angle})
-    found = (experiments(mechanism(name, **sizes), batch=1, length=1) for sizes in wanted)
+    sizes = attention_class(name).circuit_sizes(n_qubits, layers)
+    found = (experiments(mechanism(name, **each), batch=1, length=1) for each in sizes)
     return [heads[0] for one in found for heads in one.values()]
+
+
+def _exact_backends() -> dict[str, Backend]:
+    """Every installed backend but our own reference that gives exact outcomes."""
+    opened = {name: open_backend(name) for name in installed_backends() if name != _REFERENCE}
+    exact = {name: backend for name, backend in opened.items() if backend.is_exact}
+    if not exact:
+        raise KetformerError(
+            "no other exact backend is installed: pip install 'ketformer[pennylane,qiskit]'"
+        )
+    return exact

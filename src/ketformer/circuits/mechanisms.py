@@ -8,16 +8,21 @@ from typing import Any
 
 import torch
 
-from ketformer.attention import ATTENTION, Attention, InputSizes, TokenInputs, build_attention
+from ketformer.attention import (
+    ATTENTION,
+    Attention,
+    InputSizes,
+    TokenInputs,
+    attention_class,
+    build_attention,
+)
+from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.drawing.circuit_svg import circuit_svg
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerForCausalLM
 from ketformer.quantum import Circuit, Experiment, amplitude_preparation
 from ketformer.quantum.resources import Resources, count_resources
 from ketformer.runs import open_run
-
-#: Mechanisms with circuits of their own; the published variants share them.
-QUANTUM = ("overlap", "qisa", "qisa_a", "qsann")
 
 _LONG = 100  # gates; longer circuits are drawn with the token's preparation as one box
 
@@ -41,12 +46,22 @@ def circuits_of(subject: str, **sizes: Any) -> dict[str, Experiment]:
         model = open_run(subject).model
         attention = next(m for m in model.modules() if isinstance(m, Attention))
     else:
-        raise KetformerError(
-            f"{subject} is neither a run directory nor a mechanism ({', '.join(QUANTUM)})"
-        )
-    if not attention.is_quantum:
+        known = ", ".join(mechanisms_with_circuits())
+        raise KetformerError(f"{subject} is neither a run directory nor a mechanism ({known})")
+    if not attention.has_circuits():
         raise KetformerError(f"{subject} is classical: it has no circuits")
     return _of_first_head(attention)
+
+
+def require_circuits(name: str) -> None:
+    """Refuse a mechanism without circuits.
+
+    Raises:
+        KetformerError: no mechanism of that name, or a classical one.
+    """
+    if not attention_class(name).has_circuits():
+        known = ", ".join(mechanisms_with_circuits())
+        raise KetformerError(f"no circuits in {name!r}; known: {known}")
 
 
 @dataclass(frozen=True)
@@ -82,7 +97,7 @@ class CircuitPicture:
 
     @property
     def caption(self) -> str:
-        """Both."""
+        """What it costs and what is measured, in words."""
         return f"{self.counts}; measured: {self.strings}"
 
 
@@ -106,7 +121,7 @@ def circuit_pictures(
         found = circuits_of(subject, **sizes)
     else:
         attention = next(m for m in subject.modules() if isinstance(m, Attention))
-        found = _of_first_head(attention) if attention.is_quantum else {}
+        found = _of_first_head(attention) if attention.has_circuits() else {}
     names: dict[Circuit, list[str]] = {}
     for name, experiment in found.items():
         names.setdefault(experiment.circuit, []).append(name)

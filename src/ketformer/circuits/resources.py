@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
-from ketformer.circuits.mechanisms import QUANTUM, experiments, mechanism
+from ketformer.attention import attention_class
+from ketformer.attention.base import SCORE
+from ketformer.circuits.mechanisms import experiments, mechanism, require_circuits
 from ketformer.errors import KetformerError
 from ketformer.quantum import measurement_settings
 from ketformer.quantum.gradients import shifted_circuits
@@ -31,7 +33,7 @@ def resources(
 
     Args:
         name: a registry name.
-        hidden_size: d. ``overlap`` gets log2(d) qubits unless the options say otherwise.
+        hidden_size: d. the mechanism chooses its heads and options for it.
         length: n, tokens of a sequence.
         batch: sequences in a training step.
         precision: wanted standard error of a score as the softmax sees it (for
@@ -39,24 +41,21 @@ def resources(
         **options: the mechanism's own.
 
     Returns:
-        Of the largest circuit ``n_qubits``, ``depth``, ``one_qubit_gates``,
-        ``two_qubit_gates`` and ``gates``. Of a sequence ``circuits_per_sequence``, ``shots``
-        of each, ``gates_per_sequence`` without and ``gates_with_shots`` with them, and
-        ``classical_operations``, the multiply-adds of classical attention for the same
-        thing (0 for ``qisa``, which replaces none). Of a step ``circuits_per_step``
-        (forward and parameter shift) and ``circuits_per_step_spsa``.
+        ``measures``, the names of its circuits. Of the largest one ``n_qubits``, ``depth``,
+        ``one_qubit_gates``, ``two_qubit_gates`` and ``gates``. Of a sequence
+        ``circuits_per_sequence``, ``shots`` of each, ``gates_per_sequence`` without and
+        ``gates_with_shots`` with them, and ``classical_operations``, the multiply-adds of
+        classical attention for the same thing, 0 if it replaces none. Of a step
+        ``circuits_per_step`` (forward and parameter shift) and ``circuits_per_step_spsa``.
 
     Raises:
         KetformerError: a mechanism without circuits, or sizes that do not fit.
     """
-    if name not in QUANTUM:
-        raise KetformerError(f"no circuits in {name!r}; known: {', '.join(QUANTUM)}")
+    require_circuits(name)
     if length < 1 or batch < 1 or not precision > 0:
         raise KetformerError("length, batch and precision must be positive")
-    if name == "overlap":
-        options = {"n_qubits": max((hidden_size - 1).bit_length(), 1), **options}
-    else:  # a wide space must not mean as many strings: heads of 16
-        options = {"num_heads": max(hidden_size // 16, 1), **options}
+    cls = attention_class(name)
+    options = {**cls.options_at(hidden_size), **options}
     with torch.device("meta"):  # circuits have no need of the weights, which may be large
         attention = mechanism(name, hidden_size=hidden_size, **options)
         found = experiments(attention, batch=1, length=1)
@@ -65,7 +64,7 @@ def resources(
     largest = None
     for what, (experiment, *_) in found.items():
         counts = count_resources(experiment.circuit)
-        runs = length * (length + 1) // 2 if what == "score" else length
+        runs = length * (length + 1) // 2 if what == SCORE else length
         runs *= heads * len(measurement_settings(experiment.strings))
         circuits += runs
         gates += runs * counts.gates
@@ -73,10 +72,11 @@ def resources(
         if largest is None or counts.gates > largest.gates:
             largest = counts
     assert largest is not None
-    scale = attention.dot_scale(hidden_size) if name == "overlap" else 1.0
+    scale = attention.dot_scale(hidden_size) if SCORE in found else 1.0
     shots = shots_for(precision, scale)
     return {
         "mechanism": name,
+        "measures": list(found),
         "hidden_size": hidden_size,
         "num_heads": heads,
         "length": length,
@@ -91,7 +91,7 @@ def resources(
         "gates_per_sequence": gates,
         "shots": shots,
         "gates_with_shots": gates * shots,
-        "classical_operations": _classical(name, hidden_size, length),
+        "classical_operations": cls.classical_operations(hidden_size, length),
         "circuits_per_step": batch * (circuits + shifted),
         "circuits_per_step_spsa": batch * 3 * circuits,
     }
@@ -103,20 +103,19 @@ def resource_table(
     """:func:`resources` over widths, and a sentence on where circuits would win.
 
     Returns:
-        ``rows``; for ``overlap`` also ``crossover``: the width from which a score's circuit
-        has fewer gates than d multiply-adds, when every circuit is run once, and with the
-        shots for a fixed error of the overlap; None where there is no such width.
+        ``rows``; where scores are measured also ``crossover``: the width from which a score's
+        circuit has fewer gates than d multiply-adds, when every circuit is run once, and with
+        the shots for a fixed error of the overlap; None where there is no such width.
     """
     rows = [resources(name, hidden_size=d, precision=precision, **options) for d in widths]
     table: dict[str, Any] = {"mechanism": name, "rows": rows}
-    if name == "qisa":
+    last = rows[-1]
+    if not last["classical_operations"]:
         table["summary"] = (
-            "qisa replaces nothing: its linear map is computed as in classical attention, n d² "
-            "multiply-adds, and its circuits come on top."
+            f"{name} replaces nothing that classical attention computes: its circuits come on top."
         )
         return table
-    if name != "overlap":
-        last = rows[-1]
+    if last["measures"] != [SCORE]:
         each = last["gates_per_sequence"] / last["classical_operations"]
         table["summary"] = (
             f"At d = {last['hidden_size']:,}, {name} takes {each:.2f} gates for each multiply-add "
@@ -125,7 +124,7 @@ def resource_table(
         )
         return table
     # The number of gates is linear in the qubits, and so in log2 d.
-    (d0, g0), (d1, g1) = ((r["hidden_size"], r["gates"]) for r in (rows[0], rows[-1]))
+    (d0, g0), (d1, g1) = ((r["hidden_size"], r["gates"]) for r in (rows[0], last))
     slope = (g1 - g0) / math.log2(d1 / d0)
     constant = g0 - slope * math.log2(d0)
     once, measured = (_crossover(constant, slope, s) for s in (1, shots_for(precision)))
@@ -139,12 +138,6 @@ def resource_table(
         "and then there is no crossover."
     )
     return table
-
-
-def _classical(name: str, d: int, n: int) -> int:
-    """Multiply-adds of classical attention for what the circuits compute."""
-    maps = {"overlap": 0, "qisa": 0, "qisa_a": 1, "qsann": 3}[name]  # d × d maps of n tokens
-    return n * (n + 1) // 2 * d if name == "overlap" else maps * n * d * d
 
 
 def _crossover(constant: float, slope: float, shots: int) -> float:

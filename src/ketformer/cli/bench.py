@@ -96,7 +96,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--sizes", type=str, nargs="+", help=f"which works, of {sizes} (all)")
     parser.add_argument(
         "--backends", type=str, nargs="+",
-        help=f"circuits: which ({' '.join(circuit_bench.BACKENDS)})",
+        help="circuits: which (every installed exact one)",
     )  # fmt: skip
     parser.add_argument("--length", type=int | None, help="tokens (circuits: 16; memory: 4,096)")
     parser.add_argument(

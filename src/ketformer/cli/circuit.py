@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.circuits import check_backends, circuits_of, resource_table
-from ketformer.circuits.mechanisms import QUANTUM
 from ketformer.cli.common import Parser, print_json, print_table
 from ketformer.drawing.circuit import draw_picture, draw_text
 from ketformer.drawing.plots import draw_noise_study, draw_resources
 from ketformer.errors import KetformerError
 from ketformer.evaluation import gradient_study, noise_study
 from ketformer.quantum import Experiment
+from ketformer.quantum.backends import BACKENDS
 from ketformer.quantum.qasm import to_qasm
 from ketformer.quantum.resources import count_resources
 from ketformer.runs import Run, open_run
@@ -42,8 +43,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("action", type=str, help=listed)
     parser.add_argument(
         "subject", type=str | None, nargs="?", default=None,
-        help=f"a mechanism ({', '.join(QUANTUM)}), or of show, export, noise and gradients a "
-        "run directory",
+        help=f"a mechanism ({', '.join(mechanisms_with_circuits())}), or a run directory, which "
+        "show, export, noise and gradients take too",
     )  # fmt: skip
     parser.add_argument("--circuit", type=str | None, default=None, help="which, if it has several")
     parser.add_argument("--hidden_size", type=int, default=16, help="width of the mechanism (16)")
@@ -69,8 +70,8 @@ def add_arguments(parser: Parser) -> None:
         help="resources: wanted standard error of a score or value (0.1)",
     )  # fmt: skip
     parser.add_argument(
-        "--backends", type=str, nargs="+", default=["cudaq", "pennylane", "qiskit"],
-        help="check: which (cudaq pennylane qiskit)",
+        "--backends", type=str, nargs="+",
+        help=f"check: which of {', '.join(BACKENDS)} (every installed exact one)",
     )  # fmt: skip
     parser.add_argument("--draws", type=int, default=200, help="check: of each mechanism (200)")
     parser.add_argument(
@@ -137,7 +138,8 @@ def _export(options: Any) -> int:
 
 def _one(options: Any) -> tuple[str, Experiment]:
     if options.subject is None:
-        raise KetformerError(f"name a mechanism ({', '.join(QUANTUM)}) or a run directory")
+        known = ", ".join(mechanisms_with_circuits())
+        raise KetformerError(f"name a mechanism ({known}) or a run directory")
     found = circuits_of(
         options.subject,
         hidden_size=options.hidden_size,
@@ -178,7 +180,7 @@ def _resources(options: Any) -> int:
 def _check(options: Any) -> int:
     if options.draws < 1:
         raise KetformerError(f"draws must be positive, got {options.draws}")
-    mechanisms = (options.subject,) if options.subject else QUANTUM
+    mechanisms = (options.subject,) if options.subject else None
     result = check_backends(options.backends, mechanisms, draws=options.draws, seed=options.seed)
     if options.json:
         print_json(result)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ketformer.attention import ATTENTION
 from ketformer.cli.common import Parser, print_json, print_rows, print_table
-from ketformer.comparison import CONTROLS, compare
+from ketformer.comparison import compare, controls
 from ketformer.comparison.tables import paired_rows
 from ketformer.errors import KetformerError
 from ketformer.report import write_report
@@ -54,7 +54,7 @@ def add_arguments(parser: Parser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--controls", type=str | None, default=None,
-        help=f"rows beside them, separated by commas: {', '.join(CONTROLS)}, or all",
+        help=f"rows beside them, separated by commas: {', '.join(controls())}, or all",
     )  # fmt: skip
     parser.add_argument(
         "--fcd", type=bool, default=False,

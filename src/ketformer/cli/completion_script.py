@@ -15,7 +15,7 @@ from transformers import SchedulerType
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from ketformer.attention import ATTENTION
-from ketformer.circuits.mechanisms import QUANTUM
+from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.cli import VERBS
 from ketformer.cli.bench import BENCHMARKS
 from ketformer.cli.circuit import ACTIONS
@@ -64,7 +64,7 @@ VALUES = {
     "profile": Values(kind="files"),
     "shell": _words(("bash", "zsh", "fish")),
     "paper": _words(PAPERS, "runs"),
-    "subject": _words(QUANTUM, "runs"),
+    "subject": _words(mechanisms_with_circuits(), "runs"),
     "what": _words((*BENCHMARKS, "all")),
     "circuit.action": _words(ACTIONS),
     "data.action": _words(("list", "get")),

@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from ketformer.comparison.experiment import compare as compare, run_variants as run_variants
     from ketformer.comparison.statistics import paired as paired, summarise as summarise
     from ketformer.comparison.variants import (
-        CONTROLS as CONTROLS,
         Variant as Variant,
+        controls as controls,
         matched as matched,
         rows_of as rows_of,
     )

@@ -108,7 +108,7 @@ def compare(
         match: give each the reference's number of parameters, within 2 %.
         rates: learning rates tried for each row; with 1, the settings' own is taken.
         search_share: length of a trial, as a share of a whole training.
-        controls: further rows, see :data:`~ketformer.comparison.CONTROLS`.
+        controls: further rows, see :func:`~ketformer.comparison.controls`.
         with_fcd: of molecules: also compute the FCD, some minutes for each run.
         targets: of conditional models of molecules: molecules to sample for each target.
         processes: how many runs at once.

@@ -8,23 +8,29 @@ from typing import Any
 
 import torch
 
-from ketformer.attention import attention_options
+from ketformer.attention import ATTENTION, attention_options
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.runs import Settings
 
-#: Control to what it tells. The last two are of every mechanism with a circuit.
-CONTROLS = {
-    "classical": "classical attention of equal size",
-    "classical_quadratic": "quadratic values of the rank and spectrum of Pauli strings, without "
-    "Pauli strings",
-    "no_entanglement": "the circuit without two-qubit gates",
-    "random_circuit": "the circuit at random angles, not trained",
+# Controls of every mechanism with a circuit: what each tells, and the options that make it.
+_ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "no_entanglement": ("the circuit without two-qubit gates", {"entanglement": "none"}),
+    "random_circuit": ("the circuit at random angles, not trained", {"train_circuit": False}),
 }
-_ABLATIONS: dict[str, dict[str, Any]] = {
-    "no_entanglement": {"entanglement": "none"},
-    "random_circuit": {"train_circuit": False},
-}
+
+
+def controls() -> dict[str, str]:
+    """Every control by its name, and what it tells.
+
+    Those of the registry are mechanisms of their own; the others change options of each
+    mechanism with a circuit.
+    """
+    own = {name: vars(cls).get("control", "") for name, cls in ATTENTION.loaded()}
+    return {
+        **{name: told for name, told in own.items() if told},
+        **{name: told for name, (told, _) in _ABLATIONS.items()},
+    }
 
 
 @dataclass(frozen=True)
@@ -43,14 +49,14 @@ class Variant:
 
 
 def rows_of(
-    attentions: Sequence[str], settings: Settings, controls: Sequence[str] = ()
+    attentions: Sequence[str], settings: Settings, chosen: Sequence[str] = ()
 ) -> list[Variant]:
     """One row for each mechanism, then the controls that are asked for.
 
     Args:
         attentions: registry names, each once.
         settings: what they share.
-        controls: of :data:`CONTROLS`, or ``all`` of them.
+        chosen: names of :func:`controls`, or ``all`` of them.
 
     Raises:
         KetformerError: a name that is repeated or unknown, or a control of circuits where no
@@ -58,25 +64,27 @@ def rows_of(
     """
     if len(set(attentions)) != len(attentions):
         raise KetformerError("each attention can be compared once")
-    if unknown := sorted({*controls} - {*CONTROLS, "all"}):
-        known = ", ".join(CONTROLS)
-        raise KetformerError(f"unknown control {', '.join(unknown)}; known: {known}, or all")
+    known = controls()
+    if unknown := sorted({*chosen} - {*known, "all"}):
+        raise KetformerError(
+            f"unknown control {', '.join(unknown)}; known: {', '.join(known)}, or all"
+        )
     rows = [Variant(name, {"attention": name}) for name in attentions]
-    for control in CONTROLS:
-        if control not in controls and "all" not in controls:
+    for control, told in known.items():
+        if control not in chosen and "all" not in chosen:
             continue
         if control not in _ABLATIONS:
             if control not in attentions:
-                rows.append(Variant(control, {"attention": control}, CONTROLS[control]))
+                rows.append(Variant(control, {"attention": control}, told))
             continue
-        ablation = _ABLATIONS[control]
+        _, ablation = _ABLATIONS[control]
         ablated = [name for name in attentions if ablation.keys() <= attention_options(name).keys()]
-        if not ablated and control in controls:
+        if not ablated and control in chosen:
             raise KetformerError(f"{control}: none of {', '.join(attentions)} has a circuit")
         for name in ablated:
             own = settings.override({"attention": name}).model.get("attention_options", {})
             changes = {"attention": name, "attention_options": {**own, **ablation}}
-            rows.append(Variant(f"{name}_{control}", changes, f"{name}: {CONTROLS[control]}"))
+            rows.append(Variant(f"{name}_{control}", changes, f"{name}: {told}"))
     return rows
 
 

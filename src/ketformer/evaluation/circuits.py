@@ -11,11 +11,11 @@ from torch.nn import functional as F
 
 from ketformer.attention import Attention
 from ketformer.attention.measured import measured_by
-from ketformer.errors import KetformerError
 from ketformer.evaluation.backend import Sequences, compare_with_exact, evaluation_sequences
 from ketformer.models import KetformerForCausalLM
 from ketformer.quantum import Expect, Experiment, Noise
 from ketformer.quantum.backends import open_backend
+from ketformer.quantum.backends.registry import backend_class, installed_backends
 from ketformer.quantum.gradients import GRADIENTS, outcomes_of
 from ketformer.runs import Run
 from ketformer.tasks.losses import total_loss
@@ -109,11 +109,9 @@ def gradient_study(
         ("spsa", "torch", None),
         ("spsa", "shots", shots),
     ]
-    try:
-        open_backend("pennylane")
-        tried.insert(2, ("adjoint", "pennylane", None))
-    except KetformerError:  # an extra that is not here
-        pass
+    for name in installed_backends():
+        if hasattr(backend_class(name), "adjoint"):
+            tried.insert(2, ("adjoint", name, None))
     out = []
     with Bars(progress, "rule") as bars:
         step = bars("gradients")

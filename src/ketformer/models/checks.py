@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from ketformer.attention.sizes import BYTES_PER_GATE
+from ketformer.attention.checks import BYTES_PER_GATE
 from ketformer.errors import KetformerError
 from ketformer.models.configuration import KetformerConfig
 from ketformer.utils.machine import machine_memory

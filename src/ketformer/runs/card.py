@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult
 
+from ketformer.attention import attention_class
 from ketformer.models import KetformerConfig
 from ketformer.models.card import compose_card, write_card
 from ketformer.runs.directory import SETTINGS_FILE, read_manifest, read_metrics
@@ -16,14 +17,6 @@ from ketformer.runs.settings import Settings, read_settings
 from ketformer.tasks.datasets import DATASETS
 from ketformer.tasks.metric import METRICS, metrics_of
 from ketformer.utils.markdown import markdown_table
-
-_PAPERS = {
-    "qsann": "2205.05625",
-    "qisa": "2603.03318",
-    "qisa_a": "2603.03318",
-    "overlap": "2502.19214",
-    "classical_eq": "2502.19214",
-}
 
 
 def write_run_card(
@@ -57,7 +50,7 @@ def write_run_card(
         )
         for key, value in metrics.items()
     ]
-    paper = _PAPERS.get(config.attention.removesuffix("_published"))
+    paper = attention_class(config.attention).paper
     text = compose_card(
         config,
         known["parameters"],

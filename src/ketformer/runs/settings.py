@@ -23,6 +23,7 @@ from ketformer.attention import ATTENTION
 from ketformer.attention.options import name_of_type
 from ketformer.errors import KetformerError
 from ketformer.models import PRESETS, KetformerConfig, preset
+from ketformer.quantum.backends.registry import BACKENDS
 from ketformer.quantum.gradients import Gradient
 from ketformer.tasks.datasets import found_from_anywhere
 from ketformer.tasks.metric import Task
@@ -108,7 +109,7 @@ class Settings:
         standardise_conditions: subtract the training set's mean, divide by its deviation.
         count_padding: of molecules: count padding in the loss, as arXiv 2502.19214 does.
         backend: run every circuit of the attention there instead of computing its outcome
-            in closed form: torch, shots, cudaq, pennylane, qiskit. Slow, as hardware is.
+            in closed form. Slow, as hardware is.
         backend_options: of the backend: shots, seed and its own.
         noise: probabilities of errors on a backend: one_qubit, two_qubit, readout.
         gradient: on a backend: parameter_shift, spsa or adjoint.
@@ -237,6 +238,7 @@ def add_settings_arguments(parser: jsonargparse.ArgumentParser) -> None:
     unset = argparse.SUPPRESS
     own = parser.add_argument_group("data")
     help_of = _docstring_arguments(Settings)
+    help_of["backend"] += f" One of {', '.join(BACKENDS)}."
     for key in _own_keys():
         own.add_argument(
             f"--{key}", type=_hints(Settings)[key], default=unset, help=help_of.get(key)

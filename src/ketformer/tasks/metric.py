@@ -7,7 +7,6 @@ A metric of another package is an entry point in the group ``ketformer.metrics``
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -107,14 +106,8 @@ METRICS: Registry[Metric] = Registry(
 
 
 def metrics_of(task: str) -> list[Metric]:
-    """The metrics of a task, in the order of the table; a broken one is left out and named."""
-    found = []
-    for name in METRICS:
-        try:
-            found.append(METRICS.load(name))
-        except KetformerError as error:
-            warnings.warn(f"left out: {error}", stacklevel=2)
-    return [metric for metric in found if metric.task == task]
+    """The metrics of a task, in the order of the table."""
+    return [metric for _, metric in METRICS.loaded() if metric.task == task]
 
 
 def computed(task: str, generated: Sequence[str], held_out: Sequence[str]) -> dict[str, Any]:

@@ -115,6 +115,14 @@ class Registry(Mapping[str, Item], Generic[Item]):
             self._check(name, found)
         return found  # type: ignore[no-any-return]
 
+    def loaded(self) -> Iterator[tuple[str, Item]]:
+        """All names and objects; one that cannot be imported is left out, with a warning."""
+        for name in self:
+            try:
+                yield name, self.load(name)
+            except KetformerError as error:
+                warnings.warn(f"left out: {error}", stacklevel=2)
+
     def register(self, name: str, target: str | Item) -> None:
         """Add a name for this process and the workers that it starts.
 

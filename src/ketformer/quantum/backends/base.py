@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from typing import Any, ClassVar, NoReturn, TypedDict
 
 import torch
 from torch import Tensor
 
-from ketformer.errors import KetformerError
+from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.quantum.circuit import Circuit
 from ketformer.quantum.decomposition import decompose
 from ketformer.quantum.measurement import measurement_settings, parities, support
@@ -44,6 +45,8 @@ class Backend:
 
     #: The name in the registry.
     name: ClassVar[str]
+    #: Packages that it needs, as they are imported.
+    packages: ClassVar[tuple[str, ...]] = ()
     #: Largest difference from exact arithmetic that the conformance suite allows.
     tolerance: float = 1e-6
 
@@ -61,6 +64,11 @@ class Backend:
             self.generator.manual_seed(seed)
         #: Circuits run so far, each row of angles and setting of axes being one.
         self.circuits_run = 0
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        """Whether the packages that it needs are there."""
+        return all(find_spec(package) is not None for package in cls.packages)
 
     @property
     def is_exact(self) -> bool:
@@ -204,7 +212,7 @@ class Backend:
         return out.reshape(*angles.shape[:-1], out.shape[-1]).to(angles.device, angles.dtype)
 
     def _cannot(self, what: str) -> NoReturn:
-        raise KetformerError(f"the backend {self.name} cannot {what}")
+        raise NotOfferedError(f"the backend {self.name} cannot {what}")
 
     def close(self) -> None:
         """Give back what the backend holds; nothing by default."""

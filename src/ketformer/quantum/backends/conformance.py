@@ -19,7 +19,7 @@ from unittest import SkipTest
 
 import torch
 
-from ketformer.errors import KetformerError
+from ketformer.errors import NotOfferedError
 from ketformer.quantum.ansatz import entangling_ansatz, rotation_ring_ansatz
 from ketformer.quantum.backends._trials import (
     STANDARD_ERRORS,
@@ -55,8 +55,8 @@ _NOISE = Noise(one_qubit=0.02, two_qubit=0.05)
 class Check:
     """One requirement. Called with a factory, it raises :class:`MismatchError` if it is not met.
 
-    Where the backend "cannot" do what is tried, by its ``KetformerError``, ``unittest.SkipTest``
-    is raised, which pytest reports as a skip.
+    Where the backend does not offer what is tried, which its ``NotOfferedError`` says,
+    ``unittest.SkipTest`` is raised, which pytest reports as a skip.
     """
 
     name: str
@@ -69,10 +69,8 @@ class Check:
         """The largest difference: absolute, or of sampled numbers in standard errors."""
         try:
             return max(self.body(make, scope or Scope()), default=0.0)
-        except KetformerError as error:
-            if str(error).startswith("the backend ") and " cannot " in str(error):
-                raise SkipTest(str(error)) from None
-            raise
+        except NotOfferedError as error:
+            raise SkipTest(str(error)) from None
 
 
 @dataclass(frozen=True)

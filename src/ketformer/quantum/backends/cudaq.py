@@ -62,6 +62,7 @@ class CudaQBackend(Backend):
     """
 
     name = "cudaq"
+    packages = ("cudaq",)
     tolerance = 1e-10
 
     def __init__(

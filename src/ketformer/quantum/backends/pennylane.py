@@ -41,6 +41,7 @@ class PennyLaneBackend(Backend):
     """
 
     name = "pennylane"
+    packages = ("pennylane",)
     tolerance = 1e-10
 
     def __init__(

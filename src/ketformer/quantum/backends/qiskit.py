@@ -44,6 +44,7 @@ class QiskitBackend(Backend):
     """
 
     name = "qiskit"
+    packages = ("qiskit", "qiskit_aer")
     tolerance = 1e-10
 
     def __init__(

@@ -47,6 +47,11 @@ def backend_class(name: str) -> type[Backend]:
     return BACKENDS.load(name)
 
 
+def installed_backends() -> list[str]:
+    """Names of the backends whose packages are there."""
+    return [name for name, cls in BACKENDS.loaded() if cls.is_installed()]
+
+
 def open_backend(name: str, **options: Any) -> Backend:
     """Make a backend by its registry name.
 

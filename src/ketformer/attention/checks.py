@@ -1,4 +1,4 @@
-"""Sizes that a mechanism refuses, told before anything is allocated."""
+"""What a mechanism refuses, said before anything is allocated."""
 
 from __future__ import annotations
 
@@ -44,3 +44,9 @@ def check_weights(what: str, rows: int, columns: int) -> None:
     """
     if torch.get_default_device().type != "meta":
         require_memory(f"{what} is too large, {rows:,} × {columns:,} weights", 4 * rows * columns)
+
+
+def require_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
+    """Refuse a value that is none of the choices, naming them."""
+    if value not in choices:
+        raise KetformerError(f"{what} must be one of {', '.join(choices)}, got {value!r}")

@@ -1,0 +1,186 @@
+"""From queries, keys and values to what each position takes of the others: every path there is.
+
+:func:`mix` chooses one. All of them give the same numbers but for rounding, and
+:func:`_mix_explicitly` is the one to read.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from ketformer.attention.masking import attention_mask
+from ketformer.attention.scores import (
+    DotProduct,
+    Score,
+    as_dot_product,
+    prefers_plain_products,
+    reference_scores,
+)
+
+#: Queries that are scored at a time where no fused kernel knows the score.
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """How scores are computed and used.
+
+    Attributes:
+        score: its name.
+        temperature: divides the score: a number, or ``[H, 1, 1]``.
+        dot_scale: multiplies q·k in the score ``dot``.
+        causal: position i takes values of positions j <= i; else position j sums those of
+            positions i >= j.
+        dropout: probability of dropping a weight while training.
+        training: whether the module is training.
+    """
+
+    score: Score
+    temperature: Tensor | float
+    dot_scale: float
+    causal: bool
+    dropout: float
+    training: bool
+
+
+def mix(
+    how: Weighting,
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor | None,
+    *,
+    return_weights: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """Mix the values by the softmax of the scores.
+
+    Args:
+        how: the score and its use.
+        queries: ``[B, H, Tq, Dk]``.
+        keys: ``[B, H, Tk, Dk]``.
+        values: ``[B, H, Tk, Dv]``.
+        mask: bool, broadcastable to ``[B, 1, Tq, Tk]``; None for plain causal attention, where
+            ``Tq == Tk``.
+        return_weights: also return the weights; they exist on the explicit path alone.
+
+    Returns:
+        ``[B, H, Tq, Dv]``, and the weights ``[B, H, Tq, Tk]`` or None.
+    """
+    if return_weights:
+        return _mix_explicitly(how, queries, keys, values, mask)
+    if how.causal:
+        terms = how.score, queries, keys, how.temperature, how.dot_scale
+        if dot_product := as_dot_product(*terms, training=how.training):
+            if prefers_plain_products(dot_product, values):
+                return _mix_short(how, dot_product, values, mask), None
+            return _mix_fused(how, dot_product, values, mask), None
+    if queries.shape[-2] <= _CHUNK:
+        return _mix_explicitly(how, queries, keys, values, mask)[0], None
+    return _mix_in_chunks(how, queries, keys, values, mask), None
+
+
+def _mix_fused(
+    how: Weighting, dot_product: DotProduct, values: Tensor, mask: Tensor | None
+) -> Tensor:
+    queries, keys, scale, bias = dot_product
+    if bias is not None:
+        if mask is None:
+            mask = attention_mask(queries.shape[-2], keys.shape[-2], device=queries.device)
+        mask = bias.masked_fill(~mask, -math.inf)
+    # The fused CPU kernel wants equal widths; zero columns of values cost little.
+    width = max(queries.shape[-1], values.shape[-1])
+    mixed = F.scaled_dot_product_attention(
+        _widen(queries, width),
+        _widen(keys, width),
+        _widen(values, width),
+        attn_mask=mask,
+        dropout_p=how.dropout if how.training else 0.0,
+        is_causal=mask is None,
+        scale=scale,
+    )
+    return mixed[..., : values.shape[-1]]
+
+
+def _mix_short(
+    how: Weighting, dot_product: DotProduct, values: Tensor, mask: Tensor | None
+) -> Tensor:
+    """Plain products, where these are less work than the fused kernel's."""
+    queries, keys, scale, bias = dot_product
+    scores = (queries * scale) @ keys.mT
+    if bias is not None:
+        scores = scores + bias
+    rows, columns = scores.shape[-2:]
+    if mask is None and rows > 1:  # a single query sees every key
+        mask = attention_mask(rows, columns, device=scores.device)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    weights = scores.softmax(dim=-1)
+    if mask is not None:
+        weights = weights * mask  # a row without any key gives 0
+    return F.dropout(weights, how.dropout, how.training) @ values
+
+
+def _mix_explicitly(
+    how: Weighting,
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor | None,
+    offset: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """The readable reference, and the only path where the weights themselves are needed.
+
+    The first query stands at position ``offset``.
+    """
+    scores = reference_scores(how.score, queries, keys, how.temperature, how.dot_scale)
+    if mask is None:
+        mask = attention_mask(*scores.shape[-2:], offset=offset, device=scores.device)
+    # The lowest finite number, not -inf: a row without any key then gives 0, not NaN.
+    scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    weights = scores.softmax(dim=-1).to(values.dtype) * mask
+    if not how.causal:
+        # A padding position must hand on nothing: its row counts only if it is a token.
+        weights = (weights * mask.diagonal(offset, dim1=-2, dim2=-1)[..., None]).mT
+    return F.dropout(weights, how.dropout, how.training) @ values, weights
+
+
+def _mix_in_chunks(
+    how: Weighting, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
+) -> Tensor:
+    """:func:`_mix_explicitly` for some queries at a time; the backward pass recomputes weights.
+
+    Memory is then linear in the length, as with a fused kernel.
+    """
+    rows, columns = queries.shape[-2], keys.shape[-2]
+    mixed = []
+    for begin in range(0, rows, _CHUNK):
+        end = min(begin + _CHUNK, rows)
+        seen = columns - rows + end  # no query of the chunk sees more
+        own = slice(None, seen) if how.causal else slice(begin, end)
+        part = checkpoint(
+            lambda *parts: _mix_explicitly(how, *parts)[0],
+            queries[..., begin:end, :],
+            keys[..., :seen, :],
+            values[..., own, :],
+            None if mask is None else mask[..., begin:end, :seen],
+            columns - rows + begin,
+            use_reentrant=False,
+        )
+        mixed.append(part)
+    if how.causal:
+        return torch.cat(mixed, dim=-2)
+    total = torch.zeros_like(values)
+    for part in mixed:
+        total = total + F.pad(part, (0, 0, 0, columns - part.shape[-2]))
+    return total
+
+
+def _widen(tensor: Tensor, width: int) -> Tensor:
+    missing = width - tensor.shape[-1]
+    return F.pad(tensor, (0, missing)) if missing else tensor
