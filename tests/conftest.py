@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+import signal
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported
@@ -61,6 +62,16 @@ def shared_file():
 def tinyshakespeare(shared_file):
     """Path of Tiny Shakespeare."""
     return shared_file("data", "tinyshakespeare.txt")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals_as_in_a_terminal():
+    """A background job or `nohup` starts the tests, and what they start, with SIGINT ignored."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

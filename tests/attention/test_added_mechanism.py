@@ -9,27 +9,9 @@ import torch
 import ketformer.attention as package
 from ketformer import KetformerConfig, KetformerForCausalLM, audit_causality
 from ketformer.attention import ATTENTION, attention_class, attention_options
-from ketformer.attention.measured import measured_by
-from ketformer.quantum.backends import open_backend
+from ketformer.attention.conformance import CONFORMANCE
 
 from .helpers import build, tokens
-
-# The page's mechanism takes the contract's tests over: their fixtures are those of this file.
-from .test_contract import (  # noqa: F401
-    test_a_module_made_without_memory_takes_saved_weights,
-    test_a_saved_module_gives_the_same_outputs_when_reloaded,
-    test_a_sequence_does_not_depend_on_its_batch_mates,
-    test_a_token_reaches_earlier_positions_only_if_the_mechanism_says_so,
-    test_cache_and_left_padding_together,
-    test_dropout_acts_in_training_only,
-    test_every_parameter_has_a_gradient,
-    test_gradients_under_padding_are_finite_and_reach_tokens_only,
-    test_other_float_types_agree_with_float32,
-    test_padded_sequences_equal_the_unpadded,
-    test_returned_weights_are_those_that_mix,
-    test_the_content_of_padding_has_no_influence_at_all,
-    test_with_a_cache_equals_without,
-)
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "add-a-mechanism.md"
 
@@ -55,9 +37,11 @@ def _registered(tmp_path_factory):
         yield
 
 
-@pytest.fixture(params=[(16, 1, {}), (24, 3, {"n_qubits": 2})], ids=["one-head", "three-heads"])
-def case(request):
-    return ("product", *request.param)
+@pytest.mark.parametrize("check", CONFORMANCE, ids=str)
+@pytest.mark.parametrize("sizes", [(16, 1, {}), (24, 3, {"n_qubits": 2})], ids=["small", "heads"])
+def test_it_keeps_the_contract(check, sizes):
+    hidden_size, num_heads, options = sizes
+    check("product", hidden_size, num_heads, **options)
 
 
 def test_its_options_are_those_of_its_init():
@@ -74,22 +58,6 @@ def test_its_score_is_the_formula_of_the_page():
     expected = (difference / 2).cos().prod(dim=-1)
     torch.testing.assert_close(query @ key.mT, expected, atol=1e-6, rtol=0)
     assert attention.dot_scale(8) == pytest.approx(8**0.5)
-
-
-def test_its_circuits_give_the_closed_form():
-    attention = build("product", 12, 2, n_qubits=3).double()
-    states = tokens(2, 5, 12).double()
-    backend = open_backend("torch")
-    expected, _ = attention(states)
-    with measured_by(attention, lambda e: backend.expectations(e.circuit, e.angles, e.strings)):
-        measured, _ = attention(states)
-    torch.testing.assert_close(measured, expected, atol=1e-11, rtol=0)
-
-
-def test_its_gradients_equal_finite_differences():
-    attention = build("product", 6, 2, n_qubits=2).double()
-    states = tokens(1, 3, 6).double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: attention(x)[0], states)
 
 
 def test_it_is_audited_and_learns():

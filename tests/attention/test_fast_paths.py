@@ -1,89 +1,65 @@
 """Fast paths against the readable reference: native kernels, fused scores, compiled graphs."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from ketformer.attention import ATTENTION, attention_mask, mixing
+from ketformer.attention import ATTENTION, attention_options, mixing
+from ketformer.attention._trials import Case, GrowingCache
+from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.quantum import native
+from ketformer.utils.conformance import alike, all_alike
 
-from .helpers import GrowingCache, build, tokens
+from .conftest import CASES, case_id
+from .helpers import build, tokens
 
 # Fewer tokens than a tile of the kernels, more than one, and lengths on both sides of the choice
 # between plain products and the fused kernel.
 SHAPES = [(1, 1), (2, 6), (70, 5), (2, 70)]
+TYPES = [torch.float32, torch.float64]
 
 
-@pytest.fixture
-def in_torch(monkeypatch):
-    """Builds what it is asked to without native kernels."""
-
-    def build_in_torch(builder, **options):
-        with monkeypatch.context() as patched:
-            patched.setattr(native, "library", lambda: None)
-            return builder(**options)
-
-    return build_in_torch
+def some_padding(batch):
+    """A mask in which three of ten positions are padding."""
+    drawn = torch.rand(batch.is_token.shape, generator=torch.Generator().manual_seed(2))
+    return replace(batch, is_token=drawn < 0.7).mask()
 
 
-def outcome(attention, hidden_states, **path):
-    """The output, and the gradients of a scalar of it by tokens and parameters."""
-    hidden_states = hidden_states.clone().requires_grad_()
-    attention.zero_grad()
-    mixed, _ = attention(hidden_states, **path)
-    weight = torch.randn(mixed.shape, generator=torch.Generator().manual_seed(5))
-    (mixed * weight.to(mixed)).mean().backward()
-    named = {name: p.grad for name, p in attention.named_parameters() if p.grad is not None}
-    return {"output": mixed.detach(), "tokens": hidden_states.grad} | named
-
-
-def assert_alike(fast, reference):
-    assert fast.keys() == reference.keys()
-    for name, value in reference.items():
-        torch.testing.assert_close(fast[name], value, atol=1e-5, rtol=1e-5, msg=f"{name} differs")
+def without_kernels(monkeypatch, make):
+    """What ``make`` builds where there are no native kernels."""
+    with monkeypatch.context() as patched:
+        patched.setattr(native, "library", lambda: None)
+        return make()
 
 
 @pytest.mark.skipif(native.library() is None, reason="no native kernels on this machine")
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("padded", [False, True], ids=["plain", "padded"])
-def test_fast_and_reference_agree_in_outputs_and_gradients(build_case, in_torch, shape, padded):
-    fast, reference = build_case(), in_torch(build_case)
-    hidden_states = tokens(*shape, fast.hidden_size)
-    mask = None
-    if padded:
-        is_token = torch.rand(shape, generator=torch.Generator().manual_seed(2)) < 0.7
-        mask = attention_mask(shape[1], shape[1], padding=is_token)
-    assert_alike(
-        outcome(fast, hidden_states, mask=mask),
-        outcome(reference, hidden_states, mask=mask, return_weights=True),
-    )
-    with torch.inference_mode():  # where nothing needs a gradient other paths are open
-        found, _ = fast(hidden_states, mask=mask)
-        expected, _ = reference(hidden_states, mask=mask, return_weights=True)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("case", CASES, ids=case_id)
+def test_native_kernels_and_torch_agree(case, dtype, monkeypatch):
+    *sizes, options = case
+    case = Case(*sizes, options)
+    fast = case.build(dtype=dtype)
+    plain = without_kernels(monkeypatch, lambda: case.build(dtype=dtype))
+    for shape in SHAPES:
+        batch = case.batch(*shape, dtype=dtype)
+        for mask in (None, some_padding(batch)):
+            expected = batch.outcome(plain, mask, return_weights=True)
+            all_alike(f"{shape}", batch.outcome(fast, mask), expected)
+            with torch.inference_mode():  # where nothing needs a gradient other paths are open
+                alike(f"{shape}", batch.through(fast, mask), expected["output"])
 
 
-@pytest.mark.parametrize("kernels", ["native", "torch"])
-@pytest.mark.parametrize("name", ATTENTION)
-def test_every_mechanism_is_one_graph(name, kernels, in_torch):
-    """Dynamo and the autograd tracer, without the minutes that code generation takes."""
+@pytest.mark.parametrize("name", mechanisms_with_circuits())
+def test_one_graph_without_native_kernels(name, monkeypatch):
+    """Circuits are traced gate by gate there, so it is a short one, and only once."""
     torch.compiler.reset()
-    make = in_torch if kernels == "torch" else lambda builder: builder()
-    attention = make(lambda: build(name, 16, 2))
-    hidden_states = tokens(2, 6, 16)
-    expected = outcome(attention, hidden_states)
+    case = Case(name, 4, 1, {"layers": 1} if "layers" in attention_options(name) else {})
+    attention = without_kernels(monkeypatch, case.build)
     compiled = torch.compile(attention, fullgraph=True, backend="aot_eager", dynamic=False)
-    mixed, _ = compiled(hidden_states)
-    torch.testing.assert_close(mixed.detach(), expected["output"], atol=1e-6, rtol=0)
-    with torch.inference_mode():
-        mixed, _ = compiled(hidden_states)
-    torch.testing.assert_close(mixed, expected["output"], atol=1e-6, rtol=0)
-    attention.zero_grad()
-    assert_alike(outcome(compiled, hidden_states) | {}, _prefixed(expected, "_orig_mod."))
-
-
-def _prefixed(named, prefix):
-    kept = {name: named[name] for name in ("output", "tokens")}
-    return kept | {f"{prefix}{name}": v for name, v in named.items() if name not in kept}
+    batch = case.batch(2, 6)
+    found = batch.outcome(attention, called=compiled)
+    all_alike("compiled", found, batch.outcome(attention))
 
 
 def test_a_compiled_model_follows_strings_that_are_loaded():
@@ -97,7 +73,7 @@ def test_a_compiled_model_follows_strings_that_are_loaded():
         after, _ = compiled(hidden_states)
         expected, _ = other(hidden_states)
     assert not torch.allclose(before, after, atol=1e-3)
-    torch.testing.assert_close(after, expected, atol=1e-6, rtol=0)
+    alike("with the other's strings", after, expected)
 
 
 @pytest.mark.slow
@@ -105,39 +81,38 @@ def test_a_compiled_model_follows_strings_that_are_loaded():
 def test_generated_code_agrees(name):
     """The whole way through Inductor."""
     torch.compiler.reset()
-    attention = build(name, 16, 2)
-    hidden_states = tokens(4, 6, 16)
-    expected = outcome(attention, hidden_states)
-    found = outcome(torch.compile(attention, fullgraph=True, dynamic=False), hidden_states)
-    assert_alike(found, _prefixed(expected, "_orig_mod."))
+    case = Case(name)
+    attention, batch = case.build(), case.batch(4, 6)
+    compiled = torch.compile(attention, fullgraph=True, dynamic=False)
+    for mask in (None, batch.mask()):
+        found = batch.outcome(attention, mask, called=compiled)
+        all_alike("generated code", found, batch.outcome(attention, mask))
 
 
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize(
-    ("name", "options"),
+    "case",
     [
-        ("qisa", {"score": "double_exponential"}),
-        ("classical", {"score": "gaussian", "mixing": "transposed"}),
-        ("qisa_published", {}),
+        Case("qisa", options={"score": "double_exponential"}),
+        Case("classical", options={"score": "gaussian", "mixing": "transposed"}),
+        Case("qisa_published"),
     ],
     ids=["causal", "transposed", "published"],
 )
-@pytest.mark.parametrize("padded", [False, True], ids=["plain", "padded"])
-def test_scores_without_a_fused_kernel_are_mixed_in_chunks(monkeypatch, name, options, padded):
-    attention = build(name, 16, 2, **options)
-    hidden_states = tokens(3, 11, 16)
-    mask = None
-    if padded:
-        is_token = torch.rand(3, 11, generator=torch.Generator().manual_seed(2)) < 0.7
-        mask = attention_mask(11, 11, padding=is_token)
-    expected = outcome(attention, hidden_states, mask=mask)
-    monkeypatch.setattr(mixing, "_CHUNK", 4)
-    assert_alike(outcome(attention, hidden_states, mask=mask), expected)
+def test_scores_without_a_fused_kernel_are_mixed_in_chunks(monkeypatch, case, dtype):
+    attention, batch = case.build(dtype=dtype), case.batch(3, 11, dtype=dtype)
+    for mask in (None, some_padding(batch)):
+        expected = batch.outcome(attention, mask)
+        with monkeypatch.context() as patched:
+            patched.setattr(mixing, "_CHUNK", 4)
+            all_alike("in chunks", batch.outcome(attention, mask), expected)
 
 
-def test_chunks_after_a_cache_see_what_was_kept(monkeypatch):
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_chunks_after_a_cache_see_what_was_kept(monkeypatch, dtype):
     monkeypatch.setattr(mixing, "_CHUNK", 4)
-    attention, hidden_states = build("qisa", 16, 2, score="double_exponential"), tokens(2, 13, 16)
-    whole, _ = attention(hidden_states)
+    case = Case("qisa", options={"score": "double_exponential"})
+    attention, batch = case.build(dtype=dtype), case.batch(2, 13, dtype=dtype)
     cache = GrowingCache()
-    parts = [attention(part, cache=cache)[0] for part in hidden_states.split([3, 10], dim=1)]
-    torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-6, rtol=0)
+    parts = [part.through(attention, cache=cache) for part in batch.split((3, 10))]
+    alike("in parts", torch.cat(parts, dim=1), batch.through(attention))

@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+import torch
 
 from ketformer.attention.registry import causal_mechanisms
 from ketformer.bench import (
@@ -69,7 +70,10 @@ def small(monkeypatch):
     from ketformer.cli import bench
 
     sizes = {
-        "attention": [attention_bench.Size("tiny", 8, 1, 2, 4, 3)],
+        "attention": [
+            attention_bench.Size("tiny", 8, 1, 2, 4, 3),
+            attention_bench.Size("padded", 8, 1, 2, 4, 3, conditions=2),
+        ],
         "generation": [
             generation_bench.Size("text", "text", 11, 8, 1, 2, 2, 3, 4),
             generation_bench.Size("molecules", "molecules", 11, 8, 1, 2, 3, 1, 5),
@@ -102,15 +106,43 @@ def assert_ratios(rows):
         assert row["device"]
 
 
+@pytest.fixture
+def traced(monkeypatch):
+    """What is compiled is traced into one graph, without the minutes that code generation takes."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+
+
+@pytest.mark.slow
+def test_generated_code_is_timed(ketformer, small):
+    assert_mechanisms_are_timed(ketformer)
+
+
+@pytest.mark.usefixtures("traced")
 def test_mechanisms_are_timed_beside_the_classical_one(ketformer, small):
-    options = ["--mechanisms", "qisa", "overlap", "--sizes", "tiny", "--repeats", 2, "--json"]
+    assert_mechanisms_are_timed(ketformer)
+
+
+def assert_mechanisms_are_timed(ketformer):
+    sizes = ["tiny", "padded"]
+    options = ["--mechanisms", "qisa", "--sizes", *sizes, "--repeats", 2, "--json"]
     done = ketformer("bench", "attention", *options)
     assert done.code == 0, done.err
     rows = done.json["rows"]
-    for what, part in (("inference", rows[:3]), ("training step", rows[3:])):
-        assert [row["name"] for row in part] == ["classical", "qisa", "overlap"]
-        assert {row["work"] for row in part} == {f"{what}, tiny"}
+    works = [f"{what}, {size}" for size in sizes for what in ("inference", "training step")]
+    found = [(row["work"], row["name"]) for row in rows]
+    assert found == [(work, name) for work in works for name in ("classical", "qisa")]
     assert_ratios(rows)
+
+
+def test_a_machine_without_code_generation_is_told_of_the_other_way(ketformer, small, monkeypatch):
+    def fails(graph, inputs):
+        raise RuntimeError("no vector instructions")
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=fails))
+    done = ketformer("bench", "attention", "--mechanisms", "qisa", "--sizes", "tiny")
+    reason = "backend='fails' raised: RuntimeError: no vector instructions"
+    told = f"torch.compile fails on this machine ({reason}); pass --compiled false"
+    done.assert_mistake(told)
 
 
 def test_generation_is_timed_beside_gpt2(ketformer, small):
@@ -178,6 +210,7 @@ def test_memory_of_a_long_sequence_beside_the_classical_one(ketformer, monkeypat
         assert 600 * 64 * 4 / 2**20 < row["low_mib"] <= row["peak_mib"] < 100
 
 
+@pytest.mark.usefixtures("traced")
 def test_all_is_one_object_with_profiles(ketformer, small, monkeypatch, tmp_path):
     """Memory and circuits, which start processes and backends, are stood in for."""
     from ketformer.cli import bench

@@ -1,9 +1,11 @@
 """What the model tests share: small models, tokens, and padding."""
 
+import pytest
 import torch
 
 from ketformer.attention import ATTENTION
 from ketformer.models import KetformerConfig, KetformerForCausalLM
+from ketformer.utils.conformance import alike
 
 VOCABULARY = 13
 CONTEXT = 12
@@ -52,6 +54,15 @@ def pad(sequences, length, side):
 def assert_equal_to(tolerance, actual, expected):
     """Absolute agreement in value, type and shape."""
     torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
+
+
+def assert_alike(actual, expected, steps=64):
+    """Agreement of two ways to the same numbers, as far as rounding allows."""
+    alike("numbers", actual, expected, steps)
+
+
+#: Runs a test in float32 and in float64, behind whose digits no wrong term can hide.
+in_both_types = pytest.mark.usefixtures("float_type")
 
 
 def has_pauli_strings(attention):

@@ -11,7 +11,16 @@ from ketformer.audit import audit_causality
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerForCausalLM
 
-from .helpers import CAUSAL, LEAKY, assert_equal_to, pad, small_config, small_model, some_ids
+from .helpers import (
+    CAUSAL,
+    LEAKY,
+    assert_alike,
+    in_both_types,
+    pad,
+    small_config,
+    small_model,
+    some_ids,
+)
 
 NAN = math.nan
 TWO = {
@@ -72,6 +81,7 @@ def test_every_condition_of_a_sequence_reaches_its_logits_and_no_others(kind):
         assert difference[0] == difference[2] == 0
 
 
+@in_both_types
 @every_kind
 def test_nan_is_unknown_and_none_is_all_unknown(kind):
     model, ids, values = conditional(kind), some_ids(3, 5), some_conditions(3)
@@ -81,11 +91,11 @@ def test_nan_is_unknown_and_none_is_all_unknown(kind):
     assert torch.equal(logits(model, ids, nothing), expected)
     values[1], values[2, 0] = NAN, NAN
     mixed = logits(model, ids, values)
-    assert_equal_to(1e-5, mixed[1], expected[1])
+    assert_alike(mixed[1], expected[1])
     assert (mixed[2] - expected[2]).abs().max() > 1e-3
     assert (mixed[0] - expected[0]).abs().max() > 1e-3
     alone = logits(model, ids[2:], values[2:])
-    assert_equal_to(1e-5, mixed[2:], alone)
+    assert_alike(mixed[2:], alone)
 
 
 @every_kind
@@ -104,6 +114,7 @@ def test_an_unknown_condition_begins_as_one_at_its_mean_and_learns_its_own_vecto
         assert (vector.grad[1] == 0).all()  # TPSA was known in both
 
 
+@in_both_types
 def test_conditions_are_standardised_and_added_to_the_embeddings():
     model, ids, values = conditional(), some_ids(2, 4), some_conditions(2)
     values[0, 1] = NAN
@@ -113,9 +124,10 @@ def test_conditions_are_standardised_and_added_to_the_embeddings():
     added[0] += core.embed_conditions.unknown[1]
     expected = core.embed_tokens(ids) + core.embed_positions.weight[:4] + added[:, None]
     states = model(ids, conditions=values, output_hidden_states=True).hidden_states
-    assert_equal_to(1e-6, states[0], expected)
+    assert_alike(states[0], expected)
 
 
+@in_both_types
 @every_kind
 def test_means_and_deviations_are_part_of_the_model(kind):
     """Other units, the same model: (x - mean) / std is all that counts."""
@@ -124,7 +136,7 @@ def test_means_and_deviations_are_part_of_the_model(kind):
     other = conditional(kind, **changes)
     other.load_state_dict(model.state_dict())
     in_other_units = values * torch.tensor([1000.0, 0.1])
-    assert_equal_to(1e-4, logits(other, ids, in_other_units), logits(model, ids, values))
+    assert_alike(logits(other, ids, in_other_units), logits(model, ids, values))
     assert (logits(other, ids, values) - logits(model, ids, values)).abs().max() > 0.01
 
 
@@ -146,11 +158,25 @@ def complaint(model, conditions):
 
 
 @pytest.mark.parametrize("conditions", [None, torch.tensor([[1.0, 2.0], [NAN, 2.0]])])
-def test_a_model_that_needs_every_condition_refuses_an_unknown_one(conditions):
-    model = conditional(condition_unknown=False)
+def test_a_model_that_needs_every_condition_has_no_answer_to_an_unknown_one(conditions):
+    model, ids = conditional(condition_unknown=False), some_ids(2, 4)
     assert not any("unknown" in name for name, _ in model.named_parameters())
-    assert complaint(model, conditions) == "this model needs every condition: LogP, TPSA"
-    assert logits(model, some_ids(2, 4), some_conditions(2)).isfinite().all()
+    answers = logits(model, ids, conditions).isnan()
+    assert answers[1].all()
+    assert answers[0].all() == (conditions is None)
+    with pytest.raises(KetformerError, match=r"^this model needs every condition: LogP, TPSA$"):
+        model.generate(ids, conditions=conditions)
+    assert logits(model, ids, some_conditions(2)).isfinite().all()
+
+
+def test_an_infinite_condition_has_no_answer():
+    model, ids = conditional(), some_ids(2, 4)
+    infinite = torch.tensor([[math.inf, 30.0], [1.0, 30.0]])
+    answers = logits(model, ids, infinite)
+    assert answers[0].isnan().all()
+    assert answers[1].isfinite().all()
+    with pytest.raises(KetformerError, match="a condition is infinite; NaN stands for unknown"):
+        model.generate(ids, conditions=infinite)
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 1), (2, 3), (1, 2), (2, 1, 2)], ids=str)
@@ -224,6 +250,7 @@ def test_conditions_are_hidden_in_training_at_the_configured_rate(share):
     assert hidden_shares(model.eval(), batch).sum() == 0
 
 
+@in_both_types
 @every_kind
 def test_hiding_changes_training_only_and_evaluation_repeats(kind):
     still = {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0, "mlp_pdrop": 0.0}
@@ -235,7 +262,7 @@ def test_hiding_changes_training_only_and_evaluation_repeats(kind):
     hidden = logits(model.train(), ids, values, use_cache=False)
     assert not torch.equal(hidden, expected)
     plain = conditional(kind, **still).train()
-    assert_equal_to(1e-6, logits(plain, ids, values, use_cache=False), expected)
+    assert_alike(logits(plain, ids, values, use_cache=False), expected)
 
 
 # --- Cache, padding, generation, saving --------------------------------------------------------
@@ -260,6 +287,7 @@ def test_generation_with_conditions_and_the_cache_equals_without(kind, way):
     assert not torch.equal(written, generate(model, prompts, conditions=5 * values, **way))
 
 
+@in_both_types
 @causal_kind
 @pytest.mark.parametrize("chunks", [(1,) * 6, (3, 1, 2)], ids=str)
 def test_with_the_cache_equals_without(kind, chunks):
@@ -269,9 +297,10 @@ def test_with_the_cache_equals_without(kind, chunks):
         output = model(chunk, conditions=values, past_key_values=past, use_cache=True)
         past = output.past_key_values
         steps.append(output.logits)
-    assert_equal_to(1e-5, torch.cat(steps, 1), logits(model, ids, values, use_cache=False))
+    assert_alike(torch.cat(steps, 1), logits(model, ids, values, use_cache=False))
 
 
+@in_both_types
 @every_kind
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_padded_batch_equals_its_sequences_alone(kind, side):
@@ -282,7 +311,7 @@ def test_a_padded_batch_equals_its_sequences_alone(kind, side):
     together = logits(model, ids, values, attention_mask=mask)
     for row, sequence in enumerate(sequences):
         alone = logits(model, sequence[None], values[row : row + 1])
-        assert_equal_to(1e-5, together[row, mask[row].bool()], alone[0])
+        assert_alike(together[row, mask[row].bool()], alone[0])
 
 
 @kind_with_tables

@@ -13,7 +13,8 @@ from .helpers import (
     CONTEXT,
     LEAKY,
     VOCABULARY,
-    assert_equal_to,
+    assert_alike,
+    in_both_types,
     pad,
     small_model,
     some_ids,
@@ -38,10 +39,10 @@ def test_labels_are_shifted_inside_and_shift_labels_are_not(attention):
     inputs, targets = ids[:, :-1], ids[:, 1:]
     with_shift_labels = model(inputs, shift_labels=targets)
     by_hand = F.cross_entropy(with_shift_labels.logits.flatten(0, 1), targets.flatten())
-    assert_equal_to(1e-6, with_shift_labels.loss, by_hand)
+    assert_alike(with_shift_labels.loss, by_hand)
     with_labels = model(inputs, labels=inputs)
     by_hand = F.cross_entropy(with_labels.logits[:, :-1].flatten(0, 1), inputs[:, 1:].flatten())
-    assert_equal_to(1e-6, with_labels.loss, by_hand)
+    assert_alike(with_labels.loss, by_hand)
     assert model(inputs).loss is None
 
 
@@ -59,19 +60,21 @@ def test_targets_of_minus_100_do_not_count(key):
                 target = ignored[row, column]
                 losses.append(F.cross_entropy(output.logits[row, position], target))
     assert len(losses) == (6 if key == "labels" else 8)
-    assert_equal_to(1e-6, output.loss, torch.stack(losses).mean())
+    assert_alike(output.loss, torch.stack(losses).mean())
 
 
+@in_both_types
 def test_num_items_in_batch_makes_the_loss_a_sum_over_that_many():
     """Trainer passes it, so that accumulated batches weigh each target alike."""
     model, ids = small_model(), some_ids(2, 6)
     mean = model(ids, shift_labels=ids).loss
-    assert_equal_to(1e-6, model(ids, shift_labels=ids, num_items_in_batch=24).loss, mean / 2)
+    assert_alike(model(ids, shift_labels=ids, num_items_in_batch=24).loss, mean / 2)
 
 
 # --- Padding -----------------------------------------------------------------------------------
 
 
+@in_both_types
 @every_attention
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_padded_batch_equals_its_sequences_alone(attention, side):
@@ -82,7 +85,7 @@ def test_a_padded_batch_equals_its_sequences_alone(attention, side):
     assert logits.isfinite().all()
     for row, sequence in enumerate(sequences):
         alone = model(sequence[None]).logits[0]
-        assert_equal_to(1e-5, logits[row, mask[row].bool()], alone)
+        assert_alike(logits[row, mask[row].bool()], alone)
 
 
 @every_attention
@@ -96,16 +99,18 @@ def test_the_ids_under_padding_do_not_matter(attention, side):
     assert torch.equal(first, second)
 
 
+@in_both_types
 @every_attention
 def test_a_mask_of_ones_is_no_mask(attention):
     model, ids = small_model(attention), some_ids(2, 6)
     masked = model(ids, attention_mask=torch.ones_like(ids)).logits
-    assert torch.equal(masked, model(ids).logits)
+    assert_alike(masked, model(ids).logits)
 
 
 # --- Cache -------------------------------------------------------------------------------------
 
 
+@in_both_types
 @causal_attention
 @pytest.mark.parametrize("chunks", [(1,) * 8, (5, 1, 2)], ids=str)
 def test_with_the_cache_equals_without(attention, chunks):
@@ -116,9 +121,10 @@ def test_with_the_cache_equals_without(attention, chunks):
         assert output.past_key_values is cache
         logits.append(output.logits)
     assert cache.get_seq_length() == 8
-    assert_equal_to(1e-5, torch.cat(logits, dim=1), model(ids).logits)
+    assert_alike(torch.cat(logits, dim=1), model(ids).logits)
 
 
+@in_both_types
 @causal_attention
 def test_the_cache_and_left_padding_together(attention):
     """Positions count from each row's first token, in the cached part too."""
@@ -129,7 +135,7 @@ def test_the_cache_and_left_padding_together(attention):
         output = model(chunk, attention_mask=mask[:, :end], past_key_values=cache)
         logits.append(output.logits)
     expected = model(ids, attention_mask=mask).logits[mask.bool()]
-    assert_equal_to(1e-5, torch.cat(logits, dim=1)[mask.bool()], expected)
+    assert_alike(torch.cat(logits, dim=1)[mask.bool()], expected)
 
 
 @causal_attention
@@ -164,6 +170,7 @@ def test_hidden_states_are_the_embeddings_and_each_layers_output(attention, norm
     assert model(ids).hidden_states is None
 
 
+@in_both_types
 @every_attention
 def test_attention_weights_are_distributions_over_what_may_be_seen(attention):
     model, ids = small_model(attention), some_ids(2, 5)
@@ -173,13 +180,14 @@ def test_attention_weights_are_distributions_over_what_may_be_seen(attention):
         assert weights.shape == (2, 2, 5, 5)
         # A causal row is what a position takes; a leaky column is what a position gives.
         row = weights if model.is_causal else weights.mT
-        assert_equal_to(1e-6, row.sum(-1), torch.ones(2, 2, 5))
+        assert_alike(row.sum(-1), torch.ones(2, 2, 5))
         assert (row.triu(1) == 0).all()
         assert (row >= 0).all()
-    assert_equal_to(1e-5, output.logits, model(ids).logits)
+    assert_alike(output.logits, model(ids).logits)
     assert model(ids).attentions is None
 
 
+@in_both_types
 @causal_attention
 def test_attention_weights_reach_into_the_cache(attention):
     model, ids = small_model(attention), some_ids(2, 6)
@@ -187,15 +195,16 @@ def test_attention_weights_reach_into_the_cache(attention):
     past = model(ids[:, :4]).past_key_values
     rest = model(ids[:, 4:], past_key_values=past, output_attentions=True).attentions
     for expected, weights in zip(whole, rest, strict=True):
-        assert_equal_to(1e-5, weights, expected[:, :, 4:])
+        assert_alike(weights, expected[:, :, 4:])
 
 
+@in_both_types
 @pytest.mark.parametrize("keep", [1, 3, torch.tensor([0, 4])], ids=str)
 def test_logits_to_keep_computes_only_those(keep):
     model, ids = small_model(), some_ids(2, 5)
     logits = model(ids).logits
     expected = logits[:, -keep:] if isinstance(keep, int) else logits[:, keep]
-    assert_equal_to(1e-6, model(ids, logits_to_keep=keep).logits, expected)
+    assert_alike(model(ids, logits_to_keep=keep).logits, expected)
 
 
 def test_return_dict_false_gives_a_tuple():

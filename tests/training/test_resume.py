@@ -222,6 +222,17 @@ def test_a_signal_ends_the_run_after_its_step(ketformer, tiny, honest, tmp_path,
     assert without_times(metrics(run)) == without_times(metrics(tmp_path / "whole"))
 
 
+def test_a_signal_that_is_ignored_stays_so(ketformer, tiny, honest, tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as `nohup` has it
+    try:
+        with at_step(7, lambda: signal.raise_signal(signal.SIGINT)):
+            assert ketformer("train", tiny, "--out", tmp_path / "run").code == 0
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert without_times(metrics(tmp_path / "run")) == without_times(metrics(honest))
+
+
 def test_a_signal_in_the_last_step_lets_the_run_finish(ketformer, tiny, honest, tmp_path):
     with at_step(20, lambda: signal.raise_signal(signal.SIGTERM)):
         assert ketformer("train", tiny, "--out", tmp_path / "run").code == 0

@@ -31,6 +31,8 @@ class Size:
         num_heads: heads.
         context: tokens of a sequence.
         batch: sequences.
+        conditions: numbers given with each sequence. Where there are any, sequences have
+            several lengths and are padded, as molecules are.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Size:
     num_heads: int
     context: int
     batch: int
+    conditions: int = 0
 
 
 SIZES = {
@@ -48,6 +51,7 @@ SIZES = {
         Size("published, d 128", 128, 6, 1, 16, 1024),
         Size("d 64, T 64", 64, 2, 4, 64, 64),
         Size("GPT-1 width, T 512", 768, 2, 12, 512, 4),
+        Size("padded molecules, 9 conditions", 128, 4, 4, 24, 256, conditions=9),
     )
 }
 
@@ -79,7 +83,7 @@ def bench_attention(
         ``machine``.
 
     Raises:
-        KetformerError: an unknown mechanism.
+        KetformerError: an unknown mechanism, or a machine where code generation fails.
     """
     if repeats < 1:
         raise KetformerError(f"repeats must be positive, got {repeats}")
@@ -88,15 +92,23 @@ def bench_attention(
     rows = []
     with Bars(progress, "round") as bars:
         for size in sizes:
-            ids = torch.randint(_VOCABULARY, (size.batch, size.context), device=device)
+            inputs = {name: tensor.to(device) for name, tensor in _inputs(size).items()}
             models = {
                 name: _model(name, size).to(device) for name in dict.fromkeys((_AGAINST, *names))
             }
             for what in ("inference", "training step"):
                 torch.compiler.reset()  # it keeps few graphs of one function
-                timed = {name: _work(m, ids, what, compiled) for name, m in models.items()}
+                timed = {name: _work(m, inputs, what, compiled) for name, m in models.items()}
                 work = f"{what}, {size.name}"
-                seconds = interleaved(timed, repeats, bars(work), f"attention {work}")
+                try:
+                    seconds = interleaved(timed, repeats, bars(work), f"attention {work}")
+                except RuntimeError as error:
+                    if not compiled or isinstance(error, torch.OutOfMemoryError):
+                        raise
+                    raise KetformerError(
+                        f"torch.compile fails on this machine ({_reason(error)}); "
+                        "pass --compiled false"
+                    ) from error
                 for row in compared(seconds, _AGAINST, work, str(device)):
                     row["parameters"] = models[row["name"]].num_parameters()
                     rows.append(row)
@@ -121,23 +133,45 @@ def _model(name: str, size: Size) -> KetformerForCausalLM:
             embd_pdrop=0.0,
             attn_pdrop=0.0,
             resid_pdrop=0.0,
+            condition_names=[f"c{i}" for i in range(size.conditions)] or None,
+            condition_means=[0.0] * size.conditions or None,
+            condition_stds=[1.0] * size.conditions or None,
         )
         return KetformerForCausalLM(config)
 
 
+def _inputs(size: Size) -> dict[str, Tensor]:
+    """Random tokens; with conditions also these, and lengths from a half to the whole."""
+    ids = torch.randint(_VOCABULARY, (size.batch, size.context))
+    if not size.conditions:
+        return {"input_ids": ids}
+    lengths = torch.randint(size.context // 2, size.context + 1, (size.batch, 1))
+    return {
+        "input_ids": ids,
+        "attention_mask": (torch.arange(size.context) < lengths).long(),
+        "conditions": torch.randn(size.batch, size.conditions),
+    }
+
+
 def _work(
-    model: KetformerForCausalLM, ids: Tensor, what: str, compiled: bool
+    model: KetformerForCausalLM, inputs: dict[str, Tensor], what: str, compiled: bool
 ) -> Callable[[], None]:
     model = model.eval() if what == "inference" else model.train()
     call = torch.compile(model, fullgraph=True, dynamic=False) if compiled else model
+    ids = inputs["input_ids"]
 
     def inference() -> None:
         with torch.inference_mode():
-            call(input_ids=ids, use_cache=False)
+            call(**inputs, use_cache=False)
 
     def step() -> None:
         model.zero_grad()
-        logits = call(input_ids=ids, use_cache=False).logits
+        logits = call(**inputs, use_cache=False).logits
         torch.nn.functional.cross_entropy(logits.mT, ids).backward()
 
     return finished(inference if what == "inference" else step, ids.device)
+
+
+def _reason(error: Exception) -> str:
+    """Of a compiler's failure: what follows are the sources and the whole way to it."""
+    return " ".join(str(error).strip().splitlines()[:2]) or type(error).__name__

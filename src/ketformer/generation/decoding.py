@@ -16,6 +16,7 @@ from transformers import (
 from ketformer.errors import KetformerError
 from ketformer.generation.cache import roomy_cache
 from ketformer.models import KetformerForCausalLM
+from ketformer.models.conditions import check_conditions
 
 
 def choosing(temperature: float, top_k: int, top_p: float) -> LogitsProcessorList:
@@ -80,9 +81,11 @@ def sample_sequences(
         sequence has one, then padding; T is at most the context.
 
     Raises:
-        KetformerError: the model does not say how a sequence begins and ends.
+        KetformerError: the model does not say how a sequence begins and ends, or see
+            :func:`~ketformer.models.conditions.check_conditions`.
     """
     config = model.config
+    check_conditions(config, conditions)
     bos, eos, pad = config.bos_token_id, config.eos_token_id, config.pad_token_id
     if bos is None or eos is None or pad is None:
         raise KetformerError("this model does not say how a sequence begins and ends")

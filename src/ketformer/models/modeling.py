@@ -23,6 +23,7 @@ from ketformer.attention import (
 )
 from ketformer.errors import KetformerError
 from ketformer.models.card import CardWriter
+from ketformer.models.conditions import Standardise, check_conditions
 from ketformer.models.configuration import KetformerConfig
 
 
@@ -118,7 +119,7 @@ class KetformerPreTrainedModel(CardWriter, PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         std = self.config.initializer_range
-        if isinstance(module, Attention | ConditionEmbedding | nn.LayerNorm):
+        if isinstance(module, Attention | ConditionEmbedding | Standardise | nn.LayerNorm):
             module.reset_parameters()
         elif std is None:
             if isinstance(module, nn.Linear | nn.Embedding):
@@ -138,6 +139,7 @@ class KetformerModel(KetformerPreTrainedModel):
         super().__init__(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.embed_positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.standardise = Standardise(config)
         self.embed_conditions = (
             ConditionEmbedding(_input_sizes(config), config.hidden_size)
             if config.condition_names
@@ -185,7 +187,8 @@ class KetformerModel(KetformerPreTrainedModel):
             output_attentions: also return each layer's weights ``[B, H, T, past + T]``.
             output_hidden_states: also return the embeddings and each layer's output.
             conditions: ``[B, C]`` in their own units, NaN where unknown; None leaves all
-                of them unknown.
+                of them unknown. See :func:`~ketformer.models.conditions.check_conditions`
+                for values that the model has no answer to.
 
         Raises:
             KetformerError: the sequence is longer than the context, or a cache was
@@ -219,7 +222,7 @@ class KetformerModel(KetformerPreTrainedModel):
         mask = _mask(past, length, keys, attention_mask, inputs_embeds.device)
 
         embedded = inputs_embeds + self.embed_positions(position_ids)
-        known, unknown = self._standardised(conditions, inputs_embeds)
+        known, unknown = self.standardise(conditions, inputs_embeds)
         if self.embed_conditions is not None:
             embedded = embedded + self.embed_conditions(known, unknown)[:, None]
         tokens = None if input_ids is None else TokenInputs(input_ids, position_ids, known, unknown)
@@ -243,38 +246,6 @@ class KetformerModel(KetformerPreTrainedModel):
             hidden_states=tuple(all_hidden) if output_hidden_states else None,
             attentions=tuple(all_weights) if output_attentions else None,
         )
-
-    def _standardised(
-        self, conditions: Tensor | None, like: Tensor
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """Conditions as multiples of their deviation, 0 where unknown, and which are unknown."""
-        names = self.config.condition_names or []
-        if not names:
-            if conditions is not None:
-                raise KetformerError("this model was trained without conditions")
-            return None, None
-        shape = (like.shape[0], len(names))
-        if conditions is None:
-            conditions = like.new_full(shape, torch.nan)
-        conditions = torch.as_tensor(conditions)
-        if conditions.shape != shape:
-            raise KetformerError(
-                f"conditions must be {list(shape)} ({', '.join(names)}), "
-                f"got {list(conditions.shape)}"
-            )
-        conditions = conditions.to(like.device, like.dtype)
-        unknown = conditions.isnan()
-        if bool(conditions.isinf().any()):
-            raise KetformerError("a condition is infinite; NaN stands for unknown")
-        if not self.config.condition_unknown and bool(unknown.any()):
-            raise KetformerError(f"this model needs every condition: {', '.join(names)}")
-        if self.training and self.config.condition_pdrop:
-            # One share for each sequence: all, some and none of them unknown are then common.
-            share = 2 * self.config.condition_pdrop * torch.rand(shape[0], 1, device=like.device)
-            unknown = unknown | (torch.rand(shape, device=like.device) < share)
-        mean = conditions.new_tensor(self.config.condition_means)
-        std = conditions.new_tensor(self.config.condition_stds)
-        return ((conditions - mean) / std).masked_fill(unknown, 0), unknown
 
 
 class KetformerForCausalLM(KetformerPreTrainedModel, GenerationMixin):
@@ -354,6 +325,15 @@ class KetformerForCausalLM(KetformerPreTrainedModel, GenerationMixin):
         )
         return result.to_tuple() if return_dict is False else result
 
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers, from valid conditions.
+
+        Raises:
+            KetformerError: see :func:`~ketformer.models.conditions.check_conditions`.
+        """
+        check_conditions(self.config, kwargs.get("conditions"))
+        return super().generate(*args, **kwargs)
+
     @staticmethod
     def create_masks_for_generate(attention_mask: Tensor | None, **_: Any) -> Tensor | None:
         """Keep the two-dimensional mask with every kind of cache: the model makes its own."""
@@ -382,9 +362,8 @@ def _mask(
     past: int, length: int, keys: int, padding: Tensor | None, device: torch.device
 ) -> Tensor | None:
     """None where plain causal attention will do, which is the fast path."""
-    if padding is not None:
-        padding = padding[:, : past + length].bool()
-        padding = None if bool(padding.all()) else F.pad(padding, (0, keys - past - length))
     if padding is None and length == keys:
         return None
+    if padding is not None:
+        padding = F.pad(padding[:, : past + length].bool(), (0, keys - past - length))
     return attention_mask(length, keys, offset=past, padding=padding, device=device)

@@ -15,17 +15,11 @@ from ketformer.quantum.circuit import FIXED_GATES, ROTATIONS, Angle, Circuit, Ga
 from ketformer.quantum.hadamard import hadamard_test
 from ketformer.quantum.pauli import PauliStrings
 from ketformer.quantum.preparation import amplitude_preparation
+from ketformer.utils import conformance
+from ketformer.utils.conformance import MismatchError
 
 #: How far from its expectation a sampled number may lie. By chance, one in two million does.
 STANDARD_ERRORS = 5.0
-
-
-class MismatchError(AssertionError):
-    """A result is not what it must be; ``largest`` is the difference, if it is a number."""
-
-    def __init__(self, message: str, largest: float = math.nan) -> None:
-        super().__init__(message)
-        self.largest = largest
 
 
 @dataclass(frozen=True)
@@ -78,13 +72,7 @@ def close(
     what: str, found: Tensor, expected: Tensor, tolerance: float, circuit: Circuit | None = None
 ) -> float:
     """The largest difference, which must be within ``tolerance``; of one shape, too."""
-    same_shape(what, found, tuple(expected.shape))
-    difference = float((found - expected).abs().max())
-    if not difference <= tolerance:
-        raise MismatchError(
-            f"{what}: off by {difference:.2g}, {tolerance:.0e} allowed{_of(circuit)}", difference
-        )
-    return difference
+    return conformance.close(what, found, expected, tolerance, _of(circuit))
 
 
 def frequencies(
@@ -121,12 +109,6 @@ def within_errors(what: str, deviation: float, circuit: Circuit | None = None) -
             deviation,
         )
     return deviation
-
-
-def same_shape(what: str, found: Tensor, shape: tuple[int, ...]) -> None:
-    """The result must have that shape."""
-    if tuple(found.shape) != shape:
-        raise MismatchError(f"{what}: shape {list(found.shape)}, not {list(shape)}")
 
 
 def _every_gate() -> Iterator[Circuit]:

@@ -14,21 +14,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from unittest import SkipTest
 
 import torch
 
-from ketformer.errors import NotOfferedError
 from ketformer.quantum.ansatz import entangling_ansatz, rotation_ring_ansatz
 from ketformer.quantum.backends._trials import (
     STANDARD_ERRORS,
-    MismatchError,
     Scope,
     close,
     frequencies,
     mechanisms,
-    same_shape,
     within_errors,
 )
 from ketformer.quantum.backends.base import Backend
@@ -38,6 +34,7 @@ from ketformer.quantum.decomposition import decompose
 from ketformer.quantum.noise import Noise, noisy_probabilities, read_out, run_noisy
 from ketformer.quantum.pauli import PauliStrings, pauli_expectations
 from ketformer.quantum.simulate import run
+from ketformer.utils.conformance import Check, Finding, MismatchError, findings, same_shape
 
 __all__ = [
     "CONFORMANCE", "STANDARD_ERRORS", "Check", "Factory", "Finding", "MismatchError", "Scope",
@@ -49,50 +46,7 @@ Factory = Callable[..., Backend]
 
 _SHOTS = 4000
 _NOISE = Noise(one_qubit=0.02, two_qubit=0.05)
-
-
-@dataclass(frozen=True)
-class Check:
-    """One requirement. Called with a factory, it raises :class:`MismatchError` if it is not met.
-
-    Where the backend does not offer what is tried, which its ``NotOfferedError`` says,
-    ``unittest.SkipTest`` is raised, which pytest reports as a skip.
-    """
-
-    name: str
-    body: Callable[[Factory, Scope], Iterator[float]]
-
-    def __str__(self) -> str:
-        return self.name
-
-    def __call__(self, make: Factory, scope: Scope | None = None) -> float:
-        """The largest difference: absolute, or of sampled numbers in standard errors."""
-        try:
-            return max(self.body(make, scope or Scope()), default=0.0)
-        except NotOfferedError as error:
-            raise SkipTest(str(error)) from None
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check found.
-
-    Attributes:
-        name: of the check.
-        outcome: ``passed``, ``failed``, or ``not offered``.
-        largest: difference: absolute, or of sampled numbers in standard errors.
-        message: what is wrong, or not offered; empty if nothing.
-    """
-
-    name: str
-    outcome: str
-    largest: float = math.nan
-    message: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return self.outcome != "failed"
+_SCOPE = Scope()
 
 
 def check_backend(
@@ -109,24 +63,13 @@ def check_backend(
     Returns:
         One finding a check; an error of the backend is one, too.
     """
-    scope, findings = Scope(draws, max_qubits, seed), []
-    for check in CONFORMANCE:
-        try:
-            findings.append(Finding(check.name, "passed", check(make, scope)))
-        except SkipTest as error:
-            findings.append(Finding(check.name, "not offered", message=str(error)))
-        except MismatchError as error:
-            findings.append(Finding(check.name, "failed", error.largest, str(error)))
-        except Exception as error:  # of the backend
-            message = f"{type(error).__name__}: {error}"
-            findings.append(Finding(check.name, "failed", message=message))
-    return findings
+    return findings(CONFORMANCE, make, Scope(draws, max_qubits, seed))
 
 
 # --- Exact results -------------------------------------------------------------------------------
 
 
-def _order_of_qubits(make: Factory, scope: Scope) -> Iterator[float]:
+def _order_of_qubits(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
     """Qubit 0 is the first letter of a string and the most significant bit of an outcome."""
     circuit, none = Circuit(3).x(0), torch.zeros(0, dtype=torch.float64)
     with make(shots=10, seed=scope.seed) as backend:
@@ -135,7 +78,7 @@ def _order_of_qubits(make: Factory, scope: Scope) -> Iterator[float]:
         yield close("X on qubit 0", backend.sample(circuit, none), torch.full((10,), 4), 0)
 
 
-def _states(make: Factory, scope: Scope) -> Iterator[float]:
+def _states(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
     """Amplitudes, their phase included: overlaps of two states are made of them."""
     with make() as backend:
         for circuit in scope.circuits():
@@ -145,7 +88,7 @@ def _states(make: Factory, scope: Scope) -> Iterator[float]:
             yield close("state", found, expected, backend.tolerance, circuit)
 
 
-def _probabilities(make: Factory, scope: Scope) -> Iterator[float]:
+def _probabilities(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
     with make() as backend:
         for circuit in scope.circuits():
             angles = scope.angles(circuit, 2)
@@ -154,7 +97,7 @@ def _probabilities(make: Factory, scope: Scope) -> Iterator[float]:
             yield close("probabilities", found, expected, backend.tolerance, circuit)
 
 
-def _expectations(make: Factory, scope: Scope) -> Iterator[float]:
+def _expectations(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
     with make() as backend:
         if backend.shots is not None:
             raise SkipTest(f"the backend {backend.name} always draws shots")
@@ -165,7 +108,7 @@ def _expectations(make: Factory, scope: Scope) -> Iterator[float]:
             yield close("expectations", found, expected, backend.tolerance, circuit)
 
 
-def _names_and_factors(make: Factory, scope: Scope) -> Iterator[float]:
+def _names_and_factors(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
     """An angle has a factor; a name may stand in several gates; columns go by first use."""
     turns = (("b", 1.0), ("a", 0.5), ("b", -2.0), (0.3, 3.0), ("a", 0.0))
     circuit = Circuit(1, tuple(Gate("RY", 0, angle=Angle(*turn)) for turn in turns))
@@ -176,7 +119,7 @@ def _names_and_factors(make: Factory, scope: Scope) -> Iterator[float]:
         yield close("turns about one axis", found, expected, backend.tolerance, circuit)
 
 
-def _batches(make: Factory, scope: Scope) -> Iterator[float]:
+def _batches(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
     """Any leading shape, none included; equal rows give equal results; float32 stays so."""
     ansatz, strings = entangling_ansatz(2, 1), PauliStrings(("ZI", "XX", "YI"))
     with make(seed=scope.seed) as backend:
@@ -201,7 +144,7 @@ def _batches(make: Factory, scope: Scope) -> Iterator[float]:
 # --- Noise ---------------------------------------------------------------------------------------
 
 
-def _readout_noise(make: Factory, scope: Scope) -> Iterator[float]:
+def _readout_noise(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
     """Each bit is read wrongly with the given probability."""
     error, circuit, strings = 0.15, entangling_ansatz(3, 1), scope.strings(3)
     angles = scope.angles(circuit, 2)
@@ -217,7 +160,7 @@ def _readout_noise(make: Factory, scope: Scope) -> Iterator[float]:
             yield close("misread expectations", found, expected, backend.tolerance)
 
 
-def _gate_noise(make: Factory, scope: Scope) -> Iterator[float]:
+def _gate_noise(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
     """Pauli errors after each one-qubit gate and each CNOT, all alike."""
     circuits = (*scope.drawn(), *mechanisms())
     for noise in (_NOISE, Noise(one_qubit=0.02), Noise(two_qubit=0.05)):
@@ -235,7 +178,7 @@ def _gate_noise(make: Factory, scope: Scope) -> Iterator[float]:
                     yield close("noisy expectations", found, expected, backend.tolerance, circuit)
 
 
-def _noisy_samples(make: Factory, scope: Scope) -> Iterator[float]:
+def _noisy_samples(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
     circuit = rotation_ring_ansatz(3, 2)
     angles = scope.angles(circuit, 2)
     for noise in (Noise(readout=0.15), Noise(0.02, 0.05, readout=0.1)):
@@ -248,7 +191,7 @@ def _noisy_samples(make: Factory, scope: Scope) -> Iterator[float]:
 # --- Shots ---------------------------------------------------------------------------------------
 
 
-def _samples(make: Factory, scope: Scope) -> Iterator[float]:
+def _samples(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
     """Outcomes come as often as they should, and so they do in any part of the shots."""
     with make(shots=_SHOTS, seed=scope.seed) as backend:
         for circuit in scope.circuits():
@@ -260,7 +203,7 @@ def _samples(make: Factory, scope: Scope) -> Iterator[float]:
             yield frequencies("the first outcomes", found[:, : _SHOTS // 8], expected, circuit)
 
 
-def _seeds(make: Factory, scope: Scope) -> Iterator[float]:
+def _seeds(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
     """A seed repeats the outcomes; another seed, the next call and equal rows draw anew."""
     for circuit in (Circuit(3).h(0).h(1).ry(2, "a"), Circuit(3).h(0).h(1).h(2)):
         angles = torch.ones(2, len(circuit.parameters), dtype=torch.float64)
@@ -275,7 +218,7 @@ def _seeds(make: Factory, scope: Scope) -> Iterator[float]:
             raise MismatchError(f"{', '.join(same)}: the same outcomes were drawn")
 
 
-def _shots(make: Factory, scope: Scope) -> Iterator[float]:
+def _shots(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
     """Expectations are means of the outcomes: unbiased, and with the spread of so many shots."""
     circuit, strings = entangling_ansatz(2, 1), PauliStrings(("ZI", "XY", "YZ", "IX"))
     shots, calls, angles = 50, 60, scope.angles(circuit, 2)
@@ -290,7 +233,7 @@ def _shots(make: Factory, scope: Scope) -> Iterator[float]:
     yield within_errors("the variance of estimates", float(spread.max()), circuit)
 
 
-def _mistakes(make: Factory, scope: Scope) -> Iterator[float]:
+def _mistakes(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
     """What makes no sense is refused with a ``ValueError``."""
     circuit, zz = Circuit(2).ry(0, "a").ry(1, "b"), PauliStrings(("ZZ",))
     right, wrong = torch.zeros(3, 2), torch.zeros(3, 1)

@@ -1,0 +1,240 @@
+"""What the conformance suite tries mechanisms on: built cases, token batches, padding, a cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ketformer.attention.base import Attention
+from ketformer.attention.inputs import InputSizes, TokenInputs
+from ketformer.attention.masking import attention_mask
+from ketformer.attention.registry import build_attention
+
+_SIZES = InputSizes(vocab_size=11, max_positions=128)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences, as the decoder hands them to a mechanism.
+
+    Attributes:
+        states: hidden states ``[B, T, hidden_size]``.
+        tokens: what they were made of.
+        is_token: ``[B, T]`` bool, false for padding.
+    """
+
+    states: Tensor
+    tokens: TokenInputs
+    is_token: Tensor
+
+    @property
+    def length(self) -> int:
+        """Positions."""
+        return self.states.shape[1]
+
+    def mask(self, queries: int | None = None, keys: int | None = None) -> Tensor:
+        """Who may look at whom, of the last ``queries`` of the first ``keys`` positions."""
+        keys = keys or self.length
+        queries = queries or keys
+        padding = self.is_token[:, :keys]
+        return attention_mask(queries, keys, offset=keys - queries, padding=padding)
+
+    def attend(
+        self,
+        attention: Attention,
+        mask: Tensor | None = None,
+        *,
+        called: Callable[..., Any] | None = None,
+        **path: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The mechanism's output and weights; ``called`` in its place, if it is compiled."""
+        run = attention if called is None else called
+        output, weights = run(self.states, mask=mask, tokens=self.tokens, **path)
+        return output, weights
+
+    def through(self, attention: Attention, mask: Tensor | None = None, **path: Any) -> Tensor:
+        """The mechanism's output ``[B, T, hidden_size]``."""
+        return self.attend(attention, mask, **path)[0]
+
+    def outcome(
+        self, attention: Attention, mask: Tensor | None = None, **path: Any
+    ) -> dict[str, Tensor]:
+        """The output, and the gradients of a scalar of it by hidden states and parameters."""
+        attention.zero_grad()
+        states = self.states.detach().clone().requires_grad_()
+        output = replace(self, states=states).through(attention, mask, **path)
+        weight = torch.randn(output.shape, generator=torch.Generator().manual_seed(5))
+        (output * weight.to(output)).mean().backward()
+        named = {"hidden states": states, **dict(attention.named_parameters())}
+        gradients = {name: t.grad for name, t in named.items() if t.grad is not None}
+        return {"output": output.detach(), **gradients}
+
+    def changed_at(self, position: int) -> Batch:
+        """With other tokens at one position."""
+        states, ids = self.states.clone(), self.tokens.input_ids.clone()
+        states[:, position] = 1 - 2 * states[:, position]
+        ids[:, position] = (ids[:, position] + 1) % _SIZES.vocab_size
+        return replace(self, states=states, tokens=replace(self.tokens, input_ids=ids))
+
+    def rows(self, row: int) -> Batch:
+        """One sequence alone."""
+        return self._part(slice(row, row + 1), slice(None))
+
+    def split(self, lengths: Sequence[int]) -> Iterator[Batch]:
+        """Positions in parts of so many, one part after the other."""
+        begin = 0
+        for length in lengths:
+            yield self._part(slice(None), slice(begin, begin + length))
+            begin += length
+
+    def to(self, dtype: torch.dtype) -> Batch:
+        """In another float type."""
+        conditions = self.tokens.conditions
+        conditions = None if conditions is None else conditions.to(dtype)
+        tokens = replace(self.tokens, conditions=conditions)
+        return replace(self, states=self.states.to(dtype), tokens=tokens)
+
+    def _part(self, rows: slice, positions: slice) -> Batch:
+        old = self.tokens
+        tokens = TokenInputs(
+            old.input_ids[rows, positions],
+            old.position_ids[rows, positions],
+            None if old.conditions is None else old.conditions[rows],
+            None if old.unknown is None else old.unknown[rows],
+        )
+        return Batch(self.states[rows, positions], tokens, self.is_token[rows, positions])
+
+
+@dataclass(frozen=True)
+class Case:
+    """A mechanism, its size and its options.
+
+    Attributes:
+        attention: its registry name.
+        hidden_size: width of the model.
+        num_heads: number of heads.
+        options: the mechanism's own, and ``inputs``, if it is to have other tables than the
+            suite's.
+    """
+
+    attention: str
+    hidden_size: int = 16
+    num_heads: int = 2
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def sizes(self) -> InputSizes:
+        """Of tables that the mechanism may have, as the decoder gives them to every one."""
+        sizes: InputSizes = self.options.get("inputs", _SIZES)
+        return sizes
+
+    def build(self, *, seed: int = 0, dtype: torch.dtype | None = None, **more: Any) -> Attention:
+        """It, with seeded weights and Pauli strings, in evaluation mode."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            options = {"inputs": self.sizes, **self.options, **more}
+            built = build_attention(self.attention, self.hidden_size, self.num_heads, **options)
+            # Parameters that begin at 0, such as the angles of an ansatz, would hide mistakes.
+            for parameter in built.parameters():
+                if not parameter.is_meta and not parameter.any():
+                    nn.init.normal_(parameter, std=0.3)
+        return built.to(dtype or torch.float32).eval()
+
+    def batch(
+        self, size: int, length: int, *, seed: int = 0, dtype: torch.dtype = torch.float32
+    ) -> Batch:
+        """Random sequences; in every type the same ones."""
+        generator = torch.Generator().manual_seed(seed)
+        states = torch.randn(size, length, self.hidden_size, generator=generator)
+        ids = torch.randint(self.sizes.vocab_size, (size, length), generator=generator)
+        conditions = torch.randn(1, self.sizes.n_conditions, generator=generator)
+        conditions = conditions.expand(size, -1)
+        tokens = TokenInputs(
+            ids,
+            torch.arange(length).expand(size, -1),
+            conditions if self.sizes.n_conditions else None,
+            torch.zeros_like(conditions, dtype=torch.bool) if self.sizes.n_conditions else None,
+        )
+        return Batch(states, tokens, torch.ones(size, length, dtype=torch.bool)).to(dtype)
+
+    def padded(self, sequences: Sequence[Batch], side: str, *, filler: float = 1.0) -> Batch:
+        """Sequences as one batch, two places longer than the longest of them.
+
+        Args:
+            sequences: of one row each.
+            side: of the padding.
+            filler: how large the numbers are that stand in it.
+        """
+        length = 2 + max(sequence.length for sequence in sequences)
+        like = sequences[0].states
+        batch = self.batch(len(sequences), length, seed=9, dtype=like.dtype)
+        states, is_token = filler * batch.states, torch.zeros_like(batch.is_token)
+        ids, tokens = batch.tokens.input_ids.clone(), batch.tokens
+        conditions = [s.tokens.conditions for s in sequences if s.tokens.conditions is not None]
+        for row, sequence in enumerate(sequences):
+            begin = 0 if side == "right" else length - sequence.length
+            own = slice(begin, begin + sequence.length)
+            states[row, own], ids[row, own] = sequence.states[0], sequence.tokens.input_ids[0]
+            is_token[row, own] = True
+        tokens = replace(
+            tokens,
+            input_ids=ids,
+            position_ids=(is_token.cumsum(dim=-1) - 1).clamp_min(0),  # as the decoder counts
+            conditions=torch.cat(conditions) if conditions else None,
+        )
+        return Batch(states, tokens, is_token)
+
+
+class GrowingCache:
+    """The smallest key-value cache: keeps everything and returns everything."""
+
+    def __init__(self) -> None:
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+
+    def __call__(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        self.keys.append(keys)
+        self.values.append(values)
+        return torch.cat(self.keys, dim=-2), torch.cat(self.values, dim=-2)
+
+
+def load_as_transformers(attention: Attention, state: Mapping[str, Tensor]) -> None:
+    """Fill a module that was built on the meta device, as ``from_pretrained`` does.
+
+    Saved tensors are put in place; buffers that are not saved become memory of any content;
+    then ``reset_parameters`` is called, where ``torch.nn.init`` leaves loaded tensors alone.
+    """
+    loaded = {name: tensor.clone() for name, tensor in state.items()}
+    attention.load_state_dict(loaded, assign=True)
+    kept = {id(tensor) for tensor in (*attention.parameters(), *attention.buffers())}
+    for module in attention.modules():
+        for name, buffer in module._buffers.items():
+            if buffer is not None and buffer.is_meta:
+                module._buffers[name] = torch.zeros_like(buffer, device="cpu")
+    with torch.no_grad(), _init_keeps(kept):
+        attention.reset_parameters()
+
+
+@contextmanager
+def _init_keeps(kept: set[int]) -> Iterator[None]:
+    """Within, functions of ``torch.nn.init`` return these tensors unchanged."""
+    originals = {n: f for n, f in vars(nn.init).items() if n.endswith("_") and n[0] != "_"}
+
+    def guarded(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def initialise(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            return tensor if id(tensor) in kept else original(tensor, *args, **kwargs)
+
+        return initialise
+
+    for name, original in originals.items():
+        setattr(nn.init, name, guarded(original))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(nn.init, name, original)

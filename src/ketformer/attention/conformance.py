@@ -1,0 +1,396 @@
+"""What a mechanism must do, as checks that anyone can run on a mechanism of their own.
+
+:func:`check_attention` runs them all. In a test file::
+
+    @pytest.mark.parametrize("check", CONFORMANCE, ids=str)
+    def test_conformance(check):
+        check("mine")
+
+The name is one of the registry. Sizes and options may follow, as ``check("mine", hidden_size=24,
+num_heads=3, n_qubits=2)``: what takes another way through the code answers to the same contract.
+Numbers that come two ways may differ by what :func:`~ketformer.utils.conformance.rounding`
+allows, in float32 and in float64.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.gradcheck import GradcheckError, gradcheck
+from torch.func import functional_call
+
+from ketformer.attention._trials import Batch, Case, GrowingCache, load_as_transformers
+from ketformer.attention.base import Attention
+from ketformer.attention.measured import measured_by
+from ketformer.errors import KetformerError
+from ketformer.quantum import Experiment
+from ketformer.quantum.backends.exact import TorchBackend
+from ketformer.utils.conformance import (
+    Check,
+    Finding,
+    MismatchError,
+    alike,
+    all_alike,
+    close,
+    findings,
+    require,
+    same_shape,
+)
+
+__all__ = ["CONFORMANCE", "Check", "Finding", "MismatchError", "check_attention"]
+
+#: Positions of a sequence.
+_LENGTH = 6
+#: What changes an output less than this has no influence on it.
+_INFLUENCE = 1e-4
+_TYPES = (torch.float32, torch.float64)
+_SIDES = ("left", "right")
+
+
+def check_attention(
+    attention: str, *, hidden_size: int = 16, num_heads: int = 2, **options: Any
+) -> list[Finding]:
+    """Try everything that a mechanism must do.
+
+    Args:
+        attention: a registry name.
+        hidden_size: width of the model; ``num_heads`` must divide it.
+        num_heads: number of heads.
+        **options: the mechanism's own.
+
+    Returns:
+        One finding a check; an error of the mechanism is one, too.
+    """
+    sizes = {"hidden_size": hidden_size, "num_heads": num_heads}
+    return findings(CONFORMANCE, attention, **sizes, **options)
+
+
+# --- Who sees whom -------------------------------------------------------------------------------
+
+
+def _causality(case: Case) -> Iterator[float]:
+    """A token changes its own output, and earlier ones only if the mechanism says so."""
+    attention, batch = case.build().requires_grad_(False), case.batch(2, _LENGTH)
+    for path in ({}, {"mask": batch.mask()}, {"return_weights": True}):
+        before = batch.through(attention, **path)
+        for position in range(_LENGTH):
+            after = batch.changed_at(position).through(attention, **path)
+            influence = (after - before).abs().amax(dim=(0, 2))
+            where = f"a change at position {position} ({', '.join(path) or 'plain'})"
+            require(float(influence[position]) > _INFLUENCE, f"{where} is not seen there")
+            if not position:
+                continue
+            earlier = influence[:position]
+            if attention.is_causal:
+                yield close(f"{where}, seen earlier", earlier, torch.zeros_like(earlier), 0)
+            else:
+                seen = float(earlier.min()) > _INFLUENCE
+                yield require(seen, f"{where} is not seen earlier: is_causal should be true")
+
+
+def _sequences_apart(case: Case) -> Iterator[float]:
+    """A sequence does not depend on its batch mates."""
+    for dtype in _TYPES:
+        attention, batch = case.build(dtype=dtype), case.batch(3, _LENGTH, dtype=dtype)
+        together = batch.through(attention)
+        mates = replace(batch, states=torch.cat([batch.states[:1], 10 * batch.states[1:]]))
+        yield close("beside other sequences", mates.through(attention)[0], together[0], 0)
+        yield alike("alone", batch.rows(0).through(attention)[0], together[0])
+
+
+# --- Padding -------------------------------------------------------------------------------------
+
+
+def _padding(case: Case) -> Iterator[float]:
+    """Padded sequences give what they give unpadded, whatever stands in the padding."""
+    for dtype in _TYPES:
+        attention = case.build(dtype=dtype)
+        sequences = [case.batch(1, n, seed=n, dtype=dtype) for n in (_LENGTH, 3)]
+        for side in _SIDES:
+            padded, other = (case.padded(sequences, side, filler=scale) for scale in (1.0, 50.0))
+            for return_weights in (False, True):
+                found = padded.through(attention, padded.mask(), return_weights=return_weights)
+                for row, sequence in enumerate(sequences):
+                    alone = sequence.through(attention)[0]
+                    own = padded.is_token[row]
+                    yield alike(f"padded on the {side}", found[row, own], alone)
+            one, two = (x.through(attention, x.mask())[x.is_token] for x in (padded, other))
+            yield close(f"other numbers in the padding on the {side}", one, two, 0)
+
+
+def _nothing_to_see(case: Case) -> Iterator[float]:
+    """A position that may look nowhere mixes nothing: it gives the output layer's bias."""
+    attention = case.build()
+    batch = case.padded([case.batch(1, n, seed=n) for n in (_LENGTH, 3)], "left")
+    found = batch.through(attention, batch.mask())[~batch.is_token]
+    yield close("a position without any key", found, attention.out_proj.bias.expand_as(found), 0)
+
+
+def _gradients_under_padding(case: Case) -> Iterator[float]:
+    """Gradients are finite; they reach every token, and no padding."""
+    for side in _SIDES:
+        attention = case.build()
+        batch = case.padded([case.batch(1, n, seed=n) for n in (_LENGTH, 3)], side)
+        states = batch.states.requires_grad_()
+        batch.through(attention, batch.mask())[batch.is_token].square().sum().backward()
+        assert states.grad is not None
+        for name, p in [("hidden states", states), *attention.named_parameters()]:
+            finite = p.grad is None or bool(p.grad.isfinite().all())
+            require(finite, f"the gradient of {name} is not finite, padded on the {side}")
+        of_padding = states.grad[~batch.is_token]
+        yield close("the gradient of padding", of_padding, torch.zeros_like(of_padding), 0)
+        reached = bool((states.grad[batch.is_token] != 0).any(dim=-1).all())
+        require(reached, f"a token has no gradient, padded on the {side}")
+
+
+# --- Cache ---------------------------------------------------------------------------------------
+
+
+def _cache(case: Case) -> Iterator[float]:
+    """In parts, with keys and values kept, as at once; refused by what sees the future."""
+    for dtype in _TYPES:
+        attention, batch = case.build(dtype=dtype), case.batch(2, _LENGTH, dtype=dtype)
+        if not attention.is_causal:
+            yield _refuses_a_cache(attention, batch)
+            continue
+        whole = batch.through(attention)
+        for parts in ((1,) * _LENGTH, (3, 1, 2), (1, _LENGTH - 1)):
+            cache = GrowingCache()
+            steps = [part.through(attention, cache=cache) for part in batch.split(parts)]
+            yield alike(f"in parts of {parts}", torch.cat(steps, dim=1), whole)
+
+
+def _cache_and_padding(case: Case) -> Iterator[float]:
+    """A cache after padding on the left, as in generation of prompts of several lengths."""
+    for dtype in _TYPES:
+        attention = case.build(dtype=dtype)
+        if not attention.is_causal:
+            yield _refuses_a_cache(attention, case.batch(1, 2, dtype=dtype))
+            continue
+        sequences = [case.batch(1, n, seed=n, dtype=dtype) for n in (_LENGTH, 3)]
+        batch = case.padded(sequences, "left")
+        cache, steps, seen = GrowingCache(), [], 0
+        for part in batch.split((4, 3, 1)):
+            seen += part.length
+            mask = batch.mask(part.length, seen)
+            steps.append(part.through(attention, mask, cache=cache))
+        found = torch.cat(steps, dim=1)
+        for row, sequence in enumerate(sequences):
+            alone = sequence.through(attention)[0]
+            yield alike("with a cache and padding", found[row, batch.is_token[row]], alone)
+
+
+def _refuses_a_cache(attention: Attention, batch: Batch) -> float:
+    try:
+        batch.through(attention, cache=GrowingCache())
+    except KetformerError:
+        return 0.0
+    raise MismatchError("a cache lacks what is still to come: it is to be refused")
+
+
+# --- One result, whatever the path ---------------------------------------------------------------
+
+
+def _weights(case: Case) -> Iterator[float]:
+    """The weights that are returned are those that mix, and each row of them sums to one."""
+    for dtype in _TYPES:
+        attention, batch = case.build(dtype=dtype), case.batch(2, _LENGTH, dtype=dtype)
+        fused, nothing = batch.attend(attention)
+        require(nothing is None, "weights came that were not asked for")
+        output, weights = batch.attend(attention, return_weights=True)
+        assert weights is not None
+        same_shape("weights", weights, (2, attention.num_heads, _LENGTH, _LENGTH))
+        *_, values = attention.project(batch.states, batch.tokens)
+        mixed = attention.out_proj((weights @ values).transpose(1, 2).flatten(2))
+        yield alike("the output where weights are returned", output, fused)
+        yield alike("values mixed by the weights", mixed, output)
+        # What a token takes from others sums to one; of transposed weights, what it gives.
+        taken = weights if attention.is_causal else weights.mT
+        yield alike("the sum of weights", taken.sum(dim=-1), torch.ones_like(taken[..., 0]))
+        later = taken.triu(1)
+        yield close("weights of later positions", later, torch.zeros_like(later), 0)
+        require(bool((weights >= 0).all()), "a weight is negative")
+
+
+def _fast_and_plain(case: Case) -> Iterator[float]:
+    """The fast path and the readable one: outputs, and gradients of everything."""
+    for dtype in _TYPES:
+        attention = case.build(dtype=dtype)
+        for size in ((1, 1), (2, _LENGTH), (70, 5), (2, 70)):  # on both sides of every choice
+            batch = case.batch(*size, dtype=dtype)
+            some = torch.rand(size, generator=torch.Generator().manual_seed(2)) < 0.7
+            for mask in (None, replace(batch, is_token=some).mask()):
+                fast = batch.outcome(attention, mask)
+                plain = batch.outcome(attention, mask, return_weights=True)
+                yield all_alike(f"{list(size)}, the fast path", fast, plain)
+
+
+def _compiled(case: Case) -> Iterator[float]:
+    """``torch.compile`` makes one graph of it, with and without a mask, and it gives the same."""
+    attention = case.build(dtype=torch.float64)
+    batch = case.batch(2, _LENGTH, dtype=torch.float64)
+    for mask in (None, batch.mask()):
+        torch.compiler.reset()  # it keeps few graphs of one function
+        # Dynamo and the autograd tracer, without the minutes that code generation takes.
+        compiled = torch.compile(attention, fullgraph=True, backend="aot_eager", dynamic=False)
+        expected = batch.outcome(attention, mask)
+        try:
+            found = batch.outcome(attention, mask, called=compiled)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = str(error).strip().splitlines()[0]
+            raise MismatchError(f"torch.compile cannot make one graph of it: {reason}") from None
+        yield all_alike("compiled", found, expected)
+        with torch.inference_mode():
+            output = batch.through(attention, mask, called=compiled)
+        yield alike("compiled, without gradients", output, expected["output"])
+
+
+def _without_gradients(case: Case) -> Iterator[float]:
+    """Inference mode gives the same numbers, and training can follow it."""
+    for dtype in _TYPES:
+        attention, batch = case.build(dtype=dtype), case.batch(2, _LENGTH, dtype=dtype)
+        with torch.inference_mode():
+            found = batch.through(attention)
+        expected = batch.through(attention)
+        expected.sum().backward()
+        yield alike("in inference mode", found, expected.detach())
+
+
+def _circuits(case: Case) -> Iterator[float]:
+    """Circuits that run one by one give what the closed form gives."""
+    attention, batch = case.build(dtype=torch.float64), case.batch(2, 4, dtype=torch.float64)
+    if not attention.has_circuits():
+        return
+    backend = TorchBackend()
+
+    def expect(experiment: Experiment) -> Tensor:
+        return backend.expectations(experiment.circuit, experiment.angles, experiment.strings)
+
+    expected = batch.through(attention)
+    with measured_by(attention, expect):
+        # An amplitude's angle is an arccosine, which loses half of the digits at its ends.
+        yield close("measured", batch.through(attention), expected, 1e-10)
+
+
+def _types(case: Case) -> Iterator[float]:
+    """Other float types, and mixed precision, agree with float32 as far as they can."""
+    batch, expected = case.batch(2, _LENGTH), case.batch(2, _LENGTH).through(case.build())
+    for dtype, steps in ((torch.float64, 64), (torch.bfloat16, 8)):
+        found = batch.to(dtype).through(case.build(dtype=dtype))
+        require(found.dtype == dtype, f"of {dtype} hidden states came {found.dtype}")
+        yield alike(
+            str(dtype), found.to(torch.float32).detach(), expected.detach(), _coarse(steps, dtype)
+        )
+    attention = case.build()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = batch.through(attention)
+    yield alike("mixed precision", found.float(), expected, _coarse(8, torch.bfloat16))
+    found.float().sum().backward()
+    for name, p in attention.named_parameters():
+        finite = p.grad is not None and bool(p.grad.isfinite().all())
+        require(finite, f"mixed precision: the gradient of {name} is not finite")
+
+
+def _coarse(steps: float, dtype: torch.dtype) -> float:
+    """Steps of the coarser of that type and float32, counted in those of float32."""
+    return max(steps * torch.finfo(dtype).eps / torch.finfo(torch.float32).eps, steps)
+
+
+# --- Training ------------------------------------------------------------------------------------
+
+
+def _gradients(case: Case) -> Iterator[float]:
+    """Every parameter has a gradient, and gradients are those of finite differences."""
+    attention = case.build(dtype=torch.float64)
+    batch = case.batch(1, 3, dtype=torch.float64)
+    batch.states.requires_grad_()
+    outcome = batch.outcome(attention)
+    for name, _ in attention.named_parameters():
+        require(name in outcome, f"{name} has no gradient")
+        require(bool(outcome[name].isfinite().all()), f"the gradient of {name} is not finite")
+        moves = float(outcome[name].abs().max()) > 1e-9
+        require(moves, f"the gradient of {name} is 0")
+    parameters = dict(attention.named_parameters())
+
+    def output(states: Tensor, *values: Tensor) -> Any:
+        replaced = dict(zip(parameters, values, strict=True))
+        return functional_call(attention, replaced, states, {"tokens": batch.tokens})[0]
+
+    try:
+        gradcheck(output, (batch.states, *parameters.values()), fast_mode=True)
+    except GradcheckError as error:
+        raise MismatchError(f"gradients: {' '.join(str(error).split())}") from None
+    yield 0.0
+
+
+def _dropout(case: Case) -> Iterator[float]:
+    """Dropout acts in training only, and on every path."""
+    dropping, plain, batch = case.build(dropout=0.5), case.build(), case.batch(2, _LENGTH)
+    for return_weights in (False, True):
+        expected = batch.through(plain, return_weights=return_weights)
+        found = batch.through(dropping.eval(), return_weights=return_weights)
+        yield close("evaluation", found, expected, 0)
+        dropping.train()
+        first, second = (batch.through(dropping, return_weights=return_weights) for _ in range(2))
+        require(not torch.equal(first, second), "dropout does nothing in training")
+
+
+# --- Saving and loading --------------------------------------------------------------------------
+
+
+def _saving(case: Case) -> Iterator[float]:
+    """Saved weights and strings make the same module again; so does a copy."""
+    saved, other, batch = case.build(), case.build(seed=1), case.batch(2, _LENGTH)
+    expected = batch.through(saved)
+    require(not torch.equal(batch.through(other), expected), "another seed gives the same weights")
+    other.load_state_dict(saved.state_dict())
+    yield close("reloaded", batch.through(other), expected, 0)
+    yield close("copied", batch.through(copy.deepcopy(other)), expected, 0)
+
+
+def _loading_without_memory(case: Case) -> Iterator[float]:
+    """Built on the meta device, as by ``from_pretrained``, it takes saved weights.
+
+    What is saved must be all that it needs besides what ``reset_parameters`` fills, and that
+    must leave alone what was loaded: it may write a parameter by ``torch.nn.init`` and as a
+    whole alone, which transformers keeps from a loaded one.
+    """
+    saved, batch = case.build(), case.batch(2, _LENGTH)
+    for parameter in saved.parameters():  # as training leaves it, not as it began
+        parameter.data.mul_(1.1).add_(0.1)
+    with torch.device("meta"):
+        empty = case.build(seed=1)
+    load_as_transformers(empty, saved.state_dict())
+    yield close("loaded", batch.through(empty), batch.through(saved), 0)
+
+
+def _on(body: Callable[[Case], Iterator[float]]) -> Check:
+    @functools.wraps(body)
+    def on(
+        attention: str, hidden_size: int = 16, num_heads: int = 2, **options: Any
+    ) -> Iterator[float]:
+        return body(Case(attention, hidden_size, num_heads, options))
+
+    return Check(body.__name__.strip("_"), on)
+
+
+#: Every check, each to be called with a registry name, sizes and options.
+CONFORMANCE: tuple[Check, ...] = tuple(
+    map(
+        _on,
+        (
+            _causality, _sequences_apart,
+            _padding, _nothing_to_see, _gradients_under_padding,
+            _cache, _cache_and_padding,
+            _weights, _fast_and_plain, _compiled, _without_gradients, _circuits, _types,
+            _gradients, _dropout,
+            _saving, _loading_without_memory,
+        ),
+    )
+)  # fmt: skip

@@ -1,0 +1,96 @@
+"""Conditions on the way into the decoder: what is refused, and what the layers are given."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ketformer.errors import KetformerError
+from ketformer.models.configuration import KetformerConfig
+
+
+def check_conditions(config: KetformerConfig, conditions: Tensor | None) -> None:
+    """Refuse values that the model has no answer to.
+
+    A forward pass does not look at them, or it could be neither compiled into one graph nor run
+    without waiting for a GPU: there such a value makes the logits NaN.
+
+    Args:
+        config: of the model.
+        conditions: ``[B, C]`` in their own units, NaN where unknown; None leaves all unknown.
+
+    Raises:
+        KetformerError: an infinite value, or an unknown one where the model needs them all.
+    """
+    names = config.condition_names or []
+    values = (
+        None if conditions is None else torch.as_tensor(conditions).to(torch.get_default_dtype())
+    )
+    if values is not None and bool(values.isinf().any()):
+        raise KetformerError("a condition is infinite; NaN stands for unknown")
+    missing = bool(names) if values is None else bool(values.isnan().any())
+    if missing and not config.condition_unknown:
+        raise KetformerError(f"this model needs every condition: {', '.join(names)}")
+
+
+class Standardise(nn.Module):
+    """Conditions as multiples of their standard deviations, some of them hidden in training.
+
+    Means and deviations are in the configuration; here they lie on the model's device.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: KetformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.names = list(config.condition_names or [])
+        self.register_buffer("mean", torch.empty(len(self.names)), persistent=False)
+        self.register_buffer("std", torch.empty(len(self.names)), persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Fill both from the configuration, as nothing saved does."""
+        for buffer, values in (
+            (self.mean, self.config.condition_means),
+            (self.std, self.config.condition_stds),
+        ):
+            buffer.copy_(torch.tensor(values or [], dtype=buffer.dtype))
+
+    def forward(
+        self, conditions: Tensor | None, like: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Standardised values ``[B, C]``, 0 where unknown, and which are unknown.
+
+        Args:
+            conditions: ``[B, C]`` in their own units, NaN where unknown; None leaves all unknown.
+            like: hidden states ``[B, T, d]``, whose type and device the result has.
+
+        Raises:
+            KetformerError: conditions of another shape, or for a model without any.
+        """
+        if not self.names:
+            if conditions is not None:
+                raise KetformerError("this model was trained without conditions")
+            return None, None
+        shape = (like.shape[0], len(self.names))
+        if conditions is None:
+            conditions = like.new_full(shape, torch.nan)
+        elif not isinstance(conditions, Tensor):
+            conditions = torch.as_tensor(conditions)
+        if conditions.shape != shape:
+            raise KetformerError(
+                f"conditions must be {list(shape)} ({', '.join(self.names)}), "
+                f"got {list(conditions.shape)}"
+            )
+        conditions = conditions.to(like.device, like.dtype)
+        unknown = conditions.isnan()
+        known = (conditions - self.mean) / self.std
+        if not self.config.condition_unknown:
+            return known, unknown
+        if self.training and self.config.condition_pdrop:
+            # One share for each sequence: all, some and none of them unknown are then common.
+            share = 2 * self.config.condition_pdrop * torch.rand(shape[0], 1, device=like.device)
+            unknown = unknown | (torch.rand(shape, device=like.device) < share)
+        return known.masked_fill(unknown, 0), unknown

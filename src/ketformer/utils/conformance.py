@@ -1,0 +1,152 @@
+"""What the conformance suites share: a check, what it finds, and when two numbers are the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from unittest import SkipTest
+
+import torch
+from torch import Tensor
+
+from ketformer.errors import NotOfferedError
+
+#: Units in the last place that rounding may add up to, see :func:`rounding`.
+STEPS = 64
+
+
+class MismatchError(AssertionError):
+    """A result is not what it must be; ``largest`` is the difference, if it is a number."""
+
+    def __init__(self, message: str, largest: float = math.nan) -> None:
+        super().__init__(message)
+        self.largest = largest
+
+
+@dataclass(frozen=True)
+class Check:
+    """One requirement. Called with a subject, it raises :class:`MismatchError` if it is not met.
+
+    Where the subject does not offer what is tried, which its ``NotOfferedError`` says,
+    ``unittest.SkipTest`` is raised, which pytest reports as a skip.
+    """
+
+    name: str
+    body: Callable[..., Iterator[float]]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __call__(self, *subject: Any, **options: Any) -> float:
+        """The largest difference: absolute, or of sampled numbers in standard errors."""
+        try:
+            return max(self.body(*subject, **options), default=0.0)
+        except NotOfferedError as error:
+            raise SkipTest(str(error)) from None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found.
+
+    Attributes:
+        name: of the check.
+        outcome: ``passed``, ``failed``, or ``not offered``.
+        largest: difference: absolute, or of sampled numbers in standard errors.
+        message: what is wrong, or not offered; empty if nothing.
+    """
+
+    name: str
+    outcome: str
+    largest: float = math.nan
+    message: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.outcome != "failed"
+
+
+def findings(checks: Iterable[Check], *subject: Any, **options: Any) -> list[Finding]:
+    """Run every check; an error of the subject is a finding, too."""
+    found = []
+    for check in checks:
+        try:
+            found.append(Finding(check.name, "passed", check(*subject, **options)))
+        except SkipTest as error:
+            found.append(Finding(check.name, "not offered", message=str(error)))
+        except MismatchError as error:
+            found.append(Finding(check.name, "failed", error.largest, str(error)))
+        except Exception as error:  # of the subject
+            message = f"{type(error).__name__}: {error}"
+            found.append(Finding(check.name, "failed", message=message))
+    return found
+
+
+def rounding(expected: Tensor, steps: float = STEPS) -> float:
+    """How far rounding alone may put apart two ways to compute the same numbers.
+
+    Equal bits can be asked only of the same computation done twice. Two ways to the same
+    numbers, such as a fused kernel and plain products, a batch and its rows one by one, or a
+    compiled graph and the eager one, add the same terms in another order, and which order a
+    kernel takes depends on the processor's instructions, its libraries and the shape. What two
+    orders differ by is a few units in the last place *of the largest numbers that are added*:
+    a small result that is left over from large terms carries their error. So the allowance is
+    ``steps`` times the type's precision times the largest expected number, whatever the size of
+    the single one.
+
+    In float32 that is 8e-6 of the largest number, behind which a wrong term could hide. In
+    float64 it is 1.4e-14, behind which none can: what is compared in float32 is compared in
+    float64, too.
+
+    Args:
+        expected: numbers of one quantity, of a float type.
+        steps: units in the last place. More where the terms are larger than the results.
+    """
+    largest = float(expected.detach().abs().max()) if expected.numel() else 0.0
+    return steps * torch.finfo(expected.dtype).eps * largest
+
+
+def close(what: str, found: Tensor, expected: Tensor, tolerance: float, note: str = "") -> float:
+    """The largest difference, which must be within ``tolerance``; of one shape, too."""
+    same_shape(what, found, tuple(expected.shape))
+    difference = float((found - expected).detach().abs().max()) if found.numel() else 0.0
+    if not difference <= tolerance:
+        raise MismatchError(
+            f"{what}: off by {difference:.2g}, {tolerance:.0e} allowed{note}", difference
+        )
+    return difference
+
+
+def alike(what: str, found: Tensor, expected: Tensor, steps: float = STEPS) -> float:
+    """The largest difference, which rounding must explain; of one shape and type, too."""
+    if found.dtype != expected.dtype:
+        raise MismatchError(f"{what}: {found.dtype}, not {expected.dtype}")
+    return close(what, found, expected, rounding(expected, steps))
+
+
+def all_alike(
+    what: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor], steps: float = STEPS
+) -> float:
+    """:func:`alike` for tensors with names, which must be the same."""
+    if found.keys() != expected.keys():
+        raise MismatchError(f"{what}: {', '.join(found)}, not {', '.join(expected)}")
+    return max(
+        (alike(f"{what}, {name}", found[name], expected[name], steps) for name in expected),
+        default=0.0,
+    )
+
+
+def same_shape(what: str, found: Tensor, shape: tuple[int, ...]) -> None:
+    """The result must have that shape."""
+    if tuple(found.shape) != shape:
+        raise MismatchError(f"{what}: shape {list(found.shape)}, not {list(shape)}")
+
+
+def require(holds: bool, what: str) -> float:
+    """Raise :class:`MismatchError` where something does not hold."""
+    if not holds:
+        raise MismatchError(what)
+    return 0.0
