@@ -1,6 +1,7 @@
 """What every test shares: one thread, no network, optional data, and tiny trained runs."""
 
 import csv
+import gc
 import os
 import shutil
 import signal
@@ -13,7 +14,9 @@ import torch
 
 from commands import call, small_text, write_molecule_settings, write_settings
 from ketformer.cli import main
+from ketformer.quantum.native import library
 from ketformer.tasks.molecules.embedded import embedded_smiles
+from ketformer.utils.files import cache_folder, replacing
 
 # Small tensors are fastest on one thread, above all when pytest-xdist shares the cores.
 torch.set_num_threads(1)
@@ -82,10 +85,26 @@ def _in_an_empty_folder(tmp_path_factory, monkeypatch):
 
 @pytest.fixture(scope="session", autouse=True)
 def _a_cache_of_its_own(tmp_path_factory):
-    """What is made of molecules is kept, but not among what the user keeps."""
+    """What is made of data is kept, but not among what the user keeps.
+
+    All workers of pytest share it, with the kernels, which are then compiled once.
+    """
+    kernels, base = library(), tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_CACHE_HOME", str(base / "cache"))
+        if kernels is not None:
+            (cache_folder() / "native").mkdir(parents=True, exist_ok=True)
+            with replacing(cache_folder() / "native" / Path(kernels._name).name) as part:
+                shutil.copy(kernels._name, part)
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_collections():
+    """Of garbage: each training collects three times, over everything that was ever imported."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -38,6 +38,9 @@ class Stopped(KeyboardInterrupt):
     """
 
     def __init__(self, message: str, signal: int, run: Path) -> None:
-        super().__init__(message)
+        super().__init__(message, signal, run)  # all of them: a worker's error is pickled
         self.signal = signal
         self.run = run
+
+    def __str__(self) -> str:
+        return str(self.args[0])

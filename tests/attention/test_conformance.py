@@ -191,7 +191,7 @@ class SlicesSet(ClassicalAttention):
 class TableNotFilled(ClassicalAttention):
     def __init__(self, *sizes, **common):
         super().__init__(*sizes, **common)
-        self.register_buffer("table", torch.linspace(1, 2, self.head_dim), persistent=False)
+        self.register_buffer("table", torch.full((self.head_dim,), 2.0), persistent=False)
 
     def project(self, hidden_states, tokens=None):
         queries, keys, values = super().project(hidden_states, tokens)

@@ -141,8 +141,9 @@ def test_a_machine_without_code_generation_is_told_of_the_other_way(ketformer, s
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=fails))
     done = ketformer("bench", "attention", "--mechanisms", "qisa", "--sizes", "tiny")
     reason = "backend='fails' raised: RuntimeError: no vector instructions"
-    told = f"torch.compile fails on this machine ({reason}); pass --compiled false"
-    done.assert_mistake(told)
+    told = f"error: torch.compile fails on this machine ({reason}); pass --compiled false"
+    assert (done.code, done.out) == (2, "")
+    assert done.err.splitlines()[-1].endswith(told)  # after the bar
 
 
 def test_generation_is_timed_beside_gpt2(ketformer, small):

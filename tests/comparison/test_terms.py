@@ -4,7 +4,9 @@ import json
 import os
 import shutil
 import signal
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -158,38 +160,55 @@ def test_a_control_keeps_the_other_options_of_its_mechanism(tiny_molecules):
 # --- Several processes ---------------------------------------------------------------------------
 
 
-def compare_as_process(tiny, out, steps=20, jobs=2):
-    args = ("classical", "qisa", "--preset", tiny, "--seeds", 2, "--rates", 1, "--out", out)
-    return start("compare", *args, "--max_steps", steps, "--jobs", jobs, "--json")
+@contextmanager
+def told_to_stop(when):
+    """Within, this process gets SIGTERM as soon as that holds, as if from another one."""
+    over = threading.Event()
+
+    def watch():
+        while not over.wait(0.01):
+            if when():
+                os.kill(os.getpid(), signal.SIGTERM)
+                break
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
 
 
-def test_two_processes_told_to_stop_go_on_and_give_what_one_gives(tiny, tmp_path):
-    process = compare_as_process(tiny, tmp_path / "two")
-    while not list((tmp_path / "two").glob("*/checkpoints/checkpoint-*")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=120)
-    assert (process.returncode, out) == (143, "")
-    told = [line for line in err.splitlines() if line.startswith("ketformer: ")]
-    assert len(told) == 1, err
+def test_two_processes_told_to_stop_go_on_and_give_what_one_gives(ketformer, tiny, tmp_path):
+    call = ("compare", "classical", "qisa", "--preset", tiny, "--seeds", 2, "--rates", 1, "--json")
+
+    def checkpoints():
+        return list((tmp_path / "two").glob("*/checkpoints/checkpoint-*"))
+
+    with told_to_stop(checkpoints):
+        stopped = ketformer(*call, "--jobs", 2, "--out", tmp_path / "two")
+    assert (stopped.code, stopped.out) == (143, "")
+    told = [line for line in stopped.err.splitlines() if line.startswith("ketformer: ")]
+    assert len(told) == 1, stopped.err
     assert "stopped by SIGTERM" in told[0]
     assert "go on with: the same command" in told[0]
-    assert "Traceback" not in err
-    kept = [path.parent.parent for path in (tmp_path / "two").glob("*/checkpoints/checkpoint-*")]
-    assert kept
+    assert "Traceback" not in stopped.err
+    assert checkpoints()
 
-    out, err = compare_as_process(tiny, tmp_path / "two").communicate(timeout=200)
-    assert "[4/4]" in err
-    rows = json.loads(out)["rows"]
-    out, err = compare_as_process(tiny, tmp_path / "one", jobs=1).communicate(timeout=200)
-    for row, twin in zip(json.loads(out)["rows"], rows, strict=True):
+    two = ketformer(*call, "--jobs", 2, "--out", tmp_path / "two")
+    assert "[4/4]" in two.err
+    one = ketformer(*call, "--jobs", 1, "--out", tmp_path / "one")
+    for row, twin in zip(one.json["rows"], two.json["rows"], strict=True):
         assert row["cross_entropy"] == twin["cross_entropy"]
     folders = [path.parent.name for path in (tmp_path / "one").glob("*/metrics.jsonl")]
     assert len(folders) == 4
     for name in folders:
-        one, two = (without_times(metrics(tmp_path / way / name)) for way in ("one", "two"))
-        assert one == two
+        first, second = (without_times(metrics(tmp_path / way / name)) for way in ("one", "two"))
+        assert first == second
+
+
+def compare_as_process(tiny, out, steps):
+    args = ("classical", "qisa", "--preset", tiny, "--seeds", 2, "--rates", 1, "--out", out)
+    return start("compare", *args, "--max_steps", steps, "--jobs", 2, "--json")
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ processes and accumulated batches.
 """
 
 import json
+import shutil
 import socket
 from pathlib import Path
 
@@ -40,26 +41,41 @@ def train_in_turn(commands, folder, *, options=()):
     file.write_text(json.dumps([["train", *map(str, command)] for command in commands]))
     done = run_process(file, *options, launcher=_TORCHRUN, program=script)
     assert done.code == 0, done.err
+    return done
 
 
-def test_two_processes_train_as_one_with_twice_the_batch(ketformer, tiny, honest, tmp_path):
-    done = run_process(
-        "train", tiny, "--out", tmp_path / "two", "--json", *_HALF, launcher=(*_TORCHRUN, "-m")
-    )
-    assert done.code == 0, done.err
-    assert done.json["steps"] == 20  # one object, though two processes ran
-    assert largest_difference(honest, tmp_path / "two") < _ROUNDING
-    manifest = json.loads((tmp_path / "two/manifest.json").read_text())
+@pytest.fixture(scope="module")
+def by_torchrun(tiny, few, tmp_path_factory):
+    """The folder of two runs of two processes, one of them to go on with."""
+    folder = tmp_path_factory.mktemp("torchrun")
+    begun = (few, "--out", folder / "begun", "--max_steps", 10, "--per_device_train_batch_size", 6)
+    done = train_in_turn([begun, (tiny, "--out", folder / "plain", "--json", *_HALF)], folder)
+    (folder / "out.json").write_text(done.out[done.out.rindex("\n{") :])
+    return folder
+
+
+def copied(run, tmp_path):
+    """A run to go on with, while others may look at it as it is."""
+    shutil.copytree(run, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_two_processes_train_as_one_with_twice_the_batch(ketformer, by_torchrun, honest, tmp_path):
+    printed = json.loads((by_torchrun / "out.json").read_text())
+    assert printed["steps"] == 20  # one object, though two processes ran
+    run = copied(by_torchrun / "plain", tmp_path)
+    assert largest_difference(honest, run) < _ROUNDING
+    manifest = json.loads((run / "manifest.json").read_text())
     assert (manifest["processes"], manifest["batch"], manifest["sharded"]) == (2, 16, False)
-    steps = [row["step"] for row in metrics(tmp_path / "two") if "loss" in row]
+    steps = [row["step"] for row in metrics(run) if "loss" in row]
     assert steps == [5, 10, 15, 20]  # nor does each process write its own lines
 
     # A checkpoint is whole with what each process has of its own, and not without.
-    newest = tmp_path / "two/checkpoints/checkpoint-20"
+    newest = run / "checkpoints/checkpoint-20"
     assert flaw_of(newest) is None
     (newest / "rng_state_1.pth").unlink()
     assert flaw_of(newest) == "rng_state_1.pth is missing"
-    resumed = ketformer("train", "--out", tmp_path / "two", "--resume")
+    resumed = ketformer("train", "--out", run, "--resume")
     assert "checkpoint-15 was written by 2 processes, not 1" in resumed.err
 
 
@@ -84,12 +100,9 @@ def uninterrupted(few):
     return out
 
 
-def test_a_run_goes_on_under_other_launchers(ketformer, few, uninterrupted, tmp_path):
+def test_a_run_goes_on_under_other_launchers(ketformer, by_torchrun, uninterrupted, tmp_path):
     """Through the end of an epoch; the targets of all processes are counted in each step."""
-    out = ("--out", tmp_path / "run")
-    begin = ("train", few, *out, "--max_steps", 10, "--per_device_train_batch_size", 6)
-    done = run_process(*begin, launcher=(*_TORCHRUN, "-m"))
-    assert done.code == 0, done.err
+    out = ("--out", copied(by_torchrun / "begun", tmp_path))
     resume = ("train", *out, "--resume", "--max_steps")
     accumulated = ("--per_device_train_batch_size", 3, "--gradient_accumulation_steps", 2)
     with socket.create_server(("localhost", 0)) as taken:
@@ -139,14 +152,15 @@ def test_every_mechanism_trains_on_two_processes_whole_and_sharded(ketformer, ti
 
 
 def test_a_sharded_run_is_whole_and_goes_on(ketformer, tiny, honest, tmp_path):
-    run = ("--out", tmp_path / "run", "--fsdp", "true", *_HALF)
-    resume = ("--out", tmp_path / "run", "--resume", "--max_steps")
-    commands = [(tiny, *run, "--max_steps", 10), (*resume, 20), (*resume, 20)]
+    run = tmp_path / "run"
+    resume = ("--out", run, "--resume", "--max_steps")
+    begin = (tiny, "--out", run, "--fsdp", "true", *_HALF, "--max_steps", 10)
+    commands = [begin, (*resume, 20), (*resume, 20)]
     train_in_turn(commands, tmp_path, options=["--sharding_on_cpus"])
-    assert largest_difference(honest, tmp_path / "run") < _ROUNDING
-    assert {str(w.dtype) for w in weights(tmp_path / "run").values()} == {"torch.float32"}
-    assert json.loads((tmp_path / "run/manifest.json").read_text())["sharded"] is True
-    assert ketformer("evaluate", tmp_path / "run", "--json").json["causal"] is True
+    assert largest_difference(honest, run) < _ROUNDING
+    assert {str(w.dtype) for w in weights(run).values()} == {"torch.float32"}
+    assert json.loads((run / "manifest.json").read_text())["sharded"] is True
+    assert ketformer("evaluate", run, "--json").json["causal"] is True
     # Neither kind of checkpoint can be read as the other.
     back = ("train", *resume, 30, "--fsdp", "null")
     ketformer(*back).assert_mistake("checkpoint-20 is sharded; resume it with --fsdp true")
@@ -170,4 +184,6 @@ def test_sharding_does_not_begin_from_a_whole_checkpoint(ketformer, honest, monk
 
 
 def test_the_module_is_the_command():
-    assert run_process("audit", "--attention", "classical", "--json").json["causal"] is True
+    done = run_process("--help")
+    assert done.code == 0
+    assert done.out.startswith("usage: ketformer")

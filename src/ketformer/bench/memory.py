@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,11 +16,13 @@ from ketformer.attention.registry import causal_mechanisms, mechanisms_with_circ
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.utils.machine import describe_machine
+from ketformer.utils.processes import run_in_processes
 from ketformer.utils.progress import Bars
 from ketformer.utils.timing import bench_device
 
 WORKS = ("inference", "training step")
 _AGAINST = "classical"
+_MMAP_THRESHOLD = "MALLOC_MMAP_THRESHOLD_"  # of glibc, in bytes
 _STATUS = Path("/proc/self/status")
 _MODEL = {"vocab_size": 65, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 
@@ -64,33 +66,42 @@ def bench_memory(
     for name in names:
         _config(name, length)  # an unknown name is a mistake before the first process
     rows = []
-    with Bars(progress, "process") as bars:
+    with Bars(progress, "process") as bars, _freed_at_once():
         for work in WORKS:
             label = f"{work}, T {length:,}"
-            step = bars(label)
-            peaks: dict[str, list[float]] = {name: [] for name in names}
-            for done in range(repeats * len(names)):
-                name = names[done % len(names)]
-                peaks[name].append(_in_a_process(name, work, length))
-                step(done + 1, repeats * len(names))
+            step, done = bars(label), itertools.count(1)
+            tasks = repeats * [(name, work, length) for name in names]
+            peaks = run_in_processes(
+                peak_mib,
+                tasks,
+                processes=1,
+                fresh=True,
+                on_done=lambda _: step(next(done), len(tasks)),  # noqa: B023
+            )
+            found = {name: peaks[i :: len(names)] for i, name in enumerate(names)}
             rows += [
                 {
                     "name": name,
                     "work": label,
-                    "ratio": median(found) / median(peaks[_AGAINST]),
+                    "ratio": median(own) / median(found[_AGAINST]),
                     "against": _AGAINST,
-                    "peak_mib": median(found),
-                    "low_mib": min(found),
-                    "high_mib": max(found),
+                    "peak_mib": median(own),
+                    "low_mib": min(own),
+                    "high_mib": max(own),
                     "device": str(device),
                 }
-                for name, found in peaks.items()
+                for name, own in found.items()
             ]
     return {"rows": rows, "repeats": repeats, "machine": describe_machine()}
 
 
-def peak_mib(name: str, work: str, length: int) -> float:
-    """MiB that one work takes at its peak beyond what there was before it, in this process."""
+def peak_mib(task: tuple[str, str, int]) -> float:
+    """MiB that one work takes at its peak beyond what there was before it, in this process.
+
+    Args:
+        task: the mechanism, the work and the tokens of the sequence.
+    """
+    name, work, length = task
     device = bench_device()
     model = KetformerForCausalLM(_config(name, length)).to(device)
     model.train(work != "inference")
@@ -117,27 +128,22 @@ def peak_mib(name: str, work: str, length: int) -> float:
     return (_status("VmHWM") - before_kib) / 2**10
 
 
+@contextmanager
+def _freed_at_once() -> Iterator[None]:
+    """Within, new processes give the pages of a large tensor back as soon as it is freed."""
+    before = os.environ.get(_MMAP_THRESHOLD)
+    os.environ[_MMAP_THRESHOLD] = "65536"
+    try:
+        yield
+    finally:
+        del os.environ[_MMAP_THRESHOLD]
+        if before is not None:
+            os.environ[_MMAP_THRESHOLD] = before
+
+
 def _config(name: str, length: int) -> KetformerConfig:
     drops = dict.fromkeys(("embd_pdrop", "attn_pdrop", "resid_pdrop"), 0.0)
     return KetformerConfig(attention=name, max_position_embeddings=length, **_MODEL, **drops)
-
-
-def _in_a_process(name: str, work: str, length: int) -> float:
-    arguments = [name, work, length]
-    code = f"from ketformer.bench.memory import peak_mib; print(peak_mib(*{arguments!r}))"
-    # Large tensors then lie in pages of their own, which go back as soon as they are freed.
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
-        raise KetformerError(f"{work} of {name} failed: {last}")
-    return float(done.stdout.splitlines()[-1])
 
 
 def _status(key: str) -> int:

@@ -140,7 +140,7 @@ import os, time
 from ketformer.tasks.molecules.chemistry import CHUNK, map_chunks
 
 def say_and_wait(chunk):
-    print(os.getpid(), flush=True)
+    os.write(1, b"%d\\n" % os.getpid())  # at once, or two lines may run together
     time.sleep(60)
 
 if __name__ == "__main__":
