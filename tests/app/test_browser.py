@@ -274,7 +274,7 @@ def test_circuits_run_with_shots_and_noise_beside_the_exact_attention(page, open
     expected = _rows_of(numbers_html(found, 0, 1, causal=True))
     assert [" ".join(row.split()) for row in numbers.inner_text().splitlines()] == expected
     measured = cells(page.locator(".three svg").nth(1).evaluate("picture => picture.outerHTML"))
-    assert measured[3, 1][0] == pytest.approx(found.measured[0, 1, 3, 1], abs=6e-5)
+    assert measured[3, 1] == pytest.approx(found.measured[0, 1, 3, 1], abs=6e-5)
     keep(page, "circuits")
     choose(page, "Layer", "layer 1")
     choose(page, "Head", "mean")

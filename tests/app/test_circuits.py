@@ -60,10 +60,10 @@ def test_the_pictures_show_both_and_their_difference(opened, writer):
     exact, noisy, difference = map(cells, maps(found, 1, 0))
     for place in ((2, 1), (6, 3)):
         value = found.measured[(1, 0, *place)] - found.exact[(1, 0, *place)]
-        assert difference[place][0] == pytest.approx(value, abs=6e-5)
-        assert noisy[place][0] - exact[place][0] == pytest.approx(value, abs=2e-4)
+        assert difference[place] == pytest.approx(value, abs=6e-5)
+        assert noisy[place] - exact[place] == pytest.approx(value, abs=2e-4)
     mean = cells(maps(found, 0, None)[0])
-    assert mean[2, 1][0] == pytest.approx(found.exact[0].mean(0)[2, 1], abs=6e-5)
+    assert mean[2, 1] == pytest.approx(found.exact[0].mean(0)[2, 1], abs=6e-5)
 
 
 def test_the_mean_counts_what_a_causal_model_may_see():

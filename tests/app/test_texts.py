@@ -43,7 +43,7 @@ def test_attention_is_drawn_over_the_end_of_the_text(opened, writer):
     _, weights = attention_weights(run, text[-16:])
     for head, expected in ((None, weights[1].mean(0)), (0, weights[1, 0])):
         found = cells(text_attention(run, text[-16:], 1, head))
-        shown = np.array([found[3, j][0] for j in range(4)])
+        shown = np.array([found[3, j] for j in range(4)])
         np.testing.assert_allclose(shown, expected[3, :4], atol=6e-5)
     with pytest.raises(KetformerError, match="no text yet"):
         text_attention(run, "", 1, None)

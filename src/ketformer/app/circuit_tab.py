@@ -96,7 +96,9 @@ def circuit_tab(subject: Subject) -> None:
         run_circuits, [given, shots, noise, backend, seed], kept, concurrency_id=ONE_AT_A_TIME
     )
     measuring.success(show, [kept, layer, head], [numbers, drawn])
-    gr.on([layer.input, head.input], show, [kept, layer, head], [numbers, drawn])
+    # What is chosen while pictures are drawn must not be lost.
+    chosen = [layer.input, head.input]
+    gr.on(chosen, show, [kept, layer, head], [numbers, drawn], trigger_mode="always_last")
 
 
 def _none(head: int) -> int | None:

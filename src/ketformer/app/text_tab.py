@@ -86,4 +86,6 @@ def text_tab(subject: Subject) -> None:
     writing.success(**seen, concurrency_id=ONE_AT_A_TIME)
     stopped = stop.click(None, cancels=writing)
     stopped.then(**seen, concurrency_id=ONE_AT_A_TIME)
-    gr.on([layer.input, head.input], **seen, concurrency_id=ONE_AT_A_TIME)
+    # What is chosen while a picture is drawn must not be lost.
+    chosen = [layer.input, head.input]
+    gr.on(chosen, **seen, concurrency_id=ONE_AT_A_TIME, trigger_mode="always_last")

@@ -17,13 +17,14 @@ from ketformer.attention import (
     build_attention,
 )
 from ketformer.attention.registry import mechanisms_with_circuits
-from ketformer.drawing.circuit_svg import circuit_svg
+from ketformer.drawing.circuit import circuit_svg, layout
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerForCausalLM
 from ketformer.quantum import Circuit, Experiment, amplitude_preparation
 from ketformer.quantum.resources import Resources, count_resources
 from ketformer.runs import open_run
 
+_MOST = 300  # gates of a picture for a page
 _LONG = 100  # gates; longer circuits are drawn with the token's preparation as one box
 
 
@@ -130,13 +131,9 @@ def circuit_pictures(
         strings = tuple(dict.fromkeys(s for name in same for s in found[name].strings.strings))
         measured = [q for q in range(circuit.n_qubits) if any(s[q] != "I" for s in strings)]
         name = ", ".join(same)
-        svg = circuit_svg(
-            circuit,
-            measured=measured,
-            prepared=_preparation(circuit),
-            width=width,
-            label=f"Circuit of {name}",
-        )
+        prepared = _preparation(circuit)
+        drawn = layout(circuit, measured=measured, prepared=prepared, width=width, limit=_MOST)
+        svg = circuit_svg(drawn, f"Circuit of {name}")
         pictures.append(CircuitPicture(name, svg, count_resources(circuit), strings))
     return pictures
 

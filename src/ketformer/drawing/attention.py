@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ketformer.drawing.figure import save_figure
 from ketformer.errors import KetformerError
-from ketformer.utils.files import picture_kind, replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,30 +81,25 @@ def token_matrix(path: str | Path, attention: AttentionMap, head: int | None = N
     Raises:
         KetformerError: neither PNG nor SVG, or no such head.
     """
-    import matplotlib
+    return save_figure(lambda: _matrix_figure(attention, head), path)
+
+
+def _matrix_figure(attention: AttentionMap, head: int | None) -> Figure:
     from matplotlib.figure import Figure
 
-    path, count = Path(path), len(attention.tokens)
-    kind = picture_kind(path)
-    matrix = attention.of_head(head)
+    count, matrix = len(attention.tokens), attention.of_head(head)
     side = min(max(0.24 * count, 3.2), 20.0)  # inches
-    size = min(9.0, 72 * side / count * 0.75)  # points: a label fits in its row
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ketformer"}):
-        figure = Figure(figsize=(side + 2.2, side + 1.6), layout="constrained")
-        axes = figure.add_subplot()
-        image = _draw(axes, attention.tokens, matrix, float(matrix.max()), size)
-        axes.set_xlabel("taken from")
-        axes.set_ylabel("position")
-        lines = textwrap.wrap(visible(attention.text), int(side * 8), break_on_hyphens=False)
-        # Two "$", bonds of a SMILES, would enclose a formula.
-        title = "\n".join([*lines, attention.name_head(head)])
-        axes.set_title(title, fontsize=10, parse_math=False)
-        figure.colorbar(image, ax=axes, shrink=0.8, label="attention weight")
-        with replacing(path) as part, warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # glyphs that the font lacks
-            metadata = {"Date": None} if kind == "svg" else None
-            figure.savefig(part, format=kind, dpi=120, metadata=metadata)
-    return path
+    figure = Figure(figsize=(side + 2.2, side + 1.6), layout="constrained")
+    axes = figure.add_subplot()
+    image = draw_matrix(axes, attention.tokens, matrix, label_size(side, count))
+    axes.set_xlabel("taken from")
+    axes.set_ylabel("position")
+    lines = textwrap.wrap(visible(attention.text), int(side * 8), break_on_hyphens=False)
+    # Two "$", bonds of a SMILES, would enclose a formula.
+    title = "\n".join([*lines, attention.name_head(head)])
+    axes.set_title(title, fontsize=10, parse_math=False)
+    figure.colorbar(image, ax=axes, shrink=0.8, label="attention weight")
+    return figure
 
 
 def attention_figure(
@@ -134,7 +128,7 @@ def attention_figure(
     single = shown.shape[1] == 1
     rows, columns = (1, len(shown)) if single else shown.shape[:2]
     side = min(max((0.13 if columns > 1 else 0.2) * count, 1.7), 5.0)
-    size = min(8.0, 72 * side / count * 0.75)
+    size = min(8.0, label_size(side, count))
     figure = Figure(
         figsize=(columns * (side + 0.3) + 0.9, rows * (side + 0.45) + 0.3), layout="constrained"
     )
@@ -143,10 +137,12 @@ def attention_figure(
     for place, axes in enumerate(grid.flat):
         row, column = divmod(place, columns)
         layer, head = (column, 0) if single else (row, column)
-        image = _draw(axes, tokens, shown[layer, head], top, size)
+        left, bottom = column == 0, row == rows - 1
+        image = draw_matrix(
+            axes, tokens, shown[layer, head], size, top=top, left=left, bottom=bottom
+        )
         name = f"layer {layer}" if weights.shape[1] == 1 else f"layer {layer}, head {head}"
         axes.set_title(name, fontsize=9)
-        axes.tick_params(labelleft=column == 0, labelbottom=row == rows - 1)
     figure.colorbar(image, ax=grid, shrink=0.8, aspect=30, label="attention weight")
     return figure
 
@@ -156,32 +152,60 @@ def visible(text: str) -> str:
     return text.translate({ord(" "): "␣", ord("\n"): "↵", ord("\t"): "⇥", ord("\r"): "␍"})
 
 
-def _draw(axes: Any, tokens: Sequence[str], matrix: Weights, top: float, size: float) -> Any:
-    """One matrix; returns the image of the past."""
+def label_size(side: float, count: int) -> float:
+    """Points of a label that fits in one of so many rows over that many inches."""
+    return min(9.0, 72 * side / count * 0.75)
+
+
+def draw_matrix(
+    axes: Any,
+    tokens: Sequence[str],
+    matrix: Weights,
+    size: float,
+    *,
+    top: float | None = None,
+    signed: bool = False,
+    left: bool = True,
+    bottom: bool = True,
+) -> Any:
+    """One matrix; returns the image of weights on the past, or of positive differences.
+
+    Args:
+        axes: of matplotlib.
+        tokens: T labels.
+        matrix: ``[T, T]``: weights, in red where a position takes from a later one; or
+            differences of weights.
+        size: of the labels, in points.
+        top: the value with the strongest colour; the largest one unless given.
+        signed: differences, more in blue and less in red.
+        left: label the rows.
+        bottom: label the columns.
+    """
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
-    # The first position can look at itself only, so the scale always ends near 1: the root
-    # of a weight leaves something to see of the others.
-    norm = PowerNorm(0.5, vmin=0.0, vmax=top or 1.0)
     future = np.triu(np.ones_like(matrix, dtype=bool), k=1)
+    second = matrix < 0 if signed else future
+    empty = future & (matrix == 0)
+    # The first position can look at itself only, so the scale of weights always ends near 1: the
+    # root of a weight leaves something to see of the others.
+    norm = PowerNorm(1.0 if signed else 0.5, vmin=0.0, vmax=top or np.abs(matrix).max() or 1.0)
     images = []
-    for name, colour, hidden in (
-        ("past", PAST, future),
-        ("future", FUTURE, ~future | (matrix == 0)),
-    ):
+    for name, colour, hidden in (("more", PAST, second | empty), ("less", FUTURE, ~second | empty)):
         ramp = LinearSegmentedColormap.from_list(name, [(*colour, 0.04), (*colour, 1.0)])
-        cells = np.ma.array(matrix, mask=hidden)
+        cells = np.ma.array(np.abs(matrix), mask=hidden)
         images.append(axes.imshow(cells, cmap=ramp, norm=norm, interpolation="none"))
-    every = max(1, int(np.ceil(_SMALLEST_LABEL / size)))
-    places = range(0, len(tokens), every)
+    places = range(0, len(tokens), max(1, int(np.ceil(_SMALLEST_LABEL / size))))
     labels: dict[str, Any] = {
         "labels": [visible(tokens[i]) for i in places],
         "fontsize": max(size, _SMALLEST_LABEL),
         "family": "monospace",
         "parse_math": False,
     }
-    axes.set_xticks(places, rotation=90, **labels)
-    axes.set_yticks(places, **labels)
+    # Ticks cost most of a picture's time: where there are no labels, there are none.
+    upright = all(len(visible(token)) == 1 for token in tokens)
+    turned = 0 if upright else 90
+    axes.set_xticks(places, rotation=turned, **labels) if bottom else axes.set_xticks([])
+    axes.set_yticks(places, **labels) if left else axes.set_yticks([])
     axes.tick_params(length=2, width=0.5)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_linewidth(0.5)

@@ -1,16 +1,21 @@
-"""Figures of matplotlib as ``<svg>`` elements for a page, light or dark."""
+"""Figures of matplotlib as files, and as ``<svg>`` elements for a page, light or dark."""
 
 from __future__ import annotations
 
 import html
 import io
 import re
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
+
+from ketformer.errors import KetformerError
+from ketformer.utils.files import picture_kind, replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,6 +24,9 @@ if TYPE_CHECKING:
 _INK = "#010203"
 #: Stands for its paper.
 PAPER = "#040506"
+_ONE_AT_A_TIME = threading.Lock()
+_DPI = 144  # of a PNG
+_HIGHEST = 30_000  # pixels of a PNG; viewers refuse more, and memory runs out
 _LOOK: dict[Any, Any] = {
     **dict.fromkeys(
         ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK
@@ -31,19 +39,49 @@ _LOOK: dict[Any, Any] = {
 }
 
 
-def inline_svg(make: Callable[[], Figure], label: str) -> str:
+def save_figure(make: Callable[[], Figure], path: str | Path) -> Path:
+    """Write a figure as PNG or SVG by the suffix, whole or not at all, and return the path.
+
+    Args:
+        make: makes the figure; texts of an SVG stay texts, and equal figures are equal files.
+        path: of the picture; its folder is made.
+
+    Raises:
+        KetformerError: neither PNG nor SVG, or a PNG that no viewer would open.
+    """
+    path = Path(path)
+    kind = picture_kind(path)
+    look: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "ketformer"}
+    with _settings(look):
+        figure = make()
+        height = figure.get_size_inches()[1] * _DPI
+        if kind == "png" and height > _HIGHEST:
+            raise KetformerError(
+                f"{path} would be {height:,.0f} pixels high; let its name end in .svg"
+            )
+        metadata = {"Date": None} if kind == "svg" else None
+        with replacing(path) as part:
+            figure.savefig(part, format=kind, dpi=_DPI, metadata=metadata)
+    return path
+
+
+def inline_svg(
+    make: Callable[[], Figure], label: str, over: Callable[[Figure], str] = lambda _: ""
+) -> str:
     """The figure as an ``<svg>`` element: texts are texts, lines take the page's text colour.
 
     Args:
         make: makes the figure; it is called with matplotlib's settings for such pages.
         label: what the figure shows, for those who do not see it.
+        over: elements that lie over the figure, in points from its upper left corner; called
+            with the figure as it was drawn.
     """
     # The salt keeps the names of clip paths of different figures on one page apart.
-    with matplotlib.rc_context({**_LOOK, "svg.hashsalt": label}), _without_warnings():
-        buffer = io.StringIO()
+    with _settings({**_LOOK, "svg.hashsalt": label}):
+        buffer, figure = io.StringIO(), make()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        make().savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    svg = buffer.getvalue()
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    svg = buffer.getvalue().replace("</svg>", f"{over(figure)}</svg>")
     svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
     svg = svg.replace(PAPER, "var(--paper, Canvas)").rstrip()
     used = set(re.findall(r"#([\w-]+)[\")]", svg))
@@ -57,8 +95,11 @@ def named_svg(svg: str, label: str) -> str:
 
 
 @contextmanager
-def _without_warnings() -> Iterator[None]:
-    """A browser has the glyphs that matplotlib's own font lacks."""
-    with warnings.catch_warnings():
+def _settings(look: dict[Any, Any]) -> Iterator[None]:
+    """Matplotlib's settings, which are those of the whole process: threads take turns.
+
+    It says nothing of glyphs that its own font lacks; a browser has them.
+    """
+    with _ONE_AT_A_TIME, matplotlib.rc_context(look), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield

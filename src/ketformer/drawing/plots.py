@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from ketformer.drawing.figure import save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def draw_resources(table: dict[str, Any], path: Path) -> None:
     """Gates with and without shots, and multiply-adds, over d; PNG or SVG."""
-    import matplotlib.pyplot as plt
+    save_figure(lambda: _resources(table), path)
+
+
+def draw_noise_study(study: dict[str, Any], path: Path) -> None:
+    """Mean change of the weights, and the loss, over shots and over noise; PNG or SVG."""
+    save_figure(lambda: _noise(study), path)
+
+
+def _resources(table: dict[str, Any]) -> Figure:
+    from matplotlib.figure import Figure
 
     rows = table["rows"]
     widths = [r["hidden_size"] for r in rows]
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
     lines = [
         ("gates, each circuit run once", "gates_per_sequence", "C0", "o"),
         (f"gates with shots for an error of {rows[0]['precision']}", "gates_with_shots", "C3", "s"),
@@ -30,16 +45,14 @@ def draw_resources(table: dict[str, Any], path: Path) -> None:
     )  # fmt: skip
     axes.grid(alpha=0.3)
     axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    return figure
 
 
-def draw_noise_study(study: dict[str, Any], path: Path) -> None:
-    """Mean change of the weights, and the loss, over shots and over noise; PNG or SVG."""
-    import matplotlib.pyplot as plt
+def _noise(study: dict[str, Any]) -> Figure:
+    from matplotlib.figure import Figure
 
-    figure, axes = plt.subplots(2, 2, figsize=(9, 6.5), layout="constrained", sharey="row")
+    figure = Figure(figsize=(9, 6.5), layout="constrained")
+    axes = figure.subplots(2, 2, sharey="row")
     for column, (key, x, label) in enumerate(
         [("shots", "shots", "shots for each circuit"), ("noise", "two_qubit", "error of a CNOT")]
     ):
@@ -60,6 +73,4 @@ def draw_noise_study(study: dict[str, Any], path: Path) -> None:
             axis.legend()
     axes[0][0].set(ylabel="mean change of an attention weight")
     axes[1][0].set(ylabel="loss in nats per target")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    return figure
