@@ -191,9 +191,9 @@ def test_a_peer_that_computes_something_else_is_not_timed(ketformer, small, monk
         right = peer_bench._ours(size)
         return lambda own, shared: right(own, shared * 1.001)
 
-    monkeypatch.setattr(peer_bench, "_installed", lambda: ({"wrong": wrong}, []))
+    monkeypatch.setattr(peer_bench, "_pennylane", wrong)
     done = ketformer("bench", "peers", "--sizes", "values")
-    done.assert_mistake("wrong differs by")
+    done.assert_mistake("PennyLane default.qubit differs by")
 
 
 def test_memory_of_a_long_sequence_beside_the_classical_one(ketformer, monkeypatch):

@@ -1,11 +1,10 @@
-"""One verb: bench peers. The exact path beside other simulators, circuit for circuit."""
+"""One verb: bench peers. The exact path beside PennyLane and CUDA-Q, circuit for circuit."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +24,7 @@ from ketformer.quantum import (
     rotation_ring_ansatz,
     run,
 )
+from ketformer.quantum.backends._packages import require_package
 from ketformer.utils.machine import describe_machine
 from ketformer.utils.progress import Bars
 from ketformer.utils.timing import compared, interleaved
@@ -32,7 +32,6 @@ from ketformer.utils.timing import compared, interleaved
 OURS = "ketformer"
 OURS_SINGLE = "ketformer, float32"
 PENNYLANE = "PennyLane default.qubit"
-TORCHQUANTUM = "TorchQuantum"
 #: Outputs and gradients must agree this far, relative to the largest, before anything is timed.
 TOLERANCE = 1e-5
 _STRINGS = 16
@@ -77,11 +76,11 @@ SIZES = {
 def bench_peers(
     *, sizes: Sequence[Size] = tuple(SIZES.values()), repeats: int = 5, progress: bool = True
 ) -> dict[str, Any]:
-    """Time the same circuits here and in peers that are installed, forward and backward.
+    """Time the same circuits here and in PennyLane, forward and backward, and a step in CUDA-Q.
 
     Inputs and outputs are float64 on the CPU, which is PennyLane's precision; PennyLane
-    broadcasts over the batch and differentiates by backpropagation. TorchQuantum computes in
-    single precision, so ours is timed in that, too.
+    broadcasts over the batch and differentiates by backpropagation. Models compute in float32,
+    so ours is timed in that, too.
 
     Args:
         sizes: circuits and batches, and the training step.
@@ -95,11 +94,12 @@ def bench_peers(
         could not be timed; ``machine``.
 
     Raises:
-        KetformerError: no peer is installed, or one computes other numbers.
+        KetformerError: PennyLane is not installed, or computes other numbers.
     """
     if repeats < 1:
         raise KetformerError(f"repeats must be positive, got {repeats}")
-    peers, notes = _installed()
+    require_package("pennylane", "pennylane")
+    notes: list[str] = []
     rows: list[dict[str, Any]] = []
     with Bars(progress, "round") as bars:
         for size in sizes:
@@ -108,20 +108,21 @@ def bench_peers(
                 rows += made
                 notes += more
             else:
-                rows += _bench_circuits(size, peers, repeats, bars)
+                rows += _bench_circuits(size, repeats, bars)
     return {"rows": rows, "notes": notes, "repeats": repeats, "machine": describe_machine()}
 
 
-def _bench_circuits(
-    size: Size, peers: dict[str, Any], repeats: int, bars: Bars
-) -> list[dict[str, Any]]:
-    builders = {OURS: _ours, OURS_SINGLE: partial(_ours, dtype=torch.float32), **peers}
+def _bench_circuits(size: Size, repeats: int, bars: Bars) -> list[dict[str, Any]]:
     n_angles = (3 if size.kind == "values" else 2) * size.n_qubits
     n_own = 2**size.n_qubits if size.kind == "values" else 2 * size.n_qubits
     generator = torch.Generator().manual_seed(0)
     own = torch.randn(size.batch, n_own, generator=generator, dtype=torch.float64)
     shared = torch.randn(n_angles, generator=generator, dtype=torch.float64)
-    works: dict[str, Work] = {name: build(size) for name, build in builders.items()}
+    works = {
+        OURS: _ours(size),
+        OURS_SINGLE: _ours(size, torch.float32),
+        PENNYLANE: _pennylane(size),
+    }
     differences = {
         name: _difference(works[OURS], work, own[:_CHECKED], shared) for name, work in works.items()
     }
@@ -230,38 +231,6 @@ def _pennylane(size: Size) -> Work:
     )
 
 
-def _torchquantum(size: Size) -> Work:
-    tq = importlib.import_module("torchquantum")
-    measure = importlib.import_module("torchquantum.measurement").expval_joint_analytical
-    n, circuit = size.n_qubits, _circuit(size)
-    gates = {"RX": tq.functional.rx, "RY": tq.functional.ry}
-    strings = _strings(size).strings
-
-    def prepared(columns: dict[str, Tensor], features: Tensor | None, batch: int) -> Any:
-        device = tq.QuantumDevice(n_wires=n, bsz=batch, device="cpu")
-        if features is not None:
-            device.set_states(amplitude_encode(features, n).to(torch.complex64))
-        for gate in circuit.gates:
-            if gate.angle is None:
-                tq.functional.cnot(device, wires=list(gate.qubits))
-            else:
-                column = columns[str(gate.angle.value)].float().reshape(-1, 1)
-                gates[gate.name](device, wires=gate.target, params=column.expand(batch, 1))
-        return device
-
-    def values(features: Tensor, columns: dict[str, Tensor]) -> Tensor:
-        device = prepared(columns, features, len(features))
-        found = [measure(device, string) for string in strings]
-        return torch.stack(found, dim=-1).double()
-
-    def states(columns: dict[str, Tensor]) -> Tensor:
-        device = prepared(columns, None, len(columns["x0"]))
-        out: Tensor = device.get_states_1d()
-        return out.to(torch.complex128)
-
-    return _with_columns(size, values=values, states=states)
-
-
 def _with_columns(
     size: Size,
     *,
@@ -281,23 +250,3 @@ def _with_columns(
         return overlap(bra, ket).real
 
     return work
-
-
-def _installed() -> tuple[dict[str, Callable[[Size], Work]], list[str]]:
-    """The peers that can be imported, and a line on each that cannot."""
-    known = {
-        PENNYLANE: ("pennylane", _pennylane),
-        TORCHQUANTUM: ("torchquantum", _torchquantum),
-    }
-    found: dict[str, Callable[[Size], Work]] = {}
-    notes = []
-    for name, (package, build) in known.items():
-        try:
-            importlib.import_module(package)
-        except Exception as error:  # old releases fail in many ways against newer libraries
-            notes.append(f"{name} was not timed: {str(error).splitlines()[0]}")
-        else:
-            found[name] = build
-    if not found:
-        raise KetformerError(f"no peer to compare with: {'; '.join(notes)}")
-    return found, notes

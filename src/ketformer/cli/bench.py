@@ -71,7 +71,7 @@ BENCHMARKS = {
         (*_TIMES, ("circuits/s", "circuits_per_second")),
     ),
     "peers": Benchmark(
-        "the exact path beside PennyLane, TorchQuantum and CUDA-Q",
+        "the exact path beside PennyLane and CUDA-Q",
         peer_bench.bench_peers,
         ("repeats", "sizes"),
         _TIMES,

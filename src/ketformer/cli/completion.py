@@ -1,14 +1,14 @@
 """``ketformer completion``.
 
 The script is static: pressing TAB starts no Python. To make it, every verb is imported, which takes
-seconds, so it is kept until a version or a file of Ketformer changes; then a shell can ask for it
-whenever it starts.
+seconds, so it is kept until a version, a file of Ketformer or a plugin changes; a shell can ask for
+it whenever it starts.
 """
 
 from __future__ import annotations
 
 import hashlib
-from importlib.metadata import version
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +59,11 @@ def _kept(shell: str) -> str:
 
 
 def _state() -> str:
-    """Changes with the options: by an upgrade of what declares them, or an edit."""
+    """Changes with the options: by an upgrade of what declares them, an edit, or a plugin."""
     packages = ("ketformer", "transformers", "jsonargparse", "shtab")
     versions = [version(package) for package in packages]
+    groups = [f"ketformer.{kind}" for kind in ("attention", "backends", "metrics")]
+    offered = sorted(point.name for group in groups for point in entry_points(group=group))
     files = Path(ketformer.cli.__file__).parents[1].rglob("*.py")
     edited = sorted((str(file), file.stat().st_mtime_ns) for file in files)
-    return hashlib.sha256(repr((versions, edited)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((versions, offered, edited)).encode()).hexdigest()[:16]
