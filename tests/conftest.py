@@ -18,6 +18,9 @@ from ketformer.quantum.native import library
 from ketformer.tasks.molecules.embedded import embedded_smiles
 from ketformer.utils.files import cache_folder, replacing
 
+# The tests of a package that is installed nowhere but in test_plugin.py.
+collect_ignore = ["plugin"]
+
 # Small tensors are fastest on one thread, above all when pytest-xdist shares the cores.
 torch.set_num_threads(1)
 

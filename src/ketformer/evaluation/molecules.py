@@ -18,6 +18,7 @@ from ketformer.models import KetformerForCausalLM
 from ketformer.runs import Run
 from ketformer.runs.data import molecules_of
 from ketformer.tasks.losses import BATCH, prefix_losses, teacher_forced
+from ketformer.tasks.metric import computed
 from ketformer.tasks.molecules.data import MoleculeData
 from ketformer.tasks.molecules.metrics import wasserstein
 from ketformer.tasks.molecules.properties import PROPERTIES, cached_properties, compute_properties
@@ -63,7 +64,7 @@ def evaluate_molecules(
         ``_by_position``; ``causal``, which is measured; of the samples the keys of
         :func:`~ketformer.tasks.molecules.metrics.generation_metrics` and
         :func:`~ketformer.tasks.molecules.similarity.distribution_metrics` (against the
-        same part), and ``wasserstein`` by property.
+        same part), ``wasserstein`` by property, and the metrics of other packages.
 
     Raises:
         KetformerError: unknown data or split, or tokens the model does not have.
@@ -182,6 +183,7 @@ def sample_metrics(
         **result,
         **distribution_metrics(valid, reference, with_fcd=with_fcd, progress=progress),
         "wasserstein": wasserstein(generated, known, list(PROPERTIES)),
+        **computed("molecules", valid, reference),
     }
 
 

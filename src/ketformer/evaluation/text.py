@@ -15,6 +15,7 @@ from ketformer.generation.continuation import continue_tokens
 from ketformer.runs import Run
 from ketformer.tasks.datasets import found_from_anywhere, load_text
 from ketformer.tasks.losses import prefix_losses, teacher_forced
+from ketformer.tasks.metric import computed
 from ketformer.tasks.text import (
     SPLITS,
     TextWindows,
@@ -57,8 +58,8 @@ def evaluate_text(
     Returns:
         Cross entropies in nats per token (also by position), ``bits_per_character``,
         ``perplexity``, teacher-forced and free-running ``cer`` and ``wer``,
-        ``inference_ms`` for one batch without text decoding, and what they were
-        measured on.
+        ``inference_ms`` for one batch without text decoding, what they were
+        measured on, and the metrics of other packages.
 
     Raises:
         KetformerError: unknown data or split, or characters the model has no token for.
@@ -70,7 +71,8 @@ def evaluate_text(
         prefix = prefix_losses(run.model, short, step=bars("prefix alone"))
     references = run.tokenizer.batch_decode(forced.targets)
     cer, wer = error_rates(references, run.tokenizer.batch_decode(forced.predictions))
-    free_cer, free_wer = _free_running(run, windows)
+    continuations, followed = _free_running(run, windows)
+    free_cer, free_wer = error_rates(followed, continuations)
     loss = float(forced.losses.mean())
     inputs = timing_inputs(run)
     seconds = inference_seconds({"model": run.model}, {"model": inputs})["model"]
@@ -93,6 +95,7 @@ def evaluate_text(
         "wer": wer,
         "free_running_cer": free_cer,
         "free_running_wer": free_wer,
+        **computed("text", continuations, followed),
         "inference_ms": 1000 * seconds,
         "inference_batch": list(inputs["input_ids"].shape),
     }
@@ -125,8 +128,8 @@ def prefix_windows(windows: TextWindows) -> TextWindows:
     return TextWindows(windows.tokens, context, stride=context, limit=affordable)
 
 
-def _free_running(run: Run, windows: TextWindows) -> tuple[float, float]:
-    """Error rates of greedy continuations of half a window, as long as a whole one."""
+def _free_running(run: Run, windows: TextWindows) -> tuple[list[str], list[str]]:
+    """Greedy continuations of half a window, as long as a whole one, and what follows there."""
     context, tokens = windows.context, windows.tokens
     given = max(context // 2, 1)
     last = len(tokens) - given - context
@@ -138,4 +141,4 @@ def _free_running(run: Run, windows: TextWindows) -> tuple[float, float]:
     prompts = torch.stack([tokens[s : s + given] for s in starts])
     truth = torch.stack([tokens[s + given : s + given + context] for s in starts])
     written = continue_tokens(run.model, prompts.to(run.model.device), context, do_sample=False)
-    return error_rates(run.tokenizer.batch_decode(truth), run.tokenizer.batch_decode(written.cpu()))
+    return run.tokenizer.batch_decode(written.cpu()), run.tokenizer.batch_decode(truth)

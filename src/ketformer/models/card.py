@@ -11,7 +11,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from ketformer.attention import attention_class, attention_options
+from ketformer.attention import ATTENTION, attention_class, attention_options
 from ketformer.models.configuration import KetformerConfig
 from ketformer.utils.markdown import markdown_table
 
@@ -31,7 +31,7 @@ _LOADING = """## How to load it
 ```python
 import ketformer  # transformers then knows the model
 from transformers import AutoModelForCausalLM
-
+{first}
 model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
 ```
 """
@@ -100,8 +100,10 @@ def compose_card(
     first = f"# {title}\n" if causal else f"{_LEAK}\n\n# {title}\n"
     about = (attention_class(config.attention).__doc__ or "").split("\n")[0]
     options = {**attention_options(config.attention), **(config.attention_options or {})}
+    package = ATTENTION.package_of(config.attention)
     facts = {
         "attention": f"`{config.attention}`: {about}",
+        **({"of the package": f"`{package}`"} if package else {}),
         "its options": ", ".join(f"`{key}={value}`" for key, value in options.items()) or "none",
         "parameters": f"{parameters:,}",
         "causal": "yes" if causal else "**NO**",
@@ -116,10 +118,24 @@ def compose_card(
         first,
         f"{about_it}classical.\n",
         markdown_table(["", ""], facts.items()),
-        _LOADING,
+        _loading(config.attention),
         *sections,
     ]
     return f"---\n{data.to_yaml()}\n---\n\n" + "\n".join(body)
+
+
+def _loading(attention: str) -> str:
+    """How to load the model, with what its attention needs first."""
+    package, target = ATTENTION.package_of(attention), ATTENTION.registered_as(attention)
+    first = ""
+    if target:
+        first = (
+            f'\nketformer.ATTENTION.register("{attention}", "{target}")  # where it is defined\n'
+        )
+    text = _LOADING.format(first=first)
+    if package:
+        text += f"\nIts attention is in a package of its own: `pip install '{package}'`.\n"
+    return text
 
 
 def write_card(folder: str | PathLike[str], text: str) -> None:

@@ -29,6 +29,7 @@ _TRANSFORMERS_KEYS = {
     "_commit_hash",
     "_name_or_path",
 }
+_PACKAGE_KEY = "attention_package"
 _ATTN_IMPLEMENTATIONS = (None, "sdpa", "eager")
 
 
@@ -68,8 +69,11 @@ class KetformerConfig(PreTrainedConfig):
         condition_pdrop: mean share of the conditions hidden while training, at most 0.5;
             each sequence draws its own share uniformly from 0 to twice that.
 
+    The dictionary of a mechanism from another package has the key ``attention_package``, its
+    name and version, which is checked when the configuration is read.
+
     Raises:
-        KetformerError: naming the key and what was expected.
+        KetformerError: naming the key and what was expected, or a package to install.
     """
 
     model_type = "ketformer"
@@ -106,6 +110,8 @@ class KetformerConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Refuse what transformers would let pass, then fill in the defaults."""
+        if (package := kwargs.pop(_PACKAGE_KEY, None)) is not None:
+            ATTENTION.require(self.attention, package)
         known = {f.name for f in fields(self)}
         allowed = known | _TRANSFORMERS_KEYS | set(GenerationConfig().to_dict())
         for key in kwargs:
@@ -122,6 +128,11 @@ class KetformerConfig(PreTrainedConfig):
         if self.intermediate_size is None and isinstance(self.hidden_size, int):
             self.intermediate_size = 4 * self.hidden_size
         super().__post_init__(**kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in transformers, with the package of a mechanism that is not ours."""
+        package = ATTENTION.package_of(self.attention)
+        return {**super().to_dict(), **({_PACKAGE_KEY: package} if package else {})}
 
     def validate_sizes(self) -> None:
         """Sizes are positive, heads divide the width, probabilities lie in [0, 1)."""

@@ -142,6 +142,12 @@ class Settings:
         """Plain values, as ``settings.yaml`` holds them."""
         return asdict(self)
 
+    def packages(self) -> list[str]:
+        """Other packages that the attention and the backend come from, as ``name==version``."""
+        attention = self.model.get("attention", KetformerConfig.attention)
+        found = [ATTENTION.package_of(attention), BACKENDS.package_of(self.backend or "")]
+        return sorted({package for package in found if package})
+
     def override(self, changes: Mapping[str, Any]) -> Settings:
         """A copy with flat ``key: value`` changes put where they belong.
 

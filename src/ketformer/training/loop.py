@@ -251,6 +251,7 @@ def _begin(
         parameters=model.num_parameters(),
         causal=model.is_causal,
         resumed=resumed,
+        **({"packages": packages} if (packages := settings.packages()) else {}),
     )
     write_json(out / MANIFEST_FILE, manifest)
     clear_unusable(out, checkpoint)

@@ -21,7 +21,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points, packages_distributions, version
+from importlib.metadata import (
+    EntryPoint,
+    PackageNotFoundError,
+    entry_points,
+    packages_distributions,
+    version,
+)
 from typing import Any, Generic, TypeVar
 
 from ketformer.errors import KetformerError
@@ -29,6 +35,7 @@ from ketformer.errors import KetformerError
 Item = TypeVar("Item")
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+_-]+")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 # By the module that holds each.
 _REGISTRIES: dict[str, Registry[Any]] = {}
@@ -156,6 +163,51 @@ class Registry(Mapping[str, Item], Generic[Item]):
         entry = self._find(name)
         return entry.package if entry else None
 
+    def registered_as(self, name: str) -> str | None:
+        """``"module:object"`` of what was registered here and no package offers, else None."""
+        entry = self._registered.get(name)
+        return None if entry is None else _target_of(entry.target)
+
+    def require(self, name: str, package: str | None = None) -> None:
+        """Check a name that stands in a file, with the package that the file says it is of.
+
+        A package of another version is used, with a warning.
+
+        Args:
+            name: of what the file needs.
+            package: as ``name==version``; None for our own.
+
+        Raises:
+            KetformerError: nothing here has that name, or it is another package's.
+        """
+        if package is not None and not (isinstance(package, str) and _PACKAGE.fullmatch(package)):
+            raise KetformerError(
+                f"{self.kind}: {package!r} does not name a package as name==version"
+            )
+        here = self.package_of(name)
+        if name not in self:
+            if package is None:
+                self.load(name)  # says which names there are
+            elif _is_installed(package):
+                raise KetformerError(
+                    f"the {self.kind} {name!r} of {package} is not offered by what is installed: "
+                    "register it first, or install another version"
+                )
+            raise KetformerError(
+                f"the {self.kind} {name!r} comes from a package that is not installed here: "
+                f"pip install '{package}'"
+            )
+        if package is None or here == package:
+            return
+        if here is None or _project(here) != _project(package):
+            raise KetformerError(
+                f"the {self.kind} {name!r} is that of {package}, but here it is that of "
+                f"{here or 'Ketformer itself or of no package'}"
+            )
+        warnings.warn(
+            f"the {self.kind} {name!r} was that of {package}; {here} is installed", stacklevel=3
+        )
+
     def for_workers(self) -> dict[str, Any]:
         """What was registered in this process, for one that it starts.
 
@@ -208,6 +260,19 @@ def register_again(registered: Mapping[str, Mapping[str, Any]]) -> None:
         import_module(home)
         for name, target in names.items():
             _REGISTRIES[home].register(name, target)
+
+
+def _project(package: str) -> str:
+    """The name of ``name==version``, as package indexes compare names."""
+    return re.sub(r"[-_.]+", "-", package.partition("==")[0]).lower()
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        version(package.partition("==")[0])
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _requirement(point: EntryPoint) -> str:
