@@ -24,6 +24,10 @@ class NotOfferedError(KetformerError):
     """What was asked for makes sense, but this backend or mechanism does not offer it."""
 
 
+class UnreadableError(KetformerError):
+    """A text that a model cannot read: it has a token that the model lacks, too many, or none."""
+
+
 class NotFiniteError(KetformerError):
     """A training ended because a loss, gradient or weight became infinite or not a number."""
 

@@ -127,6 +127,8 @@ def test_sizes_that_cannot_be_matched_are_a_mistake(ketformer, tiny, tmp_path):
         (("classical", "nope"), "unknown attention 'nope'"),
         (("classical", "qisa", "--seeds", 0), "seeds must be positive"),
         (("classical", "qisa", "--preset", "nope"), "'nope'"),
+        (("classical", "qisa", "--attention", "qsann"), "--attention: the rows of a comparison"),
+        (("classical", "qisa", "--attention_options.hilbert_dim", 3), "--attention_options: the"),
     ],
 )
 def test_mistakes(ketformer, tiny, tmp_path, args, told):

@@ -15,7 +15,7 @@ import pytest
 
 from ketformer.errors import KetformerError
 from ketformer.tasks import datasets
-from ketformer.tasks.datasets import DATASETS, DataSet, load_text, locate
+from ketformer.tasks.datasets import DATASETS, DataSet, find_here, load_text, locate
 from ketformer.utils.files import cache_folder
 
 CONTENT = b"To be, or not to be.\n"
@@ -122,11 +122,11 @@ def test_tiny_shakespeare_is_found_in_the_users_folder(monkeypatch, tinyshakespe
     assert text.sha256 == DATASETS["tinyshakespeare"].sha256
 
 
-def test_without_download_a_set_that_is_not_there_is_an_error(monkeypatch):
+def test_looking_for_a_set_downloads_nothing(monkeypatch):
     asked = serve(monkeypatch, CONTENT)
-    with pytest.raises(KetformerError, match="toy is not on this machine"):
-        locate(TOY, download=False)
+    assert find_here(TOY) is None
     assert asked == []
+    assert locate(TOY) == find_here(TOY)
 
 
 # --- Downloading -------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from ketformer.app.circuits import (
 )
 from ketformer.app.messages import ONE_AT_A_TIME, mistakes_as_messages, note
 from ketformer.app.opened_runs import Subject
-from ketformer.errors import KetformerError
+from ketformer.errors import NotOfferedError
 
 _TEXT, _SMILES = "the name", "CC(=O)N"
 
@@ -33,7 +33,7 @@ def circuit_tab(subject: Subject) -> None:
         return
     try:
         pictures = drawings(subject)
-    except KetformerError as error:  # not every score can be measured
+    except NotOfferedError as error:  # not every score can be measured
         gr.HTML(note(f"No circuits: {error}."))
         return
     run = subject.run

@@ -72,7 +72,7 @@ def drawings(subject: Subject) -> list[CircuitPicture]:
     """Its circuits; none of a classical model.
 
     Raises:
-        KetformerError: its score has no circuit.
+        NotOfferedError: its score has no circuit.
     """
     return circuit_pictures(subject.run.model, width=_FOLDED)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ketformer.attention.base import Attention
-from ketformer.errors import KetformerError
+from ketformer.errors import NotOfferedError
 from ketformer.quantum import Circuit, Expect, Experiment, PauliStrings, amplitude_angles
 from ketformer.quantum.preparation import amplitude_preparation
 
@@ -51,7 +51,7 @@ def measured_by(model: nn.Module, expect: Expect) -> Iterator[None]:
         expect: gives the outcomes of an experiment.
 
     Raises:
-        KetformerError: no mechanism of the model has circuits.
+        NotOfferedError: no mechanism of the model has circuits.
     """
     mechanisms = quantum_mechanisms(model)
     for mechanism in mechanisms:
@@ -67,9 +67,9 @@ def quantum_mechanisms(model: nn.Module) -> list[Attention]:
     """The mechanisms of a model that have circuits.
 
     Raises:
-        KetformerError: there is none.
+        NotOfferedError: there is none.
     """
     found = [m for m in model.modules() if isinstance(m, Attention) and m.has_circuits()]
     if not found:
-        raise KetformerError("this model's attention has no circuits to run")
+        raise NotOfferedError("this model's attention has no circuits to run")
     return found

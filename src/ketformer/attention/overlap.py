@@ -14,7 +14,7 @@ from ketformer.attention.checks import check_layers, check_qubits, check_weights
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.shared_unitary import MAX_DENSE_QUBITS, KeptUnitary
 from ketformer.attention.token_registers import Registers
-from ketformer.errors import KetformerError
+from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.quantum import (
     Circuit,
     CircuitStates,
@@ -212,7 +212,7 @@ class Overlap(Attention):
             KetformerError: another score than ``dot``.
         """
         if self.score != "dot":
-            raise KetformerError(f"a Hadamard test measures the score dot, not {self.score}")
+            raise NotOfferedError(f"a Hadamard test measures the score dot, not {self.score}")
         circuit, angles = self._whole_circuit(hidden_states, tokens)
         test = hadamard_test(circuit, circuit)
         row, column = _pairs(hidden_states)

@@ -18,7 +18,7 @@ from ketformer.attention import (
 )
 from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.drawing.circuit import circuit_svg, layout
-from ketformer.errors import KetformerError
+from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.models import KetformerForCausalLM
 from ketformer.quantum import Circuit, Experiment, amplitude_preparation
 from ketformer.quantum.resources import Resources, count_resources
@@ -50,7 +50,7 @@ def circuits_of(subject: str, **sizes: Any) -> dict[str, Experiment]:
         known = ", ".join(mechanisms_with_circuits())
         raise KetformerError(f"{subject} is neither a run directory nor a mechanism ({known})")
     if not attention.has_circuits():
-        raise KetformerError(f"{subject} is classical: it has no circuits")
+        raise NotOfferedError(f"{subject} is classical: it has no circuits")
     return _of_first_head(attention)
 
 
@@ -116,7 +116,8 @@ def circuit_pictures(
         One picture for each circuit; none of a model whose attention is classical.
 
     Raises:
-        KetformerError: as :func:`circuits_of`, or an attention whose score has no circuit.
+        KetformerError: as :func:`circuits_of`; of a score that has no circuit it is a
+            ``NotOfferedError``.
     """
     if isinstance(subject, str):
         found = circuits_of(subject, **sizes)

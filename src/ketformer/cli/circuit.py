@@ -17,7 +17,7 @@ from ketformer.quantum.backends import BACKENDS
 from ketformer.quantum.qasm import to_qasm
 from ketformer.quantum.resources import count_resources
 from ketformer.runs import Run, open_run
-from ketformer.utils.files import write_text
+from ketformer.utils.files import picture_kind, write_text
 
 EXAMPLE = """  ketformer circuit show overlap --attention_options.n_qubits 4
   ketformer circuit show runs/mine --out circuit.svg
@@ -85,6 +85,10 @@ def run(options: Any) -> int:
     """Do what the action says."""
     if options.action not in ACTIONS:
         raise KetformerError(f"unknown action {options.action!r}; known: {', '.join(ACTIONS)}")
+    if options.out and options.action in ("check", "gradients"):
+        raise KetformerError(f"circuit {options.action} writes no file: --json prints its numbers")
+    if options.out and options.action != "export":
+        picture_kind(options.out)  # before the work, not after it
     actions = {
         "show": _show,
         "export": _export,

@@ -26,7 +26,6 @@ _ABOUT_IT = {
     "json", "attentions", "preset", "seeds", "match", "rates", "search_share", "controls", "fcd",
     "targets", "jobs", "out",
 }  # fmt: skip
-_DECIDED = {"attention", "attention_options"}  # by the mechanisms that are compared
 
 
 def add_arguments(parser: Parser) -> None:
@@ -75,7 +74,12 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: Any) -> int:
     """Compare, print the tables, write a page beside the result."""
-    given = {k: v for k, v in options.as_dict().items() if k not in _ABOUT_IT | _DECIDED}
+    given = {k: v for k, v in options.as_dict().items() if k not in _ABOUT_IT}
+    if decided := [f"--{key}" for key in ("attention", "attention_options") if key in given]:
+        raise KetformerError(
+            f"{' and '.join(decided)}: the rows of a comparison are the mechanisms that it names, "
+            "each with its own options; those in a settings file are its attention's"
+        )
     settings = load_settings(options.preset).override(given)
     if options.seeds < 1:
         raise KetformerError(f"seeds must be positive, got {options.seeds}")

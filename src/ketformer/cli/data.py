@@ -6,7 +6,7 @@ from typing import Any
 
 from ketformer.cli.common import Parser, print_json
 from ketformer.errors import KetformerError
-from ketformer.tasks.datasets import DATASETS, DataSet, locate
+from ketformer.tasks.datasets import DATASETS, DataSet, find_here, locate
 
 EXAMPLE = "  ketformer data list\n  ketformer data get tinyshakespeare"
 
@@ -44,13 +44,13 @@ def run(options: Any) -> int:
 
 def _row(dataset: DataSet) -> dict[str, Any]:
     try:
-        path = str(locate(dataset, download=False)) if dataset.filename else "made on the spot"
-    except KetformerError as error:
-        path = str(error) if "SHA-256" in str(error) else ""
+        path = find_here(dataset) if dataset.filename else "made on the spot"
+    except KetformerError as error:  # a file of that name that is another's
+        path = str(error)
     return {
         "name": dataset.name,
         "description": dataset.description,
         "licence": dataset.licence,
         "sha256": dataset.sha256 or None,
-        "path": path or None,
+        "path": None if path is None else str(path),
     }

@@ -18,7 +18,7 @@ from ketformer.drawing.attention import (
 )
 from ketformer.drawing.figure import inline_svg
 from ketformer.drawing.molecules import atom_weights, coloured_atoms
-from ketformer.errors import KetformerError
+from ketformer.errors import KetformerError, UnreadableError
 from ketformer.generation.sampling import requested_conditions
 from ketformer.runs import Run
 from ketformer.tasks.molecules.tokenizer import encode_smiles
@@ -42,7 +42,7 @@ def attention_weights(
         i takes from each position j.
 
     Raises:
-        KetformerError: an empty or too long text, or tokens the model does not have.
+        UnreadableError: an empty or too long text, or tokens the model does not have.
     """
     ids = _token_ids(run, text).to(run.model.device)
     wanted = requested_conditions(run, conditions or {})
@@ -123,10 +123,10 @@ def _token_ids(run: Run, text: str) -> Tensor:
     elif text:
         ids = encode(run.tokenizer, text)
     else:
-        raise KetformerError("an empty text has no tokens")
+        raise UnreadableError("an empty text has no tokens")
     context = run.model.config.max_position_embeddings
     if len(ids) > context:
-        raise KetformerError(f"{len(ids)} tokens are longer than the model's context of {context}")
+        raise UnreadableError(f"{len(ids)} tokens are longer than the model's context of {context}")
     return ids
 
 

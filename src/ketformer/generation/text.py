@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from transformers import set_seed
 
-from ketformer.errors import KetformerError
+from ketformer.errors import KetformerError, UnreadableError
 from ketformer.generation.continuation import stream_tokens
 from ketformer.runs import Run
 from ketformer.tasks.text import encode
@@ -107,5 +107,5 @@ def _pieces(run: Run, prompt: str, num: int, sampling: Sampling) -> Iterator[tor
 def _start(run: Run) -> torch.Tensor:
     try:
         return encode(run.tokenizer, "\n")
-    except KetformerError:
+    except UnreadableError:  # an alphabet without line breaks
         return torch.tensor([0])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator
 
+from ketformer.attention import attention_class
 from ketformer.circuits import CircuitPicture, circuit_pictures
 from ketformer.drawing.attention import AttentionMap, share_of_the_future, visible
 from ketformer.drawing.figure import named_svg
 from ketformer.drawing.molecules import atoms_svg
-from ketformer.errors import KetformerError
+from ketformer.errors import NotOfferedError, UnreadableError
 from ketformer.evaluation import attention_weights
 from ketformer.evaluation.attention import attention_svg
 from ketformer.models import KetformerConfig
@@ -28,7 +29,7 @@ _ATOMS = 6  # at least that many tokens has a molecule whose attention is shown
 
 def attention_section(study: Study) -> str:
     """Heat maps of the first layers and heads, for the same text or molecule if all can read it."""
-    shown = [body for row in study.rows if (body := _maps(study, row))]
+    shown = [_maps(study, row) for row in study.rows if study.open(row)]
     if not shown:
         return ""
     told = (
@@ -41,14 +42,14 @@ def attention_section(study: Study) -> str:
 
 def _maps(study: Study, row: Row) -> str:
     run = study.open(row)
-    if run is None:
-        return ""
+    assert run is not None
+    name = html.escape(row["name"])
     for text in _texts(study, row):
         try:
             text = text if study.task == "molecules" else _beginning(run, text)
             tokens, weights = attention_weights(run, text, conditions=_usual(run))
-        except KetformerError:
-            continue  # not of this model's alphabet
+        except UnreadableError:  # the next one may be of this model's alphabet
+            continue
         share = share_of_the_future(weights)
         ahead = f"{share:.0%} of all weight lies on later tokens" if share else (
             "no weight lies on later tokens"
@@ -62,12 +63,14 @@ def _maps(study: Study, row: Row) -> str:
             atoms = f'<figure class="atoms">{named_svg(atoms_svg(last), _ATTENDED + text)}</figure>'
         badge = "" if row["causal"] else f" {BADGE}"
         return (
-            f"<article><h4>{html.escape(row['name'])}{badge}</h4>"
+            f"<article><h4>{name}{badge}</h4>"
             f'<figure class="wide"><div class="scroll" tabindex="0">{drawn}</div><figcaption>'
             f"<code>{html.escape(visible(text))}</code>: {ahead}.{cut}</figcaption></figure>"
             f"{atoms}</article>"
         )
-    return ""
+    return (
+        f"<article><h4>{name}</h4><p>None of the samples can be read by this model.</p></article>"
+    )
 
 
 def _texts(study: Study, row: Row) -> Iterator[str]:
@@ -87,7 +90,7 @@ def _beginning(run: Run, text: str) -> str:
     """As much of a text as can be shown.
 
     Raises:
-        KetformerError: characters that the model has no token for.
+        UnreadableError: characters that the model has no token for.
     """
     most = min(_TOKENS, run.model.config.max_position_embeddings)
     text = text[: 4 * most]
@@ -107,11 +110,15 @@ def _usual(run: Run) -> dict[str, float]:
 def circuits_section(study: Study) -> str:
     """Each different circuit once, under the names of those that run it."""
     drawn: dict[str, list[tuple[str, CircuitPicture]]] = {}
+    missing = []
     for row in study.rows:
-        for picture in _pictures(study, row):
-            drawn.setdefault(picture.svg, []).append((row["name"], picture))
+        try:
+            for picture in _pictures(study, row):
+                drawn.setdefault(picture.svg, []).append((row["name"], picture))
+        except NotOfferedError as error:
+            missing.append(f"<p>{html.escape(row['name'])}: {html.escape(str(error))}.</p>")
     if not drawn:
-        return ""
+        return "".join(missing)
     parts = []
     for svg, users in drawn.items():
         names = ", ".join(dict.fromkeys(name for name, _ in users))
@@ -127,21 +134,20 @@ def circuits_section(study: Study) -> str:
         "head of the first layer, qubit 0 on top. Angles named amp prepare the token's state; the "
         "others are learned, or follow from the hidden state."
     )
-    return f"<p>{told}</p>{''.join(parts)}"
+    return f"<p>{told}</p>{''.join(parts + missing)}"
 
 
 def _pictures(study: Study, row: Row) -> list[CircuitPicture]:
     """Each circuit of a row, from its settings if the run is gone."""
     run = study.open(row)
-    try:
-        return circuit_pictures(run.model, _FOLD) if run else _untrained(study, row)
-    except KetformerError:  # a classical mechanism, or a score for which there is no circuit
-        return []
+    return circuit_pictures(run.model, _FOLD) if run else _untrained(study, row)
 
 
 def _untrained(study: Study, row: Row) -> list[CircuitPicture]:
     name, options = row.get("attention"), row.get("attention_options") or {}
     if name is None or options.get("angles") == "embedding":  # depends on the conditions
+        return []
+    if not attention_class(name).has_circuits():
         return []
     model = study.result["settings"].get("model")
     keys = ("hidden_size", "num_attention_heads")

@@ -116,7 +116,7 @@ def found_from_anywhere(name_or_path: str) -> str:
     return os.path.abspath(name_or_path)
 
 
-def locate(dataset: DataSet, *, download: bool = True) -> Path:
+def locate(dataset: DataSet) -> Path:
     """The data set's file: in ``$KETFORMER_DATA``, in the cache, or downloaded into it.
 
     Raises:
@@ -124,15 +124,22 @@ def locate(dataset: DataSet, *, download: bool = True) -> Path:
     """
     if not dataset.filename:
         raise KetformerError(f"{dataset.name} is made on the spot; there is nothing to download")
+    return find_here(dataset) or _download(dataset, cache_folder() / dataset.filename)
+
+
+def find_here(dataset: DataSet) -> Path | None:
+    """The data set's file on this machine, None if there is none.
+
+    Raises:
+        KetformerError: its hash is wrong.
+    """
     folders = [Path(folder)] if (folder := os.environ.get("KETFORMER_DATA")) else []
     for folder_path in (*folders, cache_folder()):
         path = folder_path / dataset.filename
         if path.is_file():
             _check_hash(path, dataset)
             return path
-    if not download:
-        raise KetformerError(f"{dataset.name} is not on this machine")
-    return _download(dataset, cache_folder() / dataset.filename)
+    return None
 
 
 def _check_hash(path: Path, dataset: DataSet) -> None:

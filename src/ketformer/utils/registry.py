@@ -30,7 +30,7 @@ from importlib.metadata import (
 )
 from typing import Any, Generic, TypeVar
 
-from ketformer.errors import KetformerError
+from ketformer.errors import KetformerError, NotOfferedError
 
 Item = TypeVar("Item")
 
@@ -99,14 +99,14 @@ class Registry(Mapping[str, Item], Generic[Item]):
         """The object behind a name.
 
         Raises:
-            KetformerError: no such name, or a package's object that cannot be imported or is of
-                the wrong type.
+            NotOfferedError: no such name.
+            KetformerError: a package's object that cannot be imported or is of the wrong type.
         """
         entry = self._find(name)
         if entry is None:
             close = difflib.get_close_matches(str(name), list(self), n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
-            raise KetformerError(f"unknown {self.kind} {name!r}; {hint}known: {', '.join(self)}")
+            raise NotOfferedError(f"unknown {self.kind} {name!r}; {hint}known: {', '.join(self)}")
         if not isinstance(entry.target, str):
             return entry.target  # type: ignore[no-any-return]
         if entry.package is None and name in self._built_in:

@@ -11,7 +11,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from ketformer.errors import KetformerError
+from ketformer.errors import KetformerError, UnreadableError
 
 BOS, EOS, PAD = "[CLS]", "[EOS]", "<pad>"
 
@@ -40,12 +40,12 @@ def split_smiles(smiles: str) -> list[str]:
     """The tokens of a SMILES: atoms, bonds, ring numbers, parentheses and dots.
 
     Raises:
-        KetformerError: an empty SMILES, or a character that belongs to no token; it
+        UnreadableError: an empty SMILES, or a character that belongs to no token; it
             is named with its place. Special tokens are no text either.
     """
     tokens = _TOKEN.findall(smiles)
     if not tokens or "".join(tokens) != smiles:
-        raise KetformerError(_why_not(smiles))
+        raise UnreadableError(_why_not(smiles))
     return tokens
 
 
@@ -101,7 +101,7 @@ def encode_smiles(
         length: of a row; that of the longest unless given.
 
     Raises:
-        KetformerError: as :func:`split_smiles`; or a token outside the vocabulary,
+        UnreadableError: as :func:`split_smiles`; or a token outside the vocabulary,
             or a SMILES longer than ``length``; it is named.
     """
     vocabulary = tokenizer.get_vocab()
@@ -112,13 +112,13 @@ def encode_smiles(
         try:
             rows.append([bos, *map(vocabulary.__getitem__, tokens), eos])
         except KeyError:
-            raise KetformerError(_what_is_unknown(text, tokens, vocabulary)) from None
+            raise UnreadableError(_what_is_unknown(text, tokens, vocabulary)) from None
     lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
     longest = int(lengths.max()) if rows else 2  # [CLS] and [EOS] always fit
     if length is None:
         length = longest
     elif longest > length:
-        raise KetformerError(
+        raise UnreadableError(
             f"{smiles[int(lengths.argmax())]!r} has {longest} tokens with {BOS} and {EOS}, "
             f"but the length is {length}"
         )

@@ -7,7 +7,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from ketformer.errors import KetformerError
+from ketformer.errors import KetformerError, UnreadableError
 
 # Long texts are encoded in pieces of this many characters, so that memory stays bounded.
 _PIECE = 1 << 16
@@ -53,7 +53,7 @@ def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> Tensor:
     """Token ids of a text, ``[n_tokens]`` int64.
 
     Raises:
-        KetformerError: a character outside a character tokenizer's alphabet; it is
+        UnreadableError: a character outside a character tokenizer's alphabet; it is
             named with its place. Or a text that is not valid Unicode.
     """
     backend = tokenizer.backend_tokenizer
@@ -61,11 +61,11 @@ def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> Tensor:
         try:
             return torch.tensor(backend.encode(text).ids, dtype=torch.int64)
         except TypeError:  # lone surrogates: bytes of a command line that were not UTF-8
-            raise KetformerError("the text is not valid Unicode") from None
+            raise UnreadableError("the text is not valid Unicode") from None
     alphabet = backend.get_vocab()
     if unknown := set(text) - set(alphabet):
         place, character = next((i, c) for i, c in enumerate(text) if c in unknown)
-        raise KetformerError(
+        raise UnreadableError(
             f"character {character!r} (U+{ord(character):04X}) at position {place} is not in the "
             f"model's alphabet of {len(alphabet)}"
         )
