@@ -1,22 +1,22 @@
-# Every target makes .venv and installs what it needs; nothing has to be done before.
+# Every target creates .venv and installs what it needs; no other setup is required.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-# Small tensors gain nothing from two threads, and two test workers would fight over the cores.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# Small tensors gain nothing from two threads, and two test workers would compete for the cores.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
 .PHONY: demo test lint test-slow results results-qisa results-overlap results-compare results-published results-deep results-circuits results-speed readme docs notebooks fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ketformer demo
 
-# Pages are tested in Chromium, completion in every shell; Debian's packages fill in what is missing.
+# Pages are tested in Chromium, completion in every shell; apt-get installs what is missing.
 test: lint
 	@missing=$$(for name in chromium zsh fish; do command -v $$name >/dev/null || echo $$name; done); \
 	test -z "$$missing" || { apt-get update -q && apt-get install -y -q $$missing; } || \
 	echo "not installed:" $$missing
-	$(PYTEST) -n 2
+	$(PYTEST) -n 2 --dist loadfile --durations 20
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -27,14 +27,14 @@ lint: $(VENV)/.installed
 test-slow: $(VENV)/.installed
 	$(PYTEST) -m slow
 
-# Coverage-guided fuzzing of the readers, ten minutes each; what it finds lies in build/fuzz.
+# Coverage-guided fuzzing of the readers, ten minutes each; findings are kept in build/fuzz.
 MINUTES ?= 10
 fuzz: $(VENV)/.installed
 	$(PIP) -e '.[fuzz]'
 	nice -n 10 $(BIN)/python fuzz/run.py --minutes $(MINUTES) --out results/fuzz.json
 
 # The numbers in the README. Needs Tiny Shakespeare and QM9; see each target for the time it takes
-# on two cores. A run that is finished in runs/ is not trained again.
+# on two cores. Runs already finished in runs/ are not trained again.
 results: results-qisa results-overlap results-compare results-published results-deep results-circuits results-speed readme
 
 # About an hour.
@@ -47,13 +47,14 @@ results-overlap: $(VENV)/.installed
 	$(call constant,0.005)
 	$(call constant,0.001)
 
-# What the falling rate gives: the same model at a constant one.
+# The same model at a constant learning rate, to show what the decay gives.
 constant = $(BIN)/ketformer train overlap-qm9 --lr_scheduler_type constant --learning_rate $(1) \
 	--out runs/constant-$(1) --resume && \
 	$(call keep,overlap-constant-$(1),evaluate runs/constant-$(1) --fcd false)
 
 # Two hours. The preset's own 5,000 steps of 64 sequences would take two cores more than a day;
-# on a GPU, `make results-compare SHORTER=`. The second: what of overlap's score is the circuit's.
+# on a GPU, use `make results-compare SHORTER=`. The second comparison shows how much of overlap's
+# lead is due to its circuit.
 results-compare: $(VENV)/.installed
 	$(call keep,compare-char-gpt,compare classical qisa qisa_a qsann overlap $(COMPARED) \
 		--out runs/compare-char-gpt)
@@ -65,7 +66,7 @@ COMPARED = --data tinyshakespeare --preset char-gpt --seeds 3 $(SHORTER)
 SHORTER ?= --max_steps 600 --per_device_train_batch_size 16 --warmup_steps 60 --learning_rate 3e-3 \
 	--eval_steps 100 --save_steps 100 --save_total_limit 1
 
-# Some minutes: the released weights, measured like ours. PUBLISHED is the folder they are in.
+# A few minutes: the released weights, measured like ours. PUBLISHED is their folder.
 PUBLISHED ?= ../shared/published
 results-published: $(VENV)/.installed
 	$(call import,sequence,quantum_sequence_epoch_17,--samples 100000)
@@ -80,7 +81,7 @@ results-deep: $(VENV)/.installed
 	$(call keep,overlap-qm9-deep,compare overlap classical --preset overlap-qm9-deep \
 		--seeds 1 --rates 1 --fcd true --targets 1000 --out runs/deep)
 
-# Some minutes, after results-qisa and results-published, whose models it runs on circuits.
+# A few minutes, after results-qisa and results-published, whose models it runs on circuits.
 results-circuits: $(VENV)/.installed
 	$(call keep,circuit-check,circuit check)
 	$(call keep,circuit-bench,bench circuits)
@@ -91,7 +92,7 @@ results-circuits: $(VENV)/.installed
 	$(call resources,qisa_a)
 	$(call resources,qsann)
 
-# A quarter of an hour, on a machine that does nothing else. `bench all` makes the same in one object.
+# A quarter of an hour on an otherwise idle machine. `bench all` gives the same in one object.
 results-speed: $(VENV)/.installed
 	$(call timed,attention)
 	OMP_NUM_THREADS=1 $(call keep,bench-attention-eager,bench attention --compiled false)
@@ -107,7 +108,7 @@ study = $(call keep,circuit-noise-$(1),circuit noise $(2) --out docs/pictures/no
 resources = $(call keep,circuit-resources-$(1),circuit resources $(1) --out \
 	docs/pictures/resources-$(1).png)
 
-# The verb's JSON becomes the result only when the verb has ended well.
+# The verb's JSON becomes the result only if the verb succeeds.
 keep = $(BIN)/ketformer $(2) --json > results/$(1).json.part && mv results/$(1).json.part results/$(1).json
 
 # The notebooks with their outputs, in build/notebooks.
@@ -118,12 +119,12 @@ readme: $(VENV)/.installed
 	$(BIN)/python scripts/update_readme.py
 	$(BIN)/python scripts/claims_pictures.py
 
-# The documentation's site, in build/site; open its index.html, or serve the folder to search in it.
+# The documentation site, in build/site: open its index.html, or serve the folder to use its search.
 docs: $(VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# CUDA-Q with its CPU simulators, without the gigabytes of GPU libraries that it asks for. It has no
-# wheels but for Linux; elsewhere its tests are skipped.
+# CUDA-Q with its CPU simulators, without the gigabytes of GPU libraries that it requires. It has
+# wheels for Linux only; elsewhere its tests are skipped.
 CUDAQ = test "$$(uname)" != Linux || { \
 	$(PIP) --no-deps cuda-quantum-cu13 && $(PIP) astpretty requests; }
 

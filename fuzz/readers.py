@@ -1,9 +1,9 @@
-"""What every reader must do with any bytes: read them, or say in one line why not.
+"""What every reader must do with any bytes: read them, or refuse them in one line.
 
-Each function here takes the bytes of one file. It returns, or raises where the reader did
-something else: another exception, a message of several lines, a value that does not come
-back, a process started, a file written elsewhere. ``run.py`` drives them with atheris,
-``tests/fuzzing`` with all that atheris found and with hypothesis.
+Each function here takes the bytes of one file. It raises if the reader did
+anything else: another exception, a message of several lines, a value that does not
+round-trip, a process started, a file written elsewhere. ``run.py`` drives them with atheris,
+``tests/fuzzing`` with everything that atheris found and with hypothesis.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _violations: list[str] = []
 
 
 def molecules(data: bytes) -> None:
-    """A table or list of molecules; the first byte says which ending it has."""
+    """A table or list of molecules; the first byte picks the file extension."""
     if not data:
         return
     path = Path(f"a{SUFFIXES[(data[0] & 127) % len(SUFFIXES)]}")
@@ -54,11 +54,11 @@ def molecules(data: bytes) -> None:
         tokenizer = smiles_tokenizer(split_smiles(canonical))
         ids = encode_smiles(tokenizer, [canonical])
         assert decode_smiles(tokenizer, ids) == [canonical]
-        assert canonicalise([canonical]) != [None], "what RDKit wrote, it cannot read"
+        assert canonicalise([canonical]) != [None], "RDKit cannot read what it wrote"
 
 
 def text(data: bytes) -> None:
-    """A text, which must come back from its tokens, or a ``tokenizer.json``."""
+    """A text that must survive encoding and decoding, or a ``tokenizer.json``."""
     if data[:1] == b"{":
         (_FOLDER / "tokenizer.json").write_bytes(data)
         tokenizer = load_tokenizer(_FOLDER)
@@ -72,17 +72,17 @@ def text(data: bytes) -> None:
 
 
 def settings(data: bytes) -> None:
-    """A settings file, and the configuration of the model that it asks for."""
+    """A settings file, and the model configuration that it describes."""
     (_FOLDER / "settings.yaml").write_bytes(data)
     read = load_settings(str(_FOLDER / "settings.yaml"))
     again = read.override({**read.model, **read.training})
-    assert again == read, "what was read is not read alike again"
+    assert again == read, "settings do not round-trip"
     config = KetformerConfig(**read.model)
     assert KetformerConfig(**config.to_dict()).to_dict() == config.to_dict()
 
 
 def checkpoint(data: bytes) -> None:
-    """A ``.pt`` file, or after a zero byte the pickle that is put into a sound one."""
+    """A ``.pt`` file or, after a zero byte, a pickle that is put into a valid one."""
     if data[:1] == b"\0":
         data = _around(data[1:])
     (_FOLDER / "weights.pt").write_bytes(data)
@@ -96,7 +96,7 @@ READERS: dict[str, Callable[[bytes], None]] = {
 
 
 def check(name: str, data: bytes) -> bool:
-    """Whether the reader took the bytes; False if it refused them as it should.
+    """Return True if the reader accepted the bytes, False if it refused them in one line.
 
     Raises:
         Exception: it did neither.
@@ -115,7 +115,7 @@ def check(name: str, data: bytes) -> bool:
 
 
 def seeds(name: str) -> list[bytes]:
-    """Sound files to start from."""
+    """Valid files to start from."""
     if name == "molecules":
         csv = b'smiles,x\nCCO,1\n"[NH3+]CC(=O)[O-]",-2.5e3\nC1CC,\n'
         return [
@@ -144,7 +144,7 @@ def seeds(name: str) -> list[bytes]:
 
 
 def forbid() -> None:
-    """From now on, a process started or a file changed elsewhere is a finding."""
+    """From now on, starting a process or changing a file elsewhere is a finding."""
     sys.addaudithook(_watch)
 
 
@@ -163,7 +163,7 @@ def _or_refused(function: Callable[..., object], *arguments: object) -> None:
 
 
 def _released() -> dict[str, object]:
-    """The smallest file in the form of the release: width 2, 3 tokens, 4 places."""
+    """The smallest file in the released format: width 2, 3 tokens, 4 positions."""
     shapes = {
         "position_embed": (1, 4, 2), "token_embed.weight": (3, 2),
         "block.attention.query.weight": (2, 2), "block.attention.key.weight": (2, 2),
@@ -188,7 +188,7 @@ def _released() -> dict[str, object]:
 
 
 def _around(pickle: bytes) -> bytes:
-    """A file as ``torch.save`` writes it, with that pickle inside."""
+    """A file as ``torch.save`` writes it, with the given pickle inside."""
     whole = io.BytesIO()
     torch.save(_released(), whole)
     out = io.BytesIO()

@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing of the readers: `make fuzz`, or `python fuzz/run.py settings`.
 
-Each reader runs in a process of its own for some minutes. Bytes that made one do what it must
-not are kept under `build/fuzz/NAME/`, and belong into `tests/fuzzing/cases/NAME/` once mended.
+Each reader runs in its own process for some minutes. Bytes that made one misbehave are kept under
+`build/fuzz/NAME/`; once the bug is fixed, they belong in `tests/fuzzing/cases/NAME/`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ NAMES = ("molecules", "text", "settings", "checkpoint")
 
 
 def main() -> int:
-    """Fuzz, write the figures; 1 if anything was found."""
+    """Fuzz and write the figures; return 1 if anything was found."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(NAMES)}; all unless given")
+    parser.add_argument("names", nargs="*", help=f"any of {', '.join(NAMES)} (all)")
     parser.add_argument("--minutes", type=float, default=10.0, help="for each reader (10)")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     given = parser.parse_args()
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def _earlier(file: Path | None) -> list[dict[str, object]]:
-    """Rows that the file has already; those of readers that are fuzzed again are replaced."""
+    """Rows already in the file; those of readers that are fuzzed again are replaced."""
     if file is None or not file.is_file():
         return []
     rows: list[dict[str, object]] = json.loads(file.read_text(encoding="utf-8"))["rows"]
@@ -53,7 +53,7 @@ def _earlier(file: Path | None) -> list[dict[str, object]]:
 
 
 def fuzz(name: str, seconds: float) -> dict[str, object]:
-    """Fuzz one reader; after a finding, go on until the time is over."""
+    """Fuzz one reader; after a finding, continue until the time is up."""
     folder = WORK / name
     (folder / "corpus").mkdir(parents=True, exist_ok=True)
     start, cases, found, edges = time.monotonic(), 0, {}, 0

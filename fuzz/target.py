@@ -1,4 +1,4 @@
-"""One reader under atheris: `target.py NAME CORPUS [libFuzzer options]`; `run.py` starts it."""
+"""Fuzz one reader: `target.py NAME CORPUS [libFuzzer options]`; `run.py` starts it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import atheris
 with atheris.instrument_imports(include=["yaml"]):
     import yaml  # noqa: F401
 
-# Imported before, since the hook of atheris makes these minutes slower.
+# Imported first: under atheris's import hook these would take minutes longer.
 import jsonargparse  # noqa: F401
 import rdkit.Chem  # noqa: F401
 import torch._weights_only_unpickler as unpickler
@@ -23,18 +23,18 @@ unpickler.Unpickler.load = atheris.instrument_func(unpickler.Unpickler.load)
 with atheris.instrument_imports(include=["ketformer", "readers"]):
     import readers
 
-# Of the processor for one case. The clock says little on a machine that does other things too.
+# CPU time allowed for one case. Wall-clock time says little on a busy machine.
 SECONDS = 20
 
 name, corpus = sys.argv[1:3]
 for seed in readers.seeds(name):
     (Path(corpus) / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
-    readers.check(name, seed)  # what is imported on first use is imported now
+    readers.check(name, seed)  # triggers what is imported on first use
 readers.forbid()
 
 
 def one(data: bytes) -> None:
-    """One case; an exception is a finding, and so is one that keeps the processor long."""
+    """Run one case; an exception is a finding, and so is too much CPU time."""
     begun = time.process_time()
     readers.check(name, data)
     seconds = time.process_time() - begun

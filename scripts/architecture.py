@@ -1,4 +1,4 @@
-"""The picture of the package's rooms and who imports whom, made of the imports themselves."""
+"""Draw the package's rooms (its folders and root files) by layer, from the imports themselves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src/ketformer"
 PICTURE = ROOT / "docs/pictures/architecture.svg"
 
-_WIDE, _HIGH = 1.55, 0.42  # of a room, in the drawing's units; floors are 1 apart
+_WIDE, _HIGH = 1.55, 0.42  # a room's box in drawing units; floors are 1 apart
 _LOOK: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "architecture",
@@ -24,11 +24,11 @@ _LOOK: dict[Any, Any] = {
 
 
 def rooms() -> dict[str, set[str]]:
-    """Each room of the package, a folder or a file at its root, and the rooms it imports from."""
+    """Map each room, a folder or file at the package root, to the rooms it imports from."""
     graph: dict[str, set[str]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if room == "__init__":  # the front page offers what lies in the rooms
+        if room == "__init__":  # the package itself only re-exports
             continue
         found = graph.setdefault(room, set())
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -44,10 +44,10 @@ def rooms() -> dict[str, set[str]]:
 
 
 def floors(graph: dict[str, set[str]]) -> dict[str, int]:
-    """The floor of each room: one above the highest that it imports from.
+    """Return the floor of each room: one above the highest floor it imports from.
 
     Raises:
-        graphlib.CycleError: rooms import each other in a circle.
+        graphlib.CycleError: rooms import each other in a cycle.
     """
     height: dict[str, int] = {}
     for room in TopologicalSorter(graph).static_order():
@@ -56,7 +56,7 @@ def floors(graph: dict[str, set[str]]) -> dict[str, int]:
 
 
 def direct(graph: dict[str, set[str]]) -> dict[str, set[str]]:
-    """The imports that no longer way stands for; all of them would hide the house."""
+    """Drop the imports that a longer path implies, as the diagram would be unreadable."""
     reached: dict[str, set[str]] = {}
     for room in TopologicalSorter(graph).static_order():
         reached[room] = graph[room].union(*(reached[below] for below in graph[room]))
@@ -67,7 +67,7 @@ def direct(graph: dict[str, set[str]]) -> dict[str, set[str]]:
 
 
 def draw(path: Path = PICTURE) -> None:
-    """Write the picture."""
+    """Draw the diagram and write it as SVG."""
     graph = rooms()
     height = floors(graph)
     top = max(height.values())

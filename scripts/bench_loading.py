@@ -1,7 +1,7 @@
-"""What loading costs: the share of a training step that is spent waiting for its batch.
+"""Measure data loading: the share of a training step that is spent waiting for its batch.
 
-Trains with the command's own loop, once with the data in the loop and once fetched by a worker
-process. Writes results/loading.json. Usage: python scripts/bench_loading.py
+Trains with the command's own loop, fetching data once in the loop and once in a worker process.
+Writes results/loading.json. Usage: python scripts/bench_loading.py
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ WORKS = (
     ("overlap-qm9", "qm9", "overlap", 120),
     ("overlap-qm9-conditions", "qm9", "overlap", 120),
 )
-_UNTIMED = 4  # first steps, in which everything is allocated
+_UNTIMED = 4  # first steps, left out: they allocate memory
 
 
 def measure(preset: str, data: str, attention: str, steps: int, workers: int) -> dict[str, Any]:
-    """One row: medians over the steps of one run."""
+    """Return one row: medians over the steps of one run."""
     settings = load_settings(preset).override(
         {
             "data": data,

@@ -13,18 +13,18 @@ _STUDIED = ("overlap", "qisa_a")
 
 
 def check(read: Read) -> str:
-    """Largest differences of every backend and mechanism."""
+    """Largest difference for every backend and mechanism."""
     result = read("circuit-check")
     rows = result["rows"]
     backends = list(dict.fromkeys(row["backend"] for row in rows))
     found = {(row["backend"], row["mechanism"]): row["max_difference"] for row in rows}
     cells = [[m, *(f"{found[b, m]:.0e}" for b in backends)] for m in _MECHANISMS]
     (draws,) = {row["draws"] for row in rows}
-    return f"{markdown_table(['mechanism', *backends], cells)}\n{draws} draws of each mechanism.\n"
+    return f"{markdown_table(['mechanism', *backends], cells)}\n{draws} draws for each mechanism.\n"
 
 
 def bench(read: Read) -> str:
-    """Circuits a second."""
+    """Circuits per second."""
     result = read("circuit-bench")
     cells = [
         [row["work"], row["name"], f"{row['median_ms']:.3g}",
@@ -35,21 +35,21 @@ def bench(read: Read) -> str:
     how = (
         f"Medians of {result['repeats']} rounds in one run on {machine['cpu']}, "
         f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}; circuits are built "
-        "before they are timed.\n"
+        "before timing starts.\n"
     )
-    titles = ["work", "on", "ms", "circuits/s", "time against the closed form"]
+    titles = ["workload", "run on", "ms", "circuits/s", "time relative to the closed form"]
     return f"{markdown_table(titles, cells)}\n{how}"
 
 
 def noise(read: Read) -> str:
-    """Losses and weights over shots and noise."""
+    """Losses and attention weights by number of shots and noise level."""
     out = []
     for name in _STUDIED:
         study = read(f"circuit-noise-{name}")
         rows = [[f"{row['shots']:,} shots", *_degraded(row)] for row in study["shots"]] + [
             [f"CNOT error {row['two_qubit']:g}", *_degraded(row)] for row in study["noise"]
         ]
-        titles = [f"`{name}`", "mean change of a weight", "loss", "loss of the closed form"]
+        titles = [f"`{name}`", "mean change in weight", "loss", "closed-form loss"]
         out.append(markdown_table(titles, rows))
         out.append(
             f"{study['sequences']} sequences of {study['data']}, "
@@ -72,7 +72,7 @@ def gradients(read: Read) -> str:
 
 
 def resources(read: Read) -> str:
-    """Counts over the width, and where a crossover lies."""
+    """Resource counts by width, and where a crossover lies."""
     tables = {name: read(f"circuit-resources-{name}") for name in _MECHANISMS}
     rows = [
         [f"{r['hidden_size']:,}", str(r["n_qubits"]), str(r["depth"]), str(r["one_qubit_gates"]),
@@ -83,14 +83,14 @@ def resources(read: Read) -> str:
     ]  # fmt: skip
     titles = [
         "d", "qubits", "depth", "one-qubit gates", "CNOTs", "shots", "gates, run once",
-        "gates with shots", "multiply-adds", "circuits for a training step",
+        "gates with shots", "multiply-adds", "circuits per training step",
     ]  # fmt: skip
     first = tables["overlap"]["rows"][0]
     how = (
         f"`overlap`, one block and head, a sequence of {first['length']} tokens: "
-        f"{first['circuits_per_sequence']} circuits. Shots for a standard error of "
-        f"{first['precision']} of a score. A step has {first['batch']} sequences, its gradient by "
-        "parameter shift.\n"
+        f"{first['circuits_per_sequence']} circuits. Shots are for a standard error of "
+        f"{first['precision']} in a score. A training step has {first['batch']} sequences and "
+        "computes its gradient by parameter shift.\n"
     )
     summaries = "\n".join(f"- {one['summary']}" for one in tables.values())
     return f"{markdown_table(titles, rows)}\n{how}\n{summaries}\n"

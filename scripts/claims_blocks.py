@@ -53,14 +53,14 @@ def claims_positions(read: Read) -> str:
 
 
 def claims_intervals(read: Read) -> str:
-    """Which honest rows can be told from classical attention by their intervals."""
+    """Which honest rows differ from classical attention by their intervals."""
     honest = [row for row in read("reproduce-qisa")["rows"] if row["causal"]]
     rows = {row["name"]: row["prefix_cross_entropy"] for row in honest}
     own = rows.pop("classical")
     apart = [name for name, r in rows.items() if r["low"] > own["high"] or r["high"] < own["low"]]
     alike = [name for name in rows if name not in apart]
     said = f"The intervals of {_listed(alike)} overlap that of `classical`"
-    return f"{said}; {_listed(apart)} lies apart from it.\n" if apart else f"{said}.\n"
+    return f"{said}; no overlap for {_listed(apart)}.\n" if apart else f"{said}.\n"
 
 
 def claims_gradients(read: Read) -> str:
@@ -69,9 +69,10 @@ def claims_gradients(read: Read) -> str:
     exact = {(r["gradient"], r["backend"]): r for r in rows}
     spsa, shifted = exact["spsa", "torch"], exact["parameter_shift", "shots"]
     return (
-        f"Of the released weights' loss: SPSA's estimate has a cosine of {spsa['cosine']:.2f} with "
+        "For the loss of the released weights, SPSA's estimate has a cosine of "
+        f"{spsa['cosine']:.2f} with "
         f"the exact gradient and {spsa['norm_ratio']:.1f} times its norm; parameter shift with "
-        f"{shifted['shots']:,} shots a circuit has a cosine of {shifted['cosine']:.2f}.\n"
+        f"{shifted['shots']:,} shots per circuit has a cosine of {shifted['cosine']:.2f}.\n"
     )
 
 
@@ -96,7 +97,7 @@ def claims_char_gpt(read: Read) -> str:
 
 
 def claims_char_gpt_controls(read: Read) -> str:
-    """The same of overlap, with its controls."""
+    """The same for overlap, with its controls."""
     result = read("compare-char-gpt-controls")
     return f"{_compared(result)}{_notes(result)}\n"
 
@@ -106,7 +107,8 @@ def _compared(result: dict[str, Any]) -> str:
     rows = [list(tests[0]), *(list(test.values()) for test in tests)]
     return (
         f"{table(result['rows'], result['columns'], 'en')}\n"
-        f"Against `{result['reference']}`, seed by seed:\n\n{markdown_table(rows[0], rows[1:])}\n"
+        f"Differences from `{result['reference']}`, seed by seed:\n\n"
+        f"{markdown_table(rows[0], rows[1:])}\n"
     )
 
 

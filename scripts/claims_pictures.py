@@ -23,11 +23,11 @@ _CURVES = {
 
 
 def draw_positions(rows: dict[str, dict[str, Any]], path: Path) -> None:
-    """Loss over the positions of a window: as papers report it, and with the prefix alone."""
+    """Loss by position in a window: as papers report it, and given only the prefix."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")
     titles = {
-        "cross_entropy_by_position": "whole window handed over",
-        "prefix_cross_entropy_by_position": "prefix alone, as in generation",
+        "cross_entropy_by_position": "given the whole window",
+        "prefix_cross_entropy_by_position": "given only the prefix, as in generation",
     }
     for axis, (key, title) in zip(axes, titles.items(), strict=True):
         for name, (label, colour, style) in _CURVES.items():
@@ -54,7 +54,7 @@ def draw_forest(rows: dict[str, dict[str, Any]], path: Path) -> None:
         axis.plot(loss["values"], [height] * len(loss["values"]), "|", color="#555555", ms=9)
         axis.plot(loss["mean"], height, "o", color=_HONEST)
     axis.set_yticks(range(len(shown)), [row["name"] for row in reversed(shown)])
-    axis.set(xlabel="cross entropy with the prefix alone, nats (lower is better)")
+    axis.set(xlabel="cross entropy given only the prefix, nats (lower is better)")
     axis.grid(alpha=0.3, axis="x")
     _save(figure, path)
 

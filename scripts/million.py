@@ -1,7 +1,7 @@
-"""A million molecules in one command, killed once: memory and rate on the way.
+"""Sample a million molecules in one command, killed once; record memory and rate.
 
-Imports the published weights, starts `ketformer generate`, ends it with SIGKILL at 40 per cent and
-makes the same command again. Writes results/million.json. Linux only, about half an hour.
+Imports the published weights, starts `ketformer generate`, kills it with SIGKILL at 40 per cent and
+runs the same command again. Writes results/million.json. Linux only, about half an hour.
 Usage: python scripts/million.py [--num 1000000] [--weights FILE] [--out FILE]
 """
 
@@ -25,14 +25,14 @@ from ketformer.utils.machine import describe_machine
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT.parent / "shared/published/quantum_sequence_epoch_17.pt"
 KILLED_AT = 0.4
-_PERIOD = 0.5  # seconds between two looks
-_POINTS = 50  # of the curve that is kept
+_PERIOD = 0.5  # seconds between measurements
+_POINTS = 50  # kept of the curve
 
 
 def main() -> None:
-    """Measure, write the figures."""
+    """Measure, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--num", type=int, default=1_000_000, help="molecules (1000000)")
+    parser.add_argument("--num", type=int, default=1_000_000, help="number of molecules (1000000)")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="published checkpoint")
     parser.add_argument("--out", type=Path, default=ROOT / "results/million.json")
     given = parser.parse_args()
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def watch(command: list[str], table: Path, num: int, killed_at: float | None) -> dict[str, Any]:
-    """Run the command, look at its memory; killed as soon as so many rows are on the disk."""
+    """Run the command and record its memory; kill it once ``killed_at`` rows are on disk."""
     note = table.with_name(f".{table.name}.journal")
     begun, curve, peak = time.monotonic(), [], {"rss_mib": 0.0, "pss_mib": 0.0}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -94,7 +94,7 @@ def watch(command: list[str], table: Path, num: int, killed_at: float | None) ->
 
 
 def memory(pid: int) -> dict[str, float]:
-    """MiB: resident pages of the main process, and of it and its workers, shared ones once."""
+    """Return MiB: resident pages of the main process; of all processes, shared pages once."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
         workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

@@ -26,12 +26,12 @@ DEEP_COLUMNS = (
     ("MW error", "MW"),
 )
 
-# Templates of both languages, and Chinese for headings and cells.
+# Templates in both languages, and Chinese words for headings and cells.
 TEXT = yaml.safe_load((Path(__file__).parent / "readme_words.yaml").read_text(encoding="utf-8"))
 
 
 def qisa(read: Read, language: str = "en") -> str:
-    """The published QISA table, and what it says of the claim."""
+    """The published QISA table, and what it says about the claim."""
     result = read("reproduce-qisa")
     rows, machine = result["rows"], result["manifest"]["machine"]
     ratios = {row["name"]: row["ratio_to_classical"]["cross_entropy"] for row in rows}
@@ -67,7 +67,7 @@ def overlap(read: Read, language: str = "en") -> str:
 
 
 def deep(read: Read, language: str = "en") -> str:
-    """The conditional models of molecules."""
+    """The conditional molecule models."""
     result, published = read("overlap-qm9-deep"), read("published-conditions")
     rows = [{**row, **_errors(row["target_errors"])} for row in result["rows"]]
     released = {
@@ -86,7 +86,7 @@ def deep(read: Read, language: str = "en") -> str:
 
 
 def chargpt(read: Read, language: str = "en") -> str:
-    """The matched comparison of text with its heading."""
+    """The matched text comparison, with its heading."""
     result, words = read("compare-char-gpt"), TEXT[language]
     parts = [words["chargpt_heading"], table(result["rows"], result["columns"], language)]
     if paired := paired_rows(result):
@@ -98,7 +98,7 @@ def chargpt(read: Read, language: str = "en") -> str:
 
 
 def _chinese_notes(result: dict[str, Any]) -> list[str]:
-    """As :func:`ketformer.comparison.tables.notes_on`, of the settings that the comparison has."""
+    """Chinese version of :func:`ketformer.comparison.tables.notes_on`, for this comparison."""
     rows, words, seeds = result["rows"], TEXT["zh"]["notes"], len(result["seeds"])
     steps = result["settings"]["training"]["max_steps"]
     notes = [words["seeds"].format(seeds=seeds, steps=steps)]
@@ -124,7 +124,7 @@ def _chinese_notes(result: dict[str, Any]) -> list[str]:
 
 
 def table(rows: list[dict[str, Any]], columns: Columns, language: str) -> str:
-    """A Markdown table, with headings and words in the language."""
+    """A Markdown table with headings and words in the given language."""
     words = TEXT[language].get("cells", {})
     titles = [words.get(title, title) for title, _ in columns]
     cells = ([cell(row, key) for _, key in columns] for row in rows)

@@ -1,7 +1,7 @@
-"""The README's picture: each mechanism's loss as papers report it, and with the prefix alone.
+"""The README's picture: each mechanism's loss as papers report it, and given only the prefix.
 
-Plain SVG, so that the same numbers always give the same file, and text that follows the reader's
-light or dark page.
+Plain SVG, so that the same numbers always give the same file. Its colours follow the reader's light
+or dark theme.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 WORDS = {
     "en": {
-        "title": "Cross entropy of next characters, nats (lower is better)",
+        "title": "Next-character cross entropy, nats (lower is better)",
         "forced": "as papers report it",
-        "prefix": "with the prefix alone, as a model writes",
+        "prefix": "given only the prefix, as in generation",
         "classical": "classical",
         "classical_transposed": "classical, given the same leak",
         "qisa_published": "QISA as published",
@@ -62,7 +62,7 @@ text { font: 14px system-ui, sans-serif; fill: #1f2328 }
 
 
 def picture(result: dict[str, Any], language: str) -> str:
-    """The SVG of ``results/reproduce-qisa.json``; red rows see the future."""
+    """Return the SVG for ``results/reproduce-qisa.json``; red rows see the future."""
     words = WORDS[language]
     rows = [row for row in result["rows"] if row["name"] in words]
     height = TOP + STEP * len(rows) + 34

@@ -8,7 +8,7 @@ from typing import Any
 from ketformer.utils.markdown import markdown_table
 
 Read = Callable[[str], dict[str, Any]]
-_SHOWN = 6  # points of a curve
+_SHOWN = 6  # points shown of each curve
 
 
 def robust_fuzz(read: Read) -> str:
@@ -30,10 +30,10 @@ def robust_million(read: Read) -> str:
     told = (
         f"{result['rows']:,} molecules ({result['bytes'] / 1e6:,.0f} MB of CSV) from "
         f"`{result['weights']}`, killed with SIGKILL at {first['killed_at']:,}; the same command "
-        f"again went on there. {100 * result['validity']:.1f} % valid, {result['unique']:,} "
+        f"then resumed there. {100 * result['validity']:.1f} % valid, {result['unique']:,} "
         f"distinct, {result['novel']:,} of them not in the training set. The second call wrote "
-        f"{result['molecules_per_second']:,.0f} molecules a second, at its best "
-        f"{second['fastest_per_second']:,.0f}, on {_cores(result['machine'])}.\n"
+        f"{result['molecules_per_second']:,.0f} molecules per second "
+        f"({second['fastest_per_second']:,.0f} at best) on {_cores(result['machine'])}.\n"
     )
     rows = [row for part in (first, second) for row in _some(part["curve"], _SHOWN)]
     cells = [
@@ -41,17 +41,20 @@ def robust_million(read: Read) -> str:
         for row in rows
     ]
     titles = [
-        "molecules on the disk", "seconds of the call", "MiB of the main process",
-        "MiB of all three, shared pages once",
+        "molecules on disk", "seconds into the call", "MiB of the main process",
+        "MiB of all three processes, shared pages counted once",
     ]  # fmt: skip
     peaks = [f"{max(part['peak'][key] for part in (first, second)):,.0f} MiB" for key in
              ("rss_mib", "pss_mib")]  # fmt: skip
-    most = f"At most, the picture at the end included: {peaks[0]}, and {peaks[1]} of all.\n"
+    most = (
+        f"Peak, including the picture drawn at the end: {peaks[0]} for the main process, "
+        f"{peaks[1]} for all three.\n"
+    )
     return f"{told}\n{markdown_table(titles, cells)}\n{most}"
 
 
 def _some(curve: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    """Some points at equal distances, the first that was written by the call and the last."""
+    """Pick evenly spaced points, from the first that this call wrote to the last."""
     curve = [row for row in curve if row["rows"] > curve[0]["rows"]]
     steps = [round(i * (len(curve) - 1) / (count - 1)) for i in range(count)]
     return [curve[i] for i in dict.fromkeys(steps)]

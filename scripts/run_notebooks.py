@@ -12,7 +12,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def executed(path: Path, folder: Path) -> nbformat.NotebookNode:
-    """The notebook after it was run in a folder; an error in a cell is raised here."""
+    """Run a notebook in a folder and return it; an error in a cell is raised here."""
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(folder)}}
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources).execute()

@@ -14,24 +14,24 @@ _SEQUENCES, _POSITIONS = 32, 23
 _CIRCUITS = _SEQUENCES * _POSITIONS * (_POSITIONS + 1) // 2
 _QPUS = (1, 4, 16, 64)
 _SHOTS = 1000
-# Shots a second of one device: assumed, orders of magnitude of two kinds.
+# Assumed shots per second of one device: orders of magnitude for two kinds.
 _DEVICES = {"superconducting, 10,000 shots/s": 10_000, "trapped ions, 100 shots/s": 100}
 
 
 def scale_assumed(read: Read) -> str:
-    """What the tables take for granted."""
+    """The assumptions behind the tables."""
     made = read("scale")
     a, kept = made["assumed"], made["kept_bytes_per_width"]["classical"]
     gb = {key: f"{value / 1e9:.0f} GB" for key, value in a.items() if value > 1e9}
     return (
-        f"- **Assumed**: {a['peak'] / 1e12:,.0f} TFLOPs a second (bf16, dense, published for an "
-        f"H100 SXM), of which {100 * a['utilisation']:.0f} % are reached; {gb['memory']} a GPU, "
-        f"{100 * a['usable']:.0f} % of them for tensors; {gb['node_bandwidth']} a second between "
-        f"the {a['gpus_in_node']} GPUs of a machine, {gb['network_bandwidth']} a second for each "
-        f"GPU between machines; {a['price']:.2f} dollars a GPU hour; {a['batch_tokens']:,} tokens "
-        f"a step; {a['tokens_per_parameter']} tokens a parameter in all.\n"
+        f"- **Assumed**: {a['peak'] / 1e12:,.0f} TFLOP/s (bf16, dense, published for an H100 SXM), "
+        f"of which {100 * a['utilisation']:.0f} % is reached; {gb['memory']} per GPU, "
+        f"{100 * a['usable']:.0f} % of it for tensors; {gb['node_bandwidth']}/s between the "
+        f"{a['gpus_in_node']} GPUs of a machine, {gb['network_bandwidth']}/s per GPU between "
+        f"machines; {a['price']:.2f} dollars per GPU hour; {a['batch_tokens']:,} tokens per step; "
+        f"{a['tokens_per_parameter']} tokens per parameter in all.\n"
         f"- **Measured**, on {made['machine']['cpu']}: a block of classical attention keeps "
-        f"{kept:.0f} bytes for each token and unit of width, under bf16 autocast.\n"
+        f"{kept:.0f} bytes per token and unit of width, under bf16 autocast.\n"
     )
 
 
@@ -59,8 +59,8 @@ def scale_training(read: Read) -> str:
             ]
         )
     titles = [
-        "model", "parameters", "GPUs", "way", "sequences × accumulated", "GB a GPU", "ms a step",
-        "GB sent", "not waiting", "training", "dollars",
+        "model", "parameters", "GPUs", "strategy", "sequences × accumulated", "GB per GPU",
+        "ms per step", "GB sent", "computing", "training time", "dollars",
     ]  # fmt: skip
     return markdown_table(titles, rows)
 
@@ -100,7 +100,7 @@ def scale_measured(read: Read) -> str:
 
 
 def scale_circuits(read: Read) -> str:
-    """Seconds of the released decoder's forward pass over the number of QPUs."""
+    """Time of the released decoder's forward pass by number of QPUs."""
     (bench,) = (
         row
         for row in read("circuit-bench")["rows"]
@@ -110,12 +110,12 @@ def scale_circuits(read: Read) -> str:
         bench["circuits_per_second"]
     )}  # fmt: skip
     rates |= {
-        f"{name}, {_SHOTS:,} shots a circuit": rate / _SHOTS for name, rate in _DEVICES.items()
+        f"{name}, {_SHOTS:,} shots per circuit": rate / _SHOTS for name, rate in _DEVICES.items()
     }
     rows = [[name, *(_time(_CIRCUITS / k / r / 3600) for k in _QPUS)] for name, r in rates.items()]
     how = (
         f"{_CIRCUITS:,} circuits of 7 qubits: {_SEQUENCES} sequences of {_POSITIONS} positions, "
-        "as if no two were equal. Computed: only the first rate, on one QPU, is measured.\n"
+        "all counted as distinct. Computed: only the first rate, on one QPU, is measured.\n"
     )
     return (
         f"{markdown_table(['each QPU', *(f'{k} QPU' + 's' * (k > 1) for k in _QPUS)], rows)}\n{how}"

@@ -1,6 +1,6 @@
 """Memory, time and cost of training from 1M to 7B parameters on 1 to 64 GPUs: a computed table.
 
-What is measured is measured here, on a CPU: the bytes that a block keeps for its backward pass.
+The one measurement, made here on a CPU, is how many bytes a block keeps for its backward pass.
 Everything else is arithmetic on the assumptions below. Writes results/scale.json.
 Usage: python scripts/scale_table.py
 """
@@ -12,8 +12,6 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-os.environ["KETFORMER_NATIVE"] = "0"  # a GPU has no use for kernels of the CPU
 
 import torch
 
@@ -30,19 +28,19 @@ GPUS = (1, 8, 64)
 
 @dataclass(frozen=True)
 class Assumed:
-    """What nobody has measured here, and what may be changed.
+    """Assumptions that are not measured here and may be changed.
 
     Attributes:
-        peak: bf16 FLOPs a second of one GPU, dense (NVIDIA's figure for an H100 SXM).
-        utilisation: share of it that a training step reaches.
+        peak: bf16 FLOP/s of one GPU, dense (NVIDIA's figure for an H100 SXM).
+        utilisation: share of the peak that a training step reaches.
         memory: bytes of one GPU.
-        usable: share of them that tensors may take.
-        price: dollars for one GPU and hour.
-        gpus_in_node: that share the fast links.
-        node_bandwidth: bytes a second of one GPU to the others in its node, each way.
-        network_bandwidth: likewise to other nodes.
-        batch_tokens: tokens in an optimizer step, of all GPUs.
-        tokens_per_parameter: of the whole training.
+        usable: share of the memory that tensors may take.
+        price: dollars per GPU hour.
+        gpus_in_node: GPUs that share the fast links.
+        node_bandwidth: bytes per second from one GPU to the others in its node, each way.
+        network_bandwidth: the same, to other nodes.
+        batch_tokens: tokens in an optimizer step, over all GPUs.
+        tokens_per_parameter: over the whole training.
     """
 
     peak: float = 989e12
@@ -59,7 +57,7 @@ class Assumed:
 
 @dataclass(frozen=True)
 class Model:
-    """A size: width d, blocks, heads, context, vocabulary; one table for input and output."""
+    """A model size: width d, blocks, heads, context, vocabulary; tied embeddings."""
 
     name: str
     d: int
@@ -69,7 +67,7 @@ class Model:
     vocabulary: int
 
     def config(self, attention: str) -> KetformerConfig:
-        """The same as a configuration of Ketformer."""
+        """Return the Ketformer configuration of this size."""
         options = {"n_qubits": OVERLAP_QUBITS} if attention == "overlap" else {}
         return KetformerConfig(
             attention=attention, attention_options=options, hidden_size=self.d,
@@ -91,7 +89,7 @@ PROBE = Model("probe", 256, 2, 4, 256, 64)  # where the kept bytes are measured
 
 
 def parameters(model: Model, attention: str) -> int:
-    """Weights of the whole model."""
+    """Number of weights in the whole model."""
     d, heads = model.d, model.heads
     outward = d * d + d
     angles = 3 * qubits_for(d)
@@ -108,11 +106,11 @@ def parameters(model: Model, attention: str) -> int:
 
 
 def flops_per_token(model: Model, attention: str) -> float:
-    """Of a training step: twice each multiply-add forward, and that again twice backward.
+    """FLOPs of a training step per token: 2 per multiply-add forward, twice that backward.
 
-    Weights take 6 for each. Besides: scores and mixing over half the context on average, and
-    what a mechanism does to each token with states: matrices of its circuits and signed sums
-    of Pauli products. Building a circuit's matrix is shared by all tokens and left out.
+    Each weight takes 6. Added to that are scores and mixing over half the context on average,
+    and a mechanism's work on the state of each token: multiplying by its circuits' matrices, and
+    signed sums of Pauli products. Building a circuit's matrix is shared by all tokens and left out.
     """
     d, heads = model.d, model.heads
     width = d // heads
@@ -131,10 +129,10 @@ def flops_per_token(model: Model, attention: str) -> float:
 
 
 def kept_bytes(attention: str, model: Model = PROBE) -> float:
-    """Measured: bytes that one block keeps for one token's backward pass, under bf16 autocast."""
+    """Measure the bytes that one block keeps for one token's backward pass, under bf16 autocast."""
 
     def kept(blocks: int, sequences: int) -> int:
-        torch.manual_seed(0)  # the strings that a mechanism draws
+        torch.manual_seed(0)  # fixes the Pauli strings that a mechanism draws
         config = model.config(attention)
         config.num_hidden_layers = blocks
         net = KetformerForCausalLM(config).train()
@@ -158,12 +156,12 @@ def kept_bytes(attention: str, model: Model = PROBE) -> float:
 
 
 def plan(model: Model, gpus: int, per_width: float, assumed: Assumed) -> dict[str, Any] | None:
-    """How classical attention of that size trains on so many GPUs; None if it does not fit.
+    """Plan the training of classical attention on ``gpus`` GPUs; None if it does not fit.
 
-    Weights, gradients and AdamW's moments take 16 bytes in float32 and their bf16 copies 2; data
-    parallel also has buckets of gradients, 4; sharded, all is divided but for the bf16 weights
-    and gradients of two units, blocks or embeddings. Recomputed activations keep each block's
-    float32 input, and one block.
+    Per parameter, weights, gradients and AdamW's moments take 16 bytes in float32, bf16 copies of
+    the weights 2, and gradient buckets another 4 under data parallel. Under sharding the 16 are
+    divided over the GPUs, and two units (blocks or embeddings) have whole bf16 weights and
+    gradients. Recomputing activations keeps each block's float32 input, and one whole block.
     """
     count, whole = parameters(model, "classical"), 22 if gpus > 1 else 18
     unit = max(12 * model.d**2, model.vocabulary * model.d)
@@ -193,10 +191,10 @@ def plan(model: Model, gpus: int, per_width: float, assumed: Assumed) -> dict[st
 def _time(
     model: Model, gpus: int, sharded: bool, recomputed: bool, accumulated: int, assumed: Assumed
 ) -> dict[str, float]:
-    """Seconds of a step, and of the whole training; communication hides behind the backward pass.
+    """Time of a step and of the whole training; communication overlaps the backward pass.
 
-    Data parallel sends float32 gradients around the ring once a step; sharded, weights are
-    gathered twice and gradients scattered once in each accumulated batch, in bf16.
+    Data parallel sends float32 gradients around the ring once a step. Under sharding, each
+    accumulated batch gathers the weights twice and scatters the gradients once, in bf16.
     """
     count = parameters(model, "classical")
     each = flops_per_token(model, "classical") * (4 / 3 if recomputed else 1)
@@ -219,7 +217,7 @@ def _time(
 
 
 def table(kept: dict[str, float], assumed: Assumed) -> dict[str, Any]:
-    """Everything computed, from the measured bytes of each mechanism over its width."""
+    """Compute both tables from the measured bytes per unit of width of each mechanism."""
     return {
         "training": [
             {
@@ -246,6 +244,7 @@ def table(kept: dict[str, float], assumed: Assumed) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    os.environ["KETFORMER_NATIVE"] = "0"  # the CPU kernels say nothing about a GPU
     kept = {name: kept_bytes(name) / PROBE.d for name in MECHANISMS}
     assumed = Assumed()
     write_json(

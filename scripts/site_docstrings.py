@@ -1,4 +1,4 @@
-"""What griffe calls for each docstring of the API pages: Sphinx's roles become links."""
+"""Griffe extension: turn Sphinx roles in the docstrings of the API pages into links."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ROLE = re.compile(r":(?:class|meth|func|data|attr|mod):`(~?)([^`<]+?)(?:\s*<([^
 
 
 class Roles(Extension):
-    """``:class:`~ketformer.quantum.Noise``` reads `Noise`, and leads to it if it has an entry."""
+    """Shows ``:class:`~ketformer.quantum.Noise``` as `Noise`, linked if it has an entry."""
 
     def on_object(self, *, obj: Object, **_: Any) -> None:
         """Rewrites the object's docstring in place."""

@@ -1,8 +1,8 @@
-"""What MkDocs calls while it builds the site: mathematics, and links that leave docs/.
+"""MkDocs hooks that convert mathematics, and links that leave docs/.
 
-Pages are written for GitHub first. There a formula stands between dollar signs, and a link such as
-`../results/fuzz.json` leads out of the folder; here the one becomes MathML, which browsers draw by
-themselves, and the other a file of the site.
+Pages are written for GitHub first. There, formulas stand between dollar signs, and links such as
+`../results/fuzz.json` lead out of docs/. Here, formulas become MathML, which browsers render
+natively, and such links lead to files of the site.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Links that lead out of docs/ on GitHub lead into the site."""
+    """Makes links that lead out of docs/ on GitHub lead to files of the site."""
     folder = posixpath.dirname(page.file.src_uri)
 
     def inside(link: re.Match[str]) -> str:
@@ -50,7 +50,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    """TeX becomes MathML; a mean stays on one line with its interval."""
+    """Converts TeX to MathML, and keeps a mean on one line with its interval."""
     return _MATHEMATICS.sub(
         lambda found: convert(
             html.unescape(found[2]).strip(), display="inline" if found[1] == "span" else "block"

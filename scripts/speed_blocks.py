@@ -11,7 +11,7 @@ Read = Callable[[str], dict[str, Any]]
 
 
 def speed_attention(read: Read) -> str:
-    """Whole models beside classical attention: one row for each work, compiled and not."""
+    """Whole models relative to classical attention: one row per workload, compiled and not."""
     fast, plain = read("bench-attention"), read("bench-attention-eager")
     names = list(dict.fromkeys(row["name"] for row in fast["rows"]))
     ratios = {
@@ -28,11 +28,11 @@ def speed_attention(read: Read) -> str:
         ]
         for work in middle
     ]
-    return f"{markdown_table(['work', f'{names[0]}, ms', *names[1:]], rows)}\n{_how(fast)}"
+    return f"{markdown_table(['workload', f'{names[0]}, ms', *names[1:]], rows)}\n{_how(fast)}"
 
 
 def speed_generation(read: Read) -> str:
-    """Sampling with the cache."""
+    """Sampling with the key-value cache."""
     result = read("bench-generation")
     rows = []
     for row in result["rows"]:
@@ -40,27 +40,27 @@ def speed_generation(read: Read) -> str:
         rate = "–" if molecules is None else f"{molecules:,.0f}"
         rows.append([row["work"], row["name"], *_spread(row), f"{row['tokens_per_second']:,.0f}",
                      rate, f"{1 / row['ratio']:.2f}×"])  # fmt: skip
-    titles = ["work", "model", "ms", "from – to", "tokens/s", "molecules/s", "speed against GPT-2"]
+    titles = ["workload", "model", "ms", "from – to", "tokens/s", "molecules/s", "speed vs. GPT-2"]
     return f"{markdown_table(titles, rows)}\n{_how(result)}"
 
 
 def speed_peers(read: Read) -> str:
-    """The exact path beside other simulators, and the training step."""
+    """The exact path compared with other simulators, and the training step."""
     result = read("bench-peers")
     notes = "".join(f"\n- {note}." for note in result["notes"])
-    return f"{_times(result, 'time against the first of its kind')}{notes}\n"
+    return f"{_times(result, 'time relative to')}{notes}\n"
 
 
 def speed_memory(read: Read) -> str:
-    """Peaks of a long sequence."""
+    """Peak memory for a long sequence."""
     result = read("bench-memory")
     rows = [
         [row["work"], row["name"], f"{row['peak_mib']:.1f}",
          f"{row['low_mib']:.1f} – {row['high_mib']:.1f}", f"{row['ratio']:.2f}×"]
         for row in result["rows"]
     ]  # fmt: skip
-    titles = ["work", "attention", "MiB", "from – to", "against `classical`"]
-    return f"{markdown_table(titles, rows)}\n{_how(result, 'processes')}"
+    titles = ["workload", "attention", "MiB", "from – to", "relative to `classical`"]
+    return f"{markdown_table(titles, rows)}\n{_how(result, 'process', 'processes')}"
 
 
 def _times(result: dict[str, Any], title: str) -> str:
@@ -68,7 +68,7 @@ def _times(result: dict[str, Any], title: str) -> str:
         [row["work"], row["name"], *_spread(row), f"{row['ratio']:,.2f}× {row['against']}"]
         for row in result["rows"]
     ]
-    return f"{markdown_table(['work', 'with', 'ms', 'from – to', title], rows)}\n{_how(result)}"
+    return f"{markdown_table(['workload', 'with', 'ms', 'from – to', title], rows)}\n{_how(result)}"
 
 
 def _spread(row: dict[str, Any]) -> list[str]:
@@ -76,8 +76,9 @@ def _spread(row: dict[str, Any]) -> list[str]:
     return [middle, f"{low} – {high}"]
 
 
-def _how(result: dict[str, Any], unit: str = "rounds") -> str:
+def _how(result: dict[str, Any], one: str = "round", many: str = "rounds") -> str:
     machine = result["machine"]
     threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
     where = machine["gpu"] or f"{machine['cpu']}, {threads}"
-    return f"Medians of {result['repeats']} {unit} in one run on {where}.\n"
+    repeats = result["repeats"]
+    return f"Medians of {repeats} {many if repeats > 1 else one} in one run on {where}.\n"

@@ -21,7 +21,7 @@ import speed_blocks
 ROOT = Path(__file__).resolve().parent.parent
 
 
-#: Which blocks a file has.
+#: The blocks of each file.
 FILES = {
     "README.md": ("qisa", "overlap", "deep", "chargpt"),
     "README.zh-CN.md": ("zh_qisa", "zh_overlap", "zh_deep", "zh_chargpt"),
@@ -100,7 +100,7 @@ def _read(name: str) -> dict[str, Any]:
 
 
 def updated(file: str, text: str) -> str:
-    """The file's text with its blocks filled in anew."""
+    """Return the file's text with its blocks regenerated."""
     for name in FILES[file]:
         content = block(name)
         start, end = f"<!-- {name}: made by `make readme` -->", f"<!-- /{name} -->"

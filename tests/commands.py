@@ -1,4 +1,4 @@
-"""What the tests of the verbs share: a small text, small settings, and the command in-process."""
+"""Shared by the tests of commands: a small text, small settings, and in-process calls."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ _SENTENCE = "the cat sat on a mat and saw the dog that ate my hat while we ran t
 
 
 def small_text(n_words=1500, seed=0):
-    """About 5,600 characters that a small model learns something of at once."""
+    """About 5,600 characters from which a small model quickly learns something."""
     draw, words = random.Random(seed), _SENTENCE.split()
     return " ".join(draw.choice(words) for _ in range(n_words)) + "\n"
 
@@ -63,13 +63,13 @@ def settings(data, *, model=None, training=None, **own):
 
 
 def write_settings(path, data, **changes):
-    """A settings file for ``ketformer train``; returns its path as the command takes it."""
+    """Write a settings file for ``ketformer train``; return its path as text."""
     path.write_text(yaml.safe_dump(settings(data, **changes)), encoding="utf-8")
     return str(path)
 
 
 def write_molecule_settings(path, data, *, model=None, training=None, **own):
-    """The same of molecules: one block of width 16, overlap attention as published, 40 steps."""
+    """The same for molecules: one block of width 16, overlap attention as published, 40 steps."""
     model = {
         "attention": "overlap",
         "attention_options": {"angles": "embedding", "n_qubits": 6, "layers": 1},
@@ -91,7 +91,7 @@ def write_molecule_settings(path, data, *, model=None, training=None, **own):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one call of the command left behind."""
+    """The result of one call of the command."""
 
     code: int
     out: str
@@ -99,11 +99,11 @@ class Outcome:
 
     @property
     def json(self):
-        """Standard output as JSON; a single character besides the object is an error."""
+        """Standard output as JSON; any character besides the object is an error."""
         return json.loads(self.out)
 
     def assert_mistake(self, *told):
-        """A user's mistake: code 2, nothing on standard output, one line that says what."""
+        """Check a reported mistake: code 2, nothing on standard output, one line that names it."""
         assert self.code == 2, self
         assert self.out == ""
         lines = self.err.splitlines()
@@ -114,12 +114,12 @@ class Outcome:
 
 
 def subprocess_environment(**more):
-    """One thread for each process: small tensors gain nothing from more."""
+    """An environment with one thread per process: small tensors gain nothing from more."""
     return {**os.environ, "OMP_NUM_THREADS": "1", **more}
 
 
 def run_process(*args, launcher=(), program="ketformer", timeout=200, **more):
-    """``python -m ketformer …`` as a process of its own, or under another launcher."""
+    """Run ``python -m ketformer …`` as a separate process, or under another launcher."""
     command = [sys.executable, "-m", *launcher, program, *map(str, args)]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=timeout, env=subprocess_environment(**more)
@@ -153,7 +153,7 @@ def call(capsys, *args):
 
 
 def reproduce(paper, data, folder, **options):
-    """Run ``ketformer reproduce`` once; its arguments, of which the last is its folder."""
+    """Run ``ketformer reproduce`` once; return its arguments, the last of which is its folder."""
     options = {"data": data, **options, "out": folder / "out"}
     args = ["reproduce", paper, *(w for k, v in options.items() for w in (f"--{k}", str(v)))]
     assert main([*args, "--json"]) == 0
@@ -161,7 +161,7 @@ def reproduce(paper, data, folder, **options):
 
 
 def reproduction(args):
-    """What the reproduction kept."""
+    """The saved results of a reproduction."""
     return json.loads((Path(args[-1]) / "reproduction.json").read_text(encoding="utf-8"))
 
 
@@ -174,7 +174,7 @@ def without_times(rows):
 
 @contextmanager
 def at_step(step, act, when="on_step_end"):
-    """``act()`` at the end of that step."""
+    """Call ``act()`` at the end of that step."""
 
     def hook(self, args, state, control, **_):
         if state.global_step == step:
@@ -186,7 +186,7 @@ def at_step(step, act, when="on_step_end"):
 
 
 def cut_off(step, when="on_step_end"):
-    """Ends the training there, without time to save."""
+    """Interrupt the training at that step, without time to save."""
 
     def interrupt():
         raise KeyboardInterrupt
@@ -195,7 +195,7 @@ def cut_off(step, when="on_step_end"):
 
 
 def start(*args, launcher=()):
-    """``ketformer …`` as a process of its own, to be killed."""
+    """Start ``ketformer …`` as a separate process, to be killed."""
     command = [sys.executable, "-m", *(launcher or ()), "ketformer", *map(str, args)]
     return subprocess.Popen(
         command,
@@ -212,6 +212,6 @@ def rows_of(path):
 
 
 def free_port():
-    """A port that nobody listens on just now."""
+    """A port that is free at the moment."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]

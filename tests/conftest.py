@@ -25,6 +25,14 @@ collect_ignore = ["plugin"]
 torch.set_num_threads(1)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+_OWN_VARIABLES = {k: v for k, v in os.environ.items() if k.startswith("KETFORMER_")}
+
+
+def pytest_collection_finish(session):
+    """A variable that a test file sets while it is imported would hold for all the others."""
+    found = {k: v for k, v in os.environ.items() if k.startswith("KETFORMER_")}
+    if found != _OWN_VARIABLES:
+        raise pytest.UsageError(f"collecting the tests left {found} in the environment")
 
 
 # Which variable names the folder that a file in ../shared/<folder> may lie in instead.

@@ -1,4 +1,4 @@
-"""A report, parsed: what the tests of the verbs ask about the pages that these write."""
+"""A parsed report, for the tests of the commands that write pages."""
 
 from html.parser import HTMLParser
 
@@ -7,17 +7,17 @@ _EMPTY = {"meta", "br", "path", "rect", "circle", "use", "image", "ellipse", "li
 
 
 class Page(HTMLParser):
-    """Tags, what they would fetch, headings, and the rows of the table of results.
+    """Tags, addresses that they would fetch, headings, and the rows of the results table.
 
     Attributes:
-        tags: of every element.
+        tags: the tag of every element.
         fetched: addresses that an element would load or lead to.
-        ids: of every element that has one.
-        headings: (level, text) in their order.
+        ids: the id of every element that has one.
+        headings: (level, text) in order.
         rows: the table's cells, each as the texts in it.
-        classes: of each of these rows.
-        pictures: the labels of the drawings, None where one has none.
-        words: all text outside of the style.
+        classes: the class of each of these rows.
+        pictures: the labels of the drawings, None for one without.
+        words: all text outside style elements.
     """
 
     def __init__(self, source):
@@ -72,12 +72,12 @@ class Page(HTMLParser):
 
     @property
     def table(self):
-        """Rows without the heading, cells by their first text: the name, the mean."""
+        """The rows without the heading, each cell as its first text: the name or the mean."""
         return [[cell[0] if cell else "" for cell in row] for row in self.rows[1:]]
 
 
 def assert_self_contained(page, source):
-    """Nothing is loaded, nothing runs, nothing can."""
+    """Check that the page loads nothing and runs nothing, and could not."""
     assert all(target.startswith(("#", "data:image/png;")) for target in page.fetched)
     assert {target[1:] for target in page.fetched if target.startswith("#")} <= set(page.ids)
     assert not {"script", "link", "iframe", "img", "object", "embed", "base", "form"} & set(

@@ -1,4 +1,4 @@
-"""The causality proof: exactly nothing for a causal mechanism, and no leak too small to be seen."""
+"""The causality audit: exactly zero for a causal mechanism, and even small leaks are found."""
 
 import json
 from dataclasses import replace
@@ -13,7 +13,7 @@ from ketformer.errors import KetformerError
 
 LEAKY = [name for name in ATTENTION if name.endswith("_published")]
 
-# Options that take another path through the code must be as causal.
+# Options that take another path through the code must be just as causal.
 OTHER_PATHS = [
     ("classical", {"score": "gaussian"}),
     ("classical", {"score": "double_exponential"}),
@@ -45,7 +45,7 @@ def small_model(attention="classical", *, seed=0, **changes):
 def test_by_name(name):
     audit = audit_causality(name)
     assert audit.attention == name
-    assert audit.max_past_influence > 0.1  # the audit could have seen something
+    assert audit.max_past_influence > 0.1  # the audit could have seen a leak
     if name in LEAKY:
         assert not audit.causal
         assert audit.max_future_influence > 0.1
@@ -89,7 +89,7 @@ def test_the_rest_of_the_decoder_does_not_leak(preset_like):
 
 
 class Peeking(nn.Module):
-    """Hands on the attention's output, and a trace of one later token at a single position."""
+    """Adds a trace of one later token to the attention's output at a single position."""
 
     def __init__(self, attention, *, at, sees, amount):
         super().__init__()
@@ -118,7 +118,7 @@ def test_one_position_that_peeks_at_one_token_is_found(at, sees, amount):
 
 
 def test_a_leak_through_statistics_of_the_sequence_is_found():
-    """No attention at all: a norm over time, as a batch norm would do it."""
+    """This leak is not in the attention: a norm over time, as in a batch norm."""
 
     class NormOverTime(nn.LayerNorm):
         def forward(self, hidden_states):
@@ -142,7 +142,7 @@ def test_an_attention_that_sees_everything_is_found():
     assert not audit_causality(model).causal
 
 
-# --- How it goes about -------------------------------------------------------------------------
+# --- How it works ------------------------------------------------------------------------------
 
 
 def test_every_token_of_every_sequence_is_replaced_by_another_one():

@@ -1,4 +1,4 @@
-"""The house: rooms on floors, imports that point downwards only, files of one sitting."""
+"""The architecture: rooms on floors, imports that only point downwards, files of limited length."""
 
 import ast
 import importlib
@@ -22,8 +22,8 @@ PACKAGES = [name for name, path in MODULES.items() if path.name == "__init__.py"
 # The backends adapt other libraries, which they import on first use.
 OWN_CODE = [name for name in MODULES if not name.startswith("ketformer.quantum.backends")]
 
-# From the ground up. A room may import from lower floors and from itself; rooms on one floor
-# stand side by side and do not know each other.
+# From the ground up. A room may import from lower floors and from itself, but not from other rooms
+# on the same floor.
 FLOORS = [
     ["errors"],
     ["utils"],
@@ -38,7 +38,7 @@ FLOORS = [
     ["cli"],
     ["__main__"],
 ]
-# The front page imports what it offers; nobody imports the front page.
+# The top-level package imports what it exports; nothing imports the top-level package.
 FRONT = "ketformer"
 ROOT_FILES = {"__init__.py", "__main__.py", "errors.py", "audit.py", "py.typed"}
 
@@ -55,7 +55,7 @@ def floor_of(room):
 
 
 def imported_by_name(node):
-    """What ``import_module("…")`` of a literal imports."""
+    """The module that ``import_module("…")`` imports, if its argument is a literal."""
     if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
         called = node.func.attr if isinstance(node.func, ast.Attribute) else node.func
         called = called.id if isinstance(called, ast.Name) else called
@@ -64,7 +64,7 @@ def imported_by_name(node):
 
 
 def imports_of(source, module):
-    """Every module that a source imports, inside functions too, by its full name."""
+    """The full name of every module that a source imports, inside functions too."""
     for node in ast.walk(ast.parse(source)):
         yield from imported_by_name(node)
         if isinstance(node, ast.Import):
@@ -83,7 +83,7 @@ def inner_imports_of(module):
 
 
 def may_import(importer, imported):
-    """Whether the floors allow it."""
+    """Whether the floors allow this import."""
     if importer == FRONT or imported == FRONT:
         return importer == FRONT
     ours, theirs = room_of(importer), room_of(imported)
@@ -143,7 +143,7 @@ def test_every_room_has_its_floor_and_nothing_else_lies_at_the_root():
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_no_file_bears_the_name_of_what_its_package_exports(package):
-    """Or importing the file would put a module where the function was."""
+    """Otherwise importing the file would replace the function with a module."""
     exported = getattr(importlib.import_module(package), "__all__", [])
     files = {path.stem for path in MODULES[package].parent.iterdir()}
     assert files & set(exported) == set()
@@ -155,7 +155,7 @@ def test_the_tests_are_cut_the_same_way():
     tests = Path(__file__).parent
     folders = {path.name for path in tests.iterdir() if (path / "__init__.py").is_file()}
     rooms = {room for floor in FLOORS for room in floor} - {"errors", "audit", "__main__"}
-    # Beside the rooms: what is asked of the whole repository, and of readers by a fuzzer.
+    # Besides the rooms: tests of the whole repository, and fuzzing of the readers.
     assert folders == rooms | {"project", "fuzzing"}
 
 

@@ -1,4 +1,4 @@
-"""A user's program, held against the public types by `mypy --strict` in `make lint`."""
+"""A user's program that `make lint` checks against the public types with `mypy --strict`."""
 
 from typing import Any, assert_type
 
@@ -16,7 +16,7 @@ from ketformer import (
 
 
 def largest_influence(mechanism: str) -> float:
-    """How much a later token changes what a small model says of an earlier one."""
+    """The largest effect of a later token on a small model's output at an earlier position."""
     if mechanism not in ATTENTION:
         raise KetformerError(f"no attention {mechanism}")
     config = KetformerConfig(attention=mechanism, vocab_size=65, hidden_size=16)

@@ -1,7 +1,7 @@
 """Ketformer: quantum and quantum-inspired self-attention for generative transformers.
 
-After `import ketformer` transformers' Auto classes know the model. The import itself takes a
-moment: torch and transformers are imported with the first export that is used.
+After `import ketformer`, transformers' Auto classes know the model. The import itself is quick:
+torch and transformers are imported only when an export is first used.
 """
 
 from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""``python -m ketformer``, which is also how ``torchrun`` starts a verb."""
+"""Entry point of ``python -m ketformer``, which ``torchrun`` uses as well."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The causality proof: change each token, and look for any effect on earlier positions."""
+"""The causality audit: change each token, and look for any effect on earlier positions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Audit:
         worst: the changed position and the earlier one that moved most, or None.
         sequences: random sequences tried.
         length: their length in tokens.
-        perturbations: changed tokens tried in all.
+        perturbations: number of token changes tried in all.
     """
 
     attention: str
@@ -40,7 +40,7 @@ class Audit:
     perturbations: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """The fields as plain values for JSON."""
         return asdict(self)
 
 
@@ -54,21 +54,21 @@ def audit_causality(
 ) -> Audit:
     """Prove or refute that no position sees a later one.
 
-    For random sequences, every token in turn is replaced by another one and the
-    outputs at all earlier positions are compared bit for bit. Dropout is off.
+    In random sequences, each token in turn is replaced by another one, and the outputs
+    at all earlier positions are compared bit for bit. Dropout is off.
 
     Args:
         subject: a model; a bare mechanism, whose input vectors are then replaced;
             or a registry name, which audits a small randomly initialised model.
         length: tokens in a sequence; by default the model's context, at most 64.
         sequences: number of random sequences.
-        seed: of the sequences and replacements.
+        seed: seed for the sequences and replacements.
 
     Raises:
         KetformerError: an unknown name.
     """
     if isinstance(subject, str):
-        attention_class(subject)  # an unknown name is said before a model is made
+        attention_class(subject)  # refuses an unknown name before a model is built
         torch.manual_seed(seed)
         subject = KetformerForCausalLM(
             KetformerConfig(
@@ -78,7 +78,7 @@ def audit_causality(
                 num_hidden_layers=3,
                 num_attention_heads=2,
                 max_position_embeddings=32,
-                initializer_range=0.3,  # large weights, so that a leak would be seen
+                initializer_range=0.3,  # large weights make a leak visible
             )
         )
     was_training = subject.training
@@ -144,7 +144,7 @@ def _probe(
     shape = (sequences, length)
     tokens = torch.randint(config.vocab_size, shape, generator=generator).to(device)
     conditions = None
-    if names := config.condition_names:  # the same, random ones throughout
+    if names := config.condition_names:  # random, but the same in every forward pass
         drawn = torch.randn(sequences, len(names), generator=generator)
         means, stds = torch.tensor(config.condition_means), torch.tensor(config.condition_stds)
         conditions = (means + stds * drawn).to(device)

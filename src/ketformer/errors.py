@@ -1,4 +1,4 @@
-"""What ends a verb early: a mistake that the user can mend, or the user's own wish."""
+"""Why a command ends early: a mistake that the user can fix, or a request to stop."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _LONGEST = 1_500  # characters of a message
 
 
 class KetformerError(ValueError):
-    """A mistake in what was asked for: a file, a name, a number.
+    """A mistake in the user's input: a file, a name or a number.
 
-    The message is one clear line, without the middle if a value makes it very long. The command
-    prints it and exits with code 2; from Python it is an ordinary :class:`ValueError`.
+    The message is one clear line; its middle is cut out if a value makes it very long. The command
+    prints it and exits with code 2; in Python it is an ordinary :class:`ValueError`.
     """
 
     def __init__(self, message: str) -> None:
@@ -21,28 +21,28 @@ class KetformerError(ValueError):
 
 
 class NotOfferedError(KetformerError):
-    """What was asked for makes sense, but this backend or mechanism does not offer it."""
+    """The request makes sense, but this backend or mechanism does not support it."""
 
 
 class UnreadableError(KetformerError):
-    """A text that a model cannot read: it has a token that the model lacks, too many, or none."""
+    """A text that a model cannot read: it has unknown tokens, too many tokens, or none."""
 
 
 class NotFiniteError(KetformerError):
-    """A training ended because a loss, gradient or weight became infinite or not a number."""
+    """Training ended because a loss, gradient or weight became infinite or NaN."""
 
 
 class Stopped(KeyboardInterrupt):
-    """A training was told to stop by a signal, and has saved what it had.
+    """Training was stopped by a signal and has saved its progress.
 
     Args:
         message: one line that says so.
-        signal: its number.
+        signal: the signal's number.
         run: the run directory.
     """
 
     def __init__(self, message: str, signal: int, run: Path) -> None:
-        super().__init__(message, signal, run)  # all of them: a worker's error is pickled
+        super().__init__(message, signal, run)  # all three, so that it survives pickling
         self.signal = signal
         self.run = run
 

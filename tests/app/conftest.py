@@ -1,4 +1,4 @@
-"""Tiny runs of each kind, trained once; the page that shows them has a cache of its own."""
+"""Tiny runs of each kind, trained once, with a separate cache."""
 
 import pytest
 
@@ -51,7 +51,7 @@ def trained(folder, name, attention, *, steps=20, **own):
 
 @pytest.fixture(scope="session")
 def data(folder):
-    """Path of a small text."""
+    """The path of a small text."""
     path = folder / "text.txt"
     path.write_text(TEXT, encoding="utf-8")
     return str(path)
@@ -59,25 +59,25 @@ def data(folder):
 
 @pytest.fixture(scope="session")
 def writer(folder, data):
-    """A model of text whose scores and values come from circuits."""
+    """A text model whose scores and values come from circuits."""
     return trained(folder, "writer", "qsann", data=data)
 
 
 @pytest.fixture(scope="session")
 def leaky(folder, data):
-    """A model of text that sees the future."""
+    """A text model that sees the future."""
     return trained(folder, "leaky", "qisa_published", data=data)
 
 
 @pytest.fixture(scope="session")
 def classical(folder, data):
-    """A model of text without circuits."""
+    """A text model without circuits."""
     return trained(folder, "classical", "classical", data=data)
 
 
 @pytest.fixture(scope="session")
 def smi(folder):
-    """Path of the molecules of up to four heavy atoms."""
+    """The path of the molecules with up to four heavy atoms."""
     path = folder / "small.smi"
     path.write_text("\n".join(embedded_smiles(4)) + "\n")
     return str(path)
@@ -85,7 +85,7 @@ def smi(folder):
 
 @pytest.fixture(scope="session")
 def chemist(folder, smi):
-    """A model of molecules with two conditions, either of which may be unknown."""
+    """A molecule model with two conditions, either of which may be unknown."""
     model = {
         "attention_options": {"n_qubits": 4},
         "num_attention_heads": 1,
@@ -100,7 +100,7 @@ def chemist(folder, smi):
 
 @pytest.fixture(scope="session")
 def needy(folder, smi):
-    """A model of molecules that needs its two conditions, without statistics of its own."""
+    """A molecule model that needs its two conditions and holds no statistics of them."""
     model = {"hidden_size": 8, "condition_unknown": False, "num_hidden_layers": 1}
     return trained(
         folder, "needy", "classical", task="molecules", data=smi, conditions="nRot,MW",
@@ -110,5 +110,5 @@ def needy(folder, smi):
 
 @pytest.fixture
 def opened():
-    """``opened(path)``: the run as the page has it."""
+    """``opened(path)``: the run as the page opens it."""
     return open_subject

@@ -1,4 +1,4 @@
-"""``ketformer`` whose models write 100 tokens a second, so that there is time to stop them."""
+"""``ketformer`` with models that write 100 tokens a second, so that there is time to stop them."""
 
 import sys
 import time

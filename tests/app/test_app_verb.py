@@ -1,4 +1,4 @@
-"""``ketformer app``: what is said before there is a page."""
+"""``ketformer app``: messages before the page is served."""
 
 import socket
 import sys
@@ -11,7 +11,7 @@ from ketformer.cli import main
 
 @pytest.fixture
 def ketformer(capsys):
-    """The command: its code, output and lines of errors."""
+    """The command: its exit code, output and error lines."""
 
     def call(*args):
         code = main([str(arg) for arg in args])

@@ -1,4 +1,4 @@
-"""The page in a headless browser: every control is used, and what comes is what the library gives.
+"""The page in a headless browser: every control is used, and results match the library's.
 
 Screenshots are kept in ``build/screenshots``. Needs Chromium: ``apt-get install chromium``.
 """
@@ -21,22 +21,22 @@ from commands import free_port
 from drawing.test_heatmap import cells
 from ketformer.app.circuit_tab import numbers_html
 from ketformer.app.circuits import NOISE, measure
-from ketformer.app.conditions import ask, counts_html, wishes_of
+from ketformer.app.conditions import ask, counts_html, requestable_properties
 from ketformer.app.texts import text_attention
 from ketformer.generation import MoleculeSampling, Sampling, generate_text
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
-expect.set_options(timeout=60_000)  # of a machine with other work
+expect.set_options(timeout=60_000)  # for a busy machine
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 375, "height": 800}
 
 
 @pytest.fixture(scope="module")
 def server(folder, writer, classical, chemist):
-    """Address of the page of three runs, as the command serves it; it must end well."""
+    """The address of a page with three runs, served by the command, which must exit cleanly."""
     errors = folder / "server-errors.txt"
     command = [sys.executable, Path(__file__).with_name("slow_command.py"), "app"]
     command += [writer, classical, chemist]
-    nobody = f"http://127.0.0.1:{free_port()}"  # as behind a proxy, which must not be asked
+    nobody = f"http://127.0.0.1:{free_port()}"  # as behind a proxy, which must not be contacted
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
@@ -59,12 +59,12 @@ def server(folder, writer, classical, chemist):
         assert process.wait(timeout=60) == 0
         assert process.stdout.read() == ""
     assert not re.search("Traceback|Loading", errors.read_text())
-    assert not list(folder.glob("ketformer-app-*"))  # nothing of the downloads is left
+    assert not list(folder.glob("ketformer-app-*"))  # no downloads are left
 
 
 @pytest.fixture
 def page(browser, server):
-    """The page, opened; it may load nothing from elsewhere, and no script may fail."""
+    """The opened page; it must load nothing from elsewhere, and no script may fail."""
     page = browser.new_page(viewport=DESKTOP)
     page.set_default_timeout(60_000)
     asked, failed = [], []
@@ -86,48 +86,48 @@ def tab(page, *names):
 
 
 def seen(page, role, name):
-    """The control of that name in the open tab."""
+    """The control with that name in the open tab."""
     return page.get_by_role(role, name=name).locator("visible=true")
 
 
 def number_of(page, label):
-    """The field of a number, by itself or beside a slider."""
+    """A number field, alone or next to a slider."""
     named = page.get_by_label(re.compile(f"^(number input for )?{label}$"))
     return named.and_(page.locator("input[type=number]")).locator("visible=true")
 
 
 def type_number(page, label, value):
-    """Into that field."""
+    """Type a number into its field."""
     number_of(page, label).fill(str(value))
     number_of(page, label).press("Tab")
 
 
 def choose(page, label, option):
-    """From a dropdown."""
+    """Choose an option from a dropdown."""
     page.get_by_label(label, exact=True).locator("visible=true").click()
     page.get_by_role("option", name=option, exact=True).click()
 
 
 def said(page, words):
-    """A message with these words, which is then closed."""
+    """Expect a message with these words, and close it."""
     toast = page.get_by_test_id("toast-body").filter(has_text=words)
     expect(toast).to_have_count(1)
-    # At once: it closes by itself after a while, and a slow click would find it gone.
+    # At once: the message closes by itself, and a slow click would find it gone.
     page.get_by_test_id("toast-close").evaluate_all("all => all.forEach(one => one.click())")
     expect(toast).to_have_count(0)
 
 
 def keep(page, name):
-    """Screenshots in both widths, in which nothing is wider than the page."""
+    """Take screenshots in both widths; nothing may be wider than the page."""
     for size in (PHONE, DESKTOP):
         page.set_viewport_size(size)
-        page.wait_for_timeout(150)  # for what moves with the width
+        page.wait_for_timeout(150)  # for animations after the resize
         page.screenshot(path=SCREENSHOTS / f"app-{name}-{size['width']}.png", full_page=True)
         assert page.evaluate("document.documentElement.scrollWidth") == size["width"]
 
 
 def text_of(page):
-    """What has been written."""
+    """The text written so far."""
     return page.locator(".written textarea").locator("visible=true").input_value()
 
 
@@ -145,7 +145,7 @@ def test_text_is_written_as_asked_and_its_attention_drawn(page, opened, writer):
     seen(page, "textbox", "Prompt").fill("the dog")
     type_number(page, "Length", 60)
     type_number(page, "Temperature", 0.5)
-    seen(page, "button", "More choices").click()
+    seen(page, "button", "More options").click()
     type_number(page, "Top-k", 9)
     type_number(page, "Top-p", 0.9)
     type_number(page, "Seed", 7)
@@ -185,7 +185,7 @@ def test_a_wrong_prompt_is_a_message(page):
     prompt = seen(page, "textbox", "Prompt")
     prompt.fill("")
     seen(page, "button", "Write").click()
-    said(page, "the prompt is empty: type something to go on from")
+    said(page, "the prompt is empty: type something to continue")
     prompt.fill("the <b>")
     seen(page, "button", "Write").click()
     said(page, "character '<' (U+003C) at position 4 is not in the model's alphabet")
@@ -197,7 +197,7 @@ def test_molecules_come_as_asked_and_go_home(page, opened, chemist, tmp_path):
     type_number(page, "Temperature", 0.8)
     type_number(page, "Seed", 3)
     type_number(page, "LogP", 0.7)
-    expect(page.get_by_label("Request LogP")).to_be_checked()  # for it was moved
+    expect(page.get_by_label("Request LogP")).to_be_checked()  # because it was moved
     slider = page.get_by_label("range slider for TPSA")
     before = float(slider.input_value())
     slider.press("ArrowRight")
@@ -232,27 +232,27 @@ def test_molecules_come_as_asked_and_go_home(page, opened, chemist, tmp_path):
 
 
 def _rows_of(tables):
-    """What a browser shows of simple tables, row by row."""
+    """The text of simple tables as a browser shows it, row by row."""
     rows = re.findall(r"<tr>(.*?)</tr>", tables)
     return [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in rows]
 
 
 def test_what_no_molecule_has_is_said(page, opened, chemist, tmp_path):
     tab(page, "Molecules")
-    top = wishes_of(opened(chemist).run)[1].high
+    top = requestable_properties(opened(chemist).run)[1].high
     wild = {"temperature": 2.0, "conditions": {"TPSA": top}}
     seed = next(
         seed
         for seed in range(50)
         if not ask(opened(chemist), 1, MoleculeSampling(seed=seed, **wild), tmp_path).rows
     )
-    type_number(page, "TPSA", 10 * top)  # which is beyond the slider's end
+    type_number(page, "TPSA", 10 * top)  # beyond the end of the slider
     expect(number_of(page, "TPSA")).to_have_value(f"{top:g}")
     type_number(page, "Number", 1)
     type_number(page, "Temperature", 2)
     type_number(page, "Seed", seed)
     seen(page, "button", "Generate").click()
-    said(page, f"none of the 1 is a valid molecule; perhaps no molecule has TPSA {top:g}")
+    said(page, f"no valid molecule among 1 sampled; perhaps no molecule has TPSA {top:g}")
     expect(seen(page, "button", "Download SDF")).to_be_disabled()
 
 

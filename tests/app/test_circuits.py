@@ -1,4 +1,4 @@
-"""Attention as circuits give it, beside the exact one."""
+"""Attention from circuits, next to the exact one."""
 
 import numpy as np
 import pytest
@@ -73,7 +73,7 @@ def test_the_mean_counts_what_a_causal_model_may_see():
 
 
 def test_what_cannot_be_measured_is_told(opened, writer, classical):
-    with pytest.raises(KetformerError, match=f"13 tokens take too many.* take {LONGEST} at most"):
+    with pytest.raises(KetformerError, match=f"13 tokens take too many.* use at most {LONGEST}"):
         measured(opened(writer), "the cat sat o")
     with pytest.raises(KetformerError, match="empty"):
         measured(opened(writer), "")

@@ -1,4 +1,4 @@
-"""What the page asks of a model of molecules."""
+"""Requests of the page to a molecule model."""
 
 import csv
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from ketformer.app.conditions import ask, counts_html, drawings_html, wishes_of
+from ketformer.app.conditions import ask, counts_html, drawings_html, requestable_properties
 from ketformer.errors import KetformerError
 from ketformer.generation import MoleculeSampling
 from ketformer.tasks.molecules.embedded import embedded_smiles
@@ -23,7 +23,7 @@ def reply(chemist, tmp_path_factory):
 
 
 def test_sliders_span_three_deviations_and_nothing_impossible(opened, chemist):
-    logp, tpsa = wishes_of(opened(chemist).run)
+    logp, tpsa = requestable_properties(opened(chemist).run)
     assert (logp.name, tpsa.name) == ("LogP", "TPSA")
     assert not logp.needed
     assert logp.low == pytest.approx(logp.mean - 3 * logp.std, abs=logp.step)
@@ -34,7 +34,7 @@ def test_sliders_span_three_deviations_and_nothing_impossible(opened, chemist):
 
 
 def test_without_statistics_in_the_model_they_are_the_data_s(opened, needy):
-    rotations, weight = wishes_of(opened(needy).run)
+    rotations, weight = requestable_properties(opened(needy).run)
     values = compute_properties(embedded_smiles(4), ["nRot", "MW"], progress=False)
     assert weight.needed
     assert weight.mean == pytest.approx(values[:, 1].mean(), rel=0.02)  # of the training part
@@ -88,7 +88,7 @@ def test_a_model_that_needs_all_refuses_less(opened, needy, tmp_path):
 def test_if_nothing_is_valid_it_is_said(opened, needy, tmp_path):
     sampling = MoleculeSampling(temperature=50, conditions={"nRot": 1, "MW": 900})
     reply = ask(opened(needy), 1, sampling, tmp_path)
-    said = "none of the 1 is a valid molecule; perhaps no molecule has nRot 1, MW 900"
+    said = "no valid molecule among 1 sampled; perhaps no molecule has nRot 1, MW 900"
     assert reply.warnings == [said]
     assert reply.files.keys() == {"csv"}
     assert reply.rows == reply.drawings == []

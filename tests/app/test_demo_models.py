@@ -1,4 +1,4 @@
-"""The models that the page has without a run: trained once, kept, never left half."""
+"""The models that the page starts with by default: trained once, cached, never left half-done."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from .conftest import MODEL, TRAINING
 
 @pytest.fixture
 def tiny(data, tmp_path, monkeypatch):
-    """One tiny demo model, in an empty cache; the number of trainings that were begun."""
+    """One tiny demo model in an empty cache; a list with an entry for each training begun."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     settings = Settings(name="demo-tiny", data=data, model=MODEL, training=TRAINING)
     monkeypatch.setattr(demo_models, "DEMO_MODELS", {"demo-tiny": settings})

@@ -1,4 +1,4 @@
-"""What the page shows of a model of text."""
+"""What the page shows of a text model."""
 
 import re
 from itertools import pairwise
@@ -66,7 +66,7 @@ def test_the_audit_is_said(opened, writer, leaky):
         "Causal: qsann passed the audit. Each of 16 tokens"
     )
     said = verdict_on(opened(leaky))
-    assert said.startswith("Leaky: qisa_published sees the tokens that it is to predict")
+    assert said.startswith("Leaky: qisa_published sees the tokens it should predict")
     assert f"{opened(leaky).audit.max_future_influence:.2g}" in said
 
 

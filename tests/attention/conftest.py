@@ -1,11 +1,11 @@
-"""The cases of the contract: every name in the registry, so that a new mechanism tests itself."""
+"""The cases of the contract: every name in the registry, so that new mechanisms are tested too."""
 
 from ketformer.attention import ATTENTION
 
 SIZES = [(16, 1), (24, 3), (32, 4)]
 CASES = [(name, *size, {}) for name in ATTENTION for size in SIZES]
 
-# Options that change the path through the code answer to the same contract.
+# Options that change the path through the code must meet the same contract.
 CASES += [
     ("classical", 16, 2, {"mixing": "transposed"}),
     ("classical", 16, 2, {"score": "gaussian", "bias": True}),

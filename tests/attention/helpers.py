@@ -1,4 +1,4 @@
-"""What the attention tests share: mechanisms, tokens, padding, a cache and dense Pauli matrices."""
+"""Shared helpers of the attention tests: mechanisms, tokens, padding, a cache, Pauli matrices."""
 
 import numpy as np
 import pennylane as qml
@@ -20,9 +20,9 @@ def tokens(batch, length, hidden_size, *, seed=0):
 
 
 def pad(sequences, length, side, filler):
-    """Sequences ``[T_i, d]`` as one batch ``[B, length, d]``, and its padding mask.
+    """Sequences ``[T_i, d]`` as one batch ``[B, length, d]`` with its padding mask.
 
-    ``filler`` ``[B, length, d]`` stands where there is no token.
+    Positions without a token are filled from ``filler`` ``[B, length, d]``.
     """
     batch, is_token = filler.clone(), torch.zeros(len(sequences), length, dtype=torch.bool)
     for row, sequence in enumerate(sequences):
@@ -33,7 +33,7 @@ def pad(sequences, length, side, filler):
 
 
 class GrowingCache:
-    """The smallest key-value cache: keeps everything and returns everything."""
+    """The simplest key-value cache: it stores everything and returns everything."""
 
     def __init__(self):
         self.keys, self.values = [], []
@@ -45,12 +45,12 @@ class GrowingCache:
 
 
 def dense_pauli(string):
-    """The string's 2^n x 2^n complex matrix, by PennyLane."""
+    """The string's complex 2^n x 2^n matrix, from PennyLane."""
     word = qml.pauli.string_to_pauli_word(string, {i: i for i in range(len(string))})
     matrix = qml.matrix(word, wire_order=range(len(string)))
     return torch.from_numpy(np.array(matrix, dtype=np.complex128))
 
 
 def assert_equal_to(tolerance, actual, expected):
-    """Absolute agreement in value, type and shape."""
+    """Assert absolute agreement in value, type and shape."""
     torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)

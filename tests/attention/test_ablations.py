@@ -1,4 +1,4 @@
-"""Circuits without entanglement or training, and quadratic values that are no circuit's."""
+"""Circuits without entanglement or training, and quadratic values without circuits."""
 
 import math
 
@@ -26,7 +26,7 @@ def test_without_entanglement_no_gate_touches_two_qubits(name):
     assert all(len(gate.qubits) == 1 for gate in plain.circuit.gates)
     assert any(len(gate.qubits) == 2 for gate in entangled.circuit.gates)
     assert plain.circuit.parameters == entangled.circuit.parameters
-    for attention in (plain, entangled):  # of `overlap` U_Q and U_K begin alike: rings cancel
+    for attention in (plain, entangled):  # `overlap` starts with U_Q = U_K, so rings would cancel
         for seed, angles in enumerate(angles_of(attention)):
             torch.nn.init.uniform_(angles, 0, 6, generator=torch.Generator().manual_seed(seed))
     hidden_states = tokens(2, 5, 8)
@@ -37,7 +37,7 @@ def test_without_entanglement_an_overlap_is_a_product_over_qubits():
     attention = build("overlap", 8, 2, entanglement="none", n_qubits=3).double()
     query, key, _ = attention.project(tokens(1, 4, 8).double())
     circuit, angles = attention._whole_circuit(tokens(1, 4, 8).double(), None)
-    # RY turns add up: a qubit's overlap is the cosine of half the difference of its angles.
+    # RY angles add up: a qubit's overlap is the cosine of half the difference of its angles.
     turns = angles.unflatten(-1, (2, 3)).sum(-2)  # [2, B, H, T, n]
     by_qubit = ((turns[0][..., :, None, :] - turns[1][..., None, :, :]) / 2).cos()
     assert_equal_to(1e-12, query @ key.mT, by_qubit.prod(-1))
@@ -90,7 +90,7 @@ def test_quadratic_values_are_forms_with_the_spectrum_of_a_pauli_string():
     assert_equal_to(1e-6, forms, forms.mT)
     assert_equal_to(1e-6, forms @ forms, torch.eye(4).double().expand(4, 4, 4))
     assert_equal_to(1e-6, forms.diagonal(dim1=-2, dim2=-1).sum(-1), torch.zeros(4).double())
-    assert forms.abs().max(dim=-1).values.min() < 0.99  # no signed permutation, as Pauli's are
+    assert forms.abs().max(dim=-1).values.min() < 0.99  # not a signed permutation, unlike Pauli's
     hidden_states = tokens(1, 5, 12).double()
     value = attention.project(hidden_states)[2]
     maps = attention.state_proj.weight.unflatten(0, (3, 4))  # [H, D, d]

@@ -1,4 +1,4 @@
-"""The mechanism that docs/add-a-mechanism.md writes keeps the contract and learns."""
+"""The mechanism written in docs/add-a-mechanism.md meets the contract and learns."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "add-a-mechanism.md"
 
 
 def block(title):
-    """The page's block of that title."""
+    """The page's code block with that title."""
     found = re.findall(rf'```python title="{title}"\n(.*?)```', PAGE.read_text(), re.DOTALL)
     assert len(found) == 1
     return found[0]
@@ -25,12 +25,12 @@ def block(title):
 
 @pytest.fixture(scope="module", autouse=True)
 def _registered(tmp_path_factory):
-    """The file and the registry line, as the page has them."""
+    """Install the file and the registry line, as the page gives them."""
     folder = tmp_path_factory.mktemp("added")
     (folder / "product.py").write_text(block("src/ketformer/attention/product.py"))
     name, target = re.fullmatch(r'"(\w+)": "([\w.:]+)",', block("registry line").strip()).groups()
     with pytest.MonkeyPatch.context() as patch:
-        # The package's folder of mechanisms, and this one beside it.
+        # Add this folder to the package's folder of mechanisms.
         patch.setattr(package, "__path__", [*package.__path__, str(folder)])
         patch.setattr(ATTENTION, "_registered", {})
         ATTENTION.register(name, target)

@@ -1,4 +1,4 @@
-"""The classical control: as many parameters as `overlap`, narrow linear queries and keys."""
+"""The classical control: narrow linear queries and keys, as many parameters as `overlap`."""
 
 import math
 
@@ -42,7 +42,7 @@ def test_a_decoder_has_the_published_number_of_parameters(attention, conditions,
 
 
 def test_from_hidden_states_queries_have_as_many_parameters_as_one_circuit_takes_angles():
-    """Besides these, overlap has 6 angles for each head and matrix, and a bias of the keys."""
+    """In addition, overlap has 6 angles for each head and matrix, and a bias of the keys."""
     count = {
         name: sum(p.numel() for p in build(name, 64, 4).parameters())
         for name in ("overlap", "classical_eq")
@@ -77,7 +77,7 @@ def test_narrow_embeddings_are_summed_and_scaled_by_the_hidden_size(
         "classical_eq", HIDDEN, num_heads, features="embedding", inputs=sizes, **options
     ).double()
     tables = attention.tables
-    for parameter in attention.parameters():  # positions begin at 0, and must show
+    for parameter in attention.parameters():  # positions start at 0 but must have an effect
         parameter.data.normal_(generator=torch.Generator().manual_seed(parameter.numel()))
     assert tables.tokens.shape == (7, feature_width)
     assert tables.positions.shape == (6, feature_width)
@@ -103,7 +103,7 @@ def test_narrow_embeddings_are_summed_and_scaled_by_the_hidden_size(
 def test_queries_from_hidden_states_are_scaled_by_their_own_width(options, width):
     attention = build("classical_eq", HIDDEN, 2, **options).double()
     states = tokens(2, 5, HIDDEN).double()
-    attention.query_proj.bias.data.fill_(0.3)  # there is one, and it counts
+    attention.query_proj.bias.data.fill_(0.3)  # queries have a bias, and it matters
     assert attention.key_proj.bias is None  # one would cancel in the softmax
     queries, keys = (
         part(states).unflatten(-1, (2, width)).transpose(1, 2)
@@ -127,7 +127,7 @@ def test_tables_begin_with_normal_tokens_and_positions_at_0():
     [
         ({"features": "embedding"}, 'features="embedding" needs the sizes of the decoder'),
         ({"features": "both"}, "features must be one of hidden, embedding, got 'both'"),
-        ({"feature_width": 3}, 'feature_width belongs to features="embedding"'),
+        ({"feature_width": 3}, 'feature_width requires features="embedding"'),
         ({"query_width": 0}, "query_width must be positive, got 0"),
         (
             {"features": "embedding", "inputs": SEQUENCE, "feature_width": -1},

@@ -1,4 +1,4 @@
-"""Every mechanism does what a mechanism must, and a broken one is found out."""
+"""Every mechanism passes the conformance suite, and a broken one fails it."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from .conftest import CASES, SIZES, case_id
 from .helpers import build, tokens
 
 CHECKS = {check.name: check for check in CONFORMANCE}
-# Tracing takes seconds: once for each mechanism and each option that changes the way.
+# Tracing takes seconds: only once per mechanism and per option that changes the path.
 EVERYWHERE = [check for check in CONFORMANCE if check.name != "compiled"]
 TRACED = [case for case in CASES if case[1:3] not in SIZES[1:]]
 
@@ -35,7 +35,7 @@ def test_every_mechanism_is_one_graph(case):
 
 @pytest.mark.parametrize("name", ATTENTION)
 def test_gradients_equal_finite_differences(name):
-    """Every single one; the suite tries random directions."""
+    """Check every single gradient; the suite only checks random directions."""
     attention = build(name, 6, 2).double()
     parameters = dict(attention.named_parameters())
     hidden_states = tokens(1, 3, 6).double().requires_grad_()
@@ -84,7 +84,7 @@ class MeanOfTheBatch(ClassicalAttention):
 
 
 class CountsPositions(ClassicalAttention):
-    """By where a token stands in the batch, not by its position."""
+    """It uses a token's index in the batch instead of its position."""
 
     def project(self, hidden_states, tokens=None):
         queries, keys, values = super().project(hidden_states, tokens)
@@ -112,7 +112,7 @@ class OtherWeights(ClassicalAttention):
 
 
 class OtherScale(ClassicalAttention):
-    """Where gradients are wanted, the score has another scale by a billionth part."""
+    """With gradients enabled, the scale of the score is off by one part in a billion."""
 
     def dot_scale(self, width):
         return super().dot_scale(width) * (1 + 1e-9 * torch.is_grad_enabled())
@@ -170,7 +170,7 @@ class StringsNotSaved(ClassicalAttention):
 
 
 class SlicesSet(ClassicalAttention):
-    """Its first value weight begins at 1, which a slice sets: over what was loaded, too."""
+    """It sets its first value weight to 1 by a slice, which also overwrites loaded weights."""
 
     def __init__(self, *sizes, **common):
         super().__init__(*sizes, **common)
@@ -205,7 +205,7 @@ class OtherCircuits(QISA):
 
 @pytest.fixture
 def registered(monkeypatch):
-    """Puts a class in the registry as ``broken``."""
+    """Register a class under the name ``broken``."""
     monkeypatch.setattr(ATTENTION, "_registered", {})
 
     def register(cls):

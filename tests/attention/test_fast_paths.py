@@ -14,8 +14,8 @@ from ketformer.utils.conformance import alike, all_alike
 from .conftest import CASES, case_id
 from .helpers import build, tokens
 
-# Fewer tokens than a tile of the kernels, more than one, and lengths on both sides of the choice
-# between plain products and the fused kernel.
+# Fewer tokens than in a tile of the kernels and more than in one tile; lengths for which plain
+# products or the fused kernel are chosen.
 SHAPES = [(1, 1), (2, 6), (70, 5), (2, 70)]
 TYPES = [torch.float32, torch.float64]
 
@@ -27,7 +27,7 @@ def some_padding(batch):
 
 
 def without_kernels(monkeypatch, make):
-    """What ``make`` builds where there are no native kernels."""
+    """What ``make`` builds when there are no native kernels."""
     with monkeypatch.context() as patched:
         patched.setattr(native, "library", lambda: None)
         return make()
@@ -46,13 +46,13 @@ def test_native_kernels_and_torch_agree(case, dtype, monkeypatch):
         for mask in (None, some_padding(batch)):
             expected = batch.outcome(plain, mask, return_weights=True)
             all_alike(f"{shape}", batch.outcome(fast, mask), expected)
-            with torch.inference_mode():  # where nothing needs a gradient other paths are open
+            with torch.inference_mode():  # without gradients, other paths are taken
                 alike(f"{shape}", batch.through(fast, mask), expected["output"])
 
 
 @pytest.mark.parametrize("name", mechanisms_with_circuits())
 def test_one_graph_without_native_kernels(name, monkeypatch):
-    """Circuits are traced gate by gate there, so it is a short one, and only once."""
+    """Circuits are then traced gate by gate, so this uses one short circuit."""
     torch.compiler.reset()
     case = Case(name, 4, 1, {"layers": 1} if "layers" in attention_options(name) else {})
     attention = without_kernels(monkeypatch, case.build)
@@ -79,7 +79,7 @@ def test_a_compiled_model_follows_strings_that_are_loaded():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ATTENTION)
 def test_generated_code_agrees(name):
-    """The whole way through Inductor."""
+    """Compile all the way through Inductor."""
     torch.compiler.reset()
     case = Case(name)
     attention, batch = case.build(), case.batch(4, 6)

@@ -1,4 +1,4 @@
-"""Sixteen qubits in one register: a training step fits into a machine's memory."""
+"""With sixteen qubits in one register, a training step fits into memory."""
 
 import json
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-_GIBIBYTES = 4  # torch itself takes 0.4
+_GIBIBYTES = 4  # torch alone takes 0.4
 
 _STEP = """
 import json, re, sys
@@ -31,7 +31,7 @@ print(json.dumps({
 }))
 """
 
-# A process that asks for more is refused at once, instead of taking the machine with it.
+# A process that asks for more memory fails at once instead of taking the machine down.
 _LIMITED = (
     "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (8 << 30,) * 2); exec({!r})"
 )
@@ -44,7 +44,7 @@ _LIMITED = (
     ids=["overlap", "qsann"],
 )
 def test_a_training_step_on_sixteen_qubits_stays_below_four_gibibytes(name, options):
-    """Two heads, two sequences of eight tokens, forward and backward, in a process of its own."""
+    """Two heads, two sequences of eight tokens, forward and backward, in a separate process."""
     done = subprocess.run(
         [sys.executable, "-c", _LIMITED.format(_STEP), json.dumps([name, options])],
         capture_output=True,

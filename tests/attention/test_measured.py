@@ -1,4 +1,4 @@
-"""Mechanisms whose circuits run one by one on a backend give what the closed form gives."""
+"""Mechanisms whose circuits run one by one on a backend agree with the closed form."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ CASES = {name: {} for name in mechanisms_with_circuits()} | {
 
 
 def made(case, **changes):
-    """A mechanism with large parameters, hidden states of which one is zero, and their tokens."""
+    """A mechanism with large parameters, hidden states (one of them zero), and their tokens."""
     torch.manual_seed(0)
     options = CASES[case] | changes
     attention = build_attention(case.split()[0], WIDTH, 2, **options).double().eval()
@@ -60,7 +60,7 @@ def test_measured_outcomes_give_the_closed_form(case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_wrong_outcomes_change_the_result(case):
-    """What is measured is what is used: it cannot be that the closed form is taken instead."""
+    """The measured outcomes are really used, not the closed form."""
     attention, states, tokens = made(case)
     expected, _ = attention(states, tokens=tokens)
     with measured_by(attention, lambda e: 1 - exact(e)):
@@ -70,7 +70,7 @@ def test_wrong_outcomes_change_the_result(case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_parameter_shift_is_autograd_for_every_parameter(case):
-    """Each angle of each circuit, and through the angles every parameter and the hidden states."""
+    """It covers each angle of each circuit, and through these all parameters and hidden states."""
     attention, states, tokens = made(case)
     states[0, 0] = 0.3  # a zero vector has no state to differentiate
     states.requires_grad_()

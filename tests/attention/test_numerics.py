@@ -1,4 +1,4 @@
-"""Every mechanism stays finite, gradients too, at every precision and on every odd input."""
+"""Every mechanism and its gradients stay finite at every precision and on unusual inputs."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from .helpers import build, tokens
 SMALL = [(name, 16, 2, {}) for name in ATTENTION] + [
     case
     for case in CASES
-    if case[3] and "angles" not in case[3]  # tables have a test of their own
+    if case[3] and "angles" not in case[3]  # tables have a separate test
 ]
 PRECISIONS = [torch.float16, torch.bfloat16, torch.float64]
 
@@ -23,8 +23,8 @@ def zero_among_others(shape):
     return states
 
 
-# Squares of 1e-4 leave the range of float16; hidden states of a layer without normalisation
-# can be of either size.
+# Squares of 1e-4 underflow in float16; hidden states of a layer without normalisation can be
+# very small or very large.
 INPUTS = {
     "ordinary": lambda shape: tokens(*shape),
     "all zero": lambda shape: torch.zeros(shape),
@@ -37,7 +37,7 @@ INPUTS = {
 
 
 def assert_finite(attention, states, inputs=None):
-    """Output of the input's own type, finite; and so is every gradient of its sum of squares."""
+    """Assert that the output has the input's type and that it and every gradient are finite."""
     attention.zero_grad()
     states = states.clone().requires_grad_()
     out, _ = attention(states, tokens=inputs)

@@ -1,4 +1,4 @@
-"""`PauliObservables`: the fast path equals the reference, and the strings belong to the model."""
+"""`PauliObservables`: the fast path equals the reference, and strings are saved with the model."""
 
 import pytest
 import torch
@@ -20,14 +20,14 @@ def by_columns(observables, real, imag=None):
 
 
 def by_reference(observables, state):
-    """Head by head, as `pauli_expectations` has it."""
+    """The values computed head by head with `pauli_expectations`."""
     heads = zip(state.unbind(-2), observables.strings, strict=True)
     return torch.stack([pauli_expectations(part, strings) for part, strings in heads], dim=-2)
 
 
 @st.composite
 def strings_for_heads(draw):
-    """One to three heads, each with its own strings; repeats and dead strings included."""
+    """Strings for one to three heads, including repeated and dead strings."""
     n_qubits, count = draw(st.integers(1, 4)), draw(st.integers(1, 6))
     string = st.text("IXYZ", min_size=n_qubits, max_size=n_qubits)
     head = st.lists(string, min_size=count, max_size=count).map(lambda s: PauliStrings(tuple(s)))
@@ -80,7 +80,7 @@ def test_random_strings_can_be_dead_or_repeated_and_distinct_ones_cannot():
 @pytest.mark.parametrize(
     ("kind", "count", "message"),
     [
-        ("distinct", 10, "10 distinct observables were asked for, but 2 qubits have only 9"),
+        ("distinct", 10, "10 distinct observables were requested, but 2 qubits have only 9"),
         ("all", 1, "observables must be one of distinct, random, got 'all'"),
     ],
 )
@@ -89,7 +89,7 @@ def test_mistakes(kind, count, message):
         PauliObservables.draw(kind, num_heads=1, count=count, n_qubits=2)
 
 
-# The tables behind the fast path are kept between calls, so every way to change the strings counts.
+# The tables of the fast path are cached between calls, so every way to change the strings matters.
 
 
 def swap_in_place(observables, codes):
@@ -101,7 +101,7 @@ def swap_by_assignment(observables, codes):
 
 
 def swap_twice(observables, codes):
-    """The second tensor may lie where the first one lay in memory."""
+    """The second tensor may be at the same memory address as the first."""
     observables.codes = torch.zeros_like(codes)
     observables.codes = codes.clone()
 

@@ -1,4 +1,4 @@
-"""Scores, temperature, mixing and the other options; and what is said about a mistake in them."""
+"""Scores, temperature, mixing and the other options, and the messages for mistakes in them."""
 
 import math
 import warnings
@@ -31,7 +31,7 @@ def score_by_hand(score, query, key, temperature):
 
 
 def attend_by_hand(attention, hidden_states, score, temperatures, mixing="causal"):
-    """Output ``[T, d]`` and weights ``[H, T, T]``, one pair of positions at a time."""
+    """Output ``[T, d]`` and weights ``[H, T, T]``, computed pair by pair of positions."""
     queries, keys, values = (part[0] for part in attention.project(hidden_states))
     length = queries.shape[1]
     weights = torch.zeros(attention.num_heads, length, length, dtype=hidden_states.dtype)
@@ -88,7 +88,7 @@ def test_a_learnable_temperature_belongs_to_a_head_and_starts_where_it_is_set(sc
 
 
 def test_rounding_makes_no_distance_negative():
-    """|q|² + |k|² - 2 q·k of two equal long vectors is rounding error of either sign."""
+    """|q|² + |k|² - 2 q·k of two equal long vectors is a rounding error of either sign."""
     queries = 100 * tokens(1, 50, 16)
     assert (reference_scores("gaussian", queries, queries, 1.0, dot_scale=0.25) <= 0).all()
 
@@ -223,7 +223,7 @@ def test_an_honest_mechanism_says_nothing(monkeypatch):
             "17 qubits are too many .* the limit is 16",
         ),
         ("qsann", (12, 3), {"encoding": "angle", "n_qubits": 0}, "at least one qubit, got 0"),
-        ("qsann", (12, 3), {"n_qubits": 7}, "n_qubits belongs to the angle encoding"),
+        ("qsann", (12, 3), {"n_qubits": 7}, 'n_qubits requires encoding="angle"'),
         ("classical", (12, 3), {"temperature": math.inf}, "must be finite, got inf"),
         ("classical", (12, 3), {"dropout": 1.5}, r"dropout must lie in \[0, 1\), got 1.5"),
     ],
@@ -266,7 +266,7 @@ def test_what_this_machine_cannot_hold_is_refused_before_it_is_made(
 @pytest.mark.parametrize("score", ["gaussian", "dot"])
 @pytest.mark.parametrize("return_weights", [False, True])
 def test_half_precision_keeps_the_scores_accurate(score, return_weights):
-    """A squared norm rounded to bfloat16 would shift scores by whole units (to 0.08 and more)."""
+    """A squared norm rounded to bfloat16 would shift scores by whole units (errors above 0.08)."""
     torch.manual_seed(0)
     attention = build_attention("classical", 64, 1, score=score)
     hidden_states = torch.randn(2, 32, 64).bfloat16()

@@ -1,4 +1,4 @@
-"""Overlap attention: its scores against PennyLane, a Hadamard test and parameter shifts."""
+"""Overlap attention: its scores against PennyLane, a Hadamard test and parameter shift."""
 
 import math
 
@@ -20,7 +20,7 @@ from ketformer.quantum import (
 
 from .helpers import GrowingCache, assert_equal_to, build, tokens
 
-EXACT = 1e-10  # float64, as everything here
+EXACT = 1e-10  # for float64, used throughout
 HIDDEN = 12
 VOCABULARY, POSITIONS = 7, 6
 SEQUENCE = InputSizes(VOCABULARY, POSITIONS)
@@ -28,7 +28,7 @@ CONDITIONS = InputSizes(VOCABULARY, POSITIONS, n_conditions=2)
 
 
 def random_weights(attention, seed=0):
-    """The same module in float64 with every weight drawn anew, angles over two turns."""
+    """The same module in float64 with every weight redrawn, and angles over two turns."""
     attention.double()
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in attention.named_parameters():
@@ -59,7 +59,7 @@ def hidden_states(batch, length):
 
 
 def scores_of(attention, inputs):
-    """``[B, H, T, T]`` as attention uses them, before the softmax."""
+    """The scores ``[B, H, T, T]`` that attention uses, before the softmax."""
     batch, length = inputs.input_ids.shape
     queries, keys, _ = attention.project(hidden_states(batch, length), inputs)
     return attention.dot_scale(queries.shape[-1]) * queries @ keys.mT
@@ -87,7 +87,7 @@ def condition_angles_by_hand(conditions, inputs, published):
 
 
 def scores_by_pennylane(attention, inputs, published=False):
-    """Each register's state and both unitaries by PennyLane; sqrt(d_model) Re<q|k>."""
+    """sqrt(d_model) Re<q|k>, with each register's state and both unitaries from PennyLane."""
     tables, n = attention.registers, attention.n_qubits
     parts = 3 if tables.conditions is not None else 2
     batch, length = inputs.input_ids.shape
@@ -130,7 +130,7 @@ def test_scores_are_overlaps_of_the_states_that_pennylane_prepares(
     attention = embedding(sizes, num_heads, layers=layers, **options)
     inputs = some_tokens(2, 4, sizes)
     expected = scores_by_pennylane(attention, inputs, "published_scaling" in options)
-    assert expected.std() > 0.2  # so that agreement is no accident
+    assert expected.std() > 0.2  # so that agreement is not an accident
     assert_equal_to(EXACT, scores_of(attention, inputs), expected.detach())
 
 
@@ -154,7 +154,7 @@ def test_attention_is_a_causal_softmax_of_these_scores_over_linear_values(sizes)
 
 @pytest.mark.parametrize("sizes", [SEQUENCE, CONDITIONS], ids=["sequence", "conditions"])
 def test_a_hadamard_test_measures_the_same_overlap(sizes):
-    """One ancilla, both preparations controlled by it: <Z> and P(0) - P(1) are Re<q|k>."""
+    """With both preparations controlled by one ancilla, <Z> = P(0) - P(1) = Re<q|k>."""
     attention, inputs = embedding(sizes), some_tokens(1, 4, sizes)
     n, tables = attention.n_qubits, attention.registers
     parts = 3 if sizes.n_conditions else 2
@@ -195,7 +195,7 @@ def test_a_hadamard_test_measures_the_same_overlap(sizes):
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_the_gradient_of_a_score_is_the_parameter_shift_rule_of_half_frequency(layers):
-    """[f(t + pi) - f(t - pi)] / 4 in every angle that one of the two states depends on once."""
+    """[f(t + pi) - f(t - pi)] / 4 holds for every angle that occurs once in one of the states."""
     attention = embedding(num_heads=2, layers=layers)
     inputs = TokenInputs(torch.tensor([[3, 5, 1]]), torch.arange(3)[None])
     angles = {
@@ -209,7 +209,7 @@ def test_the_gradient_of_a_score_is_the_parameter_shift_rule_of_half_frequency(l
         states = (hidden_states(1, 3), inputs)
         replaced = {f"attention.{name}": value for name, value in angles.items()}
         queries, keys, _ = functional_call(Project(attention), replaced, states)
-        return math.sqrt(HIDDEN) * queries[0, 1, 2] @ keys[0, 1, 0]  # other token, other place
+        return math.sqrt(HIDDEN) * queries[0, 1, 2] @ keys[0, 1, 0]  # another token and position
 
     exact = torch.func.grad(score)(angles)
     for name, value in angles.items():
@@ -224,7 +224,7 @@ def test_the_gradient_of_a_score_is_the_parameter_shift_rule_of_half_frequency(l
 
 
 class Project(torch.nn.Module):
-    """`project` as the forward pass, for functional_call."""
+    """A module with `project` as its forward pass, for functional_call."""
 
     def __init__(self, attention):
         super().__init__()
@@ -268,7 +268,7 @@ def test_few_pairs_are_prepared_once_and_looked_up(monkeypatch):
 
     monkeypatch.setattr(registers, "_kron", counting)
     attention, inputs = embedding(num_heads=2), some_tokens(9, 5)
-    attention.native = None  # whose kernel makes no products of registers
+    attention.native = None  # the native kernel computes no products of registers
     table = scores_of(attention, inputs)
     rows = [
         scores_of(attention, TokenInputs(ids[None], inputs.position_ids))
@@ -280,7 +280,7 @@ def test_few_pairs_are_prepared_once_and_looked_up(monkeypatch):
 
 @pytest.mark.parametrize("batch", [1, 12], ids=["direct", "table"])
 def test_positions_of_each_row_are_its_own(batch):
-    """As under left padding, where rows count from different places."""
+    """As with left padding, where rows start counting at different positions."""
     attention, inputs = embedding(), some_tokens(batch, 4)
     places = torch.randint(POSITIONS, (batch, 4), generator=torch.Generator().manual_seed(1))
     scores = scores_of(attention, TokenInputs(inputs.input_ids, places))
@@ -309,7 +309,7 @@ def test_with_a_cache_equals_without(sizes, batch):
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize(("n_qubits", "num_heads"), [(1, 1), (2, 3), (3, 2), (4, 1)])
 def test_hidden_states_give_each_head_its_own_angles(n_qubits, num_heads, layers):
-    """The module folds the last ring into the shared matrices; here each circuit is whole."""
+    """The module folds the last ring into the shared matrices; here each circuit is complete."""
     attention = build("overlap", HIDDEN, num_heads, n_qubits=n_qubits, layers=layers)
     attention = random_weights(attention)
     states, ansatz = hidden_states(2, 3), rotation_ring_ansatz(n_qubits, layers)

@@ -60,14 +60,14 @@ def test_states_are_normalised_so_no_score_exceeds_the_scale(mode):
 
 @every_mode
 def test_a_learnable_temperature_trains_each_head(mode):
-    """At the start query and key circuits are equal, so with tables a token overlaps itself most:
-    a low temperature then gives it all the weight."""
+    """Query and key circuits start equal, so with tables a token overlaps most with itself, and
+    a low temperature gives it all the weight."""
     options = {"temperature": 2.0, "learnable_temperature": True, **mode}
     attention = build("overlap", HIDDEN, 2, **options)
     states, inputs = tokens(4, 6, HIDDEN), some_tokens(4, 6)
     with torch.no_grad():
         _, before = attention(states, tokens=inputs, return_weights=True)
-    target = before.pow(4)  # the same order, sharper
+    target = before.pow(4)  # same order, but sharper
     target = target / target.sum(-1, keepdim=True)
     optimizer = torch.optim.Adam([attention.log_temperature], lr=0.1)
     losses = []
@@ -81,7 +81,7 @@ def test_a_learnable_temperature_trains_each_head(mode):
         losses.append(loss.item())
     assert losses[-1] < losses[0] - 1e-3
     assert attention.temperature.shape == (2, 1, 1)
-    assert (attention.temperature < 1.0).all()  # 2 / 4 is the best
+    assert (attention.temperature < 1.0).all()  # the optimum is 2 / 4
 
 
 # --- Initial values ----------------------------------------------------------------------------
@@ -93,7 +93,7 @@ def test_token_angles_begin_spread_over_a_half_turn_and_all_others_at_0():
     assert angles.shape == (33, 6)
     assert angles.min() >= 0
     assert angles.max() <= math.pi
-    # 198 uniform draws: each bound is missed once in 10^5 seeds at most.
+    # 198 uniform draws: each bound fails for at most one in 10^5 seeds.
     assert angles.min() < 0.2
     assert angles.max() > math.pi - 0.2
     assert abs(angles.mean() - math.pi / 2) < 4.5 * math.pi / math.sqrt(12 * 198)
@@ -165,7 +165,7 @@ def test_a_sequence_depends_on_its_batch_mates_with_the_published_scaling_only(p
 
 
 def test_while_query_and_key_circuits_are_equal_conditions_cancel_out_of_the_scores():
-    """<phys|phys> = 1 within a sequence: they act once U_Q and U_K have been trained apart."""
+    """<phys|phys> = 1 within a sequence: conditions act only once U_Q and U_K differ."""
     attention = conditional()
 
     def weights_at(conditions):
@@ -180,7 +180,7 @@ def test_while_query_and_key_circuits_are_equal_conditions_cancel_out_of_the_sco
 
 @pytest.mark.parametrize("n_qubits", [3, 6])
 def test_equal_published_angles_are_no_division_by_zero(n_qubits):
-    """One angle, or unknown conditions of an untrained model: largest and smallest coincide."""
+    """With one angle, or unknown conditions and no training, smallest and largest coincide."""
     attention = conditional(published_scaling=True, n_qubits=n_qubits)
     attention.registers.conditions.known.weight.data.zero_()
     attention.registers.conditions.known.bias.data.zero_()
@@ -205,7 +205,7 @@ EMBEDDING = {"angles": "embedding", "inputs": SEQUENCE}
         ),
         ({"angles": "embedding"}, 'angles="embedding" needs the sizes of the decoder'),
         ({"angles": "tokens"}, "angles must be one of hidden, embedding, got 'tokens'"),
-        ({"published_scaling": True}, 'published_scaling belongs to angles="embedding"'),
+        ({"published_scaling": True}, 'published_scaling requires angles="embedding"'),
         ({"layers": 0}, "layers must be positive, got 0"),
         ({**EMBEDDING, "layers": -1}, "layers must be positive, got -1"),
         ({"n_qubits": 0}, "a register needs at least one qubit, got 0"),

@@ -1,4 +1,4 @@
-"""Matrices that are kept between calls follow their angles, however those are changed."""
+"""Matrices cached between calls follow their angles, however these change."""
 
 import copy
 
@@ -70,5 +70,5 @@ def test_a_trained_mechanism_is_evaluated_with_its_new_angles(name):
     optimizer.step()
     with torch.no_grad():
         found = attention(states)[0]
-    expected = copy.deepcopy(attention)(states)[0]  # with gradients: built anew
+    expected = copy.deepcopy(attention)(states)[0]  # with gradients, it is rebuilt
     torch.testing.assert_close(found, expected.detach(), atol=1e-14, rtol=0)

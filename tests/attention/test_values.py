@@ -1,4 +1,4 @@
-"""Value maps, and QSANN's queries and keys, against dense matrices and circuits token by token."""
+"""Value maps and QSANN's queries and keys, against dense matrices and circuits per token."""
 
 import math
 
@@ -21,7 +21,7 @@ EXACT = 1e-12
 
 
 def values_of(attention, hidden_states):
-    """``[B, T, H, head_dim]``."""
+    """The values ``[B, T, H, head_dim]``."""
     return attention.project(hidden_states)[2].transpose(1, 2)
 
 
@@ -67,7 +67,7 @@ def test_qisa_a_values_are_expectations_after_the_circuit(hidden_size):
 
 @pytest.mark.parametrize("name", ["qisa", "qisa_a", "qsann"])
 def test_values_on_amplitudes_are_even(name):
-    """A global sign is no observable: v(x) = v(-x)."""
+    """A global sign is not observable: v(x) = v(-x)."""
     attention = build(name, 12, 3)
     hidden_states = tokens(2, 4, 12)
     assert torch.equal(values_of(attention, hidden_states), values_of(attention, -hidden_states))
@@ -87,7 +87,7 @@ def encoded_by_amplitudes(token):
 
 
 def encoded_by_angles(token, n_qubits):
-    """Features as angles, zero for those that the circuit has left over."""
+    """Features as angles, with 0 for the circuit's surplus angles."""
     encoder = angle_encoding(len(token), n_qubits)
     return n_qubits, run(encoder, padded(token, len(encoder.parameters)))
 

@@ -1,4 +1,4 @@
-"""``ketformer bench``: ratios that are made of the times beside them."""
+"""``ketformer bench``: ratios that match the times next to them."""
 
 from dataclasses import replace
 from functools import partial
@@ -43,11 +43,11 @@ def test_circuits_are_timed_beside_the_closed_form(ketformer):
         ),
         (["generation", "--mechanisms", "qisa_published"], "sees the future"),
         (["generation", "--repeats", "0"], "must be positive"),
-        (["peers", "--mechanisms", "qisa"], "--mechanisms is an option of bench attention"),
+        (["peers", "--mechanisms", "qisa"], "--mechanisms applies only to bench attention"),
         (["peers", "--repeats", "0"], "must be positive"),
         (["memory", "--mechanisms", "linear"], "unknown attention 'linear'"),
         (["memory", "--length", "0"], "must be positive"),
-        (["all", "--length", "8"], "--length is an option of bench circuits, memory alone"),
+        (["all", "--length", "8"], "--length applies only to bench circuits, memory"),
         (["attention", "--sizes", "huge"], "unknown size 'huge'"),
         (["attention", "--mechanisms", "linear"], "linear"),
         (["attention", "--repeats", "0"], "must be positive"),
@@ -61,7 +61,7 @@ def test_mistakes(ketformer, args, told):
 
 @pytest.fixture
 def small(monkeypatch):
-    """Every benchmark with sizes of its own, tiny ones; a molecule has four tokens."""
+    """Every benchmark with tiny sizes; a molecule has four tokens."""
     from ketformer.bench import (
         attention as attention_bench,
         generation as generation_bench,
@@ -94,7 +94,7 @@ def small(monkeypatch):
 
 
 def assert_ratios(rows):
-    """Each row's ratio is made of its own time and that of the row it names."""
+    """Each row's ratio is its time over that of the row it names."""
     for row in rows:
         (against,) = (
             other
@@ -108,7 +108,7 @@ def assert_ratios(rows):
 
 @pytest.fixture
 def traced(monkeypatch):
-    """What is compiled is traced into one graph, without the minutes that code generation takes."""
+    """Compiling traces into one graph but skips code generation, which takes minutes."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
 
 
@@ -197,7 +197,7 @@ def test_a_peer_that_computes_something_else_is_not_timed(ketformer, small, monk
 
 
 def test_memory_of_a_long_sequence_beside_the_classical_one(ketformer, monkeypatch):
-    monkeypatch.setattr(memory_bench, "WORKS", ("training step",))  # each is a process
+    monkeypatch.setattr(memory_bench, "WORKS", ("training step",))  # each starts a process
     options = ["--mechanisms", "qisa", "--length", 600, "--repeats", 1, "--json"]
     done = ketformer("bench", "memory", *options)
     assert done.code == 0, done.err
@@ -213,7 +213,7 @@ def test_memory_of_a_long_sequence_beside_the_classical_one(ketformer, monkeypat
 
 @pytest.mark.usefixtures("traced")
 def test_all_is_one_object_with_profiles(ketformer, small, monkeypatch, tmp_path):
-    """Memory and circuits, which start processes and backends, are stood in for."""
+    """Memory and circuits, which start processes and backends, are replaced by fakes."""
     from ketformer.cli import bench
 
     row = {"name": "x", "work": "y", "ratio": 1.0, "against": "x", "device": "cpu"}

@@ -17,7 +17,7 @@ from ketformer.quantum.backends import Backend
 
 @pytest.fixture(scope="module")
 def measurable(text, tmp_path_factory):
-    """A small run whose values are measured on circuits of three qubits."""
+    """A small run whose values are measured on three-qubit circuits."""
     folder = tmp_path_factory.mktemp("measurable")
     settings = write_settings(folder / "m.yaml", text, model={"attention": "qisa_a"})
     assert main(["train", settings, "--out", str(folder / "run")]) == 0
@@ -59,7 +59,7 @@ def test_show_of_a_run_is_its_first_block(ketformer, measurable):
 
 @pytest.mark.parametrize(("n_conditions", "registers"), [(0, 2), (9, 3)])
 def test_show_of_the_published_form(ketformer, n_conditions, registers):
-    """Two registers, or three with conditions, each turned by its own angles."""
+    """Two registers, or three with conditions, each prepared with its own angles."""
     options = ["--attention_options.angles", "embedding", "--n_conditions", n_conditions]
     shown = ketformer("circuit", "show", "overlap", *options, "--json").json
     of_tables = [n for n in shown["parameters"] if not n.startswith(("bra_turn", "ket_turn"))]
@@ -99,7 +99,7 @@ def test_resources_are_counted_over_the_width(ketformer, tmp_path):
     for row in rows:
         assert row["circuits_per_sequence"] == 24 * 25 // 2
         assert row["classical_operations"] == 300 * row["hidden_size"]
-        # The score is sqrt(d) times what is measured: its error asks for d times the shots.
+        # The score is sqrt(d) times the measured overlap, so it needs d times the shots.
         assert row["shots"] == 100 * row["hidden_size"]
         assert row["gates_with_shots"] == 300 * row["gates"] * row["shots"]
         assert row["circuits_per_step"] == 256 * 300 * (1 + 2 * 4 * (row["n_qubits"] - 1))
@@ -126,7 +126,7 @@ def test_preparing_amplitudes_costs_as_many_gates_as_amplitudes(name):
     small, large = (resources(name, hidden_size=d) for d in (64, 256))
     assert small["gates"] >= 2 * 64 - 3
     assert large["gates"] >= 2 * 256 - 3
-    # d² in the gates as in the multiply-adds: no width makes up for the shots.
+    # Gates and multiply-adds both grow as d², so no width makes up for the shots.
     ratio = large["gates_per_sequence"] / large["classical_operations"]
     assert 0.1 < ratio < small["gates_per_sequence"] / small["classical_operations"]
 
@@ -159,7 +159,7 @@ def test_check_of_two_hundred_draws(ketformer):
 
 
 def test_check_fails_honestly(ketformer, monkeypatch):
-    """A backend that is off by a millionth is found out: exit code 1."""
+    """A backend that is off by more than a millionth is detected, with exit code 1."""
     right = Backend.expectations
 
     def wrong(self, *args):

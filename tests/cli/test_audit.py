@@ -18,7 +18,7 @@ def test_every_mechanism_is_proved_or_refuted(ketformer, attention):
     else:
         assert done.json["causal"] is True
         assert done.json["max_future_influence"] == 0.0
-    assert done.json["max_past_influence"] > 0.1  # the probe is one that would be seen
+    assert done.json["max_past_influence"] > 0.1  # the probe has a visible effect
 
 
 def test_require_causal_turns_a_leak_into_exit_code_1(ketformer, honest, leaky):
@@ -47,8 +47,8 @@ def test_a_seed_repeats(ketformer, leaky):
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        ((), "one of the two"),
-        (("runs/x", "--attention", "qisa"), "one of the two"),
+        ((), "name either a run directory or an --attention"),
+        (("runs/x", "--attention", "qisa"), "name either a run directory or an --attention"),
         (("--attention", "nope"), "unknown attention 'nope'"),
         (("qisa",), "did you mean --attention"),
         (("runs/none",), "no run directory"),

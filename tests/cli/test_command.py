@@ -23,7 +23,7 @@ def test_version(ketformer, option):
 
 
 def test_the_help_lists_every_exit_code(ketformer):
-    """0 here; 1 in test_audit_verb, 2 below, 130 and 143 in test_resume."""
+    """Codes are tested: 0 here, 1 in test_audit, 2 below, 130 and 143 in test_resume."""
     done = ketformer("--help")
     listed = done.out.partition("exit codes:\n")[2].partition("\n\n")[0]
     assert re.findall(r"\b\d+\b", listed) == ["0", "1", "2", "130", "143"]
@@ -91,7 +91,7 @@ def test_a_file_where_a_folder_must_be_is_a_mistake(
         "demo": (),
         "generate": (honest, "--max_new_tokens", 3),
     }[verb]
-    below = below or ("x" if verb == "generate" else "")  # its --out is a file by right
+    below = below or ("x" if verb == "generate" else "")  # its --out is a file
     done = ketformer(verb, *args, "--json", "--out", tmp_path / "file" / below)
     done.assert_mistake(str(tmp_path / "file"))
     assert (tmp_path / "file").read_text() == "in the way"

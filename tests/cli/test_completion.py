@@ -1,4 +1,4 @@
-"""``ketformer completion``: what a shell offers when TAB is pressed, and what that costs."""
+"""``ketformer completion``: what a shell offers when TAB is pressed, and its cost."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from ketformer.models import PRESETS
 from ketformer.quantum.backends import BACKENDS
 from ketformer.tasks.datasets import DATASETS
 
-# What bash does when TAB is pressed: words, the one in question, and the function by its name.
+# What bash does when TAB is pressed: it sets the words and the current one, and calls the function.
 ASK = """
 source "$1"
 function=$(complete -p ketformer | sed 's/.*-F \\([^ ]*\\).*/\\1/')
@@ -32,7 +32,7 @@ done
 
 @pytest.fixture(scope="module")
 def script(tmp_path_factory):
-    """``script("bash")``: its path. Making all of them costs a second."""
+    """``script("bash")``: its path. Making all scripts takes a second."""
     folder = tmp_path_factory.mktemp("scripts")
     for shell in SHELLS:
         (folder / shell).write_text(completion_script(shell))
@@ -41,7 +41,7 @@ def script(tmp_path_factory):
 
 @pytest.fixture
 def offered(script, tmp_path):
-    """``offered("ketformer train .")``: what bash offers for the last word; a dot is none yet."""
+    """``offered("ketformer train .")``: bash's offers for the last word; a dot is an empty one."""
     for run in ("runs/mine", "runs/compare/qisa-seed42"):
         (tmp_path / run).mkdir(parents=True)
     (tmp_path / "notes.txt").touch()
@@ -142,7 +142,7 @@ def test_every_value_is_one_word():
 
 
 def test_the_script_is_made_once_and_then_costs_no_torch(ketformer, script, monkeypatch):
-    """A shell may ask for it at each start."""
+    """A shell may request it at each start."""
     first = ketformer("completion", "bash")
     assert first.out == script("bash").read_text() + "\n"
     code = (

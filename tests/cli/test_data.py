@@ -1,4 +1,4 @@
-"""``ketformer data``: where a data set is looked for, and that its hash is checked."""
+"""``ketformer data``: where it looks for a data set, and that it checks the hash."""
 
 import hashlib
 
@@ -11,7 +11,7 @@ CONTENT = b"To be, or not to be.\n"
 
 @pytest.fixture
 def nowhere(tmp_path, monkeypatch):
-    """A data set ``mine`` that lies at a URL and not yet on this machine."""
+    """A data set ``mine`` that is at a URL and not yet on this machine."""
     source = tmp_path / "source.txt"
     source.write_bytes(CONTENT)
     monkeypatch.setattr("ketformer.tasks.downloads._SCHEME", "file:")

@@ -1,4 +1,4 @@
-"""``ketformer compare``: equal terms, honest intervals, and no run trained twice."""
+"""``ketformer compare``: equal terms, correct intervals, and no run trained twice."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def compared(tiny, tmp_path_factory):
 
 @pytest.fixture
 def result(compared):
-    """What the comparison kept."""
+    """The result that the comparison saved."""
     return json.loads((compared / "comparison.json").read_text())
 
 
@@ -63,7 +63,7 @@ def test_rows_hold_what_the_runs_were_measured_to_be(compared, result):
 
 def test_a_second_call_trains_and_measures_nothing(ketformer, tiny, compared, result, monkeypatch):
     def no(*_, **__):
-        raise AssertionError("a finished run was not taken as it is")
+        raise AssertionError("a finished run was not reused")
 
     monkeypatch.setattr("ketformer.comparison.jobs.train", no)
     monkeypatch.setattr("ketformer.comparison.jobs.evaluate", no)

@@ -190,7 +190,7 @@ def test_two_processes_told_to_stop_go_on_and_give_what_one_gives(ketformer, tin
     told = [line for line in stopped.err.splitlines() if line.startswith("ketformer: ")]
     assert len(told) == 1, stopped.err
     assert "stopped by SIGTERM" in told[0]
-    assert "go on with: the same command" in told[0]
+    assert "resume with: the same command" in told[0]
     assert "Traceback" not in stopped.err
     assert checkpoints()
 

@@ -1,4 +1,4 @@
-"""Drawings show every qubit and gate where it belongs, wrap, and are what their names say."""
+"""Drawings show every qubit and gate in the right place, wrap, and have the right file type."""
 
 import re
 import sys
@@ -187,7 +187,7 @@ def test_every_gate_of_a_long_circuit_is_in_its_file(tmp_path):
 
 
 def test_too_long_for_a_png(tmp_path):
-    with pytest.raises(KetformerError, match=r"pixels high; let its name end in \.svg"):
+    with pytest.raises(KetformerError, match=r"pixels high; use a name that ends in \.svg"):
         draw_picture(amplitude_preparation(7), tmp_path / "large.png", width=60)
     assert not list(tmp_path.iterdir())
 

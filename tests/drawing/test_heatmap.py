@@ -1,4 +1,4 @@
-"""The picture of attention holds its numbers."""
+"""The heat map of attention contains its numbers."""
 
 import re
 from xml.etree import ElementTree
@@ -25,7 +25,7 @@ def cells(svg):
 
 
 def colours(matrix, **options):
-    """Red, green, blue and strength of each cell, None where nothing is drawn."""
+    """Red, green, blue and opacity of each cell; None where nothing is drawn."""
     axes = Figure().add_subplot()
     draw_matrix(axes, TOKENS, matrix, 8, **options)
     found = {}

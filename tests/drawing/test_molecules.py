@@ -1,4 +1,4 @@
-"""Pictures of molecules and of attention: what is in them, not only that they exist."""
+"""The contents of pictures of molecules and attention, not only that the files exist."""
 
 import re
 from xml.etree import ElementTree
@@ -188,7 +188,7 @@ def test_a_token_matrix_names_its_tokens_and_its_head(tmp_path):
 
 
 def _cells(path, colour):
-    """Which of the 4 by 4 cells of a drawn matrix, blue on its diagonal, have that colour."""
+    """Which of the 4 x 4 cells of a drawn matrix (blue on its diagonal) have that colour."""
     pixels = _pixels(path)[:, :-110]  # without the colour bar
     matrix = (np.abs(pixels - _BLUE) < 12).all(axis=-1)
     rows, columns = np.flatnonzero(matrix.any(1)), np.flatnonzero(matrix.any(0))
@@ -232,7 +232,7 @@ def test_a_larger_weight_is_a_darker_atom(tmp_path):
     light = [sum(fills[i]) for i in np.argsort(weights)]
     assert light == sorted(light, reverse=True)
     assert light[0] - light[-1] > 100
-    assert min(max(fill) for fill in fills.values()) > 150  # black letters can be read on it
+    assert min(max(fill) for fill in fills.values()) > 150  # black letters are readable on it
     assert "#FF0000" not in svg  # letters and bonds are black: the weights are the only colours
     assert _texts(svg) == [
         "CC(C)C1=CNC(=O)N1",

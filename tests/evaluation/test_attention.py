@@ -1,4 +1,4 @@
-"""``ketformer attention``: pictures with something on them, and the weights that they show."""
+"""``ketformer attention``: pictures with something on them, and the weights they show."""
 
 import re
 from pathlib import Path
@@ -36,7 +36,7 @@ def deep(smi, tmp_path_factory):
 
 @pytest.fixture
 def look(ketformer, deep, tmp_path):
-    """``look("--layer", 0)``: the JSON about :data:`SMILES`."""
+    """``look("--layer", 0)``: the JSON output for :data:`SMILES`."""
 
     def call(*options, run=deep):
         done = ketformer("attention", run, SMILES, "--out", tmp_path / "p", "--json", *options)
@@ -48,7 +48,7 @@ def look(ketformer, deep, tmp_path):
 
 @torch.no_grad()
 def weights_of(run, layer, logp=None):
-    """``[heads, T, T]`` as transformers hands them out."""
+    """``[heads, T, T]``, as transformers returns them."""
     model = AutoModelForCausalLM.from_pretrained(run).eval()
     ids = torch.tensor([AutoTokenizer.from_pretrained(run)(SMILES).input_ids[:-1]])
     given = torch.tensor([[float("nan") if logp is None else logp]])
@@ -64,7 +64,7 @@ def test_the_weights_are_those_of_the_model(look, deep):
     first = weights_of(deep, 0)
     np.testing.assert_allclose(look("--layer", 0, "--head", 1)["weights"], first[1], atol=1e-6)
     np.testing.assert_allclose(look("--layer", -2, "--head", 1)["weights"], first[1], atol=1e-6)
-    assert np.abs(first - last).max() > 1e-3  # so that one is told from the other
+    assert np.abs(first - last).max() > 1e-3  # so that one cannot pass for the other
     assert np.abs(last[0] - last[1]).max() > 1e-3
 
 
@@ -125,13 +125,13 @@ def test_a_mechanism_of_one_block_is_drawn_as_well(look, molecules):
         (SMILES, ("--layer", -3), "no layer -3"),
         (SMILES, ("--head", 2), "no head 2: the heads are 0 to 1"),
         (SMILES, ("--head", -1), "no head -1"),
-        (SMILES, ("--condition", "TPSA=1"), "knows no condition TPSA; its conditions: LogP"),
+        (SMILES, ("--condition", "TPSA=1"), "has no condition TPSA; its conditions: LogP"),
         (SMILES, ("--condition", "LogP"), "NAME=NUMBER, got 'LogP'"),
         ("CCBr", (), "token 'Br' at position 2 of 'CCBr' is not in the vocabulary"),
         ("C!", (), "character '!' (U+0021) at position 1"),
         ("C C", (), "character ' '"),
         ("", (), "an empty SMILES"),
-        ("C" * 16, (), "17 tokens are longer than the model's context of 16"),
+        ("C" * 16, (), "17 tokens do not fit into the model's context of 16"),
         ("CC(", (), "'CC(' is not a valid SMILES"),
         ("C1CC", (), "'C1CC' is not a valid SMILES"),
     ],
@@ -167,10 +167,10 @@ def test_a_leak_is_on_the_picture(ketformer, honest, leaky, tmp_path):
     [
         ("", (), "an empty text has no tokens"),
         ("the Cat", (), "character 'C' (U+0043) at position 4"),
-        ("the cat sat", (), "11 tokens are longer than the model's context of 8"),
+        ("the cat sat", (), "11 tokens do not fit into the model's context of 8"),
         ("the cat", ("--layer", 1), "no layer 1"),
         ("the cat", ("--head", 2), "no head 2"),
-        ("the cat", ("--condition", "LogP=1"), "it has no conditions"),
+        ("the cat", ("--condition", "LogP=1"), "it was trained without any"),
     ],
 )
 def test_mistakes_about_text(ketformer, honest, tmp_path, written, options, told):

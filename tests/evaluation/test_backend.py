@@ -1,4 +1,4 @@
-"""Runs that are evaluated and trained with their circuits on a backend."""
+"""Evaluating and training with circuits on a backend."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from ketformer.cli import main
 
 @pytest.fixture(scope="module")
 def settings(text, tmp_path_factory):
-    """Six steps of a small model whose values are measured."""
+    """Settings for six steps of a small model whose values are measured."""
     path = tmp_path_factory.mktemp("measured") / "m.yaml"
     model = {"attention": "qisa_a", "max_position_embeddings": 4}
     training = {"max_steps": 6, "per_device_train_batch_size": 2, "eval_strategy": "no"}
@@ -30,7 +30,7 @@ def test_exact_backends_give_the_closed_form(ketformer, run, backend):
     assert found["loss"] == pytest.approx(found["exact_loss"], abs=1e-5)
     assert found["logit_difference"] < 1e-4
     assert (found["sequences"], found["targets"]) == (3, 12)
-    # Two heads, four tokens and three sequences; a token that repeats is run once.
+    # Two heads, four tokens and three sequences; a repeated token is run once.
     assert found["circuits"] > 0
     assert not (run / "evaluation.json").exists()
 
@@ -106,7 +106,7 @@ def test_samples_are_not_measured(ketformer, molecules):
 
 @pytest.mark.parametrize("name", ["quantum_sequence_epoch_17", "quantum_conditions_epoch_20"])
 def test_the_released_decoder_by_cudaq_circuits(ketformer, shared_file, tmp_path, name):
-    """Hadamard tests of imported weights on molecules of QM9: the logits of the closed form."""
+    """Hadamard tests with imported weights on molecules of QM9 give the closed form's logits."""
     some = tmp_path / "some.csv"
     lines = shared_file("data", "qm9.csv").read_text().split()
     some.write_text("\n".join([lines[0], *lines[90000:90100]]) + "\n")

@@ -1,4 +1,4 @@
-"""``ketformer evaluate`` of molecules: the stable keys, and numbers that a plain loop confirms."""
+"""``ketformer evaluate`` on molecules: the stable keys, and numbers that a plain loop confirms."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ LENGTH = 14  # of a padded row: [CLS], 12 tokens, [EOS]
 
 @pytest.fixture
 def evaluate(ketformer):
-    """``evaluate(run, "--split", "train")``: the result, without samples unless told otherwise."""
+    """``evaluate(run, "--split", "train")``: the result, without samples by default."""
 
     def call(run, *options, samples=0):
         given = ("--samples", samples, "--fcd", "false", "--json")
@@ -40,7 +40,7 @@ def evaluate(ketformer):
 
 
 def parts_of(smiles):
-    """The standard split, written again."""
+    """The standard split, implemented independently."""
     ordered, n = sorted(smiles), len(smiles)
     shuffled = [ordered[i] for i in np.random.default_rng(42).permutation(n)]
     ends = int(0.9 * n), int(0.95 * n)
@@ -53,7 +53,7 @@ def parts_of(smiles):
 
 @torch.no_grad()
 def plain_loop(run, smiles):
-    """Losses and hits of one molecule after the other: of its tokens, and of its padded row."""
+    """Losses and hits, one molecule at a time: for its tokens, and for its padded row."""
     model = AutoModelForCausalLM.from_pretrained(run).eval()
     tokenizer = AutoTokenizer.from_pretrained(run)
     names = model.config.condition_names
@@ -85,7 +85,7 @@ def test_losses_are_what_a_plain_loop_finds(evaluate, request, smiles, name, par
     assert result["targets"] == sum(map(len, losses))
     expected = {
         "loss": torch.cat(losses).mean(),
-        "prefix_loss": torch.cat(losses).mean(),  # nobody sees ahead
+        "prefix_loss": torch.cat(losses).mean(),  # the model sees no future
         "token_accuracy": torch.cat(hits).mean(),
         "loss_with_padding": torch.cat(padded).mean(),
         "token_accuracy_with_padding": torch.cat(padded_hits).mean(),
@@ -189,8 +189,8 @@ def test_two_targets_for_each_of_nine_properties(ketformer, evaluate, tiny_molec
 def test_a_target_is_what_generate_is_asked_for(ketformer, evaluate, conditional):
     rows = evaluate(conditional, "--targets", 60)["target_errors"]
     assert [row["property"] for row in rows] == ["LogP", "LogP", "TPSA", "TPSA"]
-    wish = ("--condition", f"LogP={rows[0]['target']!r}")
-    generated = ketformer("generate", conditional, *wish, "--num", 60, "--json").json
+    request = ("--condition", f"LogP={rows[0]['target']!r}")
+    generated = ketformer("generate", conditional, *request, "--num", 60, "--json").json
     assert rows[0]["mae"] == generated["requested"]["LogP"]["mae"]
     assert rows[0]["novelty"] == generated["novelty"]
 
@@ -230,7 +230,7 @@ def test_without_json_there_is_a_line_for_each_number(ketformer, evaluate, condi
         (("--samples", -1), "must not be negative"),
         (("--targets", -1), "must not be negative"),
         (("--split", "nope"), "unknown split 'nope'"),
-        (("--data", "nope.smi"), "no set of molecules or file 'nope.smi'"),
+        (("--data", "nope.smi"), "no molecule set or file 'nope.smi'"),
     ],
     ids=str,
 )

@@ -50,7 +50,7 @@ def test_cross_entropies_are_what_a_plain_loop_finds(honest, text, result):
 def test_a_leaky_model_is_found_out(ketformer, leaky):
     done = ketformer("evaluate", leaky, "--json")
     assert done.json["causal"] is False
-    # It copies from the future what it cannot predict from the past.
+    # It copies from the future what the past does not tell.
     assert done.json["prefix_cross_entropy"] > done.json["cross_entropy"] + 0.3
     shown = ketformer("evaluate", leaky).out
     assert "only the loss with the prefix alone" in shown

@@ -19,7 +19,7 @@ actions = st.one_of(
 
 
 def act(cache, action, number, rows, generator):
-    """Do it; the number of rows afterwards."""
+    """Apply the action; return the number of rows afterwards."""
     length = cache.get_seq_length()
     if action == "update":
         for layer in range(2):

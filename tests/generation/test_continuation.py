@@ -108,7 +108,7 @@ def test_beam_search_goes_beyond_the_context_too():
 
 
 def test_a_model_with_an_end_token_still_writes_the_number_asked():
-    """A finished row goes on with padding; the others go on writing."""
+    """A finished row continues with padding while the others keep writing."""
     model = small_model(eos_token_id=3, pad_token_id=0)
     continued(model, some_ids(3, 4), 50, **SAMPLED)
 

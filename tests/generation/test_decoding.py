@@ -1,4 +1,4 @@
-"""Sampling whole sequences: cache, dropped rows, the choices, and the distribution itself."""
+"""Sampling whole sequences: the cache, dropped rows, the options, and the distribution."""
 
 import math
 
@@ -28,7 +28,7 @@ every_kind = pytest.mark.parametrize(
 
 
 def speaker(kind=("classical", {}), **changes):
-    """A small model with special tokens, whose sequences end after five tokens or so."""
+    """A small model with special tokens, whose sequences end after about five tokens."""
     name, options = kind
     special = {"bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": PAD}
     model = small_model(name, **{**special, **options, **changes})
@@ -54,7 +54,7 @@ def some_conditions(num):
 
 
 def conditional(kind=("classical", {})):
-    """A model that its conditions move far, with an end token that rows reach at various times."""
+    """A model that depends strongly on its conditions, and whose rows end at various steps."""
     model = speaker(kind, **TWO)
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
@@ -116,7 +116,7 @@ def test_a_model_that_never_ends_fills_its_context():
 @every_kind
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_conditions_stay_with_their_rows_when_others_are_dropped(kind, use_cache):
-    """Greedy, so that each row alone must give the same."""
+    """Sampling is greedy, so each row alone must give the same result."""
     model, values = conditional(kind), some_conditions(80)
     options = {"temperature": 0.0, "use_cache": use_cache}
     together = sample(model, 80, conditions=values, **options)
@@ -146,7 +146,7 @@ def test_the_cache_changes_nothing_with_conditions_that_differ(kind):
 @pytest.mark.parametrize("temperature", [0.0, 1.0, 3.0])
 def test_some_tokens_are_never_written(kind, never, temperature):
     model = speaker(kind)
-    model.lm_head.bias.data[never] += 4  # they would be, otherwise
+    model.lm_head.bias.data[never] += 4  # otherwise they would be
     free = sample(model, 50, temperature=temperature)
     assert torch.isin(free, torch.tensor(never)).any()
     ids = sample(model, 50, temperature=temperature, never=never)
@@ -219,7 +219,7 @@ def chosen_from(probabilities, temperature=1.0, top_k=0, top_p=1.0, never=()):
     ids=str,
 )
 def test_tokens_come_with_their_probabilities(options):
-    """The first, and the second after the most frequent first; each within 4 sigma."""
+    """The first token, and the second after the most frequent first, each within 4 sigma."""
     model, num = speaker(max_position_embeddings=2), 40_000
     ids = sample(model, num, **options)
     start = torch.full((1, 1), BOS)
@@ -243,7 +243,7 @@ def test_tokens_come_with_their_probabilities(options):
 
 @pytest.mark.parametrize("lacking", ["bos_token_id", "eos_token_id", "pad_token_id"])
 def test_a_model_must_say_how_a_sequence_begins_and_ends(lacking):
-    with pytest.raises(KetformerError, match="does not say how a sequence begins and ends"):
+    with pytest.raises(KetformerError, match="needs bos_token_id, eos_token_id and pad_token_id"):
         sample(speaker(**{lacking: None}), 3)
 
 

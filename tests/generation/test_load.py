@@ -1,4 +1,4 @@
-"""``generate`` of many molecules: killed and called again, it ends with the same files."""
+"""Generating many molecules: a command that is killed and repeated ends with the same files."""
 
 import json
 import signal
@@ -21,7 +21,7 @@ def small_blocks(monkeypatch):
 
 @pytest.fixture
 def interrupted(monkeypatch):
-    """``interrupted(n)``: Ctrl-C as the n-th block of this call is on the disk."""
+    """``interrupted(n)``: Ctrl-C as soon as the n-th block of this call is on disk."""
 
     def patch(block):
         blocks, sync = [], MoleculeTable.sync
@@ -66,7 +66,7 @@ def test_interrupted_twice_it_ends_with_the_same_files(
             monkeypatch.setattr(f"ketformer.generation.{module}.BATCH", 50)
     done = ketformer(*call, "--out", parts / "m.csv")
     assert done.code == 0
-    assert "150/330" in done.err or "45%" in done.err  # it did not begin anew
+    assert "150/330" in done.err or "45%" in done.err  # it resumed
     assert without_clock(done.json) == without_clock(expected.json)
     assert files_of(parts) == files_of(whole)
     assert {path.suffix for path in parts.iterdir()} == {".csv", ".sdf", ".png"}
@@ -87,7 +87,7 @@ def test_stopped_as_the_table_is_whole_it_is_not_sampled_again(
     done = ketformer(*call)
     assert (done.code, done.json["molecules_per_second"]) == (0, None)
     assert (tmp_path / "m.csv").read_bytes() == table
-    again = ketformer(*call)  # finished: a further call is a new one
+    again = ketformer(*call)  # finished, so a further call starts over
     assert again.json["molecules_per_second"] > 0
     assert (tmp_path / "m.csv").read_bytes() == table
 
@@ -107,7 +107,7 @@ def test_another_command_begins_anew_and_says_so(
     given = [word for pair in options.items() for word in pair]
     done = ketformer("generate", molecules, *given, *out)
     assert done.code == 0
-    assert "left unfinished by another command; it begins anew" in done.err
+    assert "left unfinished by another command; starting over" in done.err
     assert len(rows_of(tmp_path / "m.csv")) == options["--num"]
 
 

@@ -18,7 +18,7 @@ COUNTS = {"sampled", "validity", "uniqueness", "novelty", "valid", "unique", "no
 
 @pytest.fixture
 def generate(ketformer):
-    """``generate(run, "--num", 5)``: what standard output says, and nothing but that."""
+    """``generate(run, "--num", 5)``: the JSON on standard output, which holds nothing else."""
 
     def call(run, *options):
         done = ketformer("generate", run, "--json", *options)
@@ -30,7 +30,7 @@ def generate(ketformer):
 
 
 def canonical(smiles):
-    """RDKit's own word; None where it has none."""
+    """RDKit's canonical SMILES; None if the text is not a molecule."""
     with rdBase.BlockLogs():
         molecule = Chem.MolFromSmiles(smiles) if smiles else None
     return Chem.MolToSmiles(molecule) if molecule else None
@@ -38,7 +38,7 @@ def canonical(smiles):
 
 @pytest.fixture
 def written(generate, molecules, tmp_path):
-    """300 molecules in files: what was said, and the rows of the CSV."""
+    """300 molecules in files: the JSON output, and the rows of the CSV."""
     said = generate(molecules, "--num", 300, "--out", tmp_path / "new" / "all.csv")
     return said, rows_of(said["csv"])
 
@@ -60,7 +60,7 @@ def test_the_table_agrees_with_the_numbers(written, smiles):
     assert (said["valid"], said["unique"], said["novel"]) == (
         len(valid), len(distinct), len(novel),
     )  # fmt: skip
-    assert 0 < len(novel) < len(distinct) < len(valid) < 300  # so that each is told apart
+    assert 0 < len(novel) < len(distinct) < len(valid) < 300  # so that the numbers differ
     assert said["validity"] == pytest.approx(len(valid) / 300)
     assert said["uniqueness"] == pytest.approx(len(distinct) / len(valid))
     assert said["novelty"] == pytest.approx(len(novel) / len(distinct))
@@ -204,7 +204,7 @@ def test_without_json_ten_molecules_and_the_numbers_are_printed(ketformer, gener
     facts = dict(line.split() for line in shown[11:] if len(line.split()) == 2)
     assert facts["valid"] == str(said["valid"])
     assert facts["validity"] == f"{said['validity']:.4f}"
-    assert shown[-1].startswith("LogP: asked for 1, mean ")
+    assert shown[-1].startswith("LogP: requested 1, mean ")
 
 
 # --- Training data that is gone ------------------------------------------------------------------
@@ -218,8 +218,8 @@ def test_without_the_training_data_novelty_is_not_known(ketformer, smiles, tmp_p
     known = ketformer("generate", tmp_path / "run", "--num", 50, "--json").json
     assert known["novelty"] is not None
     for change, told in (
-        (lambda: data.write_text("\n".join(smiles[:190])), "has changed since the training"),
-        (data.unlink, "no set of molecules or file"),
+        (lambda: data.write_text("\n".join(smiles[:190])), "has changed since training"),
+        (data.unlink, "no molecule set or file"),
     ):
         change()
         out = tmp_path / "x.csv"
@@ -239,7 +239,7 @@ def test_without_the_training_data_novelty_is_not_known(ketformer, smiles, tmp_p
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--condition", "MW=50"), "knows no condition MW; its conditions: LogP, TPSA"),
+        (("--condition", "MW=50"), "has no condition MW; its conditions: LogP, TPSA"),
         (("--condition", "LogP"), "NAME=NUMBER, got 'LogP'"),
         (("--condition", "LogP=x"), "NAME=NUMBER, got 'LogP=x'"),
         (("--condition", "LogP=nan"), "NAME=NUMBER, got 'LogP=nan'"),
@@ -253,9 +253,9 @@ def test_without_the_training_data_novelty_is_not_known(ketformer, smiles, tmp_p
         (("--top_k", -1), "top_k"),
         (("--top_p", 0), "top_p"),
         (("--seed", -1), "seed"),
-        (("--prompt", "C"), "a model of molecules; --prompt is not for it"),
-        (("--max_new_tokens", 5), "--max_new_tokens is not for it"),
-        (("--num_beams", 2), "--num_beams is not for it"),
+        (("--prompt", "C"), "a molecule model; --prompt does not apply to it"),
+        (("--max_new_tokens", 5), "--max_new_tokens does not apply to it"),
+        (("--num_beams", 2), "--num_beams does not apply to it"),
     ],
     ids=str,
 )
@@ -274,12 +274,12 @@ def test_the_file_must_be_a_table(ketformer, molecules, tmp_path):
 
 def test_a_model_without_conditions_says_so(ketformer, molecules):
     wish = ("--condition", "LogP=1")
-    ketformer("generate", molecules, *wish).assert_mistake("it has no conditions")
+    ketformer("generate", molecules, *wish).assert_mistake("it was trained without any")
 
 
 @pytest.mark.parametrize("options", [("--condition", "LogP=1"), ("--special_tokens", "true")])
 def test_what_is_for_molecules_is_refused_for_text(ketformer, honest, options):
-    told = f"a model of text; {options[0]} is not for it"
+    told = f"a text model; {options[0]} does not apply to it"
     ketformer("generate", honest, *options).assert_mistake(told)
 
 

@@ -1,4 +1,4 @@
-"""``ketformer generate``: prompts, seeds, beams, and equal text with the cache and without."""
+"""``ketformer generate``: prompts, seeds, beams, and the same text with and without the cache."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 @pytest.fixture
 def texts(ketformer, honest):
-    """``texts("--prompt", "the")``: what was generated."""
+    """``texts("--prompt", "the")``: the generated texts."""
 
     def generate(*options, run=honest):
         done = ketformer("generate", run, "--max_new_tokens", 30, "--json", *options)

@@ -1,4 +1,4 @@
-"""What the model tests share: types of numbers."""
+"""Shared by the model tests: float types."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 
 @pytest.fixture(params=[torch.float32, torch.float64], ids=str)
 def float_type(request):
-    """The type of everything that the test makes."""
+    """The default float type during the test."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(request.param)
     yield request.param

@@ -1,4 +1,4 @@
-"""What the model tests share: small models, tokens, and padding."""
+"""Shared by the model tests: small models, tokens, and padding."""
 
 import pytest
 import torch
@@ -57,11 +57,11 @@ def assert_equal_to(tolerance, actual, expected):
 
 
 def assert_alike(actual, expected, steps=64):
-    """Agreement of two ways to the same numbers, as far as rounding allows."""
+    """Agreement of two ways to compute the same numbers, up to rounding."""
     alike("numbers", actual, expected, steps)
 
 
-#: Runs a test in float32 and in float64, behind whose digits no wrong term can hide.
+#: Runs a test in float32 and in float64, whose precision leaves no room for a wrong term.
 in_both_types = pytest.mark.usefixtures("float_type")
 
 

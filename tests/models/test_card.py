@@ -1,4 +1,4 @@
-"""The model card: what it says, whose words it keeps, and what is sent to the Hub."""
+"""The model card: its content, the edits that it keeps, and what is sent to the Hub."""
 
 import pytest
 from huggingface_hub import ModelCard

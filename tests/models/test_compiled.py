@@ -12,7 +12,7 @@ STILL = {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0, "mlp_pdrop": 
 
 
 def outcome(called, model, ids, **inputs):
-    """Logits of tokens, and the gradients of the loss by every parameter."""
+    """The logits, and the gradients of the loss with respect to every parameter."""
     model.zero_grad()
     output = called(ids, shift_labels=ids, use_cache=False, **inputs)
     output.loss.backward()
@@ -27,7 +27,7 @@ def test_one_graph_with_conditions_and_a_mask(kind):
     model = conditional(kind, num_hidden_layers=1, **STILL).double().train()
     ids, mask = pad([some_ids(1, length)[0] for length in (6, 4)], 6, "left")
     inputs = {"conditions": some_conditions(2).double(), "attention_mask": mask}
-    # Dynamo and the autograd tracer, without the minutes that code generation takes.
+    # Dynamo and the autograd tracer, without the minutes of code generation.
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager", dynamic=False)
     found = outcome(compiled, model, ids, **inputs)
     all_alike("compiled", found, outcome(model, model, ids, **inputs))

@@ -1,4 +1,4 @@
-"""Numbers given with each sequence: unknown, standardised, hidden, cached, saved, and refused."""
+"""Conditions of a sequence: unknown, standardised, hidden, cached, saved, and refused."""
 
 import math
 
@@ -31,7 +31,7 @@ TWO = {
 EMBEDDING = {"attention_options": {"angles": "embedding"}, **TWO}
 NARROW = {"attention_options": {"features": "embedding"}, **TWO}
 
-# Every mechanism, and the two that have tables of their own, with them.
+# Every mechanism, and again the two that can have their own tables, with those.
 KINDS = [(name, TWO) for name in ATTENTION] + [("overlap", EMBEDDING), ("classical_eq", NARROW)]
 CAUSAL_KINDS = [kind for kind in KINDS if kind[0] in CAUSAL]
 TABLES = [("overlap", EMBEDDING), ("classical_eq", NARROW)]
@@ -105,7 +105,7 @@ def test_an_unknown_condition_begins_as_one_at_its_mean_and_learns_its_own_vecto
     assert torch.equal(logits(model, ids), logits(model, ids, means))
     vectors = [p for name, p in model.named_parameters() if "conditions.unknown" in name]
     assert all((vector == 0).all() for vector in vectors)
-    for name, parameter in model.named_parameters():  # of overlap: see its own tests
+    for name, parameter in model.named_parameters():  # for overlap: see its own tests
         if "y_angles" in name:
             parameter.data.normal_()
     logits(model, ids, torch.tensor([[NAN, 30.0], [1.0, 30.0]])).square().sum().backward()
@@ -130,7 +130,7 @@ def test_conditions_are_standardised_and_added_to_the_embeddings():
 @in_both_types
 @every_kind
 def test_means_and_deviations_are_part_of_the_model(kind):
-    """Other units, the same model: (x - mean) / std is all that counts."""
+    """Other units, the same model: only (x - mean) / std counts."""
     model, ids, values = conditional(kind), some_ids(2, 5), some_conditions(2)
     changes = {"condition_means": [2000.0, 4.0], "condition_stds": [500.0, 2.0]}
     other = conditional(kind, **changes)
@@ -192,7 +192,7 @@ def test_a_model_without_conditions_refuses_them():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"condition_names": ["a", "a"]}, "condition_names repeat themselves: a, a"),
+        ({"condition_names": ["a", "a"]}, "condition_names has duplicates: a, a"),
         ({"condition_means": None}, "condition_means has 0 numbers for 2 conditions"),
         ({"condition_stds": [1.0]}, "condition_stds has 1 numbers for 2 conditions"),
         ({"condition_names": None}, "condition_means has 2 numbers for 0 conditions"),

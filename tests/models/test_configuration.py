@@ -153,7 +153,7 @@ def test_two_configurations_do_not_share_their_options():
 @pytest.mark.parametrize("variant", ["", "_published"])
 def test_parameter_counts_of_the_published_setting(attention, variant, parameters):
     name = attention + variant
-    if name not in ATTENTION:  # there is one classical attention only
+    if name not in ATTENTION:  # classical attention has no published variant
         name = "classical"
     config = KetformerConfig(
         **{**preset("qisa-small")["model"], "vocab_size": 65, "attention": name}
@@ -228,7 +228,7 @@ def test_the_defaults_of_every_mechanism_have_their_own_types(attention):
 def test_a_model_larger_than_the_machine_is_refused_with_what_it_needs(monkeypatch, changes):
     monkeypatch.setattr(checks, "machine_memory", lambda: 64 * 2**30)
     attention = changes.pop("attention", "classical")
-    message = r"would need [\d,.]+ GiB of memory at least; this machine has 64.0 GiB"
+    message = r"would need at least [\d,.]+ GiB of memory; this machine has 64.0 GiB"
     with pytest.raises(KetformerError, match=message):
         checks.check_memory(small_config(attention, **changes))
 

@@ -34,7 +34,7 @@ def generate(model, ids, *, new=7, **options):
 
 
 def count_computed_positions(monkeypatch):
-    """A list that grows by the number of positions of each forward pass."""
+    """A list that collects the number of positions in each forward pass."""
     lengths, forward = [], KetformerModel.forward
 
     def counting(self, input_ids=None, **kwargs):

@@ -1,4 +1,4 @@
-"""Weights of GPT-1: the same logits in our decoder, and a start for every other attention."""
+"""GPT-1's weights: the same logits in our decoder, and a start for every other attention."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ SMALL_GPT = {"vocab_size": 29, "n_positions": 10, "n_embd": 12, "n_layer": 2, "n
 
 
 def openai_gpt(**config):
-    """A randomly initialised GPT-1; biases and norms are drawn too, so that each one shows.
+    """A randomly initialised GPT-1; biases and norms are random too, so that each one matters.
 
     A small one gets large weights, so that the forms of GELU differ by more than rounding.
     """
@@ -43,7 +43,7 @@ def test_logits_agree_at_full_gpt1_size():
     assert ours.num_parameters() == theirs.num_parameters()
     ids = random_ids(theirs, 1, 512)
     expected = theirs(ids).logits
-    assert expected.abs().max() > 1  # so that 1e-4 is a demand
+    assert expected.abs().max() > 1  # so that 1e-4 is a strict bound
     assert_equal_to(1e-4, ours(ids).logits, expected)
 
 
@@ -60,7 +60,7 @@ def test_logits_agree_at_small_size(afn):
 
 @in_both_types
 def test_logits_agree_under_right_padding():
-    """On the tokens; theirs counts positions from the row's start, so left padding differs."""
+    """On the tokens; theirs counts positions from the start of the row, so left padding differs."""
     theirs = openai_gpt(**SMALL_GPT)
     ours, _ = from_openai_gpt(theirs)
     ids, mask = pad([random_ids(theirs, 1, length)[0] for length in (9, 4)], 9, "right")

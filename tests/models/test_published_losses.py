@@ -1,4 +1,4 @@
-"""The three released checkpoints that lie beside the repository, on the true validation set."""
+"""The three released checkpoints beside the repository, on the true validation set."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_a_released_file_has_its_parameters_and_records(
 
 
 def test_the_vocabulary_and_the_split_are_those_of_the_release(qm9):
-    """Its split indexes the permutation with itself."""
+    """The released split indexes the permutation with itself."""
     assert len(qm9.source.smiles) == 133_798
     assert (len(qm9.smiles["train"]), len(qm9.smiles["validation"])) == (127_109, 6_689)
     known = qm9.tokenizer.get_vocab()
@@ -78,7 +78,7 @@ def test_a_sequence_model_has_its_recorded_loss(published, qm9, filename, record
 
 
 def test_the_conditional_model_has_its_recorded_loss_up_to_rdkits_changes(published, qm9):
-    """RDKit counts hydrogen bond acceptors and rings otherwise than the release that trained it."""
+    """RDKit counts hydrogen bond acceptors and rings differently than when it was trained."""
     assert tuple(PROPERTIES) == PUBLISHED_CONDITIONS
     model, _ = published(CONDITIONS)
     values = compute_properties(qm9.smiles["validation"], PUBLISHED_CONDITIONS, progress=False)

@@ -87,7 +87,7 @@ def saved(content, path):
     return path
 
 
-# --- The released forward pass, written again ----------------------------------------------------
+# --- The released forward pass, reimplemented ----------------------------------------------------
 
 
 def rings(angles, n):
@@ -184,7 +184,7 @@ def test_logits_are_those_of_the_released_forward_pass(tmp_path, attention, cond
     ids, phys = some_inputs(conditional)
     reference_phys = None if phys is None else phys.double()
     expected = released_forward(content["model_state_dict"], attention, ids, reference_phys)
-    assert expected.std() > 1  # so that the tolerances are a demand
+    assert expected.std() > 1  # so that the tolerances are strict
     assert_equal_to(2e-5, model(ids, conditions=phys).logits.double(), expected)
     assert_equal_to(1e-10, model.double()(ids, conditions=reference_phys).logits, expected)
 
@@ -238,7 +238,7 @@ def test_a_truncated_file_is_refused(tmp_path, share, zipped):
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    assert "not a whole checkpoint" in refusal(path) or "refused" in refusal(path)
+    assert "not a complete checkpoint" in refusal(path) or "refused" in refusal(path)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
 
 
 class Bomb:
-    """Unpickling it makes a folder."""
+    """Unpickling it creates a folder."""
 
     def __init__(self, path):
         self.path = str(path)
@@ -290,7 +290,7 @@ def test_code_in_a_file_is_not_executed(tmp_path, form):
         pickle.loads(path.read_bytes())
     else:
         torch.load(path, weights_only=False)
-    assert proof.exists()  # the bomb was a live one
+    assert proof.exists()  # the bomb was live
 
 
 WEIGHTS = "model_state_dict"

@@ -1,4 +1,4 @@
-"""A saved model is the same model when it is reloaded, whoever loads it."""
+"""A saved model is the same model when it is reloaded, whichever class loads it."""
 
 import copy
 
@@ -26,7 +26,7 @@ def strings_of(model):
 def test_a_reloaded_model_gives_the_same_logits_bit_for_bit(tmp_path, attention, options, load):
     saved = small_model(attention, attention_options=options, seed=1)
     saved.save_pretrained(tmp_path)
-    torch.manual_seed(2)  # other weights and strings, if they were drawn anew
+    torch.manual_seed(2)  # fresh weights and strings would differ
     loaded = load.from_pretrained(tmp_path)
     assert type(loaded) is KetformerForCausalLM
     assert not loaded.training

@@ -1,4 +1,4 @@
-"""What training needs of a model: gradients, checkpointing, dropout, initialisation, types."""
+"""What training needs from a model: gradients, checkpointing, dropout, initialisation, types."""
 
 import pytest
 import torch

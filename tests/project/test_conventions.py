@@ -1,4 +1,4 @@
-"""What other tools expect of a project: a citation, and types that a user's program can rely on."""
+"""What other tools expect of a project: a citation, and types a user's program can rely on."""
 
 import tomllib
 from pathlib import Path
@@ -14,7 +14,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def test_the_citation_is_of_this_version_and_whole():
-    """The keys that the Citation File Format 1.2.0 demands, of the work and of each reference."""
+    """The work and each reference have the keys that Citation File Format 1.2.0 requires."""
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["cff-version"] == "1.2.0"
     for work in (citation, *citation["references"]):
@@ -32,7 +32,7 @@ def test_the_citation_is_of_this_version_and_whole():
 
 
 def test_a_typed_program_is_checked_and_runs():
-    """Its types are mypy's to check, with the source."""
+    """mypy checks its types, along with the source."""
     assert "tests/typed_program.py" in PROJECT["tool"]["mypy"]["files"]
     assert (Path(ketformer.__file__).parent / "py.typed").is_file()
     assert typed_program.largest_influence("qisa") == 0

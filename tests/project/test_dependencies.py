@@ -1,4 +1,4 @@
-"""The table of dependencies: whole, true, and no longer than it must be."""
+"""The table of dependencies: complete, true, and no longer than needed."""
 
 import ast
 import re
@@ -16,7 +16,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 # transformers imports them for us; the source does not.
 BY_TRANSFORMERS = {"accelerate", "tensorboard"}
-# What licences are called where a package's metadata has no expression.
+# SPDX names of licences for packages whose metadata has no expression.
 SPDX = {
     "ISC License (ISCL)": "ISC",
     "Apache": "Apache-2.0",
@@ -30,13 +30,13 @@ SPDX = {
 
 
 def named(requirements):
-    """The names in a list of requirements, without our own extras."""
+    """The package names in a list of requirements, without our own extras."""
     names = (re.match(r"[\w.-]+", text)[0] for text in requirements)
     return [name for name in names if name != "ketformer"]
 
 
 def asked():
-    """Each dependency and what asks for it."""
+    """Each dependency with what requires it: the package, an extra or the build."""
     project = PROJECT["project"]
     pairs = [(name, "ketformer") for name in named(project["dependencies"])]
     for extra, requirements in project["optional-dependencies"].items():
@@ -52,7 +52,7 @@ def rows():
 
 
 def licence_of(name):
-    """As the installed package says it: an expression, a classifier, or a word."""
+    """The licence in an installed package's metadata: an expression, a classifier or a word."""
     found = metadata(name)
     classifiers = found.get_all("Classifier") or []
     said = [text.rpartition(" :: ")[2] for text in classifiers if text.startswith("License ::")]
@@ -76,7 +76,7 @@ def is_installed(name):
 
 
 def test_all_but_what_the_tests_need_not_is_installed():
-    """The fuzzer, what builds the package, and CUDA-Q where it has no wheels."""
+    """Exceptions: the fuzzer, the build tool, and CUDA-Q where it has no wheels."""
     spared = {"atheris", "hatchling", *(["cuda-quantum-cu13"] if sys.platform != "linux" else [])}
     assert {row[0] for row in rows() if not is_installed(row[0])} <= spared
 
@@ -89,7 +89,7 @@ def test_the_licence_is_what_the_installed_package_says(row):
 
 
 def imported():
-    """The distributions of all that the package imports, in functions too."""
+    """The distributions of all modules that the package imports, including in functions."""
     tops = set()
     for path in Path(ketformer.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -1,4 +1,4 @@
-"""The documentation's site builds without a warning, and what it says can be done."""
+"""The documentation site builds without a warning, and its commands and links work."""
 
 import importlib
 import importlib.util
@@ -31,7 +31,7 @@ def named(path):
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
-    """The site's folder and what building it said; built once, however many workers there are."""
+    """The site's folder and the build output; built once, however many workers there are."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
@@ -55,7 +55,7 @@ _LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link
 
 
 class Links(HTMLParser):
-    """What a page leads to, what it loads, and where in it one can be led to."""
+    """A page's links, what it loads, and its anchors."""
 
     def __init__(self, path):
         super().__init__()
@@ -73,7 +73,7 @@ class Links(HTMLParser):
 
 @pytest.fixture(scope="session")
 def pages(built):
-    """Each page of the site, by its path."""
+    """The parsed pages of the site, by path."""
     return {path.resolve(): Links(path) for path in built[0].rglob("*.html")}
 
 
@@ -123,9 +123,9 @@ def test_formulas_are_mathml(built):
 
 
 def commands_in(text):
-    """The arguments of each `ketformer …` in a page's console blocks, whatever starts it.
+    """The arguments of each `ketformer …` in a page's console blocks, whatever launches it.
 
-    A line that ends with a backslash goes on in the next; what follows a # is a comment.
+    A line that ends with a backslash continues on the next; text after a # is a comment.
     """
     for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
         for line in re.sub(r"\\\n\s*", "", block).splitlines():
@@ -136,10 +136,10 @@ def commands_in(text):
 
 
 def parsed(arguments):
-    """The command's verb and options, read by its own parser.
+    """The verb and options of a command, read by the verb's parser.
 
     Raises:
-        KetformerError: it has no such option, or none with that value.
+        KetformerError: the verb has no such option, or refuses the value.
         AssertionError: there is no such verb.
     """
     verb, *rest = arguments

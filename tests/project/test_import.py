@@ -1,4 +1,4 @@
-"""What an import costs, and that transformers knows the model whatever is imported first."""
+"""The cost of an import, and that transformers knows the model whatever is imported first."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import ketformer
 
 
 def python(code, *arguments):
-    """Standard output of a new interpreter."""
+    """The standard output of a new interpreter."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=200
     )
@@ -31,7 +31,7 @@ HEAVY = "print(sorted({'torch', 'transformers', 'numpy', 'rdkit'} & set(sys.modu
     ],
 )
 def test_torch_and_transformers_are_imported_when_they_are_needed(code):
-    """They take seconds, and neither help nor a version needs them."""
+    """They take seconds, and neither the help nor the version needs them."""
     assert python(f"{code}; {HEAVY}").splitlines()[-1] == "[]"
 
 
@@ -77,7 +77,7 @@ def test_auto_classes_know_the_model_in_every_order(folder, first):
 
 @pytest.mark.slow
 def test_without_ketformer_they_do_not(folder):
-    """Or the tests above would prove nothing."""
+    """Otherwise the tests above would prove nothing."""
     done = subprocess.run(
         [sys.executable, "-c", f"import sys\n{LOAD}", folder], capture_output=True, text=True
     )

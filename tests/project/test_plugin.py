@@ -1,4 +1,4 @@
-"""A mechanism, a backend and a metric in an installed package of their own: every verb has them."""
+"""A mechanism, a backend and a metric in a separately installed package: every verb has them."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from ketformer.runs import open_run
 PLUGIN = Path(__file__).resolve().parents[1] / "plugin"
 pytestmark = pytest.mark.xdist_group(__name__)
 
-# Several commands of one process; starting it costs more than they do.
+# Runs several commands in one process; starting it costs more than they do.
 IN_TURN = """
 import json, sys
 from ketformer.cli import main
@@ -30,7 +30,7 @@ for command in json.loads(sys.argv[1]):
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory):
-    """The Python of a fresh environment with the plugin installed, and all that is here."""
+    """The Python of a fresh environment with the plugin and all packages of this one."""
     folder = tmp_path_factory.mktemp("fresh")
     venv.create(folder / "venv", with_pip=False)
     python = folder / "venv/bin/python"
@@ -46,7 +46,7 @@ def python(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(python, tmp_path_factory):
-    """Runs its Python on arguments, in a folder of its own; returns what was printed."""
+    """Runs that Python with arguments in a separate folder, and returns what was printed."""
     folder = tmp_path_factory.mktemp("elsewhere")
 
     def run(*args):
@@ -62,7 +62,7 @@ def run(python, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(run, text, tmp_path_factory):
-    """The folder of a trained run and a comparison, and what each command printed."""
+    """The folder of a trained run and a comparison, and the output of each command."""
     folder = tmp_path_factory.mktemp("made")
     settings = write_settings(folder / "cosine.yaml", text, model={"attention": "cosine"})
     commands = {
@@ -147,7 +147,7 @@ def test_its_own_tests_pass(run):
 
 
 def test_without_the_package_one_line_says_what_to_install(ketformer, made):
-    """This process has it not."""
+    """This process does not have it."""
     folder, _ = made
     remedy = "pip install 'ketformer-cosine==0.3'"
     for verb in ("evaluate", "audit", "generate"):

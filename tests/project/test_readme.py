@@ -1,4 +1,4 @@
-"""What the README says is what the project does."""
+"""The README says what the project does."""
 
 import importlib.util
 import json
@@ -46,7 +46,7 @@ def test_the_pictures_are_of_results():
 
 
 def _blocks(text):
-    """What is between fences, without comments, which are in the reader's language."""
+    """The fenced blocks, without comments, which are in the reader's language."""
     found = re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL)
     code = [(kind, re.sub(r"  +# .*", "", block)) for kind, block in found]
     return [(kind, [line.rstrip() for line in block.splitlines()]) for kind, block in code]
@@ -73,12 +73,12 @@ def test_both_languages_have_the_same_commands():
 def test_both_languages_have_the_same_sections_names_and_numbers():
     english, chinese = _sections(README), _sections(CHINESE)
     assert len(english) == len(chinese)
-    # Code, places, and numbers with their digits; a sentence may have them in another order.
+    # Code, link targets, and numbers with their digits; a sentence may order them differently.
     for pattern in (r"`[^`\n]+`", r"\]\(([^)]+)\)", r"\d[\d,.]*\d|\d", r"^#+ |^\|", r"±|×"):
         for ours, theirs in zip(english, chinese, strict=True):
             told = Counter(re.findall(pattern, ours, re.MULTILINE))
             also = Counter(re.findall(pattern, theirs, re.MULTILINE))
-            for names in (told, also):  # of the other language, of the language's own picture
+            for names in (told, also):  # links to the other language and language-specific pictures
                 for key in list(names):
                     if "README" in key or "readme-leak" in key or "made by" in key:
                         del names[key]
@@ -86,7 +86,7 @@ def test_both_languages_have_the_same_sections_names_and_numbers():
 
 
 def test_every_cell_of_the_chinese_tables_is_known_to_be_a_name_or_chinese():
-    """A new column must not stand there in English unnoticed."""
+    """A new column must not stay in English unnoticed."""
     names = re.compile(r"[\w.]+|CER|WER|FCD|(?:[+-]?\d.*)|–|-+")
     for line in re.findall(r"^\|.*\|$", "".join(_generated(CHINESE)), re.MULTILINE):
         for cell in line.strip("|").split("|"):
@@ -99,7 +99,7 @@ def _generated(text):
 
 @pytest.fixture
 def char_gpt():
-    """A comparison as `compare --seeds 3 --out` writes it, small."""
+    """A small comparison, as `compare --seeds 3 --out` writes it."""
 
     def stat(mean):
         return {"mean": mean, "low": mean - 0.01, "high": mean + 0.01, "values": [mean] * 3}
@@ -211,7 +211,7 @@ def test_the_committed_molecule_results_meet_the_published_figures():
     for name in ("overlap", "classical_eq"):
         assert rows[f"{name}_sequence"]["parameters"] == 47_704
         assert rows[f"{name}_conditions"]["parameters"] == 48_307
-    # Exact gradients and a falling rate bring every seed below what was published.
+    # Exact gradients and a falling rate bring every seed below the published loss.
     assert max(rows["overlap_sequence"]["loss_as_published"]["values"]) < 0.63440
 
 
@@ -229,7 +229,7 @@ def test_every_verb_and_preset_is_mentioned():
 
 
 def test_loading_costs_under_five_per_cent_of_a_training_step():
-    """In the loop, as it is unless a worker process is asked for."""
+    """In the training loop, that is, without a worker process."""
     rows = json.loads((ROOT / "results/loading.json").read_text())["rows"]
     rows = [row for row in rows if row["workers"] == 0]
     assert {row["work"] for row in rows} == {

@@ -1,4 +1,4 @@
-"""scripts/scale_table.py: its formulas against real models, its plans against what they claim."""
+"""scripts/scale_table.py: its formulas against real models, its plans against their claims."""
 
 import importlib.util
 import json
@@ -31,7 +31,7 @@ def test_parameters_are_those_of_the_model(model, attention):
 
 
 def _counted(model, attention):
-    """Operations of a step's matrix products for a token; torch counts no fused attention here."""
+    """Operations per token in a step's matrix products; torch does not count fused attention."""
     net = KetformerForCausalLM(model.config(attention))
     ids = torch.zeros(8, model.context, dtype=torch.long)
     with FlopCounterMode(display=False) as counter:
@@ -49,7 +49,7 @@ def test_operations_are_those_of_the_products():
 
 @pytest.mark.parametrize("attention", ["qisa", "overlap", "qisa_a", "qsann"])
 def test_a_kernel_does_no_more_than_its_definition_says(attention):
-    """Sums of products of matrices, the matrices of the circuits once a batch among them."""
+    """Counts matrix products, including the circuits' matrices, which are built once per batch."""
     model = scale.Model("a", 64, 2, 4, 16, 13)
     defined = scale.flops_per_token(model, attention)
     assert _counted(model, attention) <= 1.05 * defined
@@ -94,7 +94,7 @@ def test_links_that_are_slow_are_waited_for():
 
 
 def test_kept_bytes_of_the_blocks_parts():
-    """A feed-forward layer alone keeps its hidden units twice in bf16: 16 d at least."""
+    """A feed-forward layer alone keeps its hidden units twice in bf16: at least 16 d."""
     small = scale.Model("small", 32, 2, 2, 16, 13)
     kept = scale.kept_bytes("classical", small) / small.d
     assert 16 < kept < 80

@@ -1,4 +1,4 @@
-"""What the quantum tests share: circuits to draw from, and PennyLane as the second simulator."""
+"""Shared helpers of the quantum tests: random circuits, and PennyLane as a second simulator."""
 
 from functools import reduce
 
@@ -33,7 +33,7 @@ seeds = st.integers(0, 2**31)
 
 @st.composite
 def circuits(draw, max_qubits=6, max_gates=12, gates=GATES):
-    """Any circuit: up to two controls a gate, fixed angles, names that may repeat, factors."""
+    """Any circuit: up to two controls per gate, fixed angles, repeated names, factors."""
     n_qubits = draw(st.integers(1, max_qubits))
     value = st.one_of(st.sampled_from(["a", "b", "c"]), st.floats(-7, 7))
     angle = st.builds(Angle, value, st.just(1.0) | st.floats(-2, 2))
@@ -49,7 +49,7 @@ def circuits(draw, max_qubits=6, max_gates=12, gates=GATES):
 
 
 def pauli_strings(n_qubits):
-    """Up to eight strings, which may repeat, on one register."""
+    """Up to eight strings on one register, possibly repeated."""
     string = st.text("IXYZ", min_size=n_qubits, max_size=n_qubits)
     return st.lists(string, min_size=1, max_size=8).map(tuple)
 
@@ -82,7 +82,7 @@ def to_pennylane(circuit, angles=()):
 
 
 def pennylane_state(operations, n_qubits, start=None):
-    """The state that default.qubit makes of ``start``, or of |0…0>."""
+    """The state that default.qubit prepares from ``start``, or from |0…0>."""
 
     @qml.qnode(qml.device("default.qubit", wires=n_qubits))
     def state():
@@ -96,13 +96,13 @@ def pennylane_state(operations, n_qubits, start=None):
 
 
 def pennylane_unitary(operations, n_qubits):
-    """The operations' matrix, wire 0 first."""
+    """The operations' matrix, with wire 0 first."""
     tape = qml.tape.QuantumScript([qml.Identity(0), *operations])
     return torch.from_numpy(np.array(qml.matrix(tape, wire_order=range(n_qubits)), dtype=complex))
 
 
 def pennylane_expectations(state, strings):
-    """<state|P|state> for each string, as default.qubit measures it."""
+    """<state|P|state> for each string, computed by default.qubit."""
     n_qubits = len(strings[0])
     wires = {i: i for i in range(n_qubits)}
 
@@ -120,12 +120,12 @@ def dense_pauli(string):
 
 
 def assert_equal_to(tolerance, actual, expected):
-    """Absolute agreement, values only."""
+    """Assert absolute agreement of the values, whatever their dtypes."""
     torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0, check_dtype=False)
 
 
 def assert_equal_up_to_phase(tolerance, actual, expected):
-    """Absolute agreement of two states or unitary matrices but for one complex factor."""
+    """Assert absolute agreement of two states or unitary matrices up to a global phase."""
     actual, expected = actual.to(torch.complex128), expected.to(torch.complex128)
     overlap = (actual.conj() * expected).sum()
     assert_equal_to(tolerance, actual * overlap / overlap.abs(), expected)

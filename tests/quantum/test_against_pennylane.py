@@ -116,7 +116,7 @@ def test_amplitude_encoding(n_features, spare_qubits, seed):
     assert_equal_to(SINGLE, amplitude_encode(features.float(), n_qubits), expected.real)
 
 
-# The circuits of the papers, written out by hand from their text rather than translated.
+# The circuits of the papers, written by hand from the papers, not translated from our code.
 
 
 def ring_by_hand(n_qubits):

@@ -1,4 +1,4 @@
-"""Circuits taken apart into one-qubit gates and CNOT are the same circuits."""
+"""Circuits decomposed into one-qubit gates and CNOT stay the same circuits."""
 
 import pytest
 import torch

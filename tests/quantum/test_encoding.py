@@ -1,4 +1,4 @@
-"""Numbers become amplitudes of norm one, whatever their size and type."""
+"""Features become amplitudes of norm one, whatever their size and type."""
 
 import pytest
 import torch
@@ -52,7 +52,7 @@ def test_every_float_type_is_kept(dtype):
     ],
 )
 def test_huge_and_tiny_vectors_neither_overflow_nor_vanish(dtype, scale):
-    """The squares of these entries leave the type's range."""
+    """The squares of these entries are outside the type's range."""
     pattern = torch.tensor([1, -0.5, 0.25, 1])
     features = (pattern.double() * scale).to(dtype)
     expected = features.double() / features.double().abs().max()

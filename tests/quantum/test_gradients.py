@@ -1,4 +1,4 @@
-"""Autograd through the simulator is exact: finite differences and parameter-shift rules agree."""
+"""Autograd through the simulator agrees with finite differences and parameter-shift rules."""
 
 import math
 
@@ -20,7 +20,7 @@ from ketformer.quantum import (
 
 from .helpers import assert_equal_to, random_angles, random_state
 
-# Every gate, one and two controls, a name used twice and a fixed angle.
+# Every gate, one and two controls, a name used twice, and a fixed angle.
 EVERYTHING = (
     Circuit(3)
     .h(0)
@@ -101,7 +101,7 @@ def test_the_textbook_shift_rule_of_an_expectation(n_qubits, layers):
 
 
 def test_the_shift_rule_of_an_overlap_has_half_the_frequency():
-    """Re<q|k> = A cos(t/2) + B sin(t/2): [f(t + pi) - f(t - pi)] / 4."""
+    """Re<q|k> = A cos(t/2) + B sin(t/2), so its slope is [f(t + pi) - f(t - pi)] / 4."""
     circuit = Circuit(3)
     for qubit in range(3):
         circuit = circuit.ry(qubit, f"t{qubit}")

@@ -28,7 +28,7 @@ EXACT = 1e-12  # float64
 
 
 def seen(test, bra, bra_angles, ket, ket_angles):
-    """<Z> of the ancilla, the angles handed over by name."""
+    """<Z> of the ancilla, with the angles assigned by name."""
     columns = dict(zip(bra.renamed(BRA).parameters, bra_angles.unbind(-1), strict=True))
     columns |= zip(ket.renamed(KET).parameters, ket_angles.unbind(-1), strict=True)
     ancilla = PauliStrings(("I" * bra.n_qubits + "Z",))
@@ -51,7 +51,7 @@ def widest(circuit):
 
 @st.composite
 def pairs_of_one_form(draw, **options):
-    """A circuit, and another that differs from it in its angles alone."""
+    """Two circuits that differ only in their angles."""
     bra = draw(circuits(**options))
     number = st.floats(-7, 7).map(Angle)
     gates = [

@@ -1,4 +1,4 @@
-"""The native kernels against the torch simulator, on any circuit and strings that they take."""
+"""The native kernels against the torch simulator, on any circuit and strings that they support."""
 
 import pytest
 import torch
@@ -49,7 +49,7 @@ def numbers(seed, *shape):
 
 
 def values_in_torch(heads, circuit, real, imag, angles):
-    """[N, H, S] by the unitary and the readable expectations."""
+    """Values ``[N, H, S]`` from the unitary and the reference expectations."""
     state = real.to(torch.complex128) if imag is None else torch.complex(real, imag)
     state = torch.nn.functional.pad(state, (0, 2**circuit.n_qubits - state.shape[-1]))
     columns = []
@@ -91,7 +91,7 @@ def test_values_and_their_gradients(data, circuit, count, seed):
 @settings(max_examples=60, deadline=None)
 @given(plain_circuits(names=("RY",)), st.data(), seeds)
 def test_states_and_their_gradients(circuit, data, seed):
-    # Some begin with the layer that the kernel lets grow.
+    # Some start with a layer of RY, for which the kernel starts with few amplitudes.
     if data.draw(st.booleans()):
         circuit = rotation_ring_ansatz(circuit.n_qubits, prefix="p").then(circuit)
     names = circuit.parameters
@@ -164,7 +164,7 @@ def test_without_tokens_there_is_nothing():
     not torch.set_flush_denormal(False), reason="this processor cannot flush denormal numbers"
 )
 def test_numbers_below_the_least_normal_one_are_zero_in_the_kernels_and_nowhere_else():
-    """They take a processor a hundred times as long; attention's gradients are full of them."""
+    """They slow a processor down a hundredfold, and attention's gradients are full of them."""
     kernel = CircuitValues([PauliStrings(("ZI", "XX"))], entangling_ansatz(2))
     real = torch.randn(300, 1, 4, requires_grad=True)
     angles = torch.randn(1, 6, requires_grad=True)
@@ -178,4 +178,4 @@ def test_numbers_below_the_least_normal_one_are_zero_in_the_kernels_and_nowhere_
     out = states(own, torch.randn(1, 2))
     out.backward(torch.full_like(out, 1e-41))
     assert own.grad.count_nonzero() == 0
-    assert (torch.tensor([1e-41]) * 0.5).item() > 0  # the mode is put back
+    assert (torch.tensor([1e-41]) * 0.5).item() > 0  # the mode is restored

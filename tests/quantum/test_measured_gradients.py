@@ -1,4 +1,4 @@
-"""Gradient rules that know nothing but outcomes: exact where they claim it, unbiased elsewhere."""
+"""Gradient rules based only on outcomes: exact where they claim to be, unbiased elsewhere."""
 
 import math
 
@@ -32,7 +32,7 @@ from ketformer.quantum.gradients import (
 
 from .helpers import assert_equal_to, circuits, random_angles, seeds
 
-EXACT = 1e-9  # rules of many frequencies lose some digits to their coefficients
+EXACT = 1e-9  # the coefficients of rules with many frequencies cost some digits
 
 
 def strings_on(n_qubits):
@@ -46,7 +46,7 @@ def experiment(circuit, *batch, seed=0, strings=None, frequencies=None):
 
 
 def autograd_jacobian(asked):
-    """``[B, S, P]`` through the simulator."""
+    """The Jacobian ``[B, S, P]`` by autograd through the simulator."""
 
     def outcomes(angles):
         return pauli_expectations(run(asked.circuit, angles), asked.strings)
@@ -94,7 +94,7 @@ def test_the_rules_by_hand():
     for frequency, shift, coefficient in ((1.0, math.pi / 2, 0.5), (0.5, math.pi, 0.25)):
         ((s,), (c,)) = shift_rule((frequency,))
         assert (s, c) == (pytest.approx(shift), pytest.approx(coefficient))
-    # Of a controlled rotation, the four-term rule of arXiv 2104.05695.
+    # For a controlled rotation, the four-term rule of arXiv 2104.05695.
     shifts, coefficients = shift_rule((0.5, 1.0))
     assert shifts == pytest.approx((math.pi / 2, 3 * math.pi / 2))
     root = math.sqrt(2)
@@ -139,7 +139,7 @@ def test_a_rule_without_positive_frequencies_is_refused(frequencies):
 
 
 def test_spsa_is_unbiased():
-    """The mean of 20,000 estimates lies within four of its standard errors, for every angle."""
+    """The mean of 20,000 estimates is within four standard errors for every angle."""
     asked = experiment(entangling_ansatz(2), 1)
     repeated = Experiment(asked.circuit, asked.angles.expand(20_000, -1), asked.strings)
     generator = torch.Generator().manual_seed(3)
@@ -147,7 +147,7 @@ def test_spsa_is_unbiased():
     error = estimates.std(0) / math.sqrt(len(estimates))
     truth = autograd_jacobian(asked)[0]
     assert ((estimates.mean(0) - truth).abs() <= 4 * error + 1e-6).all()
-    assert error.max() < 0.02  # or the interval would hold anything
+    assert error.max() < 0.02  # otherwise the interval would contain anything
 
 
 def test_spsa_costs_two_circuits_whatever_the_number_of_angles():

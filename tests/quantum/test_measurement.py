@@ -1,4 +1,4 @@
-"""Which circuits measure which strings, and what their outcomes say."""
+"""Grouping of strings by circuit, and expectations from outcomes."""
 
 import pytest
 import torch
@@ -46,7 +46,7 @@ def test_each_string_is_in_the_first_group_that_fits_it(strings):
     assert [g.members[0] for g in groups] == sorted(g.members[0] for g in groups)
     for place, later in enumerate(groups):
         for earlier in groups[:place]:
-            # What the earlier group held when the string came.
+            # The members of the earlier group when the string was placed.
             first = later.members[0]
             before = [strings[m] for m in earlier.members if m < first]
             pairs = (zip(strings[first], s, strict=True) for s in before)
@@ -128,7 +128,7 @@ def test_parities_of_batches():
     out = parities(outcomes, PauliStrings(("ZZ", "ZI", "II")))
     assert out.shape == (2, 2, 3)
     assert out.tolist() == [[[1, 0, 1], [-1, 0, 1]], [[1, 1, 1], [0, -1, 1]]]
-    assert outcomes.tolist() == [[[0, 3], [1, 2]], [[0, 0], [3, 2]]]  # as they were
+    assert outcomes.tolist() == [[[0, 3], [1, 2]], [[0, 0], [3, 2]]]  # unchanged
 
 
 def test_many_shots_of_a_state_come_near_its_expectations():
@@ -138,7 +138,7 @@ def test_many_shots_of_a_state_come_near_its_expectations():
     probabilities = apply(setting.rotation, state).abs().square()
     generator = torch.Generator().manual_seed(0)
     outcomes = torch.multinomial(probabilities, 100_000, replacement=True, generator=generator)
-    # Five standard deviations of the mean of signs.
+    # Five standard errors of the mean of signs.
     assert_equal_to(
         5 / 100_000**0.5, parities(outcomes, support(strings)), pauli_expectations(state, strings)
     )

@@ -1,4 +1,4 @@
-"""Noisy circuits agree with density matrices, PennyLane's among them."""
+"""Noisy circuits agree with density matrices, including PennyLane's."""
 
 import itertools
 from dataclasses import replace
@@ -41,7 +41,7 @@ SINGLE = 1e-5  # float32
 
 
 def natively(circuit):
-    """The circuit with none of its controls but those of CNOTs."""
+    """The circuit with all controls removed except those of CNOTs."""
     gates = (replace(g, controls=g.controls[: g.name == "X"]) for g in circuit.gates)
     return Circuit(circuit.n_qubits, tuple(gates))
 
@@ -55,7 +55,7 @@ def all_strings(n_qubits):
 
 
 def with_errors(circuit, angles, noise):
-    """The circuit in PennyLane, after each gate the errors as channels."""
+    """The circuit in PennyLane, with errors as channels after each gate."""
     pairs = [a + b for a, b in itertools.product("IXYZ", repeat=2)]
     weights = [1 - noise.two_qubit] + [noise.two_qubit / 15] * 15
     kraus = [w**0.5 * dense_pauli(pair).numpy() for w, pair in zip(weights, pairs, strict=True)]
@@ -68,8 +68,8 @@ def with_errors(circuit, angles, noise):
 
 
 def pennylane_density(circuit, angles, noise):
-    """The density matrix that default.mixed makes."""
-    operations = list(with_errors(circuit, angles, noise))  # made outside, or they count twice
+    """The density matrix that default.mixed computes."""
+    operations = list(with_errors(circuit, angles, noise))  # built outside, or they count twice
 
     @qml.qnode(qml.device("default.mixed", wires=circuit.n_qubits))
     def density():
@@ -118,7 +118,7 @@ def test_every_gate_turns_each_axis_as_it_should(name, target):
     circuit = entangling_ansatz(2).rz(0, 0.4).rz(1, 1.9).then(Circuit(2, (gate,)))
     angles = random_angles(circuit)
     expected = pauli_expectations(run(circuit, angles), all_strings(2))
-    assert (expected[1:].abs() > 0.01).sum() > 10  # few axes on which a mistake would not show
+    assert (expected[1:].abs() > 0.01).sum() > 10  # a mistake shows on most axes
     assert_equal_to(EXACT, run_noisy(circuit, angles, Noise()), expected)
 
 
@@ -148,7 +148,7 @@ def test_after_fifteen_errors_in_sixteen_nothing_is_left_of_two_qubits():
     mixed = run_noisy(circuit, angles, Noise(two_qubit=15 / 16))
     alone = run_noisy(Circuit(1).rx(0, "b"), angles[1:2], Noise())
     expected = torch.zeros(4, 4, 4, dtype=torch.float64)
-    expected[0, :, 0] = alone  # qubit 1 took no part
+    expected[0, :, 0] = alone  # qubit 1 is not involved
     assert_equal_to(EXACT, mixed, expected.flatten())
 
 

@@ -1,4 +1,4 @@
-"""Pauli strings: parsing, expectations by gather and sign, and the two ways to draw them."""
+"""Pauli strings: parsing, expectations by gathers and signs, and the two ways to draw them."""
 
 import pytest
 import torch
@@ -97,7 +97,7 @@ def test_random_strings_follow_the_published_law():
     strings = random_strings(20_000, n, seeded(0)).strings
     assert "I" * n not in strings
     letters = "".join(strings)
-    # 0.9 for I before all-I strings are thrown away; five standard errors are 0.008.
+    # 0.9 for I before all-I strings are discarded; five standard errors are 0.008.
     all_identity = 0.9**n
     frequency_of_identity = (0.9 - all_identity) / (1 - all_identity)
     assert letters.count("I") / len(letters) == pytest.approx(frequency_of_identity, abs=0.008)

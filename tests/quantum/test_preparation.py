@@ -1,4 +1,4 @@
-"""Rotations whose angles follow from the amplitudes make the encoded state."""
+"""Rotations with angles computed from the amplitudes prepare the encoded state."""
 
 import pennylane as qml
 import pytest
@@ -21,13 +21,13 @@ SINGLE = 1e-5  # float32
 
 
 def prepared(vector):
-    """The state that the circuit makes, for vectors ``[..., 2^n]``."""
+    """The state that the circuit prepares, for vectors ``[..., 2^n]``."""
     n_qubits = (vector.shape[-1] - 1).bit_length()
     return run(amplitude_preparation(n_qubits), amplitude_angles(vector))
 
 
 def vector_with_zeros(n_qubits, seed, *batch):
-    """Numbers of either sign and any size, of which about half are zero."""
+    """Numbers of either sign and any size, about half of them zero."""
     generator = torch.Generator().manual_seed(seed)
     shape = (*batch, 2**n_qubits)
     vector = torch.randn(shape, generator=generator, dtype=torch.float64)

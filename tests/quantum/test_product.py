@@ -1,4 +1,4 @@
-"""Product states of RY, and the circuits that begin with them: one formula, not gate by gate."""
+"""Product states of RY, and circuits that start with one: a formula instead of single gates."""
 
 import pennylane as qml
 import pytest
@@ -30,7 +30,7 @@ def rotations(n_qubits, names=None):
 
 
 def gate_by_gate(circuit, angles):
-    """The state made from |0…0> by every single gate, which no shortcut can reach."""
+    """The state prepared from |0…0> gate by gate, without any shortcut."""
     start = zero_state(circuit.n_qubits, angles.dtype)
     return apply(circuit, start.expand(*angles.shape[:-1], -1), angles)
 
@@ -52,7 +52,7 @@ def test_a_product_state_is_that_of_pennylane_and_of_single_gates(n_qubits):
 
 
 def test_qubit_0_is_the_most_significant_bit():
-    """RY(pi)|0> = |1>, so flipped qubits 0 and 1 of three are |110>, number 6."""
+    """RY(pi)|0> = |1>, so flipping qubits 0 and 1 of three gives |110>, index 6."""
     state = product_state(torch.tensor([torch.pi, torch.pi, 0.0], dtype=torch.float64))
     assert_equal_to(EXACT, state, torch.eye(8, dtype=torch.float64)[6])
 
@@ -138,7 +138,7 @@ def test_vmap_is_the_batch_and_differentiates():
 @settings(max_examples=60, deadline=None)
 @given(circuits(max_qubits=4), st.booleans(), seeds)
 def test_run_from_a_product_equals_every_gate_from_zero(circuit, repeated, seed):
-    """Names of the first rotations come again later: circuits() draws them from a, b, c."""
+    """Names of the first rotations occur again later: circuits() draws them from a, b, c."""
     n = circuit.n_qubits
     names = ["a", "b", "a", "c"] if repeated else [f"t{q}" for q in range(n)]
     whole = rotations(n, names[:n]).then(circuit)
@@ -158,7 +158,7 @@ def test_run_from_a_product_equals_every_gate_from_zero(circuit, repeated, seed)
         Circuit(2).ry(0, "a").ry(0, "b").ry(1, "c"),  # a qubit twice
         Circuit(2).ry(0, "a").rx(1, "b").ry(1, "c"),  # another axis
         Circuit(2).ry(0, "a").then(Circuit(1).ry(0, "b").controlled(1), [1, 0]),  # a control
-        Circuit(3).ry(0, "a").ry(1, "b"),  # a qubit without
+        Circuit(3).ry(0, "a").ry(1, "b"),  # a qubit without rotation
         Circuit(2).h(0).ry(0, "a").ry(1, "b"),  # another gate before
         Circuit(2).ry(0, "a").ry(1, "a"),  # one angle for both
         rotations(2),  # nothing after

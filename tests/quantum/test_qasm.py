@@ -13,7 +13,7 @@ from ketformer.quantum.qasm import identifiers, to_qasm
 
 from .helpers import assert_equal_to, circuits, random_angles, seeds
 
-# Qiskit's reader uses an argument of Qiskit that is to go.
+# Qiskit's reader uses a deprecated argument of Qiskit.
 pytestmark = pytest.mark.filterwarnings("ignore:.*annotated:DeprecationWarning")
 
 EXACT = 1e-12  # float64, the global phase included
@@ -27,7 +27,7 @@ names = st.sampled_from(HOSTILE) | st.text(max_size=6)
 
 
 def read_back(text, values=()):
-    """The matrix of what Qiskit makes of a program, qubit 0 at the most significant bit."""
+    """The matrix of a program read by Qiskit, with qubit 0 as the most significant bit."""
     read = qasm3.loads(text)
     read = read.assign_parameters(dict(values))
     return torch.from_numpy(quantum_info.Operator(read.reverse_bits()).data)

@@ -1,4 +1,4 @@
-"""The page in a real browser: phone and desk, light and dark, and on paper."""
+"""The page in a real browser: on a phone and a desktop, light and dark, and on paper."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ from ketformer.report import report_of, sources, write_report
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 RESULTS = Path(__file__).parents[2] / "results"
 A4 = 595, 842  # points
-# What a reader sees: the contrast of a text with what lies behind it, by WCAG's formula.
+# The contrast of each text with its background, by WCAG's formula.
 CONTRASTS = """() => {
   const channel = c => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
   const light = s => { const [r, g, b] = s.match(/[\\d.]+/g).map(Number);
@@ -32,7 +32,7 @@ CONTRASTS = """() => {
 
 @pytest.fixture(scope="module")
 def pages(honest, leaky, conditional, tmp_path_factory):
-    """A page of text and molecules, and one of the table with the longest names."""
+    """A page on text and molecules, and one with the longest names in its table."""
     folder = tmp_path_factory.mktemp("browser")
     for run in (honest, leaky, conditional):
         shutil.copytree(run, folder / run.name)
@@ -63,7 +63,7 @@ def test_it_fits_the_screen_and_is_quiet(browser, pages, name, width, scheme):
     )
     assert outside == []
     low = {name: ratio for name, ratio in page.evaluate(CONTRASTS).items() if ratio < 4.5}
-    assert low.keys() <= {"TD.spoilt"}  # struck out, and said to be
+    assert low.keys() <= {"TD.spoilt"}  # struck out, and announced as such
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (max(map(int, re.findall(r"\d+", dark)[:3])) < 60) is (scheme == "dark")
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
@@ -95,7 +95,7 @@ def test_it_prints_on_a4_with_everything_open(browser, pages, tmp_path):
         "rgb(255, 255, 255)",
         "rgba(0, 0, 0, 0)",
     )
-    # 182 mm between the margins are 688 pixels: nothing is wider, nothing scrolls.
+    # The 182 mm between the margins are 688 pixels: nothing is wider, nothing scrolls.
     assert page.evaluate("document.documentElement.scrollWidth") <= 688
     assert page.evaluate(
         "[...document.querySelectorAll('table')].every(t => t.getBoundingClientRect().right <= 689)"
@@ -109,7 +109,7 @@ def test_it_prints_on_a4_with_everything_open(browser, pages, tmp_path):
 
 
 def test_hostile_text_does_nothing(browser, tmp_path):
-    """Beside the escaping: even what slipped through would be refused."""
+    """Besides the escaping: even markup that slipped through would be refused."""
     hostile = '<script>document.title="no"</script><img src="http://127.0.0.1:9/x">'
     row = {"name": hostile, "causal": True, "sample": hostile, "control": hostile}
     result = {"settings": {"task": "text"}, "rows": [row]}

@@ -37,7 +37,7 @@ def _few_samples():
 
 @pytest.fixture(scope="module")
 def folder(honest, leaky, conditional, tmp_path_factory):
-    """Copies of runs: of text without and with a leak, of molecules with conditions."""
+    """Copies of three runs: text without and with a leak, molecules with conditions."""
     folder = tmp_path_factory.mktemp("report")
     for run in (honest, leaky, conditional):
         shutil.copytree(run, folder / run.name, ignore=shutil.ignore_patterns("evaluation.json"))
@@ -46,7 +46,7 @@ def folder(honest, leaky, conditional, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def text_page(folder):
-    """Path of a page about two runs of text."""
+    """The path of a page about two text runs."""
     from ketformer.cli import main
 
     out = folder / "text.html"
@@ -56,7 +56,7 @@ def text_page(folder):
 
 @pytest.fixture(scope="module")
 def molecules_page(folder):
-    """Path of a page about a conditional run, where it is written by default."""
+    """The path of a page about a conditional run, at its default place."""
     from ketformer.cli import main
 
     assert main(["report", str(folder / "conditional")]) == 0
@@ -162,7 +162,7 @@ def test_a_leak_never_looks_like_a_winner():
     source, page = table_of(a_row(), a_row("leaky", 0.1, causal=False, paired=paired))
     assert 'class="sure' not in source
     assert page.classes[-1] == "leak"
-    assert "no language model" in "".join(page.words)
+    assert "not a language model" in "".join(page.words)
     assert source.count('class="spoilt"') == 3  # cross entropy, CER and WER
 
 
@@ -253,7 +253,7 @@ def test_a_result_file_alone_is_enough(ketformer, tmp_path, name, sections, name
     done = ketformer("report", RESULTS / f"{name}.json", "--out", out)
     assert done.code == 0
     note, path = done.out.splitlines()
-    assert note.startswith("The run directories are not there")
+    assert note.startswith("The run directories are missing")
     assert path == str(out)
     source, page = read(out)
     assert_self_contained(page, source)
@@ -338,7 +338,7 @@ def test_figures_are_drawn_of_any_numbers_and_names(means, name):
         ("[1]", "expected a JSON object"),
         ("{}", "not a result of compare, reproduce or demo"),
         ('{"rows": []}', "not a result of"),
-        ('{"settings": {}, "rows": [3]}', "row 0 is no mapping"),
+        ('{"settings": {}, "rows": [3]}', "row 0 is not a mapping"),
         ('{"settings": {"task": "poems"}, "rows": [{}]}', "unknown task 'poems'"),
         ('{"settings": {}, "rows": [{"name": 3}]}', "name must be text, got '3'"),
         ('{"settings": {}, "rows": [{"name": "a"}]}', "causal must be true or false"),

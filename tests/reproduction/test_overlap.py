@@ -1,4 +1,4 @@
-"""``ketformer reproduce overlap`` and ``compare`` on molecules: the published table, and ours."""
+"""``ketformer reproduce overlap`` and ``compare`` on molecules: the published table and ours."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from report_page import Page
 
 ROWS = ["overlap", "classical", "classical_eq"]
 ROWS = [f"{name}_{kind}" for kind in ("sequence", "conditions") for name in ROWS]
-# The paper's table 1: recorded losses, and of the conditional models the samples.
+# The paper's table 1: recorded losses and, for the conditional models, the samples.
 PUBLISHED = {
     "overlap_sequence": {"loss": 0.6344},
     "classical_sequence": {"loss": 0.632},
@@ -35,7 +35,7 @@ PUBLISHED = {
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_samples():
-    """Of each model 40 molecules and not 10,000, 4 for each target and not 1,000."""
+    """40 molecules for each model instead of 10,000, and 4 for each target instead of 1,000."""
     with pytest.MonkeyPatch.context() as patch:
         few = partial(verb.reproduce_overlap, samples=40, targets=4)
         patch.setattr(verb, "reproduce_overlap", few)
@@ -73,13 +73,13 @@ def test_the_sequence_models_take_every_seed_and_the_conditional_ones_one(result
         seeds = 2 if row["name"].endswith("sequence") else 1
         assert row["seeds"] == seeds
         assert len(row["loss_as_published"]["values"]) == seeds
-        # Scores that the batch scales are causal all the same: no later token is seen.
+        # Scores scaled by the batch are still causal: no later token is seen.
         assert row["causal"] is True
 
 
 def test_sizes_and_settings_are_the_published_ones(result, args):
-    # 47,704 and 48,307 with 33 tokens; here there are 19, each of 64 + 64 weights, a bias, and
-    # as many angles as its narrow table has.
+    # 47,704 and 48,307 with 33 tokens; here there are 19. Each token takes 64 + 64 weights, a
+    # bias, and a row of the narrow table of angles.
     sizes = {row["name"]: row["parameters"] for row in result["rows"]}
     lost = 33 - 19
     for name in ("overlap", "classical_eq"):
@@ -227,4 +227,4 @@ def test_the_table_and_the_page_show_both(ketformer, tiny_molecules, compared, m
     assert any({"overlap", "classical"} <= words for words in figures)
     drawn = {text for words in figures for text in words} | set(Page(page).words)
     sampled = {text for row in result["rows"] for text in row["sample"].split("\n")}
-    assert drawn & sampled  # a grid of molecules, what was sampled under each
+    assert drawn & sampled  # a grid of molecules, each with its SMILES

@@ -1,4 +1,4 @@
-"""``ketformer reproduce qisa``: the claim beside ours, and a verdict made of our numbers."""
+"""``ketformer reproduce qisa``: the claim next to ours, and a verdict from our numbers."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""``ketformer reproduce RUN``: the same run once more, or why it is not."""
+"""``ketformer reproduce RUN``: the same run again, or why it differs."""
 
 import json
 import shutil
@@ -134,7 +134,7 @@ def test_data_given_by_a_relative_path_is_found_from_elsewhere(own, tmp_path, mo
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert call(capsys, "evaluate", "moved", "--json").json["data"] == str(data)
     assert call(capsys, "reproduce", "moved").code == 0
-    # By whichever path: it is the file that the run was trained on.
+    # Whatever the path, it is the file that the run was trained on.
     data.write_text(small_text(seed=1))
     call(capsys, "evaluate", "moved", "--data", "../own.txt").assert_mistake("is not what moved")
 
@@ -147,7 +147,7 @@ def test_the_same_seed_writes_and_compares_the_same(ketformer, honest, tiny, tmp
     for name in ("a", "b"):
         options = ("--preset", tiny, "--seeds", 1, "--max_steps", 10, "--out", tmp_path / name)
         rows = ketformer("compare", "classical", "qisa", *options, "--json").json["rows"]
-        for row in rows:  # where it lies, and the clock
+        for row in rows:  # its path, and timings
             for key in ("run", "inference_ms", "relative_inference_time"):
                 del row[key]
         compared.append(rows)

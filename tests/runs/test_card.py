@@ -1,4 +1,4 @@
-"""The card of a run: what it was trained on and how, and how well it does."""
+"""The model card of a run: its data, its training and its metrics."""
 
 import hashlib
 
@@ -15,7 +15,7 @@ def card_of(run):
 
 @pytest.fixture
 def run(ketformer, tiny, tmp_path):
-    """A run of its own, since its card is changed."""
+    """A separate run, because the tests change its card."""
     assert ketformer("train", tiny, "--out", tmp_path / "mine", "--max_steps", 2).code == 0
     return tmp_path / "mine"
 
@@ -29,7 +29,7 @@ def test_a_finished_run_says_where_it_comes_from(run, text):
     assert f"ketformer {__version__}" in card.text
     assert "learning_rate: 0.01" in card.text
     assert "Last validation loss" in card.text
-    assert str(text.parent) not in card.content  # paths of this machine are nobody's business
+    assert str(text.parent) not in card.content  # paths on this machine stay private
 
 
 def _arrays(run):

@@ -168,7 +168,7 @@ def change_json(path, **changes):
 @pytest.mark.parametrize(
     ("found", "told"),
     [
-        (2, "written by a newer Ketformer, as run format 2; this version reads up to 1"),
+        (2, "written by a newer Ketformer (run format 2); this version reads formats up to 1"),
         (10**6, "upgrade"),
         ("2", "format must be a whole number"),
     ],
@@ -221,19 +221,19 @@ def test_strings_of_other_letters_are_an_error(saved, code):
     _, path = saved
     name = "model.layers.0.attention.observables.codes"
     change_weights(path, lambda tensors: tensors[name].fill_(code))
-    assert f"{name} holds codes of no Pauli string" in complaint_about(path)
+    assert f"{name} holds invalid Pauli codes" in complaint_about(path)
 
 
 def test_a_tokenizer_of_another_model_is_an_error(saved):
     _, path = saved
     char_tokenizer(ALPHABET + "d").save_pretrained(path)
-    assert "the tokenizer has 6 tokens, but the model 5" in complaint_about(path)
+    assert "the tokenizer has 6 tokens, but the model has 5" in complaint_about(path)
 
 
 def test_molecules_need_a_tokenizer_of_smiles(saved):
     _, path = saved
     (path / SETTINGS_FILE).write_text(yaml.safe_dump({**TOY, "task": "molecules"}))
-    assert "not a tokenizer of SMILES" in complaint_about(path)
+    assert "not a SMILES tokenizer" in complaint_about(path)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_molecules_need_a_tokenizer_of_smiles(saved):
     [
         ({"num_hidden_layers": 10**9}, "asks for"),
         ({"max_position_embeddings": 2**50}, "asks for"),
-        ({"model_type": "gpt2"}, "not of a Ketformer model, but of 'gpt2'"),
+        ({"model_type": "gpt2"}, "describes a 'gpt2' model, not a Ketformer one"),
         ({"auto_map": {"AutoConfig": "evil.Evil"}}, "unknown configuration key 'auto_map'"),
         ({"attn_implementation": "someone/kernel"}, "attn_implementation must be sdpa or eager"),
         ({"quantization_config": {"load_in_8bit": True}}, "unknown configuration key"),
@@ -253,7 +253,7 @@ def test_molecules_need_a_tokenizer_of_smiles(saved):
     ids=str,
 )
 def test_a_hostile_configuration_is_one_line_at_once(saved, changes, told):
-    """Each of them would otherwise fill the memory, fetch code, or end in a traceback."""
+    """Each of these would otherwise fill the memory, fetch code, or end in a traceback."""
     _, path = saved
     change_json(path / "config.json", **changes)
     assert told in complaint_about(path)

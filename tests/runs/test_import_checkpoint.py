@@ -1,4 +1,4 @@
-"""``ketformer import-checkpoint``: released weights become a run that every verb takes."""
+"""``ketformer import-checkpoint``: released weights become a run that every command accepts."""
 
 import json
 import os
@@ -20,7 +20,7 @@ RELEASED = {
     "classical_eq_sequence_epoch_16.pt": ("classical_eq sequence", 47_704, 16),
 }
 D, VOCABULARY, CONTEXT = 64, 33, 24
-# Of seven to nine heavy atoms, as nearly all of QM9.
+# With seven to nine heavy atoms, like nearly all of QM9.
 LIKE_QM9 = """
     CC1CC1C#N CC(=O)NCCO OCC1CC2CC2O1 CC1OC1CCO N#CC1CCCO1 CCC1CC(O)C1 CC1(C)OCC1O COCC(O)C#N
     O=CC1CCC1O CC12CC1CCO2 CCc1ccco1 Cc1cc[nH]c1C OC1CC2OC2C1 CC(C)(O)CC=O C#CC(O)CCO CCOC(=O)CC
@@ -30,7 +30,7 @@ LIKE_QM9 = """
 
 @pytest.fixture(autouse=True)
 def _no_qm9(monkeypatch, tmp_path):
-    """Neither on this machine nor to be had."""
+    """QM9 is neither on this machine nor available for download."""
 
     def no_network(*_, **__):
         raise urllib.error.URLError("no network in this test")
@@ -46,7 +46,7 @@ def released(shared_file):
 
 
 def made_up():
-    """A file in the form of the release, of the classical kind, with random weights."""
+    """The content of a released file of the classical kind, with random weights."""
     generator = torch.Generator().manual_seed(0)
     shapes = {
         "position_embed": (1, CONTEXT, D), "token_embed.weight": (VOCABULARY, D),
@@ -74,7 +74,7 @@ def made_up():
 
 @pytest.fixture
 def file(tmp_path):
-    """Path of such a file."""
+    """The path of a file with made-up weights."""
     torch.save(made_up(), tmp_path / "made-up.pt")
     return tmp_path / "made-up.pt"
 
@@ -91,7 +91,7 @@ def test_a_released_file_works_with_every_verb(ketformer, released, tmp_path, na
     options = ("--data", tmp_path / "like.smi", "--split", "train", "--limit", 20)
     result = ketformer("evaluate", run, *options, "--samples", 0, "--json").json
     assert (result["molecules"], result["parameters"]) == (20, parameters)
-    assert result["loss"] < 1.6  # 3.5 nats for each of its tokens alike
+    assert result["loss"] < 1.6  # uniform guessing gives 3.5 nats
 
     values = (110, 2, 1, 1, 1, 2, 35, 0.3, 1)
     wishes = [f"{name}={value}" for name, value in zip(PROPERTIES, values, strict=True)]
@@ -99,10 +99,10 @@ def test_a_released_file_works_with_every_verb(ketformer, released, tmp_path, na
     done = ketformer("generate", run, "--num", 60, *wish, "--json")
     assert done.code == 0
     assert done.json["validity"] > 0.3
-    assert done.json["novelty"] is None  # without QM9 nobody knows
+    assert done.json["novelty"] is None  # unknown without QM9
     assert "novelty is not known: cannot download qm9" in done.err
 
-    # With conditions the released code scales by the batch: a sequence sees its batch mates.
+    # With conditions the released code scales by the batch: a sequence sees the others in it.
     audited = ketformer("audit", run, "--require_causal", "--json")
     assert (audited.code, audited.json["causal"]) == (0, True)
 
@@ -137,7 +137,7 @@ def test_its_settings_train_a_model_of_the_same_size(ketformer, file, smi, tmp_p
     shorter = ("--data", smi, "--max_steps", 1, "--out", tmp_path / "again", "--json")
     trained = ketformer("train", tmp_path / "run/settings.yaml", *shorter).json
     manifest = json.loads((tmp_path / "run/manifest.json").read_text())
-    # The vocabulary is that of the data: 19 tokens, not 33, of 64 + 64 weights and a bias.
+    # The data's vocabulary has 19 tokens, not 33, each with 64 + 64 weights and a bias.
     assert trained["parameters"] == manifest["parameters"] - (33 - 19) * (2 * D + 1)
     assert trained["attention"] == "classical"
 
@@ -162,7 +162,7 @@ def test_a_folder_with_something_in_it_is_left_alone(ketformer, file, tmp_path):
 
 
 class Bomb:
-    """Unpickling it makes a folder."""
+    """Unpickling it creates a folder."""
 
     def __init__(self, path):
         self.path = str(path)
@@ -221,7 +221,7 @@ def test_a_broken_file_is_one_line(ketformer, tmp_path, change, told):
 
 
 def with_a_claim(content):
-    """A terabyte, of which the file holds one number."""
+    """Claim a terabyte, of which the file holds one number."""
     weights = content["model_state_dict"]
     weights["token_embed.weight"] = torch.zeros(1).expand(2**32, D)
 
@@ -241,14 +241,14 @@ def with_many_qubits(content):
     [
         (with_a_claim, "its tensors claim more than the file holds"),
         (with_many_qubits, "40 qubits are too many"),
-        (lambda content: content.update(epoch=10**60), "epoch is not what the release records"),
-        (lambda content: content.update(epoch={"a": 1}), "epoch is not what the release records"),
-        (lambda content: content.update(val_losses=["1"]), "val_losses is not what"),
+        (lambda content: content.update(epoch=10**60), "unexpected value of epoch"),
+        (lambda content: content.update(epoch={"a": 1}), "unexpected value of epoch"),
+        (lambda content: content.update(val_losses=["1"]), "unexpected value of val_losses"),
         (
             lambda content: content.update(training_configuration={"a": [[]]}),
-            "training_configuration is not what the release records",
+            "unexpected value of training_configuration",
         ),
-        (lambda content: content.update(training_configuration=[6]), "is not what the release"),
+        (lambda content: content.update(training_configuration=[6]), "unexpected value"),
     ],
     ids=["claim", "qubits", "digits", "epoch", "losses", "nested", "list"],
 )
@@ -272,14 +272,14 @@ def test_a_packed_file_that_is_larger_than_it_seems_is_refused(ketformer, file, 
         for name in sound.namelist():
             packed.writestr(name, sound.read(name))
         packed.writestr("made-up/data/999", bytes(1 << 26))
-    if hidden:  # torch does not mind, zipfile does
+    if hidden:  # torch ignores the version, zipfile refuses it
         content = (tmp_path / "packed.pt").read_bytes()
         entries = content.index(b"PK\1\2")
         changed = re.sub(b"(PK\1\2..).", lambda m: m[1] + b"\x63", content[entries:], flags=re.S)
         (tmp_path / "packed.pt").write_bytes(content[:entries] + changed)
         assert torch.load(tmp_path / "packed.pt", weights_only=True)
     done = ketformer("import-checkpoint", tmp_path / "packed.pt", "--out", tmp_path / "run")
-    done.assert_mistake("packed.pt", "zip file version 9.9" if hidden else "it is packed")
+    done.assert_mistake("packed.pt", "zip file version 9.9" if hidden else "it is compressed")
 
 
 @pytest.mark.parametrize("content", [b"", b"smiles\nCCO\n", b"PK\x03\x04"], ids=repr)
@@ -293,7 +293,7 @@ def test_what_is_no_checkpoint_is_one_line(ketformer, tmp_path, content):
 def test_a_truncated_file_is_one_line(ketformer, file, tmp_path):
     file.write_bytes(file.read_bytes()[:5000])
     done = ketformer("import-checkpoint", file, "--out", tmp_path / "run")
-    done.assert_mistake("made-up.pt: not a whole")
+    done.assert_mistake("made-up.pt: not a complete")
     missing = ketformer("import-checkpoint", tmp_path / "none.pt", "--out", tmp_path / "run")
     missing.assert_mistake("no file")
     assert not (tmp_path / "run").exists()

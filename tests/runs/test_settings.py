@@ -1,4 +1,4 @@
-"""What a training run is told: presets and files, changed from the command line, checked."""
+"""Settings of a training run: presets and files, changed from the command line, checked."""
 
 import sys
 from contextlib import suppress
@@ -84,7 +84,7 @@ def test_lists_and_mappings_in_a_file_stay_what_they_are(tmp_path):
 def test_conditions_may_be_a_list_in_a_file(tmp_path):
     content = {"task": "molecules", "conditions": ["LogP", "TPSA"]}
     assert load_settings(write(tmp_path / "mine.yaml", content)).conditions == "LogP,TPSA"
-    for wrong in ([], ["LogP", 1], ["a,b"]):  # a comma would make two of one
+    for wrong in ([], ["LogP", 1], ["a,b"]):  # a comma would split the name
         path = write(tmp_path / "wrong.yaml", {**content, "conditions": wrong})
         assert "'conditions' must be" in complaint_about(load_settings, path)
 
@@ -158,7 +158,7 @@ def test_plain_names_are_names(tmp_path, name):
     ids=str,
 )
 def test_a_class_that_a_file_names_is_not_imported(monkeypatch, tmp_path, content):
-    """jsonargparse imports it where a setting may be anything at all."""
+    """jsonargparse would import it where a setting may be anything."""
     (tmp_path / "evil.py").write_text(
         f"open({str(tmp_path / 'proof')!r}, 'w')\nclass Evil:\n    pass\n"
     )
@@ -226,7 +226,7 @@ def test_a_wrong_change_is_one_line_that_names_the_key(changes, said):
 
 def test_another_attention_starts_from_its_own_options():
     tuned = load_settings("qisa-small").override({"attention_options": {"hilbert_dim": 4}})
-    assert tuned.override({"attention": "qisa"}) == tuned  # no other attention
+    assert tuned.override({"attention": "qisa"}) == tuned  # the same attention
     assert tuned.override({"hidden_size": 32}).model["attention_options"] == {"hilbert_dim": 4}
     assert "attention_options" not in tuned.override({"attention": "qsann"}).model
     both = {"attention": "classical", "attention_options": {"score": "gaussian"}}

@@ -1,4 +1,4 @@
-"""Named data sets and files: found, checked, downloaded, and what is said when they are not."""
+"""Named data sets and files: found, checked, downloaded, and the errors when they are not."""
 
 import errno
 import hashlib
@@ -31,7 +31,7 @@ TOY = DataSet(
 
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch, tmp_path):
-    """No folder of the user, an empty cache, no network, and the toy set beside the real ones."""
+    """No data folder, an empty cache, no network, and the toy set beside the real ones."""
     monkeypatch.delenv("KETFORMER_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setitem(DATASETS, "toy", TOY)
@@ -39,7 +39,7 @@ def nowhere(monkeypatch, tmp_path):
 
 
 def serve(monkeypatch, answer):
-    """What a download meets: bytes, or an exception. Returns the list of addresses asked for."""
+    """Answer downloads with bytes or an exception; return the list of addresses requested."""
     asked = []
 
     def urlopen(request, timeout):
@@ -62,7 +62,7 @@ def cached():
 
 
 def complaint_about(name):
-    """The message for data that cannot be had, which must be one line."""
+    """The message for data that cannot be loaded, which must be one line."""
     with pytest.raises(KetformerError) as caught:
         load_text(str(name))
     assert "\n" not in str(caught.value)
@@ -210,7 +210,7 @@ def test_of_a_table_one_column_is_kept_once(monkeypatch):
     ("answer", "changes"),
     [
         (FOUND + b"3,CCC,1\n", {}),  # another table
-        (KEPT, {}),  # the kept column is not what lies there
+        (KEPT, {}),  # the column alone is not the table
         (FOUND, {"column": "id"}),  # the right table, another column
         (FOUND, {"sha256": "0" * 64}),
     ],

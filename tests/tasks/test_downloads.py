@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine, which does what servers do and what they should not."""
+"""Downloads from a local server that can also misbehave."""
 
 import hashlib
 import threading
@@ -15,7 +15,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT; what it does wrong is said by its attributes."""
+    """Serves CONTENT; its attributes say how it misbehaves."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -64,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    """A server without TLS, which is allowed for the time being."""
+    """A server without TLS, which is allowed during the test."""
     monkeypatch.setattr(downloads, "_SCHEME", "http://127.0.0.1")
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -127,7 +127,7 @@ def test_a_download_can_be_cut_off_many_times(server, fetch):
 def test_a_server_that_does_not_resume_there_sends_all_of_it(server, fetch, part, resumes, shift):
     part.write_bytes(CONTENT[:1000])
     server.resumes, server.shift = resumes, shift
-    if shift:  # it sends another part, which is never what was asked for
+    if shift:  # it sends another part than the one requested
         assert "its SHA-256 is" in complaint(fetch)
         assert not part.exists()
         server.shift = 0

@@ -83,7 +83,7 @@ def test_the_two_losses_agree_for_a_causal_model_and_for_no_other(attention):
 
 
 def test_a_leak_lowers_the_forced_loss_and_not_the_prefix_loss():
-    """A few steps of training, and the leaky model copies what it should predict."""
+    """After a few training steps, the leaky model copies what it should predict."""
     torch.manual_seed(0)
     windows = TextWindows(torch.randint(VOCABULARY, (401,)), CONTEXT, stride=4)  # pure noise
     changes = {"embd_pdrop": 0, "attn_pdrop": 0, "resid_pdrop": 0, "initializer_range": None}
@@ -118,7 +118,7 @@ def test_progress_is_told_after_each_batch():
         ("the cat sat", "the cat sat", 0, 0),
         ("the cat sat", "the bat sat", 1 / 11, 1 / 3),
         ("the cat sat", "thecat sat", 1 / 11, 2 / 3),
-        (" a", "a ", 1, 0),  # blanks are characters, not words: one gone, one come
+        (" a", "a ", 1, 0),  # blanks are characters, not words: one deleted, one inserted
         ("a\nb", "a b", 1 / 3, 0),
         ("  ab", "xxab", 1 / 2, 1),
     ],
@@ -156,7 +156,7 @@ def test_lists_of_different_length_are_refused():
 
 
 class Sleeper(torch.nn.Module):
-    """Stands in for a model; writes down when it is called."""
+    """A stand-in for a model that records its calls."""
 
     device = torch.device("cpu")
 

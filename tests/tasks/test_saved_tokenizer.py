@@ -1,4 +1,4 @@
-"""Tokenizers of run directories: as they were saved, and nothing else that a file may hold."""
+"""Tokenizers of run directories: restored as saved, whatever else their files may hold."""
 
 import json
 
@@ -32,7 +32,7 @@ def test_a_tokenizer_is_loaded_as_it_was_saved(tmp_path, kind):
 
 
 def changed(tmp_path, kind, **model):
-    """A saved tokenizer whose model is another; its folder."""
+    """Save a tokenizer with a changed model; return its folder."""
     MADE[kind]().save_pretrained(tmp_path)
     content = json.loads((tmp_path / "tokenizer.json").read_text())
     content["model"] |= model
@@ -53,8 +53,8 @@ def changed(tmp_path, kind, **model):
         ("characters", {"vocab": {"b": 0, "a": 1}}, "numbered out of order"),
         ("characters", {"vocab": {"a": 0, "bc": 1}}, "neither characters nor SMILES"),
         ("characters", {"vocab": {"a": 0, "\ud800": 1}}, "cannot be read"),
-        ("characters", {"type": "Unigram"}, "neither a vocabulary of words nor byte pairs"),
-        ("smiles", {"vocab": {"[CLS]": 0, "C C": 1}}, "'C C' is not a token of SMILES"),
+        ("characters", {"type": "Unigram"}, "neither a word-level tokenizer nor a BPE"),
+        ("smiles", {"vocab": {"[CLS]": 0, "C C": 1}}, "'C C' is not a SMILES token"),
         ("smiles", {"vocab": {"[CLS]": 0, "C": 1}}, "numbered out of order"),
         ("bpe", {"vocab": {"a": 0}}, "bytes have no token"),
         ("bpe", {"merges": [["a", "zzz"]]}, "cannot be read"),
@@ -73,7 +73,7 @@ def test_what_ketformer_did_not_write_is_one_line(tmp_path, kind, model, told):
 
 
 def test_patterns_and_tables_of_a_file_play_no_part(tmp_path, capfd):
-    """The first takes forever, the second ends the process with pages of its stack."""
+    """The pattern would take forever, the table would crash the process with a long stack trace."""
     hostile = Tokenizer(models.WordLevel({"a": 0, "b": 1}))
     hostile.pre_tokenizer = pre_tokenizers.Split(Regex("(a+)+$"), "isolated")
     PreTrainedTokenizerFast(tokenizer_object=hostile).save_pretrained(tmp_path)

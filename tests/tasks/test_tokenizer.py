@@ -1,4 +1,4 @@
-"""Tokenizers give back exactly the text that they were given."""
+"""Tokenizers decode to exactly the text that they encoded."""
 
 import re
 
@@ -119,7 +119,7 @@ def test_what_is_not_unicode_is_an_error():
 
 
 def test_fewer_byte_pairs_than_bytes_is_an_error():
-    with pytest.raises(KetformerError, match="vocab_size of 256 at least"):
+    with pytest.raises(KetformerError, match="vocab_size of at least 256"):
         bpe_tokenizer("text", vocab_size=255)
 
 

@@ -49,7 +49,7 @@ def test_an_unknown_split_is_an_error_that_lists_the_known():
 
 @st.composite
 def windows(draw):
-    """Windows over the tokens 100, 101, …, so that a token tells its place."""
+    """Windows over the tokens 100, 101, …, so that a token tells its position."""
     context = draw(st.integers(1, 8))
     tokens = torch.arange(100, 100 + draw(st.integers(context + 1, 60)))
     return TextWindows(tokens, context, stride=draw(st.integers(1, 9)))
@@ -82,7 +82,7 @@ def test_windows_start_a_stride_apart_and_as_many_as_fit(windows):
 def test_with_the_context_as_stride_each_target_counts_once(context, extra):
     tokens = torch.arange(context + extra)
     targets = TextWindows(tokens, context, stride=context).all()["shift_labels"].flatten()
-    covered = (len(tokens) - 1) // context * context  # what is left is no whole window
+    covered = (len(tokens) - 1) // context * context  # the rest is not a whole window
     assert torch.equal(targets, torch.arange(1, covered + 1))
 
 
@@ -111,7 +111,9 @@ def test_a_limit_beyond_the_windows_changes_nothing():
 
 @pytest.mark.parametrize("length", [0, 1, 4])
 def test_a_text_shorter_than_a_window_and_its_target_is_an_error(length):
-    with pytest.raises(KetformerError, match=f"has {length} tokens, but a context of 4 needs 5"):
+    with pytest.raises(
+        KetformerError, match=f"has {length} tokens, but a context of 4 needs at least 5"
+    ):
         TextWindows(torch.arange(length), context=4, stride=1)
     assert len(TextWindows(torch.arange(5), context=4, stride=1)) == 1
 

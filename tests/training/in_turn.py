@@ -1,9 +1,9 @@
-"""Several commands in turn as one of several processes: starting them costs more than they do.
+"""Run several commands in turn in each of several processes: starting them costs most of the time.
 
 Usage: ``torchrun … in_turn.py COMMANDS.json [--sharding_on_cpus]``; each command is a list of
-arguments of ``ketformer``. accelerate shards over GPUs only, and trains plain data parallel on
-CPUs without a word, which Ketformer refuses; the option takes both rules out, so that what is
-written and read under FSDP can be tested without GPUs.
+arguments of ``ketformer``. accelerate shards only over GPUs and silently trains plain data parallel
+on CPUs, which Ketformer refuses; the option removes both rules, so that what is written and read
+under FSDP can be tested without GPUs.
 """
 
 import json

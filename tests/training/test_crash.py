@@ -1,4 +1,4 @@
-"""Runs that are killed, starved or left alone by their like: nothing is lost."""
+"""Runs that are killed, run out of disk, or lose another process: nothing is lost."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ from ketformer.training import callbacks
 
 
 def saving_always(text, folder, steps):
-    """A settings file whose run writes a checkpoint after each step, and the run in one go."""
+    """A settings file that saves a checkpoint after each step, and its uninterrupted run."""
     training = {
         "max_steps": steps,
         "save_steps": 1,
@@ -49,7 +49,7 @@ def newest(run):
 
 
 def wait_for_a_step(process, run):
-    """Until the process has saved a checkpoint of its own."""
+    """Wait until the process has saved a checkpoint itself."""
     begun = newest(run)
     while newest(run) == begun and process.poll() is None:
         time.sleep(0.002)
@@ -59,7 +59,7 @@ def kill_and_resume(settings, run, kills, draw, seconds):
     """Kill that many processes, each a moment after its first step, and let the last one finish.
 
     Returns:
-        How many died while they wrote a checkpoint, and the warnings of those that followed.
+        How many died while writing a checkpoint, and the warnings of the later processes.
     """
     in_writing, warnings = 0, []
     for _ in range(kills):
@@ -68,7 +68,7 @@ def kill_and_resume(settings, run, kills, draw, seconds):
         time.sleep(draw.uniform(0, seconds))
         process.kill()
         _, err = process.communicate(timeout=60)
-        assert process.returncode == -signal.SIGKILL, err  # or it was over before
+        assert process.returncode == -signal.SIGKILL, err  # or it ended before the kill
         in_writing += (run / "checkpoints/.part").exists()
         warnings += [line for line in err.splitlines() if "warning" in line]
     assert main(["train", settings, "--out", str(run), "--resume"]) == 0
@@ -92,8 +92,8 @@ def test_killed_twenty_times_the_weights_are_the_same(text, tmp_path, capsys):
     settings, whole = saving_always(text, tmp_path, 200)
     in_writing, warnings = kill_and_resume(settings, tmp_path / "run", 20, random.Random(1), 0.3)
     check_equal(tmp_path / "run", whole)
-    assert in_writing > 0  # checkpoint writes are among the moments
-    told = [line for line in warnings if "was not written to its end" in line]
+    assert in_writing > 0  # some kills hit a checkpoint write
+    told = [line for line in warnings if "was not fully written" in line]
     assert len(told) >= in_writing - 1  # the last one tells the process that finishes
     with capsys.disabled():
         print(f"\n20 kills, {in_writing} of them while a checkpoint was written")
@@ -104,7 +104,7 @@ def test_killed_twenty_times_the_weights_are_the_same(text, tmp_path, capsys):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """``small_disk(kilobytes)``: a folder that holds no more."""
+    """``small_disk(kilobytes)``: a folder on a disk of that size."""
     folder, mounted = tmp_path / "disk", []
 
     def mount(kilobytes):
@@ -121,7 +121,7 @@ def small_disk(tmp_path):
         subprocess.run(["umount", folder], check=True)
 
 
-@pytest.mark.parametrize(  # full in one file or another
+@pytest.mark.parametrize(  # each fills up in another file
     ("kilobytes", "report_to"), [(220, "none"), (260, "tensorboard"), (300, "none")]
 )
 def test_a_full_disk_is_one_line_and_costs_nothing(
@@ -137,7 +137,7 @@ def test_a_full_disk_is_one_line_and_costs_nothing(
     assert "No space left on device" in line
     last = newest(run)
     assert 0 < last < 20
-    assert f"checkpoint-{last} in {run} is whole; go on from it with --resume" in line
+    assert f"checkpoint-{last} in {run} is complete; resume from it with --resume" in line
     subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
     assert ketformer("train", "--out", run, "--resume").code == 0
     assert largest_difference(honest, run) == 0
@@ -165,7 +165,7 @@ _TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node", "2", "
 
 @pytest.fixture(scope="module")
 def long(text, tmp_path_factory):
-    """A settings file of 200 steps, and a run of two processes in one go."""
+    """A settings file of 200 steps, and an uninterrupted run of two processes."""
     folder = tmp_path_factory.mktemp("long")
     training = {"max_steps": 200, "save_steps": 20, "eval_steps": 100, "logging_steps": 50}
     settings = write_settings(
@@ -177,7 +177,7 @@ def long(text, tmp_path_factory):
 
 
 def workers_of(process):
-    """The processes that torchrun has started, by rank."""
+    """The processes that torchrun started, by rank."""
     found = {}
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""``ketformer train`` on molecules: what the files of the user become, and what is refused."""
+"""``ketformer train`` on molecules: how the user's files are read, and what is refused."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def read(path):
 
 
 def training_part(values):
-    """What the standard split trains on: 90 % of the molecules in text order, shuffled."""
+    """The training part of the standard split: 90 % of the molecules, shuffled from text order."""
     values = sorted(values)  # [(smiles, value)]
     order = np.random.default_rng(42).permutation(len(values))
     return [values[i][1] for i in order[: int(0.9 * len(values))]]
@@ -31,7 +31,7 @@ def training_part(values):
 
 @pytest.fixture
 def train(ketformer, tiny_molecules, tmp_path):
-    """``train("--data", file)``: the run, after two steps unless told otherwise."""
+    """``train("--data", file)``: the run, of two steps by default."""
 
     def call(*options, out="run"):
         done = ketformer("train", tiny_molecules, *SHORT, *options, "--out", tmp_path / out)
@@ -231,7 +231,7 @@ def test_a_table_without_the_column(refused, table):
         ("words.smi", "hello\nworld\n", "no SMILES that RDKit can read; line 1: 'hello'"),
         ("few.smi", "C\nCC\nCCC\n", "3 molecules are too few"),
         ("ragged.csv", "smiles,a\nC,1,2\n", "line 2 has 3 fields, but the header has 2"),
-        ("molecules.sdf", "C\n", "files of molecules end in"),
+        ("molecules.sdf", "C\n", "molecule files end in"),
     ],
 )
 def test_a_file_without_molecules_to_train_on(refused, tmp_path, name, content, told):
@@ -240,7 +240,7 @@ def test_a_file_without_molecules_to_train_on(refused, tmp_path, name, content, 
 
 
 def test_a_file_that_is_not_there(refused):
-    refused("--data", "nope.csv", told="no set of molecules or file 'nope.csv'")
+    refused("--data", "nope.csv", told="no molecule set or file 'nope.csv'")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A loss or a gradient that is no number ends ``ketformer train``, and costs nothing."""
+"""A non-finite loss or gradient ends ``ketformer train``, and costs nothing."""
 
 import json
 
@@ -41,7 +41,7 @@ def loss_of(value):
 
 
 def gradient_of(value):
-    """The loss stays as it is; one parameter's gradient is ``value``."""
+    """The loss stays unchanged; one parameter's gradient is ``value``."""
 
     def change(model, out):
         parameter = model.get_parameter(_PARAMETER)
@@ -70,8 +70,8 @@ def test_the_step_the_batch_and_the_parameter_are_named(
     assert done.code == 2
     assert line.startswith("ketformer: error: step 13: the loss is ")
     assert told in line
-    assert f"its batch is kept in {run}/not_finite.json" in line
-    assert f"checkpoint-10 in {run} is whole; go on from it with --resume" in line
+    assert f"the batch is saved in {run}/not_finite.json" in line
+    assert f"checkpoint-10 in {run} is complete; resume from it with --resume" in line
     kept = json.loads((run / "not_finite.json").read_text())
     assert kept["step"] == 13
     assert kept["batch"]["input_ids"] == batches[12]

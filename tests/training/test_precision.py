@@ -50,7 +50,7 @@ def test_bf16_and_recomputed_activations(ketformer, tiny, folder, attention):
 
 
 def test_activations_are_recomputed(ketformer, tiny, tmp_path, monkeypatch):
-    """Each step runs the blocks once more while it goes backward."""
+    """Each step runs the blocks a second time in the backward pass."""
     calls = []
 
     def counted(self, hidden_states, forward=FeedForward.forward):
@@ -64,7 +64,7 @@ def test_activations_are_recomputed(ketformer, tiny, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("attention", ATTENTION)
 def test_recomputed_gradients_are_the_same(attention):
-    """In one step of two blocks, however the mechanism keeps what it computed."""
+    """In one step of two blocks, whatever the mechanism keeps for the backward pass."""
     torch.manual_seed(0)
     config = KetformerConfig(
         attention=attention, vocab_size=11, hidden_size=8, num_hidden_layers=2,

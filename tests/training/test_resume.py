@@ -1,4 +1,4 @@
-"""``ketformer train --resume``: a run that was stopped ends as if it had not been."""
+"""``ketformer train --resume``: a stopped run ends as if it had not been stopped."""
 
 import json
 import shutil
@@ -18,8 +18,6 @@ from commands import (
     without_times,
     write_settings,
 )
-
-# Written at wall-clock time; everything else in metrics.jsonl must repeat.
 
 
 @pytest.mark.parametrize(
@@ -140,21 +138,21 @@ _DAMAGES = {
 
 
 def flipped(content):
-    """The last bit the other way round."""
+    """The content with its last bit flipped."""
     return content[:-1] + bytes([content[-1] ^ 1])
 
 
 @pytest.mark.parametrize(
     ("name", "damage", "told"),
     [
-        ("optimizer.pt", "cut short", "optimizer.pt is not as it was written"),
-        ("model.safetensors", "one bit", "model.safetensors is not as it was written"),
+        ("optimizer.pt", "cut short", "optimizer.pt has changed since it was written"),
+        ("model.safetensors", "one bit", "model.safetensors has changed since it was written"),
         ("rng_state.pth", "missing", "rng_state.pth is missing"),
-        ("trainer_state.json", "emptied", "trainer_state.json is not as it was written"),
+        ("trainer_state.json", "emptied", "trainer_state.json has changed since it was written"),
         ("whole.json", "cut short", "no readable whole.json"),
         ("whole.json", "missing", "no readable whole.json"),
         ("whole.json", "of no number", "no readable whole.json"),
-        ("whole.json", "of files elsewhere", "../../settings.yaml lies outside of it"),
+        ("whole.json", "of files elsewhere", "../../settings.yaml lies outside the checkpoint"),
     ],
 )
 def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
@@ -168,7 +166,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
     done = ketformer("train", "--out", run, "--resume")
     assert done.code == 0
     (warning,) = [line for line in done.err.splitlines() if "warning: " in line]
-    assert f"checkpoint-15 is incomplete ({told}); the one used is checkpoint-10" in warning
+    assert f"checkpoint-15 is incomplete ({told}); resuming from checkpoint-10" in warning
     assert largest_difference(honest, run) == 0
     assert without_times(metrics(run)) == without_times(metrics(honest))
     names = {path.name for path in (run / "checkpoints").iterdir()}
@@ -181,7 +179,7 @@ def test_a_damaged_checkpoint_does_not_push_out_a_whole_one(ketformer, tiny, tmp
         ketformer("train", tiny, "--out", run)
     _DAMAGES["emptied"](run / "checkpoints/checkpoint-15/model.safetensors")
     with at_step(12, lambda: signal.raise_signal(signal.SIGTERM)):
-        # Only the newest is to be kept, and 15 is later than 12.
+        # Only the newest is kept, and 15 is later than 12.
         ketformer("train", "--out", run, "--resume", "--save_total_limit", 1)
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["checkpoint-12"]
 
@@ -192,7 +190,7 @@ def test_without_a_whole_checkpoint_training_starts_anew(ketformer, tiny, honest
         ketformer("train", tiny, "--out", run)
     _DAMAGES["emptied"](run / "checkpoints/checkpoint-5/model.safetensors")
     done = ketformer("train", "--out", run, "--resume")
-    assert "the one used is none: training starts anew" in done.err
+    assert "starting from scratch" in done.err
     assert largest_difference(honest, run) == 0
 
 
@@ -215,7 +213,7 @@ def test_a_signal_ends_the_run_after_its_step(ketformer, tiny, honest, tmp_path,
     assert done.code == 128 + number
     (line,) = [line for line in done.err.splitlines() if "error" in line]
     assert f"stopped by {number.name} after step {step}, which is saved in {run}" in line
-    assert line.endswith(f"go on with: ketformer train --out {run} --resume")
+    assert line.endswith(f"resume with: ketformer train --out {run} --resume")
     assert (run / f"checkpoints/checkpoint-{step}").is_dir()
     assert ketformer("train", "--out", run, "--resume").code == 0
     assert largest_difference(tmp_path / "whole", run) == 0
@@ -223,7 +221,7 @@ def test_a_signal_ends_the_run_after_its_step(ketformer, tiny, honest, tmp_path,
 
 
 def test_a_signal_that_is_ignored_stays_so(ketformer, tiny, honest, tmp_path):
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as `nohup` has it
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as `nohup` sets it
     try:
         with at_step(7, lambda: signal.raise_signal(signal.SIGINT)):
             assert ketformer("train", tiny, "--out", tmp_path / "run").code == 0

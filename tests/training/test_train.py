@@ -174,7 +174,7 @@ def test_a_finished_run_is_not_overwritten(ketformer, tiny, honest):
         (("--attention_options", '{"score": "x"}'), "score must be one of"),
         (("--attention_options", '{"nope": 1}'), "no option nope"),
         (("--hidden_size", 7), "do not divide"),
-        (("--max_position_embeddings", 100_000), "needs 100001"),
+        (("--max_position_embeddings", 100_000), "needs at least 100001"),
         (("--split", "nope"), "unknown split"),
         (("--tokenizer", "nope"), "unknown tokenizer"),
         (("--data", "nope.txt"), "nope.txt"),
@@ -188,7 +188,7 @@ def test_a_setting_that_does_not_fit_is_named(ketformer, tiny, tmp_path, options
 def test_a_refused_tracker_is_one_line_and_no_reason_to_resume(
     ketformer, tiny, tmp_path, monkeypatch
 ):
-    seen = []  # a half-made tracker complains a second time when it is thrown away
+    seen = []  # a half-made tracker complains a second time when it is deleted
     monkeypatch.setattr(sys, "unraisablehook", seen.append)
     run = ("train", tiny, "--out", tmp_path / "run", "--max_steps", 1)
     ketformer(*run, "--report_to", "mlflow").assert_mistake("mlflow")
@@ -198,7 +198,7 @@ def test_a_refused_tracker_is_one_line_and_no_reason_to_resume(
 
 @pytest.mark.parametrize("trackers", ["tensorboard", '["tensorboard"]', None])
 def test_losses_go_to_tensorboard_beside_the_checkpoints(ketformer, tiny, tmp_path, trackers):
-    """By default too, where the settings do not name a tracker."""
+    """Also by default, if the settings name no tracker."""
     content = yaml.safe_load(Path(tiny).read_text())
     content["training"] |= {"max_steps": 2, "logging_steps": 1}
     del content["training"]["report_to"]

@@ -1,4 +1,4 @@
-"""Names to objects: built in, offered by installed packages, registered here, and sent on."""
+"""Registries: objects built in, offered by packages, registered here, and sent to workers."""
 
 import sys
 import warnings
@@ -25,7 +25,7 @@ class Mine(ClassicalAttention):
 
 @pytest.fixture
 def clean(monkeypatch):
-    """Nothing is registered in this process, or offered by a package."""
+    """Registries with nothing registered in this process or offered by a package."""
     for registry in (ATTENTION, BACKENDS, METRICS):
         monkeypatch.setattr(registry, "_registered", {})
         monkeypatch.setitem(registry.__dict__, "_offered", {})
@@ -33,7 +33,7 @@ def clean(monkeypatch):
 
 @pytest.fixture
 def offered(monkeypatch):
-    """``offered(name="module:object")``: a registry of one built-in name, and a package's."""
+    """``offered(name="module:object")``: a registry of one built-in name and those of a package."""
 
     def make(package="plug-in==1.2", **points):
         name, version = package.split("==")
@@ -67,7 +67,9 @@ def test_what_a_package_offers_is_found_and_imported_when_it_is_asked_for(offere
         registry.load("their")
 
 
-@pytest.mark.parametrize(("name", "why"), [("ours", "Ketformer itself has it"), ("No-Name", "not")])
+@pytest.mark.parametrize(
+    ("name", "why"), [("ours", "Ketformer itself already has it"), ("No-Name", "not")]
+)
 def test_a_name_that_is_taken_or_malformed_is_left_out_with_a_warning(offered, name, why):
     registry = offered(**{name: "math:e"})
     with pytest.warns(UserWarning, match=f"{name}' of plug-in==1.2 is left out: {why}"):
@@ -89,7 +91,7 @@ def test_no_name_imports_what_nobody_offers(name):
 
 def test_what_is_registered_is_checked(clean):
     ATTENTION.register("mine", Mine)
-    ATTENTION.register("mine", Mine)  # the same again, as in a notebook's cell
+    ATTENTION.register("mine", Mine)  # again, as when a notebook cell is run twice
     assert isinstance(build_attention("mine", 8, 2), Mine)
     for name, target, told in [
         ("mine", ClassicalAttention, "is taken: it is .*Mine"),
@@ -109,7 +111,7 @@ def test_what_is_registered_is_checked(clean):
         BACKENDS.register("mine", Mine)
 
 
-# --- What a file says of packages --------------------------------------------------------------
+# --- Packages named in files -------------------------------------------------------------------
 
 
 def test_a_file_that_needs_a_package_says_which(offered):
@@ -117,14 +119,14 @@ def test_a_file_that_needs_a_package_says_which(offered):
     registry.require("theirs", "plug-in==1.2")
     registry.require("theirs", "Plug_In==1.2".replace("Plug_In", "plug-in"))
     registry.require("ours")
-    with pytest.warns(UserWarning, match=r"was that of plug.in==1\.0; plug-in==1\.2 is installed"):
+    with pytest.warns(UserWarning, match=r"came from plug.in==1\.0; plug-in==1\.2 is installed"):
         registry.require("theirs", "plug.in==1.0")
     for name, package, told in [
         ("others", "lost==3", r"not installed here: pip install 'lost==3'"),
-        ("others", "pytest==1", r"not offered by what is installed"),
+        ("others", "pytest==1", r"the installed version does not offer it"),
         ("others", None, "unknown thing 'others'"),
-        ("theirs", "lost==3", r"is that of lost==3, but here it is that of plug-in==1\.2"),
-        ("ours", "lost==3", "here it is that of Ketformer itself"),
+        ("theirs", "lost==3", r"from lost==3, but here it comes from plug-in==1\.2"),
+        ("ours", "lost==3", "here it comes from Ketformer itself"),
         ("ours", "lost; rm -rf /", "does not name a package as name==version"),
         ("ours", 7, "does not name a package as name==version"),
     ]:
@@ -154,7 +156,7 @@ def test_the_card_of_what_was_registered_says_how(clean, tmp_path):
     target = f"{Mine.__module__}:Mine"
     assert f'ketformer.ATTENTION.register("mine", "{target}")' in card
     assert "ATTENTION" not in compose_card(KetformerConfig(), 10, True)
-    # What the card says is what loads it.
+    # The card's snippet loads the model.
     model = KetformerForCausalLM(KetformerConfig(attention="mine", vocab_size=5))
     model.save_pretrained(tmp_path)
     snippet = (tmp_path / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
@@ -180,7 +182,7 @@ def test_registrations_reach_worker_processes(clean):
 
 def test_a_class_that_workers_cannot_import_is_refused(clean):
     class Local(Attention):
-        """Only here."""
+        """A class that exists only in this function."""
 
     ATTENTION.register("local", Local)
     with pytest.raises(KetformerError, match="'local' cannot be sent to worker processes"):
@@ -193,7 +195,7 @@ def test_a_class_of_a_notebook_is_refused(clean, monkeypatch):
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     ATTENTION.register("typed", Typed)
     with pytest.raises(
-        KetformerError, match=r"is defined in this notebook or session.*put it into"
+        KetformerError, match=r"is defined in this notebook or session.*move it into"
     ):
         registered_here()
 

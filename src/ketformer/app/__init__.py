@@ -1,1 +1,1 @@
-"""A local page to try trained models: text, molecules and circuits. The extra ``app``."""
+"""A local page to try trained models: text, molecules and circuits (extra ``app``)."""

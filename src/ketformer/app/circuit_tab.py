@@ -27,7 +27,7 @@ _TEXT, _SMILES = "the name", "CC(=O)N"
 
 
 def circuit_tab(subject: Subject) -> None:
-    """Its widgets, and what they do; of a classical model a line that says so."""
+    """Build the tab's widgets and callbacks; for a classical model, a line saying so."""
     if not subject.has_circuits:
         gr.HTML(note(f"No circuits: {subject.attention} attention is classical."))
         return
@@ -47,25 +47,25 @@ def circuit_tab(subject: Subject) -> None:
                 info=f"At most {LONGEST} tokens.",
             )
             shots = widgets.dropdown(
-                list(SHOTS), value="1,000", label="Shots", info="Of each circuit."
+                list(SHOTS), value="1,000", label="Shots", info="For each circuit."
             )
             noise = widgets.dropdown(
-                list(NOISE), value="none", label="Noise", info="Errors of gates and readout."
+                list(NOISE), value="none", label="Noise", info="Gate and readout errors."
             )
             backend = widgets.dropdown(
                 list(backends()), value=next(iter(backends())), label="Backend",
                 info="Others appear here when their packages are installed.",
             )  # fmt: skip
             layer, head = widgets.choose_head(run.model.config)
-            seed = widgets.number(0, label="Seed", info="Of the shots.")
+            seed = widgets.number(0, label="Seed", info="For the shots.")
             start = gr.Button("Run the circuits", variant="primary")
         with gr.Column(scale=3, min_width=280):
             numbers = gr.HTML(note("Press “Run the circuits”."))
             drawn = gr.HTML(elem_classes="picture")
     kept = gr.State()
     gr.Markdown(
-        f"### The circuit of `{subject.attention}`\nAs the first head of the first layer runs it; "
-        "the angles come from the tokens and from training."
+        f"### The circuit of `{subject.attention}`\nAs run by the first head of the first layer; "
+        "its angles come from the tokens and from training."
     )
     for picture in pictures:
         gr.HTML(
@@ -96,7 +96,7 @@ def circuit_tab(subject: Subject) -> None:
         run_circuits, [given, shots, noise, backend, seed], kept, concurrency_id=ONE_AT_A_TIME
     )
     measuring.success(show, [kept, layer, head], [numbers, drawn])
-    # What is chosen while pictures are drawn must not be lost.
+    # A choice made while pictures are drawn must not be lost.
     chosen = [layer.input, head.input]
     gr.on(chosen, show, [kept, layer, head], [numbers, drawn], trigger_mode="always_last")
 
@@ -108,18 +108,18 @@ def _none(head: int) -> int | None:
 def _what_is_measured(subject: Subject) -> str:
     if not subject.measures_scores:
         return (
-            f"Each circuit runs with the shots and the noise you choose. In `{subject.attention}` "
-            "circuits give the values, not the scores: the weights of layer 0 cannot change, those "
-            "of later layers do, for what they look at has changed."
+            f"Each circuit runs with the shots and noise you choose. In `{subject.attention}`, "
+            "circuits give the values, not the scores: the weights of layer 0 cannot change, but "
+            "those of later layers do because their input changes."
         )
     return (
-        f"Each circuit runs with the shots and the noise you choose. In `{subject.attention}` the "
+        f"Each circuit runs with the shots and noise you choose. In `{subject.attention}`, the "
         "scores come from circuits, so the weights of every layer change."
     )
 
 
 def numbers_html(found: Measured, layer: int, head: int | None, causal: bool) -> str:
-    """How far the weights moved: in the chosen picture, and in all layers and heads."""
+    """How much the weights changed, in the chosen picture and in all layers and heads."""
     chosen = [
         weights[layer].mean(0) if head is None else weights[layer, head]
         for weights in (found.exact, found.measured)

@@ -1,4 +1,4 @@
-"""A model's attention as circuits with shots and noise would give it, beside the exact one."""
+"""A model's attention from circuits with shots and noise, next to the exact one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ketformer.app.conditions import wishes_of
+from ketformer.app.conditions import requestable_properties
 from ketformer.app.opened_runs import Subject
 from ketformer.attention.measured import measured_by
 from ketformer.circuits import CircuitPicture, circuit_pictures
@@ -22,7 +22,7 @@ from ketformer.quantum.backends.registry import BACKENDS, installed_backends
 from ketformer.quantum.gradients import outcomes_of
 from ketformer.runs import Run
 
-#: Tokens of a text that is measured: a page should answer in seconds.
+#: The most tokens to measure: a page should answer in seconds.
 LONGEST = 12
 #: None is the exact expectation.
 SHOTS: dict[str, int | None] = {
@@ -33,22 +33,22 @@ SHOTS: dict[str, int | None] = {
 NOISE: dict[str, Noise] = {
     "none": Noise(),
     "low: CNOT 0.1 %, readout 0.5 %": Noise(0.0001, 0.001, 0.005),
-    "as today's devices: CNOT 1 %, readout 2 %": Noise(0.001, 0.01, 0.02),
+    "like today's devices: CNOT 1 %, readout 2 %": Noise(0.001, 0.01, 0.02),
     "high: CNOT 5 %, readout 5 %": Noise(0.005, 0.05, 0.05),
 }
-_FOLDED = 1100  # pixels, at which a circuit goes on below
+_FOLDED = 1100  # pixels: the width at which a circuit wraps
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Attention over one text, exactly and as measured.
+    """Attention over one text, exact and as measured.
 
     Attributes:
         tokens: the T tokens.
-        exact: ``[layers, heads, T, T]``.
-        measured: likewise.
-        circuits: that were run.
-        seconds: that they took.
+        exact: weights ``[layers, heads, T, T]`` in closed form.
+        measured: the weights from circuits, of the same shape.
+        circuits: number of circuits run.
+        seconds: time they took.
     """
 
     tokens: list[str]
@@ -59,9 +59,9 @@ class Measured:
 
 
 def backends() -> dict[str, str]:
-    """The backends that are installed, by what the page calls them.
+    """The installed backends by their names on the page.
 
-    Our own simulator stands for the one that draws shots from it, too.
+    Our own simulator also stands for the backend that draws shots from it.
     """
     own = "torch"
     others = [name for name in installed_backends() if not issubclass(BACKENDS[name], TorchBackend)]
@@ -69,10 +69,10 @@ def backends() -> dict[str, str]:
 
 
 def drawings(subject: Subject) -> list[CircuitPicture]:
-    """Its circuits; none of a classical model.
+    """Pictures of the model's circuits; empty for a classical model.
 
     Raises:
-        NotOfferedError: its score has no circuit.
+        NotOfferedError: the model's score has no circuit.
     """
     return circuit_pictures(subject.run.model, width=_FOLDED)
 
@@ -82,24 +82,24 @@ def measure(
 ) -> Measured:
     """Run every circuit of the attention over a text.
 
-    A model of molecules is told no property, or the means where it needs all.
+    A molecule model gets no requested property, or the means if it needs all of them.
 
     Args:
-        run: with a quantum mechanism.
-        text: at most :data:`LONGEST` tokens; of a model of molecules a SMILES.
+        run: a run with a quantum mechanism.
+        text: at most :data:`LONGEST` tokens; for a molecule model, a SMILES.
         backend: where the circuits run.
-        shots: of each circuit; None for exact expectations.
-        noise: of gates and readout.
-        seed: of the shots.
+        shots: shots for each circuit; None for exact expectations.
+        noise: noise of gates and readout.
+        seed: seed of the shots.
 
     Raises:
-        KetformerError: a text that does not fit, or no circuits.
+        KetformerError: the text does not fit, or the model has no circuits.
     """
-    needed = {wish.name: wish.mean for wish in wishes_of(run) if wish.needed}
+    needed = {p.name: p.mean for p in requestable_properties(run) if p.needed}
     tokens, exact = attention_weights(run, text, conditions=needed)
     if len(tokens) > LONGEST:
         raise KetformerError(
-            f"{len(tokens)} tokens take too many circuits for a page; take {LONGEST} at most"
+            f"{len(tokens)} tokens take too many circuits for a page; use at most {LONGEST}"
         )
     with open_backend(backend, shots=shots, noise=noise, seed=seed) as opened:
         began = time.perf_counter()
@@ -112,7 +112,7 @@ def measure(
 def differences(exact: Weights, measured: Weights, causal: bool) -> tuple[float, float]:
     """The largest and the mean absolute difference of weights ``[..., T, T]``.
 
-    Of a causal model only what it may see counts: the rest is 0 in both.
+    For a causal model the mean counts only visible positions: the others are 0 in both.
     """
     gaps = np.abs(measured - exact)
     seen = (

@@ -1,4 +1,4 @@
-"""What the page asks of a model of molecules, and what comes of it."""
+"""Properties the page can request from a molecule model, and the model's replies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ketformer.runs import Run
 from ketformer.runs.data import molecules_of
 from ketformer.tasks.molecules.properties import PROPERTIES
 
-#: Molecules that are drawn, and that the table lists; the files have all of them.
+#: The most molecules to draw, and to list in the table; the files have all of them.
 DRAWN, LISTED = 24, 200
 
 _DEVIATIONS = 3
@@ -29,18 +29,18 @@ _ALWAYS = ("LogP", "TPSA", "MW")  # in the table, requested or not
 
 
 @dataclass(frozen=True)
-class Wish:
-    """A property that a model can be asked for, and the range in which it makes sense.
+class RequestableProperty:
+    """A property that can be requested from a model, and its sensible range.
 
     Attributes:
-        name: of the condition.
-        meaning: in words, with its unit; empty for a column of the user's own.
-        mean: of the training molecules.
-        std: likewise.
-        low: mean less three deviations, but nothing negative of what cannot be.
-        high: mean and three deviations.
-        step: of a slider.
-        needed: the model wants a value whatever is asked for.
+        name: name of the condition.
+        meaning: its meaning with its unit; empty for a column of the user's data.
+        mean: mean over the training molecules.
+        std: standard deviation over the training molecules.
+        low: mean minus three deviations, cut at zero if the property cannot be negative.
+        high: mean plus three deviations.
+        step: step of the slider.
+        needed: whether the model always needs a value.
     """
 
     name: str
@@ -55,17 +55,18 @@ class Wish:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model wrote when it was asked.
+    """A model's reply to a request.
 
     Attributes:
-        counts: ``sampled``, ``valid``, ``unique`` and ``novel`` with what they are shares of.
-        errors: by requested property, see
+        counts: ``sampled``, ``valid``, ``unique`` and ``novel``, each with its share and what
+            it is a share of.
+        errors: errors by requested property, see
             :func:`~ketformer.tasks.molecules.metrics.property_errors`.
-        columns: of the table.
-        rows: of the table, one for each of the first distinct molecules.
-        drawings: an ``<svg>``, the SMILES and a caption of each of the first of them.
+        columns: columns of the table.
+        rows: rows of the table, one for each of the first distinct molecules.
+        drawings: an ``<svg>``, the SMILES and a caption for each of the first of them.
         files: paths of ``csv``, and of ``sdf`` if there is a valid molecule.
-        warnings: a line each.
+        warnings: warnings, one line each.
     """
 
     counts: list[tuple[str, int | None, float | None, str]]
@@ -77,11 +78,11 @@ class Reply:
     warnings: list[str]
 
 
-def wishes_of(run: Run) -> list[Wish]:
-    """What a model of molecules can be asked for.
+def requestable_properties(run: Run) -> list[RequestableProperty]:
+    """The properties that can be requested from a molecule model.
 
-    Where the model itself does not hold the statistics of its training molecules, as the released
-    weights do not, they are those of the data it names.
+    If the model does not hold the statistics of its training molecules, as the released weights
+    do not, they are computed from the data it names.
     """
     config = run.model.config
     names = config.condition_names or []
@@ -89,12 +90,12 @@ def wishes_of(run: Run) -> list[Wish]:
     if names and set(means) == {0.0} and set(stds) == {1.0}:
         means, stds = _statistics(run, names)
     return [
-        _wish(name, mean, std, not config.condition_unknown)
+        _requestable(name, mean, std, not config.condition_unknown)
         for name, mean, std in zip(names, means, stds, strict=True)
     ]
 
 
-def _wish(name: str, mean: float, std: float, needed: bool) -> Wish:
+def _requestable(name: str, mean: float, std: float, needed: bool) -> RequestableProperty:
     step = 1.0 if name in _COUNTS else 10.0 ** (math.floor(math.log10(std)) - 1) if std else 0.1
     low, high = mean - _DEVIATIONS * std, mean + _DEVIATIONS * std
     if name in PROPERTIES and name != "LogP":
@@ -102,7 +103,9 @@ def _wish(name: str, mean: float, std: float, needed: bool) -> Wish:
     low, high = math.ceil(low / step) * step, math.floor(high / step) * step
     places = max(0, -math.floor(math.log10(step)))
     low, high = round(low, places), round(max(high, low + step), places)
-    return Wish(name, PROPERTIES.get(name, ""), mean, std, low, high, round(step, places), needed)
+    return RequestableProperty(
+        name, PROPERTIES.get(name, ""), mean, std, low, high, round(step, places), needed
+    )
 
 
 def _statistics(run: Run, names: list[str]) -> tuple[list[float], list[float]]:
@@ -118,13 +121,13 @@ def ask(subject: Subject, num: int, sampling: MoleculeSampling, folder: Path) ->
     """Sample molecules, judge them, and write their files.
 
     Args:
-        subject: a model of molecules.
+        subject: a molecule model.
         num: how many to sample.
-        sampling: how, and with which properties.
-        folder: for the files.
+        sampling: sampling options and requested properties.
+        folder: where to write the files.
 
     Raises:
-        KetformerError: the model cannot be asked so.
+        KetformerError: the model does not support the request.
     """
     known, told = subject.training
     sampled = generate_molecules(
@@ -134,9 +137,9 @@ def ask(subject: Subject, num: int, sampling: MoleculeSampling, folder: Path) ->
     if not sampled.molecules:
         wanted = ", ".join(f"{k} {v:g}" for k, v in sampled.requested.items())
         hint = f"; perhaps no molecule has {wanted}" if wanted else ""
-        told = [*told, f"none of the {num} is a valid molecule{hint}"]
+        told = [*told, f"no valid molecule among {num} sampled{hint}"]
     if unseen := [name for name in sampled.requested if name not in PROPERTIES]:
-        told = [*told, f"{', '.join(unseen)} cannot be computed of what is written"]
+        told = [*told, f"{', '.join(unseen)} cannot be computed from a molecule"]
     columns, rows = _table(sampled, known)
     captions = captions_of(sampled, DRAWN)
     return Reply(

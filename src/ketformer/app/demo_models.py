@@ -1,4 +1,4 @@
-"""The models that the page starts with if no run is given, trained once and kept."""
+"""The models that the page starts with by default, trained once and cached."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ketformer.runs import Settings, load_settings, open_run
 from ketformer.training import train
 from ketformer.utils.files import cache_folder
 
-#: Name of the run to what it is trained with: a minute each on a processor core.
+#: Settings of each run by its name; each trains in a minute on one processor core.
 DEMO_MODELS: dict[str, Settings] = {
     "demo-text": load_settings("demo").override(
         {"attention": "qisa", "max_steps": 1200, "eval_steps": 1200, "save_steps": 100}
@@ -34,11 +34,10 @@ DEMO_MODELS: dict[str, Settings] = {
 
 
 def demo_runs(*, progress: bool = True) -> list[Path]:
-    """The run directories of the demo models; those that are not there yet are trained.
+    """The run directories of the demo models, which are trained if missing.
 
-    They lie in the user's cache, in a folder that is named after a hash of the version and the
-    settings. A training that was killed goes on from its last checkpoint, and only a finished
-    one is used.
+    They lie in the user's cache, in folders named after a hash of the version and the settings.
+    A killed training resumes from its last checkpoint, and only finished runs are used.
 
     Args:
         progress: show bars on standard error.
@@ -51,11 +50,11 @@ def _demo_run(name: str, settings: Settings, progress: bool) -> Path:
     key = hashlib.sha256(told.encode()).hexdigest()[:12]
     out = cache_folder() / "app" / f"{name}-{key}" / name
     out.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(out.parent / ".lock"):  # a second page that is started meanwhile waits
+    with FileLock(out.parent / ".lock"):  # a second page started meanwhile waits
         if (out / "model.safetensors").exists():
             try:
                 open_run(out)
-            except KetformerError:  # damaged; anew
+            except KetformerError:  # damaged: train again
                 shutil.rmtree(out)
         if not (out / "model.safetensors").exists():
             train(settings, out, resume=True, progress=progress, label=name)

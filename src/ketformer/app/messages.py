@@ -1,4 +1,4 @@
-"""What the page says besides its results."""
+"""Messages of the page."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import gradio as gr
 
 from ketformer.errors import KetformerError
 
-#: One thing at a time: models, torch's generator and the cores are shared by all tabs.
+#: Work runs one at a time: all tabs share the models, torch's generator and the cores.
 ONE_AT_A_TIME = "model"
 
 
 @contextmanager
 def mistakes_as_messages() -> Iterator[None]:
-    """A mistake becomes a message on the page: one line, and no traceback anywhere."""
+    """Turn a user's mistake into a one-line message on the page, without a traceback."""
     try:
         yield
     except KetformerError as error:
@@ -33,12 +33,12 @@ def _message(text: str) -> gr.Error:
 
 
 def warn(text: str) -> None:
-    """A warning on the page."""
+    """Show a warning on the page."""
     gr.Warning(html.escape(text), title="Please note")
 
 
 def note(text: str, kind: Literal["good", "bad", "plain"] = "plain") -> str:
-    """A sentence in a box; the word before its first colon is set bold."""
+    """A sentence in a box, with the words before its first colon in bold."""
     head, colon, rest = text.partition(":")
     bold = f"<b>{html.escape(head)}{colon}</b>{html.escape(rest)}" if colon else html.escape(text)
     return f'<p class="note {kind}">{bold}</p>'

@@ -1,4 +1,4 @@
-"""The tab of a model of molecules: wish for properties, see what comes, take it home."""
+"""The tab of a molecule model: request properties, see the molecules, download them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from typing import Any
 import gradio as gr
 
 from ketformer.app import widgets
-from ketformer.app.conditions import LISTED, Wish, ask, counts_html, drawings_html, wishes_of
+from ketformer.app.conditions import (
+    LISTED,
+    RequestableProperty,
+    ask,
+    counts_html,
+    drawings_html,
+    requestable_properties,
+)
 from ketformer.app.messages import ONE_AT_A_TIME, mistakes_as_messages, note, warn
 from ketformer.app.opened_runs import Subject
 from ketformer.generation import MoleculeSampling
@@ -19,23 +26,23 @@ _NUMBER = 100
 
 
 def molecule_tab(subject: Subject, folder: Path) -> None:
-    """Its widgets, and what they do.
+    """Build the tab's widgets and callbacks.
 
     Args:
-        subject: a model of molecules.
-        folder: where the files lie until the page is closed.
+        subject: a molecule model.
+        folder: where files are kept until the page is closed.
     """
-    wishes = wishes_of(subject.run)
+    requestable = requestable_properties(subject.run)
     widgets.introduce(subject)
     with gr.Row():
         with gr.Column(scale=2, min_width=280):
-            if not wishes:
+            if not requestable:
                 gr.HTML(note("No targets: this model was trained without properties."))
-            elif wishes[0].needed:
-                gr.HTML(note("All targets: this model needs a value for each property."))
+            elif requestable[0].needed:
+                gr.HTML(note("All targets required: this model needs a value for each property."))
             boxes, sliders = [], []
-            for wish in wishes:
-                box, slider = _controls(wish)
+            for prop in requestable:
+                box, slider = _controls(prop)
                 boxes.append(box)
                 sliders.append(slider)
             number = widgets.slider(
@@ -46,27 +53,30 @@ def molecule_tab(subject: Subject, folder: Path) -> None:
                 info="Low is cautious, high is wild; 0 takes the most likely token.",
             )  # fmt: skip
             seed = widgets.number(
-                _DEFAULT.seed, label="Seed", info="The same gives the same molecules."
+                _DEFAULT.seed, label="Seed", info="The same seed gives the same molecules."
             )
             start = gr.Button("Generate", variant="primary")
         with gr.Column(scale=3, min_width=280):
-            summary = gr.HTML(note("Choose what you want, then press “Generate”."))
+            summary = gr.HTML(note("Choose properties, then press “Generate”."))
             with gr.Row():
                 sdf = gr.DownloadButton("Download SDF", interactive=False, min_width=130)
                 csv = gr.DownloadButton("Download CSV", interactive=False, min_width=130)
             grid = gr.HTML(elem_classes="molecules")
     gr.Markdown(
-        f"### Table\nThe first {LISTED} distinct valid molecules. The CSV holds every sample, the "
-        "SDF each distinct valid molecule with nine properties."
+        f"### Table\nThe first {LISTED} distinct valid molecules. The CSV file holds every sample, "
+        "the SDF file each distinct valid molecule with nine properties."
     )
     table = gr.Dataframe(interactive=False, wrap=False, show_label=False, elem_classes="rows")
 
     def generate(number: int, temperature: float, seed: int, *targets: Any) -> tuple[Any, ...]:
         with mistakes_as_messages():
             wanted = {
-                wish.name: float(value)
-                for wish, on, value in zip(
-                    wishes, targets[: len(wishes)], targets[len(wishes) :], strict=True
+                prop.name: float(value)
+                for prop, on, value in zip(
+                    requestable,
+                    targets[: len(requestable)],
+                    targets[len(requestable) :],
+                    strict=True,
                 )
                 if on
             }
@@ -92,22 +102,22 @@ def molecule_tab(subject: Subject, folder: Path) -> None:
     )
 
 
-def _controls(wish: Wish) -> tuple[gr.Checkbox, gr.Slider]:
-    """Moving the slider is a request too."""
+def _controls(prop: RequestableProperty) -> tuple[gr.Checkbox, gr.Slider]:
+    """A checkbox and a slider for a property; moving the slider also ticks the box."""
     with gr.Group():
         box = gr.Checkbox(
-            wish.needed, label=f"Request {wish.name}", interactive=not wish.needed, container=True
+            prop.needed, label=f"Request {prop.name}", interactive=not prop.needed, container=True
         )
         slider = widgets.slider(
-            wish.low, wish.high, min(max(_rounded(wish), wish.low), wish.high), step=wish.step,
-            label=wish.name,
-            info=f"{wish.meaning or 'a column of the training data'}; "
-            f"trained on {_rounded(wish):g} ± {wish.std:.2g}",
+            prop.low, prop.high, min(max(_rounded(prop), prop.low), prop.high), step=prop.step,
+            label=prop.name,
+            info=f"{prop.meaning or 'a column of the training data'}; "
+            f"trained on {_rounded(prop):g} ± {prop.std:.2g}",
         )  # fmt: skip
-    if not wish.needed:
+    if not prop.needed:
         slider.input(None, None, box, js="() => true")
     return box, slider
 
 
-def _rounded(wish: Wish) -> float:
-    return round(round(wish.mean / wish.step) * wish.step, 10) + 0.0  # no negative zero
+def _rounded(prop: RequestableProperty) -> float:
+    return round(round(prop.mean / prop.step) * prop.step, 10) + 0.0  # no negative zero

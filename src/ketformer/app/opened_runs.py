@@ -1,4 +1,4 @@
-"""The runs that a page is about: opened and audited once."""
+"""The runs that a page shows, opened and audited once."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Subject:
     """A run that the page shows.
 
     Attributes:
-        run: opened.
-        audit: of a few random sequences.
+        run: the opened run.
+        audit: its audit on a few random sequences.
     """
 
     run: Run
@@ -49,14 +49,14 @@ class Subject:
 
     @cached_property
     def measures_scores(self) -> bool:
-        """Whether circuits give the scores, or the queries and keys; else the values alone."""
+        """Whether circuits give the scores or the queries and keys, not only the values."""
         modules = self.run.model.modules()
         attention = next(m for m in modules if isinstance(m, Attention))
         return set(experiments(attention, batch=1, length=1)) != {"value"}
 
     @cached_property
     def training(self) -> tuple[frozenset[str] | None, list[str]]:
-        """Molecules it was trained on, None if they are gone, and what there is to warn of."""
+        """The molecules it was trained on, None if they are gone, and warnings."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             known = training_molecules(self.run, progress=False)
@@ -65,10 +65,10 @@ class Subject:
 
 
 def open_subject(path: str | Path) -> Subject:
-    """Open a run for the page; one that is open already is not read again.
+    """Open a run for the page; a run that is already open is not read again.
 
     Raises:
-        KetformerError: it is no finished run, or a broken one.
+        KetformerError: the run is unfinished or broken.
     """
     if not str(path).strip():
         raise KetformerError("no run directory is given")
@@ -83,7 +83,7 @@ def _opened(path: Path) -> Subject:
 
 
 def names_of(subjects: Sequence[Subject]) -> list[str]:
-    """Folder names, or whole paths where two are the same."""
+    """Folder names, or full paths where two names are the same."""
     short = [subject.run.path.name for subject in subjects]
     return [
         name if short.count(name) == 1 else str(subject.run.path)

@@ -1,4 +1,4 @@
-"""The page: a tab for each kind of model, and their look."""
+"""The page: a tab for each kind of model, and its style."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ketformer.app.text_tab import text_tab
 _SYSTEM = ["system-ui", "sans-serif"]
 _MONO = ["ui-monospace", "monospace"]
 
-#: Fonts are the system's: the page must load nothing from a network.
+#: Only system fonts: the page must load nothing from the network.
 THEME = gr.themes.Default(primary_hue="blue", font=_SYSTEM, font_mono=_MONO).set(
     block_info_text_color="*neutral_500",  # Gradio's own is too pale to read
     block_info_text_color_dark="*neutral_300",
-    checkbox_border_color_dark="*neutral_400",  # an empty box would not be seen
+    checkbox_border_color_dark="*neutral_400",  # an empty box would be invisible
 )
 
 CSS = """
@@ -52,11 +52,11 @@ figure { margin: 0; } figure svg { max-width: 100%; height: auto; }
 
 
 def build_page(paths: Sequence[Path], folder: Path) -> gr.Blocks:
-    """The page for some runs, to which the user can add others.
+    """Build the page for some runs; the user can open others.
 
     Args:
-        paths: of run directories that can be opened.
-        folder: where files to download lie until the page is closed.
+        paths: run directories that can be opened.
+        folder: where files to download are kept until the page is closed.
     """
     page = gr.Blocks(title="Ketformer", analytics_enabled=False)
     with page:
@@ -79,7 +79,7 @@ def build_page(paths: Sequence[Path], folder: Path) -> gr.Blocks:
                 ("Circuits", subjects, circuit_tab),
             ]
             kinds = [kind for kind in kinds if kind[1]]
-            # With names of their own the chosen one stays chosen when the tabs are made anew.
+            # With an id each, the selected tab stays selected when the tabs are rebuilt.
             with gr.Tabs(selected=kinds[0][0]):
                 for title, those, build in kinds:
                     with gr.Tab(title, id=title):
@@ -89,7 +89,7 @@ def build_page(paths: Sequence[Path], folder: Path) -> gr.Blocks:
         with gr.Accordion("Open another run", open=False):
             given = widgets.textbox(
                 label="Run directory", placeholder="runs/mine",
-                info="A folder that `ketformer train` has made, on the machine the page runs on.",
+                info="A folder made by `ketformer train`, on the machine that serves the page.",
             )  # fmt: skip
             button = gr.Button("Open")
 
@@ -107,7 +107,7 @@ def build_page(paths: Sequence[Path], folder: Path) -> gr.Blocks:
 
 
 def _each(subjects: list[Subject], build: Callable[[Subject], None]) -> None:
-    """One model by itself, several in tabs of their own."""
+    """Build one model directly, several in a tab each."""
     if len(subjects) == 1:
         build(subjects[0])
         return

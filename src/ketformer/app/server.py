@@ -1,4 +1,4 @@
-"""One verb: app. The page on a port of this machine."""
+"""The ``app`` verb: the page on a port of this machine."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def serve(
     ready: Callable[[dict[str, Any]], None],
     progress: bool = True,
 ) -> None:
-    """Show the page until the process is told to end.
+    """Serve the page until the process is stopped.
 
     Args:
-        runs: run directories; without one, demo models, which are trained the first time.
-        host: address to listen on; the default is reached from this machine alone.
-        port: to listen on.
+        runs: run directories; by default demo models, which are trained on first use.
+        host: address to listen on; the default is reachable only from this machine.
+        port: port to listen on.
         open_browser: open the page in the browser of this machine.
         ready: called with the ``url`` and the ``runs`` when the page can be opened.
         progress: show bars on standard error while demo models are trained.
@@ -43,7 +43,7 @@ def serve(
     require_port(host, port)
     paths = [open_subject(path).run.path for path in runs or demo_runs(progress=progress)]
     with TemporaryDirectory(prefix="ketformer-app-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # what is downloaded goes when the page goes
+        os.environ["GRADIO_TEMP_DIR"] = folder  # downloads are deleted with the page
         for name in ("NO_PROXY", "no_proxy"):  # Gradio calls its own server when it starts
             os.environ[name] = ",".join(filter(None, [os.environ.get(name), host, "localhost"]))
         from ketformer.app.page import CSS, THEME, build_page
@@ -71,16 +71,16 @@ def serve(
             ready({"url": url, "runs": [str(path) for path in paths]})
             threading.Event().wait()
         except KeyboardInterrupt:
-            pass  # how one ends it
+            pass  # the way to stop it
         finally:
             page.close(verbose=False)
 
 
 def require_gradio() -> None:
-    """Import Gradio, which tells nobody of it.
+    """Import Gradio, with its analytics turned off.
 
     Raises:
-        KetformerError: it is missing, or broken.
+        KetformerError: Gradio is missing or broken.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
@@ -92,10 +92,10 @@ def require_gradio() -> None:
 
 
 def require_port(host: str, port: int) -> None:
-    """Know that a port is free before models are trained for minutes.
+    """Check that a port is free before models are trained for minutes.
 
     Raises:
-        KetformerError: it is taken, or not to be had.
+        KetformerError: the port is taken, invalid or not available.
     """
     if not 0 < port < 1 << 16:
         raise KetformerError(f"port must be from 1 to {(1 << 16) - 1}, got {port}")

@@ -1,4 +1,4 @@
-"""The tab of a model of text: type a prompt, watch it go on, see what it looks at."""
+"""The tab of a text model: type a prompt, watch the model continue it, see its attention."""
 
 from __future__ import annotations
 
@@ -17,31 +17,29 @@ _PROMPT = "The "
 
 
 def text_tab(subject: Subject) -> None:
-    """Its widgets, and what they do."""
+    """Build the tab's widgets and callbacks."""
     run = subject.run
     config = run.model.config
     widgets.introduce(subject)
     with gr.Row():
         with gr.Column(scale=2, min_width=280):
-            prompt = widgets.textbox(
-                _PROMPT, label="Prompt", info="What the model goes on from.", lines=3
-            )
+            prompt = widgets.textbox(_PROMPT, label="Prompt", info="The text to continue.", lines=3)
             length = widgets.slider(1, 1000, 200, step=1, label="Length", info="Tokens to write.")
             temperature = widgets.slider(
                 0, 2, _DEFAULT.temperature, step=0.05, label="Temperature",
                 info="Low is cautious, high is wild; 0 takes the most likely token.",
             )  # fmt: skip
-            with gr.Accordion("More choices", open=False):
+            with gr.Accordion("More options", open=False):
                 top_k = widgets.slider(
                     0, min(200, config.vocab_size), 0, step=1, label="Top-k",
-                    info="Choose among the k most likely tokens; 0 is all of them.",
+                    info="Sample from the k most likely tokens; 0 means all.",
                 )  # fmt: skip
                 top_p = widgets.slider(
                     0.05, 1, 1, step=0.05, label="Top-p",
-                    info="Choose among the most likely tokens that hold this probability.",
+                    info="Sample from the most likely tokens that make up this probability.",
                 )  # fmt: skip
                 seed = widgets.number(
-                    _DEFAULT.seed, label="Seed", info="The same gives the same text."
+                    _DEFAULT.seed, label="Seed", info="The same seed gives the same text."
                 )
             with gr.Row():
                 start = gr.Button("Write", variant="primary", min_width=100)
@@ -56,8 +54,8 @@ def text_tab(subject: Subject) -> None:
         with gr.Column(scale=2, min_width=280):
             most = min(DRAWN, config.max_position_embeddings)
             gr.Markdown(
-                f"What the last tokens of the text, {most} at most, take from those before them. A "
-                "row is a position and sums to 1. Point at a cell for its number."
+                f"How much the last tokens of the text (at most {most}) attend to those before "
+                "them. Each row is a position and sums to 1. Hover over a cell to see its value."
             )
             layer, head = widgets.choose_head(config)
         with gr.Column(scale=3, min_width=280):
@@ -86,6 +84,6 @@ def text_tab(subject: Subject) -> None:
     writing.success(**seen, concurrency_id=ONE_AT_A_TIME)
     stopped = stop.click(None, cancels=writing)
     stopped.then(**seen, concurrency_id=ONE_AT_A_TIME)
-    # What is chosen while a picture is drawn must not be lost.
+    # A choice made while a picture is drawn must not be lost.
     chosen = [layer.input, head.input]
     gr.on(chosen, **seen, concurrency_id=ONE_AT_A_TIME, trigger_mode="always_last")

@@ -1,4 +1,4 @@
-"""What the page says and shows of a model of text."""
+"""What the page shows of a text model."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from ketformer.generation import Sampling, stream_text
 from ketformer.runs import Run
 from ketformer.tasks.text import encode
 
-#: Tokens over which attention is drawn: as many as can still be read.
+#: The most tokens to draw attention over: more could not be read.
 DRAWN = 40
-# The data set that needs no download, of text and of molecules.
+# The data sets that need no download, for text and for molecules.
 _EMBEDDED = ("Python's language reference", "every molecule of up to five atoms C, N, O and F")
-_PAUSE = 0.15  # seconds between two states of a text: a browser must keep up with them
+_PAUSE = 0.15  # seconds between updates of a text, so that a browser can keep up
 
 
 def verdict_on(subject: Subject) -> str:
-    """What the audit found, in two sentences."""
+    """The audit's result, in a few words."""
     audit, name = subject.audit, subject.attention
     if audit.causal:
         return (
-            f"Causal: {name} passed the audit. Each of {audit.length} tokens was exchanged in "
+            f"Causal: {name} passed the audit. Each of {audit.length} tokens was replaced in "
             f"{audit.sequences} random sequences, and no earlier output changed by a single bit."
         )
     return (
-        f"Leaky: {name} sees the tokens that it is to predict; exchanging a later one changed an "
-        f"earlier output by up to {audit.max_future_influence:.2g}. Its loss in training is no "
-        "language model's; here it has to write without the future."
+        f"Leaky: {name} sees the tokens it should predict; replacing a later one changed an "
+        f"earlier output by up to {audit.max_future_influence:.2g}. Its training loss is not that "
+        "of a language model; here it has to write without seeing the future."
     )
 
 
 def facts_of(subject: Subject) -> str:
-    """Which model it is, in one line."""
+    """A one-line description of the model."""
     config = subject.run.model.config
     layers, heads = config.num_hidden_layers, config.num_attention_heads
     data = Path(str(subject.run.manifest.get("data", {}).get("name", "unknown data"))).name
@@ -52,13 +52,13 @@ def facts_of(subject: Subject) -> str:
 
 
 def write(run: Run, prompt: str, sampling: Sampling) -> Iterator[str]:
-    """The text so far, some times a second, and in the end the whole.
+    """Yield the text so far a few times a second, and the whole text at the end.
 
     Raises:
-        KetformerError: an empty prompt, or a character that the model does not know.
+        KetformerError: the prompt is empty or has a character that the model does not know.
     """
     if not prompt:
-        raise KetformerError("the prompt is empty: type something to go on from")
+        raise KetformerError("the prompt is empty: type something to continue")
     shown, text = time.monotonic(), prompt
     yield text
     for text in stream_text(run, prompt, sampling):
@@ -69,10 +69,10 @@ def write(run: Run, prompt: str, sampling: Sampling) -> Iterator[str]:
 
 
 def end_of(run: Run, text: str, most: int = DRAWN) -> str:
-    """The end of a text that is at most so many tokens and a context long.
+    """The end of a text, at most ``most`` tokens and one context long.
 
     Raises:
-        KetformerError: an empty text, or a character that the model does not know.
+        KetformerError: the text is empty or has a character that the model does not know.
     """
     if not text:
         raise KetformerError("there is no text yet: write one first")
@@ -81,16 +81,16 @@ def end_of(run: Run, text: str, most: int = DRAWN) -> str:
     if len(ids) <= most:
         return text
     end = str(run.tokenizer.decode(ids[-most:])).lstrip("�")
-    while len(encode(run.tokenizer, end)) > most:  # byte pairs that were cut are others now
+    while len(encode(run.tokenizer, end)) > most:  # cut byte pairs merge differently
         end = end[1:]
     return end
 
 
 def text_attention(run: Run, text: str, layer: int, head: int | None) -> str:
-    """The heat map of a text's end.
+    """The heat map of the end of a text.
 
     Args:
-        run: a model of text.
+        run: a text model.
         text: of any length.
         layer: from 0.
         head: from 0, or None for the mean.

@@ -1,4 +1,4 @@
-"""What the tabs share: their controls, and what they say of a model."""
+"""Controls and descriptions of a model, shared by the tabs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ketformer.app.opened_runs import Subject
 from ketformer.app.texts import facts_of, verdict_on
 from ketformer.models import KetformerConfig
 
-# In a page that is made anew, Gradio would take what has a value for an output.
+# In a page that is rebuilt, Gradio would take a component with a value for an output.
 textbox = partial(gr.Textbox, interactive=True)
 slider = partial(gr.Slider, interactive=True)
 number = partial(gr.Number, interactive=True, precision=0)
@@ -21,7 +21,7 @@ dropdown = partial(gr.Dropdown, interactive=True)
 
 
 def introduce(subject: Subject) -> None:
-    """Which model it is, and whether it sees what it is to predict."""
+    """Describe the model, and say whether it sees the tokens it should predict."""
     kind: Literal["good", "bad"] = "good" if subject.audit.causal else "bad"
     gr.HTML(
         f"<p class='small'>{html.escape(facts_of(subject))}</p>{note(verdict_on(subject), kind)}"
@@ -29,7 +29,7 @@ def introduce(subject: Subject) -> None:
 
 
 def choose_head(config: KetformerConfig) -> tuple[gr.Dropdown, gr.Dropdown]:
-    """Dropdowns for a layer and a head; -1 is the mean, for None would be no choice."""
+    """Dropdowns for a layer and a head; -1 is the mean, since None would be no choice."""
     layers, heads = config.num_hidden_layers, config.num_attention_heads
     mean = "mean" if heads > 1 else "the only one"
     named = [(mean, -1), *((f"head {i}", i) for i in range(heads) if heads > 1)]

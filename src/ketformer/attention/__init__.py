@@ -1,4 +1,4 @@
-"""Attention mechanisms: one file each, and the registry. Needs torch and `quantum` only."""
+"""Attention mechanisms, one file each, and their registry. Needs only torch and `quantum`."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What the conformance suite tries mechanisms on: built cases, token batches, padding, a cache."""
+"""Test cases for the conformance suite: mechanisms, token batches, padding and a cache."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _SIZES = InputSizes(vocab_size=11, max_positions=128)
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences, as the decoder hands them to a mechanism.
+    """A batch of sequences, in the form that the decoder passes to a mechanism.
 
     Attributes:
         states: hidden states ``[B, T, hidden_size]``.
-        tokens: what they were made of.
+        tokens: the inputs that the hidden states come from.
         is_token: ``[B, T]`` bool, false for padding.
     """
 
@@ -34,11 +34,11 @@ class Batch:
 
     @property
     def length(self) -> int:
-        """Positions."""
+        """Number of positions."""
         return self.states.shape[1]
 
     def mask(self, queries: int | None = None, keys: int | None = None) -> Tensor:
-        """Who may look at whom, of the last ``queries`` of the first ``keys`` positions."""
+        """The attention mask of the last ``queries`` among the first ``keys`` positions."""
         keys = keys or self.length
         queries = queries or keys
         padding = self.is_token[:, :keys]
@@ -52,7 +52,7 @@ class Batch:
         called: Callable[..., Any] | None = None,
         **path: Any,
     ) -> tuple[Tensor, Tensor | None]:
-        """The mechanism's output and weights; ``called`` in its place, if it is compiled."""
+        """The output and weights of the mechanism, or of its compiled form ``called``."""
         run = attention if called is None else called
         output, weights = run(self.states, mask=mask, tokens=self.tokens, **path)
         return output, weights
@@ -64,7 +64,7 @@ class Batch:
     def outcome(
         self, attention: Attention, mask: Tensor | None = None, **path: Any
     ) -> dict[str, Tensor]:
-        """The output, and the gradients of a scalar of it by hidden states and parameters."""
+        """The output, and gradients of a scalar made from it by hidden states and parameters."""
         attention.zero_grad()
         states = self.states.detach().clone().requires_grad_()
         output = replace(self, states=states).through(attention, mask, **path)
@@ -75,25 +75,25 @@ class Batch:
         return {"output": output.detach(), **gradients}
 
     def changed_at(self, position: int) -> Batch:
-        """With other tokens at one position."""
+        """The batch with different tokens at one position."""
         states, ids = self.states.clone(), self.tokens.input_ids.clone()
         states[:, position] = 1 - 2 * states[:, position]
         ids[:, position] = (ids[:, position] + 1) % _SIZES.vocab_size
         return replace(self, states=states, tokens=replace(self.tokens, input_ids=ids))
 
     def rows(self, row: int) -> Batch:
-        """One sequence alone."""
+        """One sequence of the batch."""
         return self._part(slice(row, row + 1), slice(None))
 
     def split(self, lengths: Sequence[int]) -> Iterator[Batch]:
-        """Positions in parts of so many, one part after the other."""
+        """Consecutive parts of the positions, with the given lengths."""
         begin = 0
         for length in lengths:
             yield self._part(slice(None), slice(begin, begin + length))
             begin += length
 
     def to(self, dtype: torch.dtype) -> Batch:
-        """In another float type."""
+        """The batch in another float type."""
         conditions = self.tokens.conditions
         conditions = None if conditions is None else conditions.to(dtype)
         tokens = replace(self.tokens, conditions=conditions)
@@ -115,11 +115,11 @@ class Case:
     """A mechanism, its size and its options.
 
     Attributes:
-        attention: its registry name.
+        attention: registry name of the mechanism.
         hidden_size: width of the model.
         num_heads: number of heads.
-        options: the mechanism's own, and ``inputs``, if it is to have other tables than the
-            suite's.
+        options: the mechanism's options, and optionally ``inputs`` to replace the suite's
+            table sizes.
     """
 
     attention: str
@@ -129,17 +129,17 @@ class Case:
 
     @property
     def sizes(self) -> InputSizes:
-        """Of tables that the mechanism may have, as the decoder gives them to every one."""
+        """Sizes of the mechanism's input tables, as the decoder passes them."""
         sizes: InputSizes = self.options.get("inputs", _SIZES)
         return sizes
 
     def build(self, *, seed: int = 0, dtype: torch.dtype | None = None, **more: Any) -> Attention:
-        """It, with seeded weights and Pauli strings, in evaluation mode."""
+        """Build the mechanism with seeded weights and Pauli strings, in evaluation mode."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             options = {"inputs": self.sizes, **self.options, **more}
             built = build_attention(self.attention, self.hidden_size, self.num_heads, **options)
-            # Parameters that begin at 0, such as the angles of an ansatz, would hide mistakes.
+            # Parameters that start at 0, such as the angles of an ansatz, would hide mistakes.
             for parameter in built.parameters():
                 if not parameter.is_meta and not parameter.any():
                     nn.init.normal_(parameter, std=0.3)
@@ -148,7 +148,7 @@ class Case:
     def batch(
         self, size: int, length: int, *, seed: int = 0, dtype: torch.dtype = torch.float32
     ) -> Batch:
-        """Random sequences; in every type the same ones."""
+        """Random sequences, the same in every float type."""
         generator = torch.Generator().manual_seed(seed)
         states = torch.randn(size, length, self.hidden_size, generator=generator)
         ids = torch.randint(self.sizes.vocab_size, (size, length), generator=generator)
@@ -163,12 +163,12 @@ class Case:
         return Batch(states, tokens, torch.ones(size, length, dtype=torch.bool)).to(dtype)
 
     def padded(self, sequences: Sequence[Batch], side: str, *, filler: float = 1.0) -> Batch:
-        """Sequences as one batch, two places longer than the longest of them.
+        """The sequences as one batch, padded to two positions more than the longest.
 
         Args:
-            sequences: of one row each.
-            side: of the padding.
-            filler: how large the numbers are that stand in it.
+            sequences: batches of one row each.
+            side: where the padding goes, ``left`` or ``right``.
+            filler: scale of the hidden states in the padding.
         """
         length = 2 + max(sequence.length for sequence in sequences)
         like = sequences[0].states
@@ -191,7 +191,7 @@ class Case:
 
 
 class GrowingCache:
-    """The smallest key-value cache: keeps everything and returns everything."""
+    """The simplest key-value cache: it stores everything and returns everything."""
 
     def __init__(self) -> None:
         self.keys: list[Tensor] = []
@@ -204,10 +204,10 @@ class GrowingCache:
 
 
 def load_as_transformers(attention: Attention, state: Mapping[str, Tensor]) -> None:
-    """Fill a module that was built on the meta device, as ``from_pretrained`` does.
+    """Load weights into a module built on the meta device, as ``from_pretrained`` does.
 
-    Saved tensors are put in place; buffers that are not saved become memory of any content;
-    then ``reset_parameters`` is called, where ``torch.nn.init`` leaves loaded tensors alone.
+    Saved tensors are assigned and buffers that are not saved get arbitrary memory. Then
+    ``reset_parameters`` runs, with ``torch.nn.init`` leaving loaded tensors alone.
     """
     loaded = {name: tensor.clone() for name, tensor in state.items()}
     attention.load_state_dict(loaded, assign=True)
@@ -222,7 +222,7 @@ def load_as_transformers(attention: Attention, state: Mapping[str, Tensor]) -> N
 
 @contextmanager
 def _init_keeps(kept: set[int]) -> Iterator[None]:
-    """Within, functions of ``torch.nn.init`` return these tensors unchanged."""
+    """Inside this context, functions of ``torch.nn.init`` return these tensors unchanged."""
     originals = {n: f for n, f in vars(nn.init).items() if n.endswith("_") and n[0] != "_"}
 
     def guarded(original: Callable[..., Tensor]) -> Callable[..., Tensor]:

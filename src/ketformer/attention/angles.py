@@ -1,4 +1,4 @@
-"""A circuit's own angles: trained, or left at random."""
+"""The angles of a circuit, either trained or left at random values."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from torch import Tensor, nn
 
 
 def add_angles(module: nn.Module, name: str, angles: Tensor, trained: bool) -> None:
-    """Keep ``angles`` in ``module`` under ``name``, saved with it: a parameter, or a buffer.
+    """Register ``angles`` in ``module`` under ``name``, as a parameter if trained, else a buffer.
 
-    A parameter that is merely told not to ask for gradients would be trained after the model
-    is loaded again, which makes its parameters anew.
+    A parameter with ``requires_grad=False`` would not do: loading a model creates its
+    parameters anew, and they would then be trained.
     """
     if trained:
         module.register_parameter(name, nn.Parameter(angles))

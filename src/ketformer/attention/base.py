@@ -1,7 +1,7 @@
-"""The seam: query/key map -> score -> softmax -> mix the value map.
+"""The base class of all mechanisms: query/key map -> score -> softmax -> mix the value map.
 
-A mechanism fills in one method, :meth:`Attention.project`. Everything else,
-masks, cache, dropout, the fused kernel, is here once.
+A mechanism implements one method, :meth:`Attention.project`. Everything else (masks,
+cache, dropout, the fused kernel) is implemented here once.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from ketformer.errors import KetformerError
 from ketformer.quantum import Expect, Experiment
 
 Mixing = Literal["causal", "transposed"]
-#: The experiment with a row for each pair of positions i >= j; others have one for each token.
+#: The experiment with a row per pair of positions i >= j; others have a row per token.
 SCORE = "score"
 CacheUpdate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class CommonOptions(TypedDict, total=False):
-    """What every mechanism takes and hands on to :class:`Attention`."""
+    """Options that every mechanism accepts and passes on to :class:`Attention`."""
 
     bias: bool | None
     dropout: float
@@ -42,7 +42,7 @@ class CommonOptions(TypedDict, total=False):
 
 
 class LeakWarning(UserWarning):
-    """The mechanism lets a position see the tokens that it is to predict."""
+    """The mechanism lets a position see the tokens that it should predict."""
 
 
 class Attention(nn.Module):
@@ -51,31 +51,31 @@ class Attention(nn.Module):
     Args:
         hidden_size: width d of the model.
         num_heads: number of heads H; the head width is d / H.
-        bias: whether the mechanism's linear maps carry a bias; None is its own habit.
+        bias: whether the mechanism's linear maps have a bias; None for the mechanism's
+            default.
         dropout: probability of dropping an attention weight while training.
-        score: ``gaussian`` -‖q-k‖²/t, ``dot`` q·k/(sqrt(d_head) t) or with a mechanism's
-            own scale, see :meth:`dot_scale`, or ``double_exponential`` exp(-‖q-k‖²/t) as in
-            the code of arXiv 2603.03318.
-            None is the mechanism's own.
+        score: ``gaussian`` -‖q-k‖²/t, ``dot`` q·k/(sqrt(d_head) t) or with the mechanism's
+            own scale (see :meth:`dot_scale`), or ``double_exponential`` exp(-‖q-k‖²/t) as in
+            the code of arXiv 2603.03318. None for the mechanism's default.
         temperature: t above; a positive number.
-        learnable_temperature: train one temperature per head, starting there.
+        learnable_temperature: train one temperature per head, starting at ``temperature``.
         mixing: ``causal``, or ``transposed``: position j sums the values of
-            positions i >= j, as the released code of arXiv 2603.03318 does. That is
-            a leak of the future; it exists to measure the leak.
+            positions i >= j, as the released code of arXiv 2603.03318 does. This leaks
+            the future; the option exists to measure the leak.
         inputs: sizes of the decoder's inputs, for a mechanism with tables of its own.
 
     Raises:
-        KetformerError: a size or option that does not fit.
+        KetformerError: an invalid size or option.
     """
 
-    #: What a mechanism does where nothing is said.
+    #: Defaults of a mechanism.
     default_score: ClassVar[Score] = "gaussian"
     default_bias: ClassVar[bool] = False
-    #: Where it was published, an arXiv number.
+    #: The arXiv number of the paper that published it.
     paper: ClassVar[str] = ""
-    #: What it tells beside other mechanisms, if it is one of their controls.
+    #: What it controls for, if it is a control for other mechanisms.
     control: ClassVar[str] = ""
-    #: Whether it shows each position the later ones, whatever its options say.
+    #: Whether every position sees later ones, whatever the options.
     leaks: ClassVar[bool] = False
 
     def __init__(
@@ -114,7 +114,7 @@ class Attention(nn.Module):
             nn.Parameter(torch.empty(num_heads, 1, 1)) if learnable_temperature else None
         )
         self.out_proj = nn.Linear(hidden_size, hidden_size)
-        #: Where the outcomes of the circuits come from; None computes them in closed form.
+        #: Source of the circuits' outcomes; None computes them in closed form.
         self.expect: Expect | None = None
         self.bias = self.default_bias if bias is None else bias
         if not self.is_causal:
@@ -139,16 +139,16 @@ class Attention(nn.Module):
 
         Args:
             hidden_states: ``[B, T, hidden_size]``.
-            tokens: what the hidden states were made of; most mechanisms need it not.
+            tokens: the inputs that the hidden states come from; most mechanisms ignore them.
         """
         raise NotImplementedError  # abstract
 
     def experiments(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> dict[str, list[Experiment]]:
-        """What hardware would run for these tokens: by name, one experiment for each head.
+        """What hardware would run for these tokens: for each name, one experiment per head.
 
-        Arguments as in :meth:`project`. The one called ``score`` has a row for each pair of
+        Arguments as in :meth:`project`. The experiment ``score`` has a row for each pair of
         positions i >= j, any other a row for each token. A classical mechanism has none.
         """
         return {}
@@ -160,22 +160,23 @@ class Attention(nn.Module):
 
         Args:
             hidden_states: ``[B, T, hidden_size]``.
-            tokens: what the hidden states were made of.
-            outcomes: for each name ``[B, N, H, S]``, where ``N`` counts an experiment's rows.
+            tokens: the inputs that the hidden states come from.
+            outcomes: for each name ``[B, N, H, S]``, where ``N`` is the experiment's number
+                of rows.
         """
         raise NotImplementedError  # abstract
 
     @classmethod
     def has_circuits(cls) -> bool:
-        """Whether the mechanism is quantum: it says what hardware would run."""
+        """Whether the mechanism is quantum, that is, overrides :meth:`experiments`."""
         return cls.experiments is not Attention.experiments
 
     @classmethod
     def circuit_sizes(cls, n_qubits: int, layers: int) -> list[dict[str, Any]]:
-        """Sizes and options that give each form of its circuits so many qubits and layers.
+        """Sizes and options that give each form of its circuits these qubits and layers.
 
-        By default its options ``n_qubits`` and ``layers``, or a hidden state of as many
-        amplitudes where it has no option for the qubits.
+        By default they set the options ``n_qubits`` and ``layers``. A mechanism without the
+        option ``n_qubits`` gets a hidden state of 2^n amplitudes instead.
         """
         options = inspect.signature(cls).parameters
         width = {"hidden_size": 2**n_qubits, "num_heads": max(2**n_qubits // 8, 1)}
@@ -184,23 +185,23 @@ class Attention(nn.Module):
 
     @classmethod
     def options_at(cls, hidden_size: int) -> dict[str, Any]:
-        """Heads and options for a study of its circuits over the width of the model.
+        """Heads and options for a study of its circuits across model widths.
 
-        By default heads of 16, so that a wide state does not mean as many observables.
+        By default each head has width 16, so that a wider state does not mean more observables.
         """
         return {"num_heads": max(hidden_size // 16, 1)}
 
     @classmethod
     def classical_operations(cls, hidden_size: int, length: int) -> int:
-        """Multiply-adds of classical attention for what its circuits compute; 0 for nothing."""
+        """Multiply-adds of classical attention for what its circuits compute; 0 if nothing."""
         return 0
 
     def dot_scale(self, width: int) -> float:
-        """What the score ``dot`` multiplies q·k with, for queries of that width."""
+        """The factor of q·k in the score ``dot``, for queries of that width."""
         return float(width**-0.5)
 
     def reset_parameters(self) -> None:
-        """Initialise the parameters that are not those of a linear layer."""
+        """Initialise the parameters that do not belong to a linear layer."""
         if self.log_temperature is not None:
             nn.init.constant_(self.log_temperature, math.log(self.initial_temperature))
 
@@ -213,20 +214,20 @@ class Attention(nn.Module):
         return_weights: bool = False,
         tokens: TokenInputs | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend.
+        """Apply attention to the hidden states.
 
         Args:
             hidden_states: ``[B, Tq, hidden_size]``.
             mask: bool, broadcastable to ``[B, 1, Tq, Tk]``, see
                 :func:`~ketformer.attention.attention_mask`. None means plain
                 causal attention without padding.
-            cache: takes the new keys and values, returns all of them.
+            cache: takes the new keys and values, returns all keys and values so far.
             return_weights: also return the weights ``[B, H, Tq, Tk]``; row i
                 says what position i takes from each position.
-            tokens: what the hidden states were made of, see :meth:`project`.
+            tokens: the inputs that the hidden states come from, see :meth:`project`.
 
         Returns:
-            ``[B, Tq, hidden_size]`` and the weights or None.
+            ``[B, Tq, hidden_size]``, and the weights or None.
 
         Raises:
             KetformerError: a cache was given to a mechanism that is not causal.
@@ -241,7 +242,7 @@ class Attention(nn.Module):
             queries, keys, values = self.project_measured(hidden_states, tokens, outcomes)
         if cache is not None:
             if self.expect is not None:
-                raise KetformerError("measured attention keeps no cache; pass use_cache=False")
+                raise KetformerError("measured attention cannot use a cache; pass use_cache=False")
             if not self.is_causal:
                 raise KetformerError(
                     f"{type(self).__name__} sees the future, so it cannot use a key-value cache; "
@@ -270,7 +271,7 @@ class Attention(nn.Module):
         return merged.reshape(*merged.shape[:-1], self.num_heads, -1).transpose(1, 2)
 
     def extra_repr(self) -> str:
-        """What ``print(model)`` says of the mechanism."""
+        """What ``print(model)`` says about the mechanism."""
         return f"heads={self.num_heads}, score={self.score}, mixing={self.mixing}"
 
 
@@ -278,7 +279,7 @@ _warned: set[str] = set()
 
 
 def warn_of_leak(name: str) -> None:
-    """Say once per mechanism and process that its losses are not a language model's."""
+    """Warn, once per mechanism and process, that its loss is not a language model's loss."""
     if name not in _warned:
         _warned.add(name)
         warnings.warn(

@@ -1,4 +1,4 @@
-"""What a mechanism refuses, said before anything is allocated."""
+"""Checks of sizes and options, made before anything is allocated."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import torch
 from ketformer.errors import KetformerError
 from ketformer.utils.machine import require_memory
 
-#: Registers beyond this are refused: a circuit's complex matrix takes 32 GiB there.
+#: The largest register allowed: a circuit's complex matrix takes 32 GiB there.
 MAX_QUBITS = 16
-#: Python's own objects for a gate of a circuit, at least.
+#: A lower bound for the Python objects of one gate.
 BYTES_PER_GATE = 1 << 9
 
 
 def check_qubits(n_qubits: int) -> int:
-    """Refuse a register that is empty or that a simulated circuit's matrix cannot hold."""
+    """Refuse a register that is empty or too large for a circuit's matrix."""
     if n_qubits < 1:
         raise KetformerError(f"a register needs at least one qubit, got {n_qubits}")
     if n_qubits > MAX_QUBITS:
@@ -27,7 +27,7 @@ def check_qubits(n_qubits: int) -> int:
 
 
 def check_layers(layers: int, n_qubits: int) -> int:
-    """Refuse an ansatz without layers, or of more gates than this machine can hold."""
+    """Refuse an ansatz without layers, or with more gates than this machine can hold."""
     if layers < 1:
         raise KetformerError(f"layers must be positive, got {layers}")
     require_memory(
@@ -38,15 +38,15 @@ def check_layers(layers: int, n_qubits: int) -> int:
 
 
 def check_weights(what: str, rows: int, columns: int) -> None:
-    """Refuse a matrix of weights that this machine cannot hold, in float32.
+    """Refuse a float32 weight matrix that this machine cannot hold.
 
-    On torch's meta device, where circuits are counted, weights take nothing.
+    On torch's meta device, where circuits are counted, weights take no memory.
     """
     if torch.get_default_device().type != "meta":
         require_memory(f"{what} is too large, {rows:,} × {columns:,} weights", 4 * rows * columns)
 
 
 def require_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
-    """Refuse a value that is none of the choices, naming them."""
+    """Refuse a value that is not one of the choices, and list them."""
     if value not in choices:
         raise KetformerError(f"{what} must be one of {', '.join(choices)}, got {value!r}")

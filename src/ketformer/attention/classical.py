@@ -12,10 +12,10 @@ from ketformer.attention.inputs import TokenInputs
 
 
 class ClassicalAttention(Attention):
-    """Linear queries, keys and values; q·k / sqrt(d_head). No bias but the output's.
+    """Linear queries, keys and values; q·k / sqrt(d_head). Only the output has a bias.
 
-    Options as in :class:`~ketformer.attention.Attention`; the other scores and
-    the transposed mixing make it the classical control of each.
+    Options as in :class:`~ketformer.attention.Attention`; with another score or the
+    transposed mixing it is the classical control for mechanisms that use them.
     """
 
     default_score = "dot"
@@ -35,6 +35,6 @@ class ClassicalAttention(Attention):
     def project(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Linear maps (GPT)."""
+        """Linear queries, keys and values, as in GPT."""
         query, key, value = self.qkv_proj(hidden_states).chunk(3, dim=-1)
         return self.split_heads(query), self.split_heads(key), self.split_heads(value)

@@ -18,16 +18,17 @@ Features = Literal["hidden", "embedding"]
 class ClassicalEqual(Attention):
     """Linear queries and keys of reduced width, linear values.
 
-    With ``features="embedding"``, as published, queries and keys come from separate,
-    narrow embeddings of token, position and conditions, summed; the score keeps the
-    factor 1/sqrt(hidden_size). With ``"hidden"`` they come from the hidden state, queries with
-    a bias, and the factor is 1/sqrt(query_width).
+    With ``features="embedding"``, as published, queries and keys come from the sum of
+    separate narrow embeddings of token, position and conditions; the score keeps the
+    factor 1/sqrt(hidden_size). With ``"hidden"`` they come from the hidden state, queries
+    have a bias, and the factor is 1/sqrt(query_width).
 
     Args:
         features: where queries and keys come from.
-        query_width: of each head's queries and keys. 6 from the hidden state, like the
-            angles of six qubits; as published 2 from embeddings, 3 with conditions.
-        feature_width: of the narrow embeddings; as published 3, or 2 with conditions.
+        query_width: width of each head's queries and keys. The default is 6 from the hidden
+            state, like the angles of six qubits, and as published from embeddings: 2, or 3
+            with conditions.
+        feature_width: width of the narrow embeddings; as published 3, or 2 with conditions.
 
     Other options as in :class:`~ketformer.attention.Attention`.
     """
@@ -64,20 +65,20 @@ class ClassicalEqual(Attention):
             check_weights("feature_width", rows, source)
             self.tables, bias = NarrowTables(self.inputs, source), self.bias
         elif feature_width is not None:
-            raise KetformerError('feature_width belongs to features="embedding"')
+            raise KetformerError('feature_width requires features="embedding"')
         check_weights("query_width", source, num_heads * width)
         self.query_proj = nn.Linear(source, num_heads * width, bias=bias)
-        # A bias of the keys would add the same to all scores of a row.
+        # A bias of the keys would add the same number to all scores of a row.
         self.key_proj = nn.Linear(source, num_heads * width, bias=False)
         self.value_proj = nn.Linear(hidden_size, hidden_size, bias=self.bias)
         self.reset_parameters()
 
     def dot_scale(self, width: int) -> float:
-        """1/sqrt(query_width), or as published 1/sqrt(hidden_size)."""
+        """1/sqrt(query_width), or 1/sqrt(hidden_size) as published."""
         return float((width if self.tables is None else self.hidden_size) ** -0.5)
 
     def reset_parameters(self) -> None:
-        """Tables as torch draws embeddings."""
+        """Initialise the tables: see :meth:`NarrowTables.reset_parameters`."""
         super().reset_parameters()
         if self.tables is not None:
             self.tables.reset_parameters()
@@ -85,7 +86,7 @@ class ClassicalEqual(Attention):
     def project(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Narrow linear maps."""
+        """Narrow linear queries and keys, linear values."""
         source = hidden_states if self.tables is None else self.tables(tokens)
         query, key = self.query_proj(source), self.key_proj(source)
         value = self.value_proj(hidden_states)
@@ -93,7 +94,7 @@ class ClassicalEqual(Attention):
 
 
 class NarrowTables(nn.Module):
-    """Token, position and condition embeddings of a small width, kept apart from the decoder's."""
+    """Narrow token, position and condition embeddings, separate from the decoder's."""
 
     def __init__(self, sizes: InputSizes, width: int) -> None:
         super().__init__()
@@ -102,12 +103,12 @@ class NarrowTables(nn.Module):
         self.conditions = ConditionEmbedding(sizes, width) if sizes.n_conditions else None
 
     def reset_parameters(self) -> None:
-        """Standard normal tokens; positions begin at 0."""
+        """Draw token embeddings from a standard normal, set position embeddings to 0."""
         nn.init.normal_(self.tokens)
         nn.init.zeros_(self.positions)
 
     def forward(self, tokens: TokenInputs | None) -> Tensor:
-        """``[B, T, width]``: the sum of the three."""
+        """The sum of the embeddings, ``[B, T, width]``."""
         if tokens is None:
             raise KetformerError("this mechanism looks up its tokens: pass `tokens`")
         out = self.tokens[tokens.input_ids] + self.positions[tokens.position_ids]

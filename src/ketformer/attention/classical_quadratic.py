@@ -17,10 +17,11 @@ from ketformer.errors import KetformerError
 class ClassicalQuadratic(LinearQueries):
     """Linear queries and keys; values v_h = <Lx|S_h|Lx>, with fixed random symmetric S_h.
 
-    Each S_h has eigenvalues 1 and -1, half of each, as a Pauli string has, but in a random
-    basis: the same rank, spectrum and number of parameters as :class:`QISA
-    <ketformer.attention.qisa.QISA>`, and nothing that qubits would make easy. What QISA gains over
-    ``classical`` and this does not, its Pauli strings give; what both gain, the square does.
+    Half of the eigenvalues of S_h are 1 and half are -1, as for a Pauli string, but its basis is
+    random. Rank, spectrum and number of parameters match :class:`QISA
+    <ketformer.attention.qisa.QISA>`, but qubits would not make these forms easy. A gain over
+    ``classical`` that only QISA shows is due to its Pauli strings; one that both show, to the
+    square.
 
     Args:
         hilbert_dim: width of L for each head, and rank of the forms; the head width by default.
@@ -28,7 +29,7 @@ class ClassicalQuadratic(LinearQueries):
     Other options as in :class:`~ketformer.attention.Attention`.
 
     Raises:
-        KetformerError: a size that does not fit.
+        KetformerError: an invalid size.
     """
 
     control = "quadratic values of the rank and spectrum of Pauli strings, without Pauli strings"
@@ -49,7 +50,7 @@ class ClassicalQuadratic(LinearQueries):
         check_weights("hilbert_dim", hidden_size, num_heads * self.hilbert_dim)
         check_weights("hilbert_dim", self.head_dim * self.hilbert_dim, self.hilbert_dim)
         self.state_proj = nn.Linear(hidden_size, num_heads * self.hilbert_dim, bias=False)
-        # Drawn from torch's global generator and saved with the model, as Pauli strings are.
+        # Drawn from torch's global generator and saved with the model, like Pauli strings.
         self.register_buffer("forms", _forms(self.head_dim, self.hilbert_dim))
         self.reset_parameters()
 
@@ -75,7 +76,7 @@ def _forms(count: int, size: int) -> Tensor:
     if gaussian.is_meta:
         return gaussian
     orthogonal, upper = torch.linalg.qr(gaussian.double())
-    # Without the signs of R, Q would not be uniform (Mezzadri 2007).
+    # Without the signs of R, Q would not be Haar-distributed (Mezzadri 2007).
     orthogonal = orthogonal * upper.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
     forms: Tensor = (orthogonal * signs) @ orthogonal.mT
     return forms.float()

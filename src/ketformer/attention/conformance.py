@@ -1,4 +1,4 @@
-"""What a mechanism must do, as checks that anyone can run on a mechanism of their own.
+"""Conformance checks for attention mechanisms, to run on your own mechanism as well.
 
 :func:`check_attention` runs them all. In a test file::
 
@@ -6,10 +6,9 @@
     def test_conformance(check):
         check("mine")
 
-The name is one of the registry. Sizes and options may follow, as ``check("mine", hidden_size=24,
-num_heads=3, n_qubits=2)``: what takes another way through the code answers to the same contract.
-Numbers that come two ways may differ by what :func:`~ketformer.utils.conformance.rounding`
-allows, in float32 and in float64.
+The name is a registry name. Sizes and options may follow, as in ``check("mine", hidden_size=24,
+num_heads=3, n_qubits=2)``, to check other paths through the code. Numbers computed in two ways
+may differ by what :func:`~ketformer.utils.conformance.rounding` allows, in float32 and float64.
 """
 
 from __future__ import annotations
@@ -45,9 +44,9 @@ from ketformer.utils.conformance import (
 
 __all__ = ["CONFORMANCE", "Check", "Finding", "MismatchError", "check_attention"]
 
-#: Positions of a sequence.
+#: Positions in a sequence.
 _LENGTH = 6
-#: What changes an output less than this has no influence on it.
+#: A smaller change of the output counts as no influence.
 _INFLUENCE = 1e-4
 _TYPES = (torch.float32, torch.float64)
 _SIDES = ("left", "right")
@@ -56,16 +55,16 @@ _SIDES = ("left", "right")
 def check_attention(
     attention: str, *, hidden_size: int = 16, num_heads: int = 2, **options: Any
 ) -> list[Finding]:
-    """Try everything that a mechanism must do.
+    """Run every conformance check on a mechanism.
 
     Args:
         attention: a registry name.
         hidden_size: width of the model; ``num_heads`` must divide it.
         num_heads: number of heads.
-        **options: the mechanism's own.
+        **options: options of the mechanism.
 
     Returns:
-        One finding a check; an error of the mechanism is one, too.
+        One finding per check; an error raised by the mechanism is also a finding.
     """
     sizes = {"hidden_size": hidden_size, "num_heads": num_heads}
     return findings(CONFORMANCE, attention, **sizes, **options)
@@ -75,7 +74,7 @@ def check_attention(
 
 
 def _causality(case: Case) -> Iterator[float]:
-    """A token changes its own output, and earlier ones only if the mechanism says so."""
+    """A token changes its own output, and earlier outputs only if the mechanism is not causal."""
     attention, batch = case.build().requires_grad_(False), case.batch(2, _LENGTH)
     for path in ({}, {"mask": batch.mask()}, {"return_weights": True}):
         before = batch.through(attention, **path)
@@ -95,12 +94,12 @@ def _causality(case: Case) -> Iterator[float]:
 
 
 def _sequences_apart(case: Case) -> Iterator[float]:
-    """A sequence does not depend on its batch mates."""
+    """A sequence does not depend on the rest of its batch."""
     for dtype in _TYPES:
         attention, batch = case.build(dtype=dtype), case.batch(3, _LENGTH, dtype=dtype)
         together = batch.through(attention)
         mates = replace(batch, states=torch.cat([batch.states[:1], 10 * batch.states[1:]]))
-        yield close("beside other sequences", mates.through(attention)[0], together[0], 0)
+        yield close("in another batch", mates.through(attention)[0], together[0], 0)
         yield alike("alone", batch.rows(0).through(attention)[0], together[0])
 
 
@@ -108,7 +107,7 @@ def _sequences_apart(case: Case) -> Iterator[float]:
 
 
 def _padding(case: Case) -> Iterator[float]:
-    """Padded sequences give what they give unpadded, whatever stands in the padding."""
+    """Padding does not change a sequence's output, whatever it contains."""
     for dtype in _TYPES:
         attention = case.build(dtype=dtype)
         sequences = [case.batch(1, n, seed=n, dtype=dtype) for n in (_LENGTH, 3)]
@@ -125,7 +124,7 @@ def _padding(case: Case) -> Iterator[float]:
 
 
 def _nothing_to_see(case: Case) -> Iterator[float]:
-    """A position that may look nowhere mixes nothing: it gives the output layer's bias."""
+    """A position that may attend to nothing outputs the bias of the output layer."""
     attention = case.build()
     batch = case.padded([case.batch(1, n, seed=n) for n in (_LENGTH, 3)], "left")
     found = batch.through(attention, batch.mask())[~batch.is_token]
@@ -133,7 +132,7 @@ def _nothing_to_see(case: Case) -> Iterator[float]:
 
 
 def _gradients_under_padding(case: Case) -> Iterator[float]:
-    """Gradients are finite; they reach every token, and no padding."""
+    """Gradients are finite; they reach every token but no padding."""
     for side in _SIDES:
         attention = case.build()
         batch = case.padded([case.batch(1, n, seed=n) for n in (_LENGTH, 3)], side)
@@ -153,7 +152,7 @@ def _gradients_under_padding(case: Case) -> Iterator[float]:
 
 
 def _cache(case: Case) -> Iterator[float]:
-    """In parts, with keys and values kept, as at once; refused by what sees the future."""
+    """Decoding in parts with a cache matches one pass; a mechanism that sees the future refuses."""
     for dtype in _TYPES:
         attention, batch = case.build(dtype=dtype), case.batch(2, _LENGTH, dtype=dtype)
         if not attention.is_causal:
@@ -167,7 +166,7 @@ def _cache(case: Case) -> Iterator[float]:
 
 
 def _cache_and_padding(case: Case) -> Iterator[float]:
-    """A cache after padding on the left, as in generation of prompts of several lengths."""
+    """A cache works after left padding, as when generating from prompts of different lengths."""
     for dtype in _TYPES:
         attention = case.build(dtype=dtype)
         if not attention.is_causal:
@@ -191,26 +190,26 @@ def _refuses_a_cache(attention: Attention, batch: Batch) -> float:
         batch.through(attention, cache=GrowingCache())
     except KetformerError:
         return 0.0
-    raise MismatchError("a cache lacks what is still to come: it is to be refused")
+    raise MismatchError("a cache cannot hold future tokens: the mechanism must refuse it")
 
 
 # --- One result, whatever the path ---------------------------------------------------------------
 
 
 def _weights(case: Case) -> Iterator[float]:
-    """The weights that are returned are those that mix, and each row of them sums to one."""
+    """The returned weights are those that mix the values, and each row sums to one."""
     for dtype in _TYPES:
         attention, batch = case.build(dtype=dtype), case.batch(2, _LENGTH, dtype=dtype)
         fused, nothing = batch.attend(attention)
-        require(nothing is None, "weights came that were not asked for")
+        require(nothing is None, "weights were returned without being requested")
         output, weights = batch.attend(attention, return_weights=True)
         assert weights is not None
         same_shape("weights", weights, (2, attention.num_heads, _LENGTH, _LENGTH))
         *_, values = attention.project(batch.states, batch.tokens)
         mixed = attention.out_proj((weights @ values).transpose(1, 2).flatten(2))
-        yield alike("the output where weights are returned", output, fused)
+        yield alike("the output with weights returned", output, fused)
         yield alike("values mixed by the weights", mixed, output)
-        # What a token takes from others sums to one; of transposed weights, what it gives.
+        # What a token takes sums to one; for transposed weights, what it gives.
         taken = weights if attention.is_causal else weights.mT
         yield alike("the sum of weights", taken.sum(dim=-1), torch.ones_like(taken[..., 0]))
         later = taken.triu(1)
@@ -219,10 +218,10 @@ def _weights(case: Case) -> Iterator[float]:
 
 
 def _fast_and_plain(case: Case) -> Iterator[float]:
-    """The fast path and the readable one: outputs, and gradients of everything."""
+    """The fast path and the reference agree in the output and in every gradient."""
     for dtype in _TYPES:
         attention = case.build(dtype=dtype)
-        for size in ((1, 1), (2, _LENGTH), (70, 5), (2, 70)):  # on both sides of every choice
+        for size in ((1, 1), (2, _LENGTH), (70, 5), (2, 70)):  # covers every path
             batch = case.batch(*size, dtype=dtype)
             some = torch.rand(size, generator=torch.Generator().manual_seed(2)) < 0.7
             for mask in (None, replace(batch, is_token=some).mask()):
@@ -232,19 +231,19 @@ def _fast_and_plain(case: Case) -> Iterator[float]:
 
 
 def _compiled(case: Case) -> Iterator[float]:
-    """``torch.compile`` makes one graph of it, with and without a mask, and it gives the same."""
+    """``torch.compile`` makes one graph, with and without a mask, and the results agree."""
     attention = case.build(dtype=torch.float64)
     batch = case.batch(2, _LENGTH, dtype=torch.float64)
     for mask in (None, batch.mask()):
-        torch.compiler.reset()  # it keeps few graphs of one function
-        # Dynamo and the autograd tracer, without the minutes that code generation takes.
+        torch.compiler.reset()  # the number of graphs per function is limited
+        # Dynamo and the autograd tracer, without minutes of code generation.
         compiled = torch.compile(attention, fullgraph=True, backend="aot_eager", dynamic=False)
         expected = batch.outcome(attention, mask)
         try:
             found = batch.outcome(attention, mask, called=compiled)
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = str(error).strip().splitlines()[0]
-            raise MismatchError(f"torch.compile cannot make one graph of it: {reason}") from None
+            raise MismatchError(f"torch.compile cannot make one graph: {reason}") from None
         yield all_alike("compiled", found, expected)
         with torch.inference_mode():
             output = batch.through(attention, mask, called=compiled)
@@ -252,7 +251,7 @@ def _compiled(case: Case) -> Iterator[float]:
 
 
 def _without_gradients(case: Case) -> Iterator[float]:
-    """Inference mode gives the same numbers, and training can follow it."""
+    """Inference mode gives the same numbers, and training works after it."""
     for dtype in _TYPES:
         attention, batch = case.build(dtype=dtype), case.batch(2, _LENGTH, dtype=dtype)
         with torch.inference_mode():
@@ -263,7 +262,7 @@ def _without_gradients(case: Case) -> Iterator[float]:
 
 
 def _circuits(case: Case) -> Iterator[float]:
-    """Circuits that run one by one give what the closed form gives."""
+    """Running the circuits one by one agrees with the closed form."""
     attention, batch = case.build(dtype=torch.float64), case.batch(2, 4, dtype=torch.float64)
     if not attention.has_circuits():
         return
@@ -274,16 +273,16 @@ def _circuits(case: Case) -> Iterator[float]:
 
     expected = batch.through(attention)
     with measured_by(attention, expect):
-        # An amplitude's angle is an arccosine, which loses half of the digits at its ends.
+        # An amplitude's angle is an arccosine, which loses half the digits near ±1.
         yield close("measured", batch.through(attention), expected, 1e-10)
 
 
 def _types(case: Case) -> Iterator[float]:
-    """Other float types, and mixed precision, agree with float32 as far as they can."""
+    """Other float types and mixed precision agree with float32 within their precision."""
     batch, expected = case.batch(2, _LENGTH), case.batch(2, _LENGTH).through(case.build())
     for dtype, steps in ((torch.float64, 64), (torch.bfloat16, 8)):
         found = batch.to(dtype).through(case.build(dtype=dtype))
-        require(found.dtype == dtype, f"of {dtype} hidden states came {found.dtype}")
+        require(found.dtype == dtype, f"{dtype} hidden states gave {found.dtype}")
         yield alike(
             str(dtype), found.to(torch.float32).detach(), expected.detach(), _coarse(steps, dtype)
         )
@@ -298,7 +297,7 @@ def _types(case: Case) -> Iterator[float]:
 
 
 def _coarse(steps: float, dtype: torch.dtype) -> float:
-    """Steps of the coarser of that type and float32, counted in those of float32."""
+    """Rounding steps of the coarser of this type and float32, in units of float32 steps."""
     return max(steps * torch.finfo(dtype).eps / torch.finfo(torch.float32).eps, steps)
 
 
@@ -306,7 +305,7 @@ def _coarse(steps: float, dtype: torch.dtype) -> float:
 
 
 def _gradients(case: Case) -> Iterator[float]:
-    """Every parameter has a gradient, and gradients are those of finite differences."""
+    """Every parameter has a gradient, and gradients match finite differences."""
     attention = case.build(dtype=torch.float64)
     batch = case.batch(1, 3, dtype=torch.float64)
     batch.states.requires_grad_()
@@ -330,7 +329,7 @@ def _gradients(case: Case) -> Iterator[float]:
 
 
 def _dropout(case: Case) -> Iterator[float]:
-    """Dropout acts in training only, and on every path."""
+    """Dropout acts on every path, and only in training."""
     dropping, plain, batch = case.build(dropout=0.5), case.build(), case.batch(2, _LENGTH)
     for return_weights in (False, True):
         expected = batch.through(plain, return_weights=return_weights)
@@ -345,7 +344,7 @@ def _dropout(case: Case) -> Iterator[float]:
 
 
 def _saving(case: Case) -> Iterator[float]:
-    """Saved weights and strings make the same module again; so does a copy."""
+    """Saved weights and strings restore the same module; a copy equals it too."""
     saved, other, batch = case.build(), case.build(seed=1), case.batch(2, _LENGTH)
     expected = batch.through(saved)
     require(not torch.equal(batch.through(other), expected), "another seed gives the same weights")
@@ -355,14 +354,14 @@ def _saving(case: Case) -> Iterator[float]:
 
 
 def _loading_without_memory(case: Case) -> Iterator[float]:
-    """Built on the meta device, as by ``from_pretrained``, it takes saved weights.
+    """A mechanism built on the meta device, as by ``from_pretrained``, loads saved weights.
 
-    What is saved must be all that it needs besides what ``reset_parameters`` fills, and that
-    must leave alone what was loaded: it may write a parameter by ``torch.nn.init`` and as a
-    whole alone, which transformers keeps from a loaded one.
+    Everything that it needs must be saved or filled by ``reset_parameters``, which must not
+    change what was loaded. It may therefore write parameters only as a whole and only with
+    ``torch.nn.init``, which transformers turns off for loaded ones.
     """
     saved, batch = case.build(), case.batch(2, _LENGTH)
-    for parameter in saved.parameters():  # as training leaves it, not as it began
+    for parameter in saved.parameters():  # values as after training, not the initial ones
         parameter.data.mul_(1.1).add_(0.1)
     with torch.device("meta"):
         empty = case.build(seed=1)
@@ -380,7 +379,7 @@ def _on(body: Callable[[Case], Iterator[float]]) -> Check:
     return Check(body.__name__.strip("_"), on)
 
 
-#: Every check, each to be called with a registry name, sizes and options.
+#: Every check; each takes a registry name, sizes and options.
 CONFORMANCE: tuple[Check, ...] = tuple(
     map(
         _on,

@@ -1,4 +1,4 @@
-"""What a mechanism may know of a token besides its hidden state: id, place and conditions."""
+"""What a mechanism may know about a token besides its hidden state: id, position, conditions."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class InputSizes:
-    """How many tokens, positions and conditions there are, for mechanisms with tables of their own.
+    """Numbers of tokens, positions and conditions, for mechanisms with tables of their own.
 
     Attributes:
         vocab_size: number of tokens.
-        max_positions: the context, in tokens.
-        n_conditions: numbers given with each sequence.
+        max_positions: the context length, in tokens.
+        n_conditions: how many conditions each sequence has.
         condition_unknown: whether a condition may be left unknown.
     """
 
@@ -27,13 +27,13 @@ class InputSizes:
 
 @dataclass(frozen=True)
 class TokenInputs:
-    """What the decoder was given.
+    """The inputs of the decoder.
 
     Attributes:
         input_ids: ``[B, T]``.
         position_ids: ``[B or 1, T]``.
         conditions: ``[B, C]``, standardised, 0 where unknown; None without conditions.
-        unknown: ``[B, C]`` bool, which of them are not given.
+        unknown: ``[B, C]`` bool, true for conditions that are not given.
     """
 
     input_ids: Tensor
@@ -46,8 +46,8 @@ class ConditionEmbedding(nn.Module):
     """A linear map of the known conditions, and a learned vector for each unknown one.
 
     Args:
-        sizes: how many conditions, and whether one can be unknown.
-        width: of the output.
+        sizes: how many conditions there are, and whether they can be unknown.
+        width: width of the output.
     """
 
     def __init__(self, sizes: InputSizes, width: int) -> None:
@@ -60,13 +60,13 @@ class ConditionEmbedding(nn.Module):
         )
 
     def forward(self, conditions: Tensor, unknown: Tensor | None) -> Tensor:
-        """``[B, width]`` from standardised values ``[B, C]`` and which of them are unknown."""
+        """``[B, width]`` from standardised values and flags of unknown ones, both ``[B, C]``."""
         out: Tensor = self.known(conditions)
         if self.unknown is not None and unknown is not None:
             out = out + unknown.to(out.dtype) @ self.unknown
         return out
 
     def reset_parameters(self) -> None:
-        """An unknown condition begins as one at its mean."""
+        """Set the vectors to 0: an unknown condition starts out like one at its mean."""
         if self.unknown is not None:
             nn.init.zeros_(self.unknown)

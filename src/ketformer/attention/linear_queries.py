@@ -1,4 +1,4 @@
-"""Linear queries and keys, for mechanisms that replace the value map alone."""
+"""Linear queries and keys, for mechanisms that replace only the value map."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ketformer.attention.observables import by_token
 
 
 class LinearQueries(Attention):
-    """Queries and keys as in GPT; a subclass fills in the values."""
+    """Queries and keys as in GPT; a subclass supplies the values."""
 
     default_bias = True
 
@@ -22,7 +22,7 @@ class LinearQueries(Attention):
         self.qk_proj = nn.Linear(hidden_size, 2 * hidden_size, bias=self.bias)
 
     def beside(self, hidden_states: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Linear queries and keys beside values ``[BT, H, head_dim]``."""
+        """Linear queries and keys, together with the values ``[BT, H, head_dim]``."""
         query, key = self.qk_proj(hidden_states).chunk(2, dim=-1)
         values = by_token(values, hidden_states)
         return self.split_heads(query), self.split_heads(key), values

@@ -1,4 +1,4 @@
-"""Who may look at whom."""
+"""The attention mask: which positions may attend to which."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def attention_mask(
     Args:
         query_length: number of new positions.
         key_length: number of keys, cached ones included.
-        offset: absolute position of the first query (what the cache already holds).
+        offset: absolute position of the first query (the number of positions in the cache).
         padding: ``[batch, key_length]``, true (or 1) for tokens and false for padding.
-        device: of the mask, where there is no padding to take it from.
+        device: device of the mask; ignored if ``padding`` is given.
 
     Returns:
         Bool ``[batch or 1, 1, query_length, key_length]``. The row of a padding
-        position can be false throughout; such a row mixes nothing and gives 0.
+        position can be all false; such a row mixes nothing and gives 0.
     """
     if padding is not None:
         device = padding.device

@@ -17,13 +17,13 @@ from ketformer.quantum.preparation import amplitude_preparation
 def amplitude_experiments(
     states: Tensor, strings: list[PauliStrings], circuit: Circuit | None, angles: Tensor | None
 ) -> list[Experiment]:
-    """Encode each token in amplitudes, turn it, measure strings: one experiment for each head.
+    """Encode each token in amplitudes, apply a circuit, measure strings: one experiment per head.
 
     Args:
-        states: ``[..., H or 1, 2^n]``, real; their norms are lost on the way.
-        strings: of each head.
+        states: ``[..., H or 1, 2^n]``, real; their norms are lost.
+        strings: the strings of each head.
         circuit: what follows the preparation; None for nothing.
-        angles: ``[H, P]`` of that circuit.
+        angles: ``[H, P]``, the angles of that circuit.
     """
     n_qubits = strings[0].n_qubits
     whole = amplitude_preparation(n_qubits)
@@ -38,17 +38,17 @@ def amplitude_experiments(
 
 
 def is_state(features: Tensor) -> Tensor:
-    """``[B, T, 1, 1]``, 0 for a zero vector: it has no state, and its expectations count as 0."""
+    """``[B, T, 1, 1]``, 0 for a zero vector, which has no state and whose expectations are 0."""
     return features.any(dim=-1)[..., None, None].to(features.dtype)
 
 
 @contextmanager
 def measured_by(model: nn.Module, expect: Expect) -> Iterator[None]:
-    """Within, every mechanism of the model gets its outcomes from ``expect``.
+    """Inside this context, every mechanism of the model gets its outcomes from ``expect``.
 
     Args:
-        model: any module that holds attention mechanisms.
-        expect: gives the outcomes of an experiment.
+        model: any module that contains attention mechanisms.
+        expect: returns the outcomes of an experiment.
 
     Raises:
         NotOfferedError: no mechanism of the model has circuits.

@@ -1,7 +1,7 @@
-"""From queries, keys and values to what each position takes of the others: every path there is.
+"""Mixing the values by the softmax of the scores, in several ways.
 
-:func:`mix` chooses one. All of them give the same numbers but for rounding, and
-:func:`_mix_explicitly` is the one to read.
+:func:`mix` chooses one. All give the same numbers up to rounding;
+:func:`_mix_explicitly` is the readable reference.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ketformer.attention.scores import (
     reference_scores,
 )
 
-#: Queries that are scored at a time where no fused kernel knows the score.
+#: Queries scored at a time where no fused kernel supports the score.
 _CHUNK = 256
 
 
@@ -32,11 +32,11 @@ class Weighting:
     """How scores are computed and used.
 
     Attributes:
-        score: its name.
+        score: name of the score.
         temperature: divides the score: a number, or ``[H, 1, 1]``.
         dot_scale: multiplies q·k in the score ``dot``.
-        causal: position i takes values of positions j <= i; else position j sums those of
-            positions i >= j.
+        causal: position i takes values of positions j <= i; otherwise position j sums the
+            values of positions i >= j.
         dropout: probability of dropping a weight while training.
         training: whether the module is training.
     """
@@ -61,13 +61,13 @@ def mix(
     """Mix the values by the softmax of the scores.
 
     Args:
-        how: the score and its use.
+        how: how scores are computed and used.
         queries: ``[B, H, Tq, Dk]``.
         keys: ``[B, H, Tk, Dk]``.
         values: ``[B, H, Tk, Dv]``.
         mask: bool, broadcastable to ``[B, 1, Tq, Tk]``; None for plain causal attention, where
             ``Tq == Tk``.
-        return_weights: also return the weights; they exist on the explicit path alone.
+        return_weights: also return the weights, which only the explicit path computes.
 
     Returns:
         ``[B, H, Tq, Dv]``, and the weights ``[B, H, Tq, Tk]`` or None.
@@ -93,7 +93,7 @@ def _mix_fused(
         if mask is None:
             mask = attention_mask(queries.shape[-2], keys.shape[-2], device=queries.device)
         mask = bias.masked_fill(~mask, -math.inf)
-    # The fused CPU kernel wants equal widths; zero columns of values cost little.
+    # The fused CPU kernel needs equal widths; zero columns of values cost little.
     width = max(queries.shape[-1], values.shape[-1])
     mixed = F.scaled_dot_product_attention(
         _widen(queries, width),
@@ -110,7 +110,7 @@ def _mix_fused(
 def _mix_short(
     how: Weighting, dot_product: DotProduct, values: Tensor, mask: Tensor | None
 ) -> Tensor:
-    """Plain products, where these are less work than the fused kernel's."""
+    """Plain matrix products, for sizes where they are faster than the fused kernel."""
     queries, keys, scale, bias = dot_product
     scores = (queries * scale) @ keys.mT
     if bias is not None:
@@ -134,9 +134,9 @@ def _mix_explicitly(
     mask: Tensor | None,
     offset: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """The readable reference, and the only path where the weights themselves are needed.
+    """The readable reference, and the only path that returns the weights.
 
-    The first query stands at position ``offset``.
+    The first query is at position ``offset``.
     """
     scores = reference_scores(how.score, queries, keys, how.temperature, how.dot_scale)
     if mask is None:
@@ -145,7 +145,7 @@ def _mix_explicitly(
     scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     weights = scores.softmax(dim=-1).to(values.dtype) * mask
     if not how.causal:
-        # A padding position must hand on nothing: its row counts only if it is a token.
+        # Padding must pass nothing on: a row counts only if its position is a token.
         weights = (weights * mask.diagonal(offset, dim1=-2, dim2=-1)[..., None]).mT
     return F.dropout(weights, how.dropout, how.training) @ values, weights
 
@@ -153,9 +153,9 @@ def _mix_explicitly(
 def _mix_in_chunks(
     how: Weighting, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
 ) -> Tensor:
-    """:func:`_mix_explicitly` for some queries at a time; the backward pass recomputes weights.
+    """:func:`_mix_explicitly` in chunks of queries; the backward pass recomputes the weights.
 
-    Memory is then linear in the length, as with a fused kernel.
+    Memory is then linear in the sequence length, as with a fused kernel.
     """
     rows, columns = queries.shape[-2], keys.shape[-2]
     mixed = []

@@ -1,4 +1,4 @@
-"""Pauli observables of a mechanism: a set of strings for each head, part of the model."""
+"""Pauli observables of a mechanism: a set of strings for each head, saved with the model."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Observables = Literal["distinct", "random"]
 
 
 class PauliObservables(nn.Module):
-    """Expectations of ``S`` fixed Pauli strings per head, behind a circuit that all tokens share.
+    """Expectations of ``S`` fixed Pauli strings per head, after a circuit that all tokens share.
 
-    The strings are drawn once, from torch's global generator, and are a buffer:
-    a saved model carries its own, so that a reloaded one gives the same outputs.
+    The strings are drawn once, from torch's global generator, and stored in a buffer, so
+    that a reloaded model gives the same outputs.
 
     Args:
         strings: one set for each of H heads, all of the same size.
-        circuit: the gates, with P angles, that act before; None for none.
+        circuit: circuit with P angles applied before the measurement; None for no circuit.
     """
 
     codes: Tensor
@@ -55,13 +55,13 @@ class PauliObservables(nn.Module):
         n_qubits: int,
         circuit: Circuit | None = None,
     ) -> PauliObservables:
-        """``count`` strings for each head: ``random`` as published, or ``distinct``.
+        """Draw ``count`` strings for each head: ``random`` as published, or ``distinct``.
 
-        The random strings differ between the heads. The distinct ones are the same in
-        each, where the heads differ in what they do before they are measured.
+        Random strings differ between the heads. Distinct ones are the same for every head;
+        the heads then differ in what they apply before the measurement.
 
         Raises:
-            KetformerError: an unknown kind, or more distinct strings than there are.
+            KetformerError: an unknown kind, or more distinct strings than exist.
         """
         require_choice("observables", kind, get_args(Observables))
         if kind == "random":
@@ -83,9 +83,9 @@ class PauliObservables(nn.Module):
 
         Args:
             real: ``[N, H or 1, d]``, the real parts of the first d amplitudes of N states; the
-                others are 0. With 1, all heads begin with the same state.
+                others are 0. With 1, all heads start from the same state.
             imag: the imaginary parts; None for real states.
-            angles: ``[H, P]`` of the circuit; None without one.
+            angles: ``[H, P]``, the angles of the circuit; None without a circuit.
 
         Returns:
             ``[N, H, S]``.
@@ -94,7 +94,7 @@ class PauliObservables(nn.Module):
             ValueError: angles without a circuit, or a circuit without angles.
         """
         if (angles is None) != (self.circuit is None):
-            raise ValueError("angles belong to a circuit, and a circuit needs its angles")
+            raise ValueError("angles must be given if, and only if, there is a circuit")
         tables = self._current()
         if tables.native is None or real.device.type != "cpu":
             return self._by_torch(tables.plans, real, imag, angles)
@@ -106,7 +106,7 @@ class PauliObservables(nn.Module):
     def _by_torch(
         self, plans: list[PauliPlan], real: Tensor, imag: Tensor | None, angles: Tensor | None
     ) -> Tensor:
-        """The readable reference of the native kernel, and what runs on a GPU."""
+        """The readable reference for the native kernel; also used on a GPU."""
         missing = (1 << self.codes.shape[-1]) - real.shape[-1]
         re = F.pad(real, (0, missing)).permute(1, 2, 0)
         im = None if imag is None else F.pad(imag, (0, missing)).permute(1, 2, 0)
@@ -124,14 +124,14 @@ class PauliObservables(nn.Module):
         return torch.stack(list(heads)).permute(2, 0, 1)
 
     def prepare(self) -> _Tables:
-        """Make the tables of the strings.
+        """Build the tables of the strings.
 
-        Nobody has to call it: :meth:`forward` does when the strings are others than before. A
-        compiled graph cannot, so it is done wherever strings are drawn, loaded or moved.
+        Calling it is optional: :meth:`forward` does so when the strings have changed. A
+        compiled graph cannot, so it also happens wherever strings are drawn, loaded or moved.
         """
         strings, device = self.strings, self.codes.device
         distinct = strings if len(set(strings)) > 1 else strings[:1]
-        # Made as ordinary tensors, so that training can follow an evaluation in inference mode.
+        # Ordinary tensors, so that training works after an evaluation in inference mode.
         with torch.inference_mode(False):
             plans = [PauliPlan(s, device) for s in distinct]
             native = CircuitValues(strings, self.circuit) if self._has_kernel() else None
@@ -163,7 +163,7 @@ class PauliObservables(nn.Module):
 
 
 class _Tables(NamedTuple):
-    """What the strings come to, and the strings that it was made of."""
+    """Tables of the strings, and the codes that they were built from."""
 
     codes: Tensor
     version: int | None
@@ -177,18 +177,18 @@ def _outside_graphs(observables: PauliObservables) -> _Tables:
 
 
 def _version(codes: Tensor) -> int | None:
-    """What counts changes in place; a tensor made in inference mode has no such count."""
+    """The counter of in-place changes; None for a tensor made in inference mode."""
     return None if codes.is_inference() else codes._version
 
 
 def by_token(values: Tensor, hidden_states: Tensor) -> Tensor:
-    """``[BT, H, S]`` as ``[B, H, T, S]``, the form in which values are mixed."""
+    """``[BT, H, S]`` reshaped to ``[B, H, T, S]``, the shape in which values are mixed."""
     tokens: Tensor = values.unflatten(0, hidden_states.shape[:2])
     return tokens.transpose(1, 2)
 
 
 def apply_shared(unitaries: Tensor, real: Tensor, imag: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Unitaries ``[H, D, D]`` applied to states in columns, ``[H or 1, D, N]``, all in pairs."""
+    """Apply unitaries ``[H, D, D]`` to columns ``[H or 1, D, N]``; complex numbers are pairs."""
     a, b = unitaries.real.to(real.dtype), unitaries.imag.to(real.dtype)
     if imag is None:
         return a @ real, b @ real

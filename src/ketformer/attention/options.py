@@ -1,4 +1,4 @@
-"""Whether the options of a mechanism have the types that it declares."""
+"""Check that options have the types that a mechanism declares."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ketformer.errors import KetformerError
 
 
 def check_option_types(name: str, cls: type[Attention], options: Mapping[str, Any]) -> None:
-    """Refuse a value of another type than the mechanism declares.
+    """Refuse a value whose type is not the one that the mechanism declares.
 
     Args:
-        name: of the mechanism, for the message.
-        cls: its class.
-        options: known to be options of that mechanism.
+        name: name of the mechanism, for the message.
+        cls: class of the mechanism.
+        options: values by name; the names must be options of that mechanism.
 
     Raises:
-        KetformerError: naming the option and what was expected of it.
+        KetformerError: naming the option and the expected type.
     """
     hints: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
@@ -36,7 +36,7 @@ def check_option_types(name: str, cls: type[Attention], options: Mapping[str, An
 
 
 def name_of_type(hint: Any) -> str:
-    """A type as a person would say it."""
+    """A readable name for a type."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return " or ".join(dict.fromkeys(name_of_type(arg) for arg in typing.get_args(hint)))
     if typing.get_origin(hint) is typing.Literal:

@@ -37,26 +37,26 @@ class Overlap(Attention):
     """Score sqrt(d_model) Re<q|k>, with |q> = U_Q|x>, |k> = U_K|x>; linear values.
 
     On hardware each score is one Hadamard test. Every gate is real (RY and CNOT), so
-    the exact scores are one product of two real matrices with 2^n columns: 2T states
+    the exact scores are a product of two real matrices with 2^n columns: 2T states
     are simulated instead of T² circuits, and autograd gives the exact gradient.
 
     Args:
         n_qubits: working qubits n (6 as published).
         layers: repetitions of (RY on each qubit, CNOT ring) in every circuit.
         angles: ``hidden``: |x> is prepared with angles that are linear in the hidden
-            state, for each head, for queries and keys apart, so that blocks and heads
-            can be stacked. ``embedding``, as published: |x> = |token> ⊗ |position>
+            state, separately for each head and for queries and keys, so that blocks and
+            heads can be stacked. ``embedding``, as published: |x> = |token> ⊗ |position>
             (⊗ |conditions>), each register with its own table of angles and n/2 (n/3)
             qubits.
-        published_scaling: with conditions, scale their angles by the smallest and largest
-            of the whole batch, as the released code does: a sequence then depends on its
-            batch mates. Otherwise an angle is π times the sigmoid of the linear map.
-        gradient: ``exact``, by autograd, or ``spsa``, the estimate of the released code,
-            while training.
-        spsa_epsilon: size of its perturbation, in radians.
+        published_scaling: scale the angles of the conditions by the smallest and largest
+            in the whole batch, as the released code does: a sequence then depends on the
+            rest of its batch. Otherwise an angle is π times the sigmoid of the linear map.
+        gradient: ``exact``, by autograd, or ``spsa``, the estimate used by the released code
+            in training.
+        spsa_epsilon: size of SPSA's perturbation, in radians.
         entanglement: ``ring``, or ``none``, the ablation without two-qubit gates.
-        train_circuit: False leaves U_Q and U_K at random angles: the ablation that tells
-            what training them gives.
+        train_circuit: False leaves U_Q and U_K at random angles: the ablation that shows
+            what training them gains.
 
     Other options as in :class:`~ketformer.attention.Attention`.
     """
@@ -103,7 +103,7 @@ class Overlap(Attention):
             )
         else:
             if published_scaling:
-                raise KetformerError('published_scaling belongs to angles="embedding"')
+                raise KetformerError('published_scaling requires angles="embedding"')
             check_weights("the map to angles", hidden_size, 2 * num_heads * n_angles)
             self.angle_proj = nn.Linear(hidden_size, 2 * num_heads * n_angles)
         own = self.ansatz if self.registers is None else self.registers.joint
@@ -111,7 +111,7 @@ class Overlap(Attention):
         self.native: CircuitStates | None = None
         if CircuitStates.can_run(self.circuit):
             self.native = CircuitStates(self.circuit, len(own.parameters))
-        # The last ring of |x> is the same for every token: it belongs to the shared matrices.
+        # The last ring of |x> is the same for every token, so it moves to the shared matrices.
         ring = entangler(n_qubits, entanglement)
         self.preparation = Circuit(n_qubits, self.ansatz.gates[: -len(ring.gates) or None])
         self.turn = KeptUnitary(ring.then(self.ansatz))
@@ -124,9 +124,9 @@ class Overlap(Attention):
 
     @classmethod
     def circuit_sizes(cls, n_qubits: int, layers: int) -> list[dict[str, Any]]:
-        """Of hidden states, and the published forms: two registers, or three with conditions."""
+        """Sizes for hidden states, and for the published two registers (three with conditions)."""
         hidden: dict[str, Any] = {"n_qubits": n_qubits, "layers": layers}
-        published = {2: 0, 3: 9}  # registers to conditions
+        published = {2: 0, 3: 9}  # number of registers: number of conditions
         return [
             hidden,
             *(
@@ -138,12 +138,12 @@ class Overlap(Attention):
 
     @classmethod
     def options_at(cls, hidden_size: int) -> dict[str, Any]:
-        """As many amplitudes as the width of the model, in one head."""
+        """One head, with as many amplitudes as the model is wide."""
         return {"n_qubits": max((hidden_size - 1).bit_length(), 1)}
 
     @classmethod
     def classical_operations(cls, hidden_size: int, length: int) -> int:
-        """The scores of all pairs i >= j."""
+        """Multiply-adds for the scores of all pairs i >= j."""
         return length * (length + 1) // 2 * hidden_size
 
     def dot_scale(self, width: int) -> float:
@@ -151,7 +151,7 @@ class Overlap(Attention):
         return math.sqrt(self.hidden_size)
 
     def reset_parameters(self) -> None:
-        """Query and key angles 0, if they are trained; token angles spread over [0, π]."""
+        """Set trained query and key angles to 0; spread token angles over [0, π]."""
         super().reset_parameters()
         for angles in (self.query_angles, self.key_angles):
             if self.train_circuit:
@@ -161,8 +161,8 @@ class Overlap(Attention):
         if self.registers is not None:
             self.registers.reset_parameters()
         if self.angle_proj is not None:
-            # A standard deviation of half a radian for normalised hidden states: the small
-            # weights of a linear layer would leave all states, and so all scores, alike.
+            # A standard deviation of half a radian for normalised hidden states: with the small
+            # weights of a linear layer all states, and so all scores, would be alike.
             nn.init.normal_(self.angle_proj.weight, std=0.5 * self.hidden_size**-0.5)
             nn.init.zeros_(self.angle_proj.bias)
 
@@ -178,7 +178,7 @@ class Overlap(Attention):
         return query.to(value.dtype), key.to(value.dtype), value
 
     def _states(self, hidden_states: Tensor, tokens: TokenInputs | None) -> tuple[Tensor, Tensor]:
-        """Queries and keys by the shortest way that there is; all give the same."""
+        """Queries and keys by the fastest of several equivalent ways."""
         shared = torch.stack([self.query_angles, self.key_angles])
         # Angles lose too many digits in half precision.
         shared = shared.to(torch.promote_types(shared.dtype, torch.float32))
@@ -209,7 +209,7 @@ class Overlap(Attention):
         """``score``: a Hadamard test for each pair of positions i >= j, row by row.
 
         Raises:
-            KetformerError: another score than ``dot``.
+            KetformerError: the score is not ``dot``.
         """
         if self.score != "dot":
             raise NotOfferedError(f"a Hadamard test measures the score dot, not {self.score}")
@@ -221,7 +221,7 @@ class Overlap(Attention):
         names = [f"{side}{name}" for side in (BRA, KET) for name in circuit.parameters]
         both = both[..., [names.index(name) for name in test.parameters]]
         ancilla = PauliStrings(("I" * self.n_qubits + "Z",))
-        # Each angle stands in one of the two states, of which the overlap is linear.
+        # Each angle occurs in only one of the two states, and the overlap is linear in each.
         return {
             SCORE: [Experiment(test, both[:, h], ancilla, (0.5,)) for h in range(both.shape[1])]
         }
@@ -229,7 +229,7 @@ class Overlap(Attention):
     def project_measured(
         self, hidden_states: Tensor, tokens: TokenInputs | None, outcomes: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries that hold the measured scores, unit vectors as keys to read them off."""
+        """The measured scores as queries, and unit vectors as keys to read them off."""
         value = self.split_heads(self.value_proj(hidden_states))
         row, column = _pairs(hidden_states)
         length = hidden_states.shape[1]
@@ -241,7 +241,7 @@ class Overlap(Attention):
     def _whole_circuit(
         self, hidden_states: Tensor, tokens: TokenInputs | None
     ) -> tuple[Circuit, Tensor]:
-        """The circuit of a query or key, and the angles ``[2, B, H, T, P]`` of both."""
+        """The circuit of a query or key, and the angles ``[2, B, H, T, P]`` for both."""
         shared = torch.stack([self.query_angles, self.key_angles])
         own = self._own_angles(hidden_states, tokens).permute(2, 0, 3, 1, 4)  # [2, B, H, T, P]
         turn = shared[:, None, :, None]  # [2, 1, H, 1, P]
@@ -250,7 +250,7 @@ class Overlap(Attention):
         return self.circuit, angles.to(shared.dtype)
 
     def _own_angles(self, hidden_states: Tensor, tokens: TokenInputs | None) -> Tensor:
-        """Angles of the tokens themselves, ``[B, T, 2 or 1, H or 1, P]``."""
+        """Angles that differ between tokens, ``[B, T, 2 or 1, H or 1, P]``."""
         if self.registers is not None:
             return self.registers.angles(tokens)[:, :, None, None]
         assert self.angle_proj is not None
@@ -258,12 +258,12 @@ class Overlap(Attention):
         return angles.reshape(*angles.shape[:-1], 2, self.num_heads, -1)
 
     def extra_repr(self) -> str:
-        """What ``print(model)`` says of the mechanism."""
+        """What ``print(model)`` says about the mechanism."""
         return f"{super().extra_repr()}, qubits={self.n_qubits}"
 
 
 def _pairs(hidden_states: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows and columns of the lower triangle of scores."""
+    """Row and column indices of the lower triangle of scores."""
     length = hidden_states.shape[1]
     row, column = torch.tril_indices(length, length, device=hidden_states.device)
     return row, column

@@ -1,7 +1,7 @@
 """QISA and QISA-A exactly as the released code of arXiv 2603.03318 computes them.
 
 Both mix with the transpose of the causal weights, so position j sums the values of
-positions i >= j: the future. They are here to reproduce the published table and to
+positions i >= j: the future. They exist to reproduce the published table and to
 show where its gain comes from. Nothing else should use them.
 """
 

@@ -25,11 +25,11 @@ class QISA(LinearQueries):
     quadratic form of the token, v(x) = v(-x).
 
     Args:
-        observables: ``distinct`` Pauli strings, none dead on real amplitudes, or
+        observables: ``distinct`` Pauli strings, none of them dead on real amplitudes, or
             ``random`` ones as published.
         hilbert_dim: width of L for each head. The head width by default, which
             makes L as large as the classical value map; ``hidden_size`` is the
-            published choice, d² parameters for each head.
+            published choice, with d² parameters for each head.
 
     Other options as in :class:`~ketformer.attention.Attention`.
     """
@@ -59,7 +59,7 @@ class QISA(LinearQueries):
 
     @classmethod
     def circuit_sizes(cls, n_qubits: int, layers: int) -> list[dict[str, Any]]:
-        """The width of L decides the qubits; there are no layers."""
+        """The width of L sets the number of qubits; there are no layers."""
         return [{"hidden_size": 8, "hilbert_dim": 2**n_qubits}]
 
     def project(
@@ -71,7 +71,7 @@ class QISA(LinearQueries):
     def experiments(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> dict[str, list[Experiment]]:
-        """``value``: Lx / ‖Lx‖ in amplitudes, its strings measured."""
+        """``value``: encode Lx / ‖Lx‖ in amplitudes and measure each head's strings."""
         states = F.pad(self._states(hidden_states), (0, 2**self.n_qubits - self.hilbert_dim))
         states = states.unflatten(0, hidden_states.shape[:2])  # [B, T, H, 2^n]
         return {"value": amplitude_experiments(states, self.observables.strings, None, None)}
@@ -79,7 +79,7 @@ class QISA(LinearQueries):
     def project_measured(
         self, hidden_states: Tensor, tokens: TokenInputs | None, outcomes: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The measured values times ‖Lx‖², which the amplitudes cannot carry."""
+        """The measured values times ‖Lx‖², which normalised amplitudes cannot carry."""
         norms = self._states(hidden_states).square().sum(-1, keepdim=True)
         values = outcomes["value"].flatten(0, 1) * norms
         return self.beside(hidden_states, values)

@@ -31,13 +31,13 @@ class QISAA(LinearQueries):
     head. All tokens share it.
 
     Args:
-        layers: how often the ring and the last RYs are repeated; 1 as published.
+        layers: repetitions of (CNOT ring, RY on each wire); 1 as published.
         entanglement: ``ring``, or ``none``, the ablation without two-qubit gates.
-        train_circuit: False leaves the circuit at random angles: the ablation that tells
-            what training it gives.
+        train_circuit: False leaves the circuit at random angles: the ablation that shows
+            what training it gains.
 
-    Other options as in :class:`~ketformer.attention.qisa.QISA`, without ``hilbert_dim``:
-    the amplitudes are the token's.
+    Other options as in :class:`~ketformer.attention.qisa.QISA`, except ``hilbert_dim``:
+    the amplitudes are those of the token.
     """
 
     paper = "2603.03318"
@@ -69,11 +69,11 @@ class QISAA(LinearQueries):
 
     @classmethod
     def classical_operations(cls, hidden_size: int, length: int) -> int:
-        """The value map: d × d for each token."""
+        """Multiply-adds of the value map: d × d for each token."""
         return length * hidden_size**2
 
     def reset_parameters(self) -> None:
-        """Angles uniform over a full turn."""
+        """Draw the angles uniformly over a full turn."""
         super().reset_parameters()
         nn.init.uniform_(self.angles, 0, 2 * math.pi)
 
@@ -88,7 +88,7 @@ class QISAA(LinearQueries):
     def experiments(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> dict[str, list[Experiment]]:
-        """``value``: psi in amplitudes, U of each head, its strings measured."""
+        """``value``: encode psi in amplitudes, apply each head's U and measure its strings."""
         state = amplitude_encode(hidden_states, self.n_qubits).unsqueeze(-2)
         strings = self.observables.strings
         return {"value": amplitude_experiments(state, strings, self.circuit, self.angles)}
@@ -96,7 +96,7 @@ class QISAA(LinearQueries):
     def project_measured(
         self, hidden_states: Tensor, tokens: TokenInputs | None, outcomes: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Linear queries and keys, the values as measured."""
+        """Linear queries and keys, and the measured values."""
         return self.beside(
             hidden_states, (outcomes["value"] * is_state(hidden_states)).flatten(0, 1)
         )

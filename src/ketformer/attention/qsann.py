@@ -1,4 +1,4 @@
-"""QSANN: queries, keys and values all measured on circuits (arXiv 2205.05625)."""
+"""QSANN: queries, keys and values are all measured on circuits (arXiv 2205.05625)."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ QueryObservables = Literal["z0", "pauli"]
 class QSANN(Attention):
     """Three circuits per head, shared by all positions, act on the encoded token.
 
-    Queries and keys are <Z_0>, values are d_head Pauli expectations, the score is
-    -(q - k)². With ``z0``, a final RY on a wire other than 0 cannot reach the
-    measured qubit, so those angles of the query and key circuits have no gradient:
-    that is the published mechanism.
+    Queries and keys are <Z_0>, values are d_head Pauli expectations, and the score is
+    -(q - k)². With ``z0``, a final RY on a wire other than 0 does not affect the
+    measured qubit, so those angles of the query and key circuits have no gradient.
+    That is how the mechanism was published.
 
     Args:
         encoding: ``amplitude`` as in the comparison of arXiv 2603.03318, or
@@ -46,11 +46,13 @@ class QSANN(Attention):
             arXiv 2205.05625.
         query_observables: ``z0``, or ``pauli``: d_head strings, drawn like the values'.
         n_qubits: register of the angle encoding; ceil(log2 d) by default. The amplitude
-            encoding always takes that, and refuses another.
-        layers: of each head's circuit: CNOT ring and RY on each wire; 1 as published.
-        entanglement: ``ring``, or ``none``, the ablation without two-qubit gates there.
-        train_circuit: False leaves the circuits at random angles: the ablation that tells
-            what training them gives.
+            encoding always uses that number and does not accept this option.
+        layers: repetitions of (CNOT ring, RY on each wire) in each head's circuit; 1 as
+            published.
+        entanglement: ``ring``, or ``none``, the ablation without two-qubit gates in the
+            heads' circuits.
+        train_circuit: False leaves the circuits at random angles: the ablation that shows
+            what training them gains.
 
     Other options as in :class:`~ketformer.attention.qisa.QISA`. It has no linear map
     before the circuits, so ``bias`` changes nothing.
@@ -78,7 +80,9 @@ class QSANN(Attention):
         require_choice("entanglement", entanglement, get_args(Entanglement))
         require_choice("query_observables", query_observables, get_args(QueryObservables))
         if n_qubits is not None and encoding == "amplitude":
-            raise KetformerError("n_qubits belongs to the angle encoding; amplitudes decide it")
+            raise KetformerError(
+                'n_qubits requires encoding="angle"; for amplitudes hidden_size sets it'
+            )
         n_qubits = check_qubits(qubits_for(hidden_size) if n_qubits is None else n_qubits)
         self.n_qubits = n_qubits
         self.encoder = angle_encoding(hidden_size, n_qubits) if encoding == "angle" else None
@@ -104,7 +108,7 @@ class QSANN(Attention):
 
     @classmethod
     def circuit_sizes(cls, n_qubits: int, layers: int) -> list[dict[str, Any]]:
-        """Of amplitudes, and of angles."""
+        """Sizes for the amplitude encoding and for the angle encoding."""
         heads = max(2**n_qubits // 8, 1)
         amplitudes = {"hidden_size": 2**n_qubits, "num_heads": heads, "layers": layers}
         angles = {"encoding": "angle", "n_qubits": n_qubits, "query_observables": "pauli"}
@@ -115,18 +119,18 @@ class QSANN(Attention):
 
     @classmethod
     def classical_operations(cls, hidden_size: int, length: int) -> int:
-        """The maps to queries, keys and values: d × d each, for each token."""
+        """Multiply-adds of the maps to queries, keys and values: d × d each, for each token."""
         return 3 * length * hidden_size**2
 
     def reset_parameters(self) -> None:
-        """Angles uniform over a full turn."""
+        """Draw the angles uniformly over a full turn."""
         super().reset_parameters()
         nn.init.uniform_(self.angles, 0, 2 * math.pi)
 
     def project(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The outcomes of the three circuits on each encoded token."""
+        """The expectations of the three circuits on each encoded token."""
         imag = None
         if self.encoder is None:
             real = amplitude_encode(hidden_states, self.n_qubits)
@@ -144,7 +148,7 @@ class QSANN(Attention):
     def experiments(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> dict[str, list[Experiment]]:
-        """``query``, ``key`` and ``value``: the encoded token, each head's circuit, its strings."""
+        """``query``, ``key``, ``value``: encode the token, apply a head's circuit, measure."""
         measured = (self.query_observables, self.query_observables, self.observables)
         named = zip(("query", "key", "value"), measured, self.angles, strict=True)
         if self.encoder is None:
@@ -167,7 +171,7 @@ class QSANN(Attention):
     def project_measured(
         self, hidden_states: Tensor, tokens: TokenInputs | None, outcomes: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Everything as measured."""
+        """The measured queries, keys and values."""
         there = is_state(hidden_states) if self.encoder is None else 1.0
         query, key, value = (
             (outcomes[name] * there).transpose(1, 2) for name in ("query", "key", "value")
@@ -175,5 +179,5 @@ class QSANN(Attention):
         return query, key, value
 
     def _encoder_angles(self, encoder: Circuit, hidden_states: Tensor) -> Tensor:
-        """The token's entries, and 0 for the angles that are left over."""
+        """The token's entries, and 0 for the surplus angles."""
         return F.pad(hidden_states, (0, len(encoder.parameters) - self.hidden_size))

@@ -1,7 +1,7 @@
-"""Which mechanisms there are.
+"""The registry of mechanisms.
 
-A new one is one file beside this and one line in `ATTENTION`, or an entry point of another
-package.
+To add one, put a file beside this one and a line in `ATTENTION`, or declare an entry point in
+another package.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _check(name: str, found: Any) -> None:
         raise KetformerError(f"attention {name!r}: {found!r} is not a subclass of Attention")
 
 
-#: Every mechanism by its name; of other packages, too, see :mod:`ketformer.utils.registry`.
+#: Every mechanism by name, including those of other packages (:mod:`ketformer.utils.registry`).
 ATTENTION: Registry[type[Attention]] = Registry(
     "attention",
     "ketformer.attention",
@@ -40,7 +40,7 @@ ATTENTION: Registry[type[Attention]] = Registry(
     _check,
 )
 
-# What the decoder sets for every mechanism; all other keywords are options.
+# Keywords that the decoder sets for every mechanism; all others are options.
 _DECODER = ("hidden_size", "num_heads", "dropout", "bias", "inputs")
 
 
@@ -57,8 +57,8 @@ def mechanisms_with_circuits(*, distinct: bool = False) -> list[str]:
     """Names of the quantum mechanisms.
 
     Args:
-        distinct: leave out those that have the circuits of another one, as the published
-            variants do.
+        distinct: leave out mechanisms that share their circuits with an earlier one, such
+            as the published variants.
     """
     found = {name: cls for name, cls in ATTENTION.loaded() if cls.has_circuits()}
     if not distinct:
@@ -70,12 +70,12 @@ def mechanisms_with_circuits(*, distinct: bool = False) -> list[str]:
 
 
 def causal_mechanisms() -> list[str]:
-    """Names of the mechanisms that show no position a later one unless they are told to."""
+    """Names of the mechanisms that are causal unless an option says otherwise."""
     return [name for name, cls in ATTENTION.loaded() if not cls.leaks]
 
 
 def attention_options(name: str) -> dict[str, Any]:
-    """The mechanism's options with their defaults; those that all share come last."""
+    """The mechanism's options with their defaults; options common to all come last."""
     cls = attention_class(name)
     parameters = dict(inspect.signature(cls).parameters)
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
@@ -102,13 +102,13 @@ def build_attention(
         hidden_size: width of the model; ``num_heads`` must divide it.
         num_heads: number of heads.
         dropout: probability of dropping an attention weight while training.
-        bias: whether the linear maps carry a bias; None is the mechanism's own habit.
+        bias: whether the linear maps have a bias; None for the mechanism's default.
         inputs: sizes of the decoder's inputs, for a mechanism with tables of its own.
-        **options: the mechanism's own options, see :func:`attention_options`.
+        **options: the mechanism's options, see :func:`attention_options`.
 
     Raises:
-        KetformerError: an unknown name or option, an option of the wrong type, or a size that
-            does not fit.
+        KetformerError: an unknown name or option, an option of the wrong type, or an invalid
+            size.
     """
     known = attention_options(name)
     if unknown := sorted(set(options) - set(known)):

@@ -1,7 +1,6 @@
-"""The score: what goes into the softmax, given queries and keys.
+"""The score of queries and keys, which goes into the softmax.
 
-Every function takes queries ``[B, H, Tq, Dk]`` (already divided by the
-temperature where that is possible) and keys ``[B, H, Tk, Dk]``.
+Every function takes queries ``[B, H, Tq, Dk]`` and keys ``[B, H, Tk, Dk]``.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ SCORES: tuple[str, ...] = get_args(Score)
 
 
 class DotProduct(NamedTuple):
-    """scale · q·k + bias, with the same softmax over the keys as a score.
+    """scale · q·k + bias, which has the same softmax over the keys as a score.
 
     Attributes:
         queries: ``[B, H, Tq, Dk]``.
@@ -40,18 +39,19 @@ def as_dot_product(
     *,
     training: bool,
 ) -> DotProduct | None:
-    """What the fused kernel can run in the score's place; None if there is nothing.
+    """An equivalent of the score that the fused kernel can run, or None.
 
-    ``dot``: q·k times its scale, over t. ``gaussian``: -‖q-k‖²/t; its -‖q‖² is the same
-    along a row, so (2 q·k - ‖k‖²)/t does. The norm is a bias where that is the smaller tensor
-    and needs no gradient, which the fused kernels do not give; else it is a column of the keys
-    that meets a 1 of the queries, as always in training: reentrant checkpointing runs the forward
-    pass without gradients first, and must round alike. ``double_exponential`` has no such form.
+    ``dot``: q·k times its scale, over t. ``gaussian``: -‖q-k‖²/t, where -‖q‖² is constant
+    along a row, so (2 q·k - ‖k‖²)/t is enough. The norm is a bias if that is the smaller tensor
+    and needs no gradient, which the fused kernels do not give. Otherwise, and always in training,
+    it is an extra column of the keys that meets a 1 in the queries: reentrant checkpointing first
+    runs the forward pass without gradients and must round the same way. ``double_exponential``
+    has no such form.
     """
     if score == "double_exponential":
         return None
     factor, coldness = 1.0, 1 / temperature
-    if isinstance(coldness, Tensor):  # one for each head, so no scale of the kernel's
+    if isinstance(coldness, Tensor):  # one per head, but the kernel takes a single scale
         queries = (queries * coldness).to(queries.dtype)
     else:
         factor = coldness
@@ -65,14 +65,14 @@ def as_dot_product(
     if isinstance(coldness, Tensor):
         ones = (ones * coldness).to(queries.dtype)
     ones = ones.expand(*queries.shape[:-1], columns.shape[-1])
-    # Strided rows would cost the kernel more than this copy.
+    # With strided rows the kernel would lose more time than this copy takes.
     queries = torch.cat([queries, ones], dim=-1).contiguous()
     keys = torch.cat([keys, columns], dim=-1).contiguous()
     return DotProduct(queries, keys, 2 * factor)
 
 
 def _prefers_bias(queries: Tensor, keys: Tensor) -> bool:
-    """Whether a bias for each pair is smaller than longer copies of queries, keys and values."""
+    """Whether a bias per pair is smaller than wider copies of queries, keys and values."""
     if queries.dtype in (torch.float16, torch.bfloat16):  # see _minus_squared_norm
         return False
     if torch.is_grad_enabled() and (queries.requires_grad or keys.requires_grad):
@@ -82,16 +82,16 @@ def _prefers_bias(queries: Tensor, keys: Tensor) -> bool:
 
 
 def prefers_plain_products(dot_product: DotProduct, values: Tensor) -> bool:
-    """One query, or few positions with queries so wide that the values would have to be padded."""
+    """Whether there is one query, or few positions with queries far wider than the values."""
     queries, keys, *_ = dot_product
     if queries.dtype in (torch.float16, torch.bfloat16) or queries.device.type != "cpu":
-        return False  # sums would be rounded on the way; a GPU's kernel knows no such limits
+        return False  # half precision would round the sums; a GPU's kernel has no such limits
     wide = queries.shape[-1] >= 2 * values.shape[-1]
     return queries.shape[-2] == 1 or (wide and queries.shape[-2] * keys.shape[-2] <= 64 * 64)
 
 
 def _minus_squared_norm(keys: Tensor) -> Tensor:
-    """-‖k‖² as one column, or in half precision as two whose sum keeps twice the digits.
+    """-‖k‖² as one column, or in half precision as two whose sum has twice the digits.
 
     A norm is far larger than the differences that the softmax sees, so rounding it to
     bfloat16 would shift whole columns of scores by several per cent.
@@ -106,7 +106,7 @@ def _minus_squared_norm(keys: Tensor) -> Tensor:
 def reference_scores(
     score: Score, queries: Tensor, keys: Tensor, temperature: Tensor | float, dot_scale: float
 ) -> Tensor:
-    """The scores ``[B, H, Tq, Tk]`` as they are written in the papers, float32 at least.
+    """The scores ``[B, H, Tq, Tk]`` as written in the papers, at least in float32.
 
     ``gaussian`` is -‖q-k‖²/t. ``double_exponential`` is exp(-‖q-k‖²/t), which the
     released code of arXiv 2603.03318 puts *into* the softmax: weights in a row

@@ -1,4 +1,4 @@
-"""What all tokens share and only the parameters decide: built once, kept while they stay."""
+"""Unitaries that all tokens share, cached until the parameters change."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 
 from ketformer.quantum import Circuit, unitary
 
-#: A shared matrix of more qubits takes more memory than the states that it would act on.
+#: On more qubits, the shared matrix takes more memory than the states that it acts on.
 MAX_DENSE_QUBITS = 10
 
 
 class KeptUnitary:
-    """The matrix of a circuit, built anew only when its angles have changed.
+    """The matrix of a circuit, rebuilt only when its angles have changed.
 
-    While gradients are wanted it is built each time. Otherwise the angles are compared by
-    value with those of the last time: there are few of them, and no way of changing a
-    parameter escapes a comparison.
+    When gradients are needed it is built on every call. Otherwise the angles are compared by
+    value with earlier ones: there are few of them, and a comparison notices a change
+    however it was made.
 
     Args:
         circuit: ``P`` named parameters.
@@ -26,7 +26,7 @@ class KeptUnitary:
 
     def __init__(self, circuit: Circuit) -> None:
         self.circuit = circuit
-        # Two: the queries and keys of a mechanism take turns.
+        # Two, because queries and keys of a mechanism take turns.
         self._kept: deque[tuple[Tensor, Tensor]] = deque(maxlen=2)
 
     def __call__(self, angles: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ class KeptUnitary:
             same = (before.dtype, before.device) == (angles.dtype, angles.device)
             if same and torch.equal(before, angles):
                 return matrix
-        # Ordinary tensors, so that training can follow an evaluation in inference mode.
+        # Ordinary tensors, so that training works after an evaluation in inference mode.
         with torch.inference_mode(False), torch.no_grad():
             copy = angles.detach().clone()
             self._kept.append((copy, unitary(self.circuit, copy)))

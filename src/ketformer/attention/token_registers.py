@@ -33,7 +33,7 @@ class Registers(nn.Module):
             raise KetformerError(f"{n_qubits} qubits do not divide into {count} registers")
         width = n_qubits // count
         self.circuit: Circuit = rotation_ring_ansatz(width, layers, entanglement=entanglement)
-        # All registers side by side, for what needs one circuit rather than a product of states.
+        # All registers side by side, for uses that need one circuit, not a product of states.
         self.joint = Circuit(n_qubits)
         for i, name in enumerate(("token", "position", "condition")[:count]):
             register = rotation_ring_ansatz(width, layers, name, entanglement)
@@ -44,11 +44,11 @@ class Registers(nn.Module):
         self.positions = nn.Parameter(torch.empty(sizes.max_positions, angles))
         self.conditions = ConditionEmbedding(sizes, angles) if sizes.n_conditions else None
         if by_batch and self.conditions is None:
-            raise KetformerError("published_scaling is of conditions, and there are none")
+            raise KetformerError("published_scaling applies to conditions, but there are none")
         self.by_batch = by_batch
 
     def reset_parameters(self) -> None:
-        """Token angles spread over [0, π], position angles 0, as published."""
+        """Spread token angles over [0, π] and set position angles to 0, as published."""
         nn.init.uniform_(self.tokens, 0, math.pi)
         nn.init.zeros_(self.positions)
 
@@ -56,7 +56,7 @@ class Registers(nn.Module):
         """Query and key states ``[B, H, T, 2^n]``.
 
         Args:
-            tokens: what to look up.
+            tokens: the tokens to look up.
             unitaries: U_Q and U_K, ``[2, H, 2^n, 2^n]``.
         """
         if tokens is None:
@@ -64,7 +64,7 @@ class Registers(nn.Module):
         ids, places = torch.broadcast_tensors(tokens.input_ids, tokens.position_ids)
         token_states = run(self.circuit, self.tokens)
         place_states = run(self.circuit, self.positions)
-        if self.has_fewer_pairs(tokens):  # each pair once, then a lookup
+        if self.has_fewer_pairs(tokens):  # compute each pair once, then look it up
             pairs = _kron(token_states[:, None], place_states[None])  # [V, P, 2^n]
             table = torch.einsum("vpd,zhed->vpzhe", pairs, unitaries).flatten(0, 1).flatten(1)
             turned = F.embedding(ids * len(place_states) + places, table)
@@ -78,7 +78,7 @@ class Registers(nn.Module):
         return query, key
 
     def has_fewer_pairs(self, tokens: TokenInputs | None) -> bool:
-        """Whether there are fewer pairs of token and position than tokens in the batch."""
+        """Whether all pairs of token and position are no more than the tokens in the batch."""
         pairs = len(self.tokens) * len(self.positions)
         return self.conditions is None and tokens is not None and pairs <= tokens.input_ids.numel()
 
@@ -105,5 +105,5 @@ class Registers(nn.Module):
 
 
 def _kron(left: Tensor, right: Tensor) -> Tensor:
-    """Product states along the last dimension, the left register in front."""
+    """Product states along the last dimension, with the left register first."""
     return (left.unsqueeze(-1) * right.unsqueeze(-2)).flatten(-2)

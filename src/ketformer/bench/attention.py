@@ -1,4 +1,4 @@
-"""One verb: bench attention. Every mechanism beside classical attention, in one run."""
+"""``bench attention``: every mechanism against classical attention, in one run."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Size:
     """A model and a batch.
 
     Attributes:
-        name: what the table calls it.
+        name: its name in the table.
         hidden_size: d.
         num_layers: blocks.
         num_heads: heads.
-        context: tokens of a sequence.
+        context: tokens per sequence.
         batch: sequences.
-        conditions: numbers given with each sequence. Where there are any, sequences have
-            several lengths and are padded, as molecules are.
+        conditions: conditions per sequence. With any, sequences vary in length and are
+            padded, as molecules are.
     """
 
     name: str
@@ -64,17 +64,17 @@ def bench_attention(
     compiled: bool = True,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Time whole models that differ in their attention alone, taking turns.
+    """Time whole models that differ only in their attention, taking turns.
 
     ``classical`` runs on the fused kernel. Inference is a forward pass without a cache, a
-    training step forward and backward.
+    training step a forward and a backward pass.
 
     Args:
-        mechanisms: registry names, by default of all with circuits; ``classical`` is always
-            there. Those that leak are timed for the record.
-        sizes: of models and batches.
-        repeats: timings of each, of which the median counts.
-        compiled: run every model through ``torch.compile``, in one graph.
+        mechanisms: registry names, by default of all mechanisms with circuits, leaky ones
+            included; ``classical`` is always added.
+        sizes: sizes of models and batches.
+        repeats: timings of each; the median counts.
+        compiled: run every model through ``torch.compile``, as one graph.
         progress: show bars on standard error.
 
     Returns:
@@ -83,7 +83,7 @@ def bench_attention(
         ``machine``.
 
     Raises:
-        KetformerError: an unknown mechanism, or a machine where code generation fails.
+        KetformerError: a mechanism is unknown, or code generation fails on this machine.
     """
     if repeats < 1:
         raise KetformerError(f"repeats must be positive, got {repeats}")
@@ -97,7 +97,7 @@ def bench_attention(
                 name: _model(name, size).to(device) for name in dict.fromkeys((_AGAINST, *names))
             }
             for what in ("inference", "training step"):
-                torch.compiler.reset()  # it keeps few graphs of one function
+                torch.compiler.reset()  # its cache holds few graphs per function
                 timed = {name: _work(m, inputs, what, compiled) for name, m in models.items()}
                 work = f"{what}, {size.name}"
                 try:
@@ -141,7 +141,7 @@ def _model(name: str, size: Size) -> KetformerForCausalLM:
 
 
 def _inputs(size: Size) -> dict[str, Tensor]:
-    """Random tokens; with conditions also these, and lengths from a half to the whole."""
+    """Random tokens; with conditions, also random values and lengths from half to full."""
     ids = torch.randint(_VOCABULARY, (size.batch, size.context))
     if not size.conditions:
         return {"input_ids": ids}
@@ -173,5 +173,5 @@ def _work(
 
 
 def _reason(error: Exception) -> str:
-    """Of a compiler's failure: what follows are the sources and the whole way to it."""
+    """The first lines of a compiler error; the rest is source code and a traceback."""
     return " ".join(str(error).strip().splitlines()[:2]) or type(error).__name__

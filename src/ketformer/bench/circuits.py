@@ -1,4 +1,4 @@
-"""One verb: bench circuits. Circuits a second on every backend, beside the closed form."""
+"""``bench circuits``: circuits per second on every backend, against the closed form."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def bench_circuits(
     repeats: int = 5,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Time the circuits of one sequence on each backend, in turns, and as the closed form.
+    """Time the circuits of one sequence on each backend and in closed form, taking turns.
 
-    Every backend builds its circuits once before it is timed, as it does in use.
+    Every backend builds its circuits once before timing, as in use.
 
     Args:
-        backends: registry names; by default of all installed ones that give exact outcomes.
-        length: tokens of the sequence.
-        repeats: timings of each, of which the median counts.
+        backends: registry names; by default of all installed exact backends.
+        length: tokens in the sequence.
+        repeats: timings of each; the median counts.
         progress: show a bar on standard error.
 
     Returns:
@@ -48,7 +48,7 @@ def bench_circuits(
         between them), ``circuits_per_second`` and ``device``; ``machine``.
 
     Raises:
-        KetformerError: an unknown backend, or one that is not installed.
+        KetformerError: a backend is unknown or not installed.
     """
     if length < 1 or repeats < 1:
         raise KetformerError("length and repeats must be positive")

@@ -1,4 +1,4 @@
-"""One verb: bench generation. Text and molecules, beside transformers' GPT-2 with its cache."""
+"""``bench generation``: text and molecules, against transformers' GPT-2 with its cache."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from ketformer.utils.timing import bench_device, compared, finished, interleaved
 
 GPT2 = "GPT-2 of transformers"
 _MOLECULES = "overlap-qm9-deep"
-# The special tokens of a molecule model, and nine conditions that are all left unknown.
+# The special tokens of a molecule model, and nine conditions, all left unknown.
 _PAD, _BOS, _EOS, _CONDITIONS = 0, 1, 2, 9
 
 
 @dataclass(frozen=True)
 class Size:
-    """A model and what it writes.
+    """A model and its output.
 
     Attributes:
-        name: what the table calls it.
+        name: its name in the table.
         task: ``text``, a prompt continued by :func:`~ketformer.generation.continuation`, or
             ``molecules``, whole sequences from the sampler.
-        vocab_size: tokens.
+        vocab_size: tokens in the vocabulary.
         hidden_size: d.
         num_layers: blocks.
         num_heads: heads.
         batch: sequences written together.
-        prompt: tokens of the prompt.
-        new: tokens written by each sequence.
+        prompt: tokens in the prompt.
+        new: new tokens per sequence.
     """
 
     name: str
@@ -69,18 +69,18 @@ def bench_generation(
     repeats: int = 5,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Time sampling with the key-value cache, taking turns with GPT-2 of equal size.
+    """Time sampling with the KV cache, taking turns with a GPT-2 of equal size.
 
     GPT-2 has the same width, blocks, heads, vocabulary and context, runs on the fused
-    kernel, and writes through transformers' ``generate`` with its own cache. Every token is
-    drawn from the whole distribution. Weights are random, so a row must not end by itself:
-    all rows are of full length, the molecules' too, whose end token is barred for that.
+    kernel, and generates through transformers' ``generate`` with its own cache. Every token
+    is sampled from the whole distribution. Weights are random, so no row may end early: all
+    rows have full length, and for molecules the end token is never sampled.
 
     Args:
         mechanisms: registry names of causal mechanisms, all of them by default. For
-            molecules, the mechanism of ``overlap-qm9-deep`` has the options of that preset.
-        sizes: of models and batches.
-        repeats: timings of each, of which the median counts.
+            molecules, the mechanism of ``overlap-qm9-deep`` gets the options of that preset.
+        sizes: sizes of models and batches.
+        repeats: timings of each; the median counts.
         progress: show bars on standard error.
 
     Returns:
@@ -89,7 +89,7 @@ def bench_generation(
         ``molecules_per_second`` (None for text), ``parameters`` and ``device``; ``machine``.
 
     Raises:
-        KetformerError: an unknown mechanism, or one that is not causal.
+        KetformerError: a mechanism is unknown or not causal.
     """
     if repeats < 1:
         raise KetformerError(f"repeats must be positive, got {repeats}")
@@ -162,7 +162,7 @@ def _model(name: str, size: Size) -> KetformerForCausalLM:
 
 
 def _writing(model: Any, size: Size) -> Callable[[], Any]:
-    """A batch written once, the tokens ``[batch, new]``."""
+    """A function that generates one batch, tokens ``[batch, new]``."""
     prompt = torch.randint(
         3, size.vocab_size, (size.batch, size.prompt), generator=torch.Generator().manual_seed(0)
     ).to(model.device)

@@ -1,4 +1,4 @@
-"""One verb: bench memory. The peak of a long sequence, each measured in a process of its own."""
+"""``bench memory``: the peak for a long sequence, each measured in a separate process."""
 
 from __future__ import annotations
 
@@ -34,17 +34,18 @@ def bench_memory(
     repeats: int = 3,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Peak memory of one sequence, beyond what the loaded model takes, beside the classical one.
+    """Measure peak memory for one sequence beyond the loaded model, against classical attention.
 
-    The model has width 64, 2 blocks and 4 heads. On a CPU it is the highest resident size of
-    a fresh process less that before the work; on a GPU what torch's allocator held at most.
-    A short sequence goes first, so that libraries and caches of shared matrices don't count.
+    The model has width 64, 2 blocks and 4 heads. The peak is, on a CPU, the highest resident
+    size of a fresh process minus its size before the work; on a GPU, the peak of torch's
+    allocator. A short sequence runs first, so that libraries and caches of shared matrices
+    don't count.
 
     Args:
-        mechanisms: registry names, by default of all that are causal and have circuits;
-            ``classical``, on the fused kernel, is always there.
-        length: tokens of the sequence.
-        repeats: processes for each, of which the median counts.
+        mechanisms: registry names, by default of all causal mechanisms with circuits;
+            ``classical``, on the fused kernel, is always added.
+        length: tokens in the sequence.
+        repeats: processes for each; the median counts.
         progress: show bars on standard error.
 
     Returns:
@@ -52,7 +53,7 @@ def bench_memory(
         ``peak_mib``, ``low_mib``, ``high_mib`` and ``device``; ``machine``.
 
     Raises:
-        KetformerError: an unknown mechanism, or a system that doesn't tell a process's peak.
+        KetformerError: a mechanism is unknown, or the system does not report a process's peak.
     """
     if length < 1 or repeats < 1:
         raise KetformerError("length and repeats must be positive")
@@ -64,7 +65,7 @@ def bench_memory(
         mechanisms = [name for name in mechanisms_with_circuits() if name in causal]
     names = list(dict.fromkeys((_AGAINST, *mechanisms)))
     for name in names:
-        _config(name, length)  # an unknown name is a mistake before the first process
+        _config(name, length)  # reports an unknown name before the first process starts
     rows = []
     with Bars(progress, "process") as bars, _freed_at_once():
         for work in WORKS:
@@ -96,10 +97,10 @@ def bench_memory(
 
 
 def peak_mib(task: tuple[str, str, int]) -> float:
-    """MiB that one work takes at its peak beyond what there was before it, in this process.
+    """Peak memory of one task in this process, in MiB beyond what was used before it.
 
     Args:
-        task: the mechanism, the work and the tokens of the sequence.
+        task: the mechanism, the work and the number of tokens.
     """
     name, work, length = task
     device = bench_device()
@@ -122,7 +123,7 @@ def peak_mib(task: tuple[str, str, int]) -> float:
         before = torch.cuda.memory_allocated()
         run(length)
         return (torch.cuda.max_memory_allocated() - before) / 2**20
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before_kib = _status("VmRSS")
     run(length)
     return (_status("VmHWM") - before_kib) / 2**10
@@ -130,7 +131,7 @@ def peak_mib(task: tuple[str, str, int]) -> float:
 
 @contextmanager
 def _freed_at_once() -> Iterator[None]:
-    """Within, new processes give the pages of a large tensor back as soon as it is freed."""
+    """Make new processes return the pages of a large tensor as soon as it is freed."""
     before = os.environ.get(_MMAP_THRESHOLD)
     os.environ[_MMAP_THRESHOLD] = "65536"
     try:
@@ -147,6 +148,6 @@ def _config(name: str, length: int) -> KetformerConfig:
 
 
 def _status(key: str) -> int:
-    """KiB of this process, as the kernel counts them."""
+    """A memory figure of this process from the kernel, in KiB."""
     line = next(li for li in _STATUS.read_text().splitlines() if li.startswith(key))
     return int(line.split()[1])

@@ -22,19 +22,19 @@ _CLASSICAL, _EXACT, _CIRCUITS = "classical", "overlap", "overlap by CUDA-Q circu
 def bench_step(batch: int, repeats: int, bars: Bars) -> tuple[list[dict[str, Any]], list[str]]:
     """Time a forward and backward pass of the preset ``overlap-qm9``.
 
-    A whole batch on circuits would take a quarter of an hour, so one sequence is timed there,
-    every score a Hadamard test, the gradient by SPSA as in the released code: three
-    circuits a score. The step is that many times as long as the batch has sequences; each
-    runs as many circuits, one after the other.
+    A whole batch on circuits would take a quarter of an hour, so only one sequence is timed
+    there. Every score is a Hadamard test and the gradient is by SPSA, as in the released code:
+    three circuits per score. The time is multiplied by the batch size, since every sequence
+    runs as many circuits, one after another.
 
     Args:
-        batch: sequences of the step.
-        repeats: timings of each; of the circuits one in five, at least one.
+        batch: sequences in the step.
+        repeats: timings of each; the circuits get a fifth as many, at least one.
         bars: makes progress bars.
 
     Returns:
-        Rows as :func:`~ketformer.utils.timing.compared` makes them, and notes. The row of the
-        circuits has besides ``circuits`` and ``circuits_timed``.
+        Rows as from :func:`~ketformer.utils.timing.compared`, and notes. The circuits' row
+        also has ``circuits`` and ``circuits_timed``.
     """
     length = preset("overlap-qm9")["model"]["max_position_embeddings"]
     ids = torch.randint(_VOCABULARY, (batch, length), generator=torch.Generator().manual_seed(0))
@@ -58,7 +58,7 @@ def bench_step(batch: int, repeats: int, bars: Bars) -> tuple[list[dict[str, Any
     found = interleaved(
         {_CIRCUITS: on_circuits}, counted, bars(f"{work}, one sequence on circuits")
     )
-    circuits = backend.circuits_run // (counted + 1)  # one more filled the caches
+    circuits = backend.circuits_run // (counted + 1)  # one extra call filled the caches
     backend.close()
     scaled = {_EXACT: seconds[_EXACT], _CIRCUITS: [batch * s for s in found[_CIRCUITS]]}
     row = compared(scaled, _EXACT, work, "cpu")[1]

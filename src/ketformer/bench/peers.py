@@ -1,4 +1,4 @@
-"""One verb: bench peers. The exact path beside PennyLane and CUDA-Q, circuit for circuit."""
+"""``bench peers``: the exact path against PennyLane and CUDA-Q, circuit for circuit."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from ketformer.utils.timing import compared, interleaved
 OURS = "ketformer"
 OURS_SINGLE = "ketformer, float32"
 PENNYLANE = "PennyLane default.qubit"
-#: Outputs and gradients must agree this far, relative to the largest, before anything is timed.
+#: Largest relative difference of outputs and gradients; checked before anything is timed.
 TOLERANCE = 1e-5
 _STRINGS = 16
-_CHECKED = 8  # rows on which they are compared
-#: From a token's features or angles ``[N, F]`` and the shared angles ``[P]`` to outputs.
+_CHECKED = 8  # rows compared
+#: Maps token features or angles ``[N, F]`` and shared angles ``[P]`` to outputs.
 Work = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -45,13 +45,13 @@ class Size:
     """A circuit and a batch.
 
     Attributes:
-        name: what ``--sizes`` calls it.
-        kind: ``values``: amplitudes of N tokens, the circuit of QISA-A, 16 Pauli strings.
-            ``overlaps``: N pairs of states of RY and CNOT rings with angles of their own,
-            turned by shared angles of queries and of keys, and their overlaps. ``step``: a
-            training step of the decoder of arXiv 2502.19214.
-        n_qubits: of the circuit.
-        batch: N, or sequences of the step.
+        name: its name for ``--sizes``.
+        kind: ``values``: N amplitude-encoded tokens, the circuit of QISA-A, 16 Pauli strings.
+            ``overlaps``: overlaps of N pairs of states, prepared by RY and CNOT rings with
+            angles per token, then by rings with the shared angles of queries and of keys.
+            ``step``: a training step of the decoder of arXiv 2502.19214.
+        n_qubits: qubits of the circuit.
+        batch: N, or the sequences in the step.
     """
 
     name: str
@@ -80,21 +80,21 @@ def bench_peers(
 
     Inputs and outputs are float64 on the CPU, which is PennyLane's precision; PennyLane
     broadcasts over the batch and differentiates by backpropagation. Models compute in float32,
-    so ours is timed in that, too.
+    so ours is also timed in float32.
 
     Args:
         sizes: circuits and batches, and the training step.
-        repeats: timings of each, of which the median counts.
+        repeats: timings of each; the median counts.
         progress: show bars on standard error.
 
     Returns:
         ``rows``: each with ``name``, ``work``, ``ratio`` of its time to ``against``'s,
         ``median_ms``, ``low_ms``, ``high_ms``, ``max_difference`` (from ours, of outputs
         and gradients; None where outputs are not compared) and ``device``; ``notes`` on what
-        could not be timed; ``machine``.
+        could not be timed or was scaled; ``machine``.
 
     Raises:
-        KetformerError: PennyLane is not installed, or computes other numbers.
+        KetformerError: PennyLane is not installed, or its results differ.
     """
     if repeats < 1:
         raise KetformerError(f"repeats must be positive, got {repeats}")
@@ -164,7 +164,7 @@ def _difference(ours: Work, theirs: Work, own: Tensor, shared: Tensor) -> float:
 
 
 def _circuit(size: Size) -> Circuit:
-    """With the angles ``t0``, ``t1``, … that are shared, after ``x0``, … that are not."""
+    """The circuit: angles per token ``x0``, ``x1``, … first, then shared ones ``t0``, ``t1``, …."""
     if size.kind == "values":
         return entangling_ansatz(size.n_qubits)
     own = rotation_ring_ansatz(size.n_qubits, prefix="x")
@@ -173,12 +173,12 @@ def _circuit(size: Size) -> Circuit:
 
 def _strings(size: Size) -> PauliStrings:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # they are drawn, and all must measure the same
+        torch.manual_seed(0)  # they are random, and all must measure the same
         return distinct_strings(_STRINGS, size.n_qubits)
 
 
 def _ours(size: Size, dtype: torch.dtype = torch.float64) -> Work:
-    """As the mechanisms compute: shared matrices once, products of states, one Pauli plan."""
+    """Compute as the mechanisms do: shared matrices once, products of states, one Pauli plan."""
     n = size.n_qubits
     if size.kind == "values":
         circuit = _circuit(size)
@@ -237,7 +237,7 @@ def _with_columns(
     values: Callable[[Tensor, dict[str, Tensor]], Tensor],
     states: Callable[[dict[str, Tensor]], Tensor],
 ) -> Work:
-    """A peer's work: its angles by name, those of a row as a column."""
+    """A peer's work, with its angles passed by name and per-token angles as columns."""
     n = size.n_qubits
 
     def work(own: Tensor, shared: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The circuits of a mechanism or of a trained run: drawn, counted, checked."""
+"""Draw, count and check the circuits of a mechanism or of a trained run."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Whether every backend computes the mechanisms' circuits alike."""
+"""Check that every backend gives the same results for the mechanisms' circuits."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def check_backends(
 ) -> dict[str, Any]:
     """Compare each backend's exact outcomes with ours, on the circuits of every mechanism.
 
-    Sizes go round from the smallest to the largest; angles are drawn anew each time.
+    Sizes cycle from the smallest to the largest; every circuit gets new random angles.
 
     Args:
         backends: registry names; by default every installed one that gives exact outcomes.
         mechanisms: registry names; by default those with circuits of their own.
-        draws: circuits of each mechanism, one row of random angles each.
-        qubits: smallest and largest register, an ancilla aside.
-        layers: fewest and most layers, of the mechanisms that have them.
-        seed: of the angles.
-        progress: show bars on standard error.
+        draws: circuits per mechanism, each with one row of random angles.
+        qubits: smallest and largest register, not counting an ancilla.
+        layers: fewest and most layers, for mechanisms that have them.
+        seed: seed of the angles.
+        progress: show progress bars on standard error.
 
     Returns:
         ``rows``: for each backend and mechanism ``draws``, ``outcomes`` compared and
@@ -56,7 +56,7 @@ def check_backends(
     opened = _exact_backends() if backends is None else {n: open_backend(n) for n in backends}
     for name, backend in opened.items():
         if not backend.is_exact:
-            raise KetformerError(f"the backend {name} is not exact; of {', '.join(BACKENDS)}")
+            raise KetformerError(f"the backend {name} is not exact; known: {', '.join(BACKENDS)}")
     rows = []
     with Bars(progress, "circuit") as bars, open_backend(_REFERENCE) as ours:
         for name in mechanisms:
@@ -92,7 +92,7 @@ def check_backends(
 def _draws(
     name: str, draws: int, qubits: tuple[int, int], layers: tuple[int, int], seed: int
 ) -> list[Experiment]:
-    """That many experiments of one row, over all sizes in turn, with angles of any size."""
+    """``draws`` experiments with one row of angles in ±2π each, cycling through the sizes."""
     generator = torch.Generator().manual_seed(seed)
     sizes = [
         (n, layer)
@@ -112,14 +112,14 @@ def _draws(
 
 
 def _forms(name: str, n_qubits: int, layers: int) -> list[Experiment]:
-    """Every form that a mechanism's circuits have at that size."""
+    """Every form of a mechanism's circuits at that size."""
     sizes = attention_class(name).circuit_sizes(n_qubits, layers)
     found = (experiments(mechanism(name, **each), batch=1, length=1) for each in sizes)
     return [heads[0] for one in found for heads in one.values()]
 
 
 def _exact_backends() -> dict[str, Backend]:
-    """Every installed backend but our own reference that gives exact outcomes."""
+    """Every installed backend that gives exact outcomes, except our reference."""
     opened = {name: open_backend(name) for name in installed_backends() if name != _REFERENCE}
     exact = {name: backend for name, backend in opened.items() if backend.is_exact}
     if not exact:

@@ -24,16 +24,16 @@ from ketformer.quantum import Circuit, Experiment, amplitude_preparation
 from ketformer.quantum.resources import Resources, count_resources
 from ketformer.runs import open_run
 
-_MOST = 300  # gates of a picture for a page
-_LONG = 100  # gates; longer circuits are drawn with the token's preparation as one box
+_MOST = 300  # gates drawn at most in a picture for a page
+_LONG = 100  # gates; in longer circuits the token's preparation is drawn as one box
 
 
 def circuits_of(subject: str, **sizes: Any) -> dict[str, Experiment]:
     """The circuits that a mechanism's first head runs for one token, by name.
 
     Args:
-        subject: a registry name, or a run directory, whose first block is taken.
-        **sizes: of a registry name, see :func:`mechanism`.
+        subject: a registry name, or a run directory, of which the first block is used.
+        **sizes: sizes and options for a registry name, see :func:`mechanism`.
 
     Returns:
         Experiments with one row of angles each.
@@ -58,7 +58,7 @@ def require_circuits(name: str) -> None:
     """Refuse a mechanism without circuits.
 
     Raises:
-        KetformerError: no mechanism of that name, or a classical one.
+        KetformerError: no mechanism has that name, or it is classical.
     """
     if not attention_class(name).has_circuits():
         known = ", ".join(mechanisms_with_circuits())
@@ -67,13 +67,13 @@ def require_circuits(name: str) -> None:
 
 @dataclass(frozen=True)
 class CircuitPicture:
-    """A circuit, drawn and counted.
+    """A circuit with its drawing and its counts.
 
     Attributes:
-        name: of the circuit, such as ``value``.
+        name: name of the circuit, such as ``value``.
         svg: an ``<svg>`` element for a page, light or dark.
-        resources: in one-qubit gates and CNOTs.
-        measured: Pauli strings.
+        resources: counts in one-qubit gates and CNOTs.
+        measured: the Pauli strings that are measured.
     """
 
     name: str
@@ -83,7 +83,7 @@ class CircuitPicture:
 
     @property
     def counts(self) -> str:
-        """What it costs, in words."""
+        """The circuit's cost, in words."""
         counts = self.resources
         return (
             f"{self.name}: {counts.n_qubits} qubits, depth {counts.depth}, "
@@ -93,31 +93,31 @@ class CircuitPicture:
 
     @property
     def strings(self) -> str:
-        """The first of the measured strings."""
+        """The first few measured strings."""
         return ", ".join(self.measured[:8]) + (", …" if len(self.measured) > 8 else "")
 
     @property
     def caption(self) -> str:
-        """What it costs and what is measured, in words."""
+        """The circuit's cost and what is measured, in words."""
         return f"{self.counts}; measured: {self.strings}"
 
 
 def circuit_pictures(
     subject: str | KetformerForCausalLM, width: int = 640, **sizes: Any
 ) -> list[CircuitPicture]:
-    """The circuits of a mechanism's or model's first head; equal ones are drawn once.
+    """Pictures of the circuits of a mechanism's or model's first head; equal ones appear once.
 
     Args:
-        subject: a registry name, a run directory, or a model, whose first block is taken.
-        width: pixels, at which a drawing is folded.
-        **sizes: of a registry name, see :func:`mechanism`.
+        subject: a registry name, or a run directory or model, of which the first block is used.
+        width: pixels at which a drawing is folded.
+        **sizes: sizes and options for a registry name, see :func:`mechanism`.
 
     Returns:
-        One picture for each circuit; none of a model whose attention is classical.
+        One picture for each circuit; an empty list for a model with classical attention.
 
     Raises:
-        KetformerError: as :func:`circuits_of`; of a score that has no circuit it is a
-            ``NotOfferedError``.
+        KetformerError: as in :func:`circuits_of`; a ``NotOfferedError`` if the score has no
+            circuit.
     """
     if isinstance(subject, str):
         found = circuits_of(subject, **sizes)
@@ -140,7 +140,7 @@ def circuit_pictures(
 
 
 def _preparation(circuit: Circuit) -> int:
-    """Gates at the beginning that only prepare a token, if the circuit is too long with them."""
+    """Number of leading gates that only prepare a token, if the circuit is long; otherwise 0."""
     gates = amplitude_preparation(circuit.n_qubits).gates
     long = len(circuit.gates) > _LONG
     return len(gates) if long and circuit.gates[: len(gates)] == gates else 0
@@ -154,21 +154,21 @@ def _of_first_head(attention: Attention) -> dict[str, Experiment]:
 def mechanism(
     name: str, *, hidden_size: int = 16, num_heads: int = 1, n_conditions: int = 0, **options: Any
 ) -> Attention:
-    """A freshly initialised mechanism, the same each time, with the input tables that some need.
+    """A newly initialised mechanism, the same on every call, with the input tables that some need.
 
     Raises:
-        KetformerError: sizes or options that do not fit.
+        KetformerError: invalid sizes or options.
     """
     sizes = InputSizes(vocab_size=64, max_positions=64, n_conditions=n_conditions)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # of the Pauli strings above all
+        torch.manual_seed(0)  # mainly for the Pauli strings
         return build_attention(name, hidden_size, num_heads, inputs=sizes, **options).eval()
 
 
 def experiments(
     attention: Attention, *, batch: int, length: int, seed: int = 0
 ) -> dict[str, list[Experiment]]:
-    """What the mechanism would run for random tokens, one experiment for each head."""
+    """The experiments that a mechanism would run for random tokens, one for each head."""
     generator = torch.Generator().manual_seed(seed)
     like = attention.out_proj.weight.new_empty(0)
     states = torch.randn(batch, length, attention.hidden_size, generator=generator).to(like)

@@ -1,4 +1,4 @@
-"""What attention costs in circuits, counted, beside what it costs in multiply-adds."""
+"""The cost of attention, counted in circuits and compared with classical multiply-adds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ketformer.quantum import measurement_settings
 from ketformer.quantum.gradients import shifted_circuits
 from ketformer.quantum.resources import count_resources, shots_for
 
-#: Widths of the table, and of the paper's claim O(n² log d).
+#: Widths in the table, which tests the paper's claim O(n² log d).
 WIDTHS = tuple(2**k for k in range(4, 17))
 
 
@@ -29,34 +29,34 @@ def resources(
     precision: float = 0.1,
     **options: Any,
 ) -> dict[str, Any]:
-    """Counted costs of one head on hardware, and of the classical work it stands in for.
+    """Count the cost of one block on hardware, and of the classical work that it replaces.
 
     Args:
         name: a registry name.
-        hidden_size: d. the mechanism chooses its heads and options for it.
-        length: n, tokens of a sequence.
+        hidden_size: d. The mechanism chooses its heads and options for it.
+        length: n, tokens in a sequence.
         batch: sequences in a training step.
-        precision: wanted standard error of a score as the softmax sees it (for
+        precision: target standard error of a score as the softmax sees it (for
             ``overlap`` that is sqrt(d) times an overlap), or of a value.
-        **options: the mechanism's own.
+        **options: options of the mechanism.
 
     Returns:
-        ``measures``, the names of its circuits. Of the largest one ``n_qubits``, ``depth``,
-        ``one_qubit_gates``, ``two_qubit_gates`` and ``gates``. Of a sequence
-        ``circuits_per_sequence``, ``shots`` of each, ``gates_per_sequence`` without and
-        ``gates_with_shots`` with them, and ``classical_operations``, the multiply-adds of
-        classical attention for the same thing, 0 if it replaces none. Of a step
+        ``measures``: the names of its circuits. For the largest circuit ``n_qubits``, ``depth``,
+        ``one_qubit_gates``, ``two_qubit_gates`` and ``gates``. For a sequence
+        ``circuits_per_sequence``, ``shots`` per circuit, ``gates_per_sequence`` without shots and
+        ``gates_with_shots``, and ``classical_operations``, the multiply-adds that classical
+        attention takes for the same result (0 if nothing is replaced). For a step
         ``circuits_per_step`` (forward and parameter shift) and ``circuits_per_step_spsa``.
 
     Raises:
-        KetformerError: a mechanism without circuits, or sizes that do not fit.
+        KetformerError: a mechanism without circuits, or invalid sizes.
     """
     require_circuits(name)
     if length < 1 or batch < 1 or not precision > 0:
         raise KetformerError("length, batch and precision must be positive")
     cls = attention_class(name)
     options = {**cls.options_at(hidden_size), **options}
-    with torch.device("meta"):  # circuits have no need of the weights, which may be large
+    with torch.device("meta"):  # circuits do not need the weights, which may be large
         attention = mechanism(name, hidden_size=hidden_size, **options)
         found = experiments(attention, batch=1, length=1)
     heads = attention.num_heads
@@ -100,11 +100,11 @@ def resources(
 def resource_table(
     name: str, *, widths: Sequence[int] = WIDTHS, precision: float = 0.1, **options: Any
 ) -> dict[str, Any]:
-    """:func:`resources` over widths, and a sentence on where circuits would win.
+    """:func:`resources` for several widths, and a summary of where circuits would win.
 
     Returns:
-        ``rows``; where scores are measured also ``crossover``: the width from which a score's
-        circuit has fewer gates than d multiply-adds, when every circuit is run once, and with
+        ``rows``, and ``crossover`` where scores are measured: the width from which a score's
+        circuit has fewer gates than d multiply-adds, when every circuit is run once and with
         the shots for a fixed error of the overlap; None where there is no such width.
     """
     rows = [resources(name, hidden_size=d, precision=precision, **options) for d in widths]

@@ -1,4 +1,4 @@
-"""The command. Each verb is a module beside this with `add_arguments` and `run`."""
+"""The command. Each verb is a module in this package with `add_arguments` and `run`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VERBS = {
     "audit": "prove or refute that no position sees a later one",
     "compare": "train mechanisms on equal terms and print a table with intervals",
     "reproduce": "a paper's table: published, ours as published, ours leak-free",
-    "report": "one HTML page about runs or a comparison, with everything in it",
+    "report": "one self-contained HTML page about runs or a comparison",
     "import-checkpoint": "turn published weights into a run directory",
     "bench": "time mechanisms and circuits, as ratios in one run",
     "circuit": "draw, export, count and check the circuits of a mechanism",
@@ -39,14 +39,14 @@ verbs:
 {verbs}
 
 options:
-  -h, --help     this text; `ketformer VERB --help` has an example of each verb
-  -V, --version  the version
+  -h, --help     show this text; `ketformer VERB --help` has examples of a verb
+  -V, --version  show the version
 
 exit codes:
-  0    done
-  1    an honest failure: what was demanded of a model or of backends does not hold
-  2    a mistake in what was asked for, said in one line
-  130  stopped by Ctrl-C (SIGINT); 143 by SIGTERM; a training keeps a checkpoint first
+  0    success
+  1    a check failed: a model or the backends do not meet a requirement
+  2    a mistake in the request, reported in one line
+  130  stopped by Ctrl-C (SIGINT); 143 by SIGTERM; training saves a checkpoint first
 
 example:
   ketformer demo
@@ -54,7 +54,7 @@ example:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb and return the exit code, as ``ketformer --help`` lists them."""
+    """Run one verb and return its exit code; ``ketformer --help`` lists the codes."""
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in {"-h", "--help"}:
         listed = "\n".join(f"  {verb:<17}  {summary}" for verb, summary in VERBS.items())
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KetformerError as error:
         report_error(str(error))
         return 2
-    except BrokenPipeError:  # `ketformer … | head`: nobody reads on
+    except BrokenPipeError:  # `ketformer … | head`: the reader is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except Stopped as stopped:
         again = f"ketformer train --out {stopped.run} --resume"
-        report_error(f"{stopped}; go on with: {again if verb == 'train' else 'the same command'}")
+        report_error(f"{stopped}; resume with: {again if verb == 'train' else 'the same command'}")
         return 128 + stopped.signal
     except KeyboardInterrupt:
         report_error("interrupted")
@@ -97,7 +97,7 @@ def _run(verb: str, args: list[str]) -> int:
     parser = Parser(verb, VERBS[verb], module.EXAMPLE, getattr(module, "USAGE", None))
     module.add_arguments(parser)
     options = parser.parse(args)
-    if "transformers" in sys.modules:  # which takes seconds, and not every verb needs it
+    if "transformers" in sys.modules:  # takes seconds to import, and not every verb needs it
         from ketformer.utils.logging import quiet_libraries
 
         quiet_libraries()

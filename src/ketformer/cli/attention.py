@@ -16,24 +16,26 @@ EXAMPLE = """  ketformer attention runs/mine "To be, or not"
 
 
 def add_arguments(parser: Parser) -> None:
-    """The verb's options."""
+    """Add the verb's options."""
     parser.add_argument("run", type=str, help="run directory")
     parser.add_argument(
-        "text", type=str, help="what the model is to read; of a model of molecules a SMILES"
+        "text", type=str, help="text for the model to read; for a molecule model, a SMILES"
     )
-    parser.add_argument("--layer", type=int, default=-1, help="which block (the last)")
+    parser.add_argument("--layer", type=int, default=-1, help="index of the block (the last)")
     parser.add_argument(
-        "--head", type=int | None, default=None, help="which head (the mean over all)"
+        "--head", type=int | None, default=None, help="index of the head (the mean over all)"
     )
     parser.add_argument(
         "--condition", type=str, nargs="+", default=[], metavar="NAME=NUMBER",
-        help="of molecules: properties that the model is told, e.g. LogP=2.0",
+        help="for a molecule model: properties to request, e.g. LogP=2.0",
     )  # fmt: skip
-    parser.add_argument("--out", type=str | None, default=None, help="folder (RUN/attention)")
+    parser.add_argument(
+        "--out", type=str | None, default=None, help="output folder (RUN/attention)"
+    )
 
 
 def run(options: Any) -> int:
-    """Draw, and say where the pictures are."""
+    """Draw the pictures and print their paths."""
     opened = open_run(options.run)
     attention = attention_map(
         opened,

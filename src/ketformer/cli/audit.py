@@ -16,7 +16,7 @@ EXAMPLE = """  ketformer audit --attention qisa_published
 
 
 def add_arguments(parser: Parser) -> None:
-    """The verb's options."""
+    """Add the verb's options."""
     parser.add_argument("run", type=str | None, nargs="?", default=None, help="run directory")
     parser.add_argument(
         "--attention", type=str | None, default=None,
@@ -24,16 +24,16 @@ def add_arguments(parser: Parser) -> None:
     )  # fmt: skip
     parser.add_argument("--sequences", type=int, default=8, help="random sequences to try (8)")
     parser.add_argument("--length", type=int | None, default=None, help="tokens in a sequence")
-    parser.add_argument("--seed", type=int, default=0, help="of the sequences (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sequences (0)")
     parser.add_argument(
-        "--require_causal", action="store_true", help="exit with 1 if the future is seen"
+        "--require_causal", action="store_true", help="exit with 1 if the model sees the future"
     )
 
 
 def run(options: Any) -> int:
-    """Audit, print what was found."""
+    """Audit, and print the result."""
     if (options.run is None) == (options.attention is None):
-        raise KetformerError("name a run directory or an --attention, one of the two")
+        raise KetformerError("name either a run directory or an --attention")
     if options.sequences < 1 or (options.length is not None and options.length < 2):
         raise KetformerError("an audit needs at least one sequence of two tokens")
     if options.run is None:
@@ -51,7 +51,7 @@ def run(options: Any) -> int:
         print_facts({k: v for k, v in audit.to_dict().items() if v is not None})
         if audit.worst:
             print(
-                f"\nChanging token {audit.worst[0]} changes the output at position "
-                f"{audit.worst[1]}, before it: the future leaks."
+                f"\nChanging token {audit.worst[0]} changes the output at the earlier position "
+                f"{audit.worst[1]}: the future leaks."
             )
     return 1 if options.require_causal and not audit.causal else 0

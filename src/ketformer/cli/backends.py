@@ -1,4 +1,4 @@
-"""The options of verbs that run circuits: which backend, how many shots, how much noise."""
+"""The options of verbs that run circuits: backend, shots and noise."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ketformer.quantum.backends import BACKENDS, Backend, open_backend
 
 
 def add_backend_arguments(parser: Parser) -> None:
-    """``--backend``, ``--shots``, ``--noise``, ``--backend_options``."""
+    """Add ``--backend``, ``--shots``, ``--noise`` and ``--backend_options``."""
     parser.add_argument(
         "--backend", type=str | None, default=None,
-        help=f"run every circuit of the attention there: {', '.join(BACKENDS)}",
+        help=f"run every circuit of the attention on this backend: {', '.join(BACKENDS)}",
     )  # fmt: skip
     parser.add_argument(
         "--shots", type=int | None, default=None,
-        help="measurements of each circuit (exact expectations)",
+        help="shots for each circuit (exact expectations)",
     )  # fmt: skip
     names = ", ".join(field.name for field in fields(Noise))
     parser.add_argument(
@@ -27,12 +27,12 @@ def add_backend_arguments(parser: Parser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--backend_options", type=dict[str, Any], default={},
-        help="the backend's own, e.g. --backend_options.target nvidia",
+        help="the backend's own options, e.g. --backend_options.target nvidia",
     )  # fmt: skip
 
 
 def chosen_backend(options: Any, seed: int = 0) -> Backend:
-    """The backend that the options name."""
+    """Open the backend that the options name."""
     return open_backend(
         options.backend,
         **{"shots": options.shots, "noise": options.noise, "seed": seed, **options.backend_options},

@@ -36,10 +36,10 @@ class Benchmark:
 
     Attributes:
         does: one line for the help.
-        run: takes the options that were given and belong to it, by name.
-        options: names of these.
-        columns: of its table, between ``work`` and the ratio.
-        sizes: what ``--sizes`` chooses from.
+        run: called with those of its options that were given, by name.
+        options: names of its options.
+        columns: columns of its table, between ``work`` and the ratio.
+        sizes: choices for ``--sizes``.
     """
 
     does: str
@@ -51,34 +51,34 @@ class Benchmark:
 
 BENCHMARKS = {
     "attention": Benchmark(
-        "every mechanism beside the classical one",
+        "every mechanism against classical attention",
         attention_bench.bench_attention,
         ("repeats", "mechanisms", "sizes", "compiled"),
         (*_TIMES, ("parameters", "parameters")),
         attention_bench.SIZES,
     ),
     "generation": Benchmark(
-        "sampling with the cache beside transformers' GPT-2",
+        "sampling with the KV cache against transformers' GPT-2",
         generation_bench.bench_generation,
         ("repeats", "mechanisms", "sizes"),
         (*_TIMES, ("tokens/s", "tokens_per_second"), ("molecules/s", "molecules_per_second")),
         generation_bench.SIZES,
     ),
     "circuits": Benchmark(
-        "each backend beside the closed form",
+        "each backend against the closed form",
         circuit_bench.bench_circuits,
         ("repeats", "backends", "length"),
         (*_TIMES, ("circuits/s", "circuits_per_second")),
     ),
     "peers": Benchmark(
-        "the exact path beside PennyLane and CUDA-Q",
+        "the exact path against PennyLane and CUDA-Q",
         peer_bench.bench_peers,
         ("repeats", "sizes"),
         _TIMES,
         peer_bench.SIZES,
     ),
     "memory": Benchmark(
-        "peak memory of a long sequence beside the classical one",
+        "peak memory of a long sequence against classical attention",
         memory_bench.bench_memory,
         ("repeats", "mechanisms", "length"),
         (("MiB", "peak_mib"), ("from", "low_mib"), ("to", "high_mib")),
@@ -87,36 +87,43 @@ BENCHMARKS = {
 
 
 def add_arguments(parser: Parser) -> None:
-    """The verb's options."""
+    """Add the verb's options."""
     listed = "; ".join(f"{name}: {b.does}" for name, b in BENCHMARKS.items())
-    parser.add_argument("what", type=str, help=f"{listed}; {_ALL}: one after the other")
+    parser.add_argument("what", type=str, help=f"{listed}; {_ALL}: one after another")
     parser.add_argument("--repeats", type=int | None, help="measurements of each (5; memory: 3)")
-    parser.add_argument("--mechanisms", type=str, nargs="+", help=f"{_owners('mechanisms')}: which")
-    sizes = "; ".join(f"{name}: {', '.join(b.sizes)}" for name, b in BENCHMARKS.items() if b.sizes)
-    parser.add_argument("--sizes", type=str, nargs="+", help=f"which works, of {sizes} (all)")
+    parser.add_argument(
+        "--mechanisms", type=str, nargs="+", help=f"{_owners('mechanisms')}: mechanisms to measure"
+    )
+    sizes = "; ".join(
+        f"{name}: {', '.join(map(repr, b.sizes))}" for name, b in BENCHMARKS.items() if b.sizes
+    )
+    parser.add_argument("--sizes", type=str, nargs="+", help=f"sizes to run, of {sizes} (all)")
     parser.add_argument(
         "--backends", type=str, nargs="+",
-        help="circuits: which (every installed exact one)",
+        help="circuits: backends to time (every installed exact one)",
     )  # fmt: skip
-    parser.add_argument("--length", type=int | None, help="tokens (circuits: 16; memory: 4,096)")
+    parser.add_argument(
+        "--length", type=int | None, help="tokens in a sequence (circuits: 16; memory: 4,096)"
+    )
     parser.add_argument(
         "--compiled", type=bool | None,
-        help="attention: through torch.compile, which needs a C++ compiler on a CPU (true)",
+        help="attention: use torch.compile, which needs a C++ compiler on a CPU (true)",
     )  # fmt: skip
     parser.add_argument(
         "--profile", type=Path | None, metavar="FOLDER",
-        help="also run everything that is timed once under torch's profiler; a table and a trace "
-        "of each",
+        help="also run each timed job once under torch's profiler, and write a table and a trace "
+        "here",
     )  # fmt: skip
 
 
 def run(options: Any) -> int:
-    """Time, and print ratios."""
+    """Time the chosen benchmarks and print ratios."""
     known = [*BENCHMARKS, _ALL]
     if options.what not in known:
         raise KetformerError(f"unknown benchmark {options.what!r}; known: {', '.join(known)}")
     names = list(BENCHMARKS) if options.what == _ALL else [options.what]
-    chosen = {name: _chosen(name, options) for name in names}  # mistakes before the first timing
+    # Reports mistakes before the first timing.
+    chosen = {name: _chosen(name, options) for name in names}
     with profiles_in(options.profile):
         results = {name: BENCHMARKS[name].run(**chosen[name]) for name in names}
     if options.json:
@@ -130,7 +137,7 @@ def run(options: Any) -> int:
 
 
 def _chosen(name: str, options: Any) -> dict[str, Any]:
-    """The options that were given, as the benchmark takes them."""
+    """The given options, as the benchmark takes them."""
     every = {option for b in BENCHMARKS.values() for option in b.options}
     given = {key: options[key] for key in sorted(every) if options[key] is not None}
     benchmark = BENCHMARKS[name]
@@ -138,7 +145,7 @@ def _chosen(name: str, options: Any) -> dict[str, Any]:
     shared = {"repeats"} if options.what == _ALL else set(benchmark.options)
     if foreign or set(given) - shared:
         option = (foreign or sorted(set(given) - shared))[0]
-        raise KetformerError(f"--{option} is an option of bench {_owners(option)} alone")
+        raise KetformerError(f"--{option} applies only to bench {_owners(option)}")
     if "sizes" in given:
         sizes = benchmark.sizes or {}
         if unknown := [size for size in given["sizes"] if size not in sizes]:
@@ -152,7 +159,7 @@ def _owners(option: str) -> str:
 
 
 def _together(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """One object: all rows, each with its benchmark, and the machine once."""
+    """All rows in one object, each with its benchmark's name, and the machine once."""
     rows = [{"bench": name, **row} for name, result in results.items() for row in result["rows"]]
     notes = {name: result["notes"] for name, result in results.items() if "notes" in result}
     repeats = {name: result["repeats"] for name, result in results.items()}

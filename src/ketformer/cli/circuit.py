@@ -29,66 +29,70 @@ EXAMPLE = """  ketformer circuit show overlap --attention_options.n_qubits 4
 
 ACTIONS = {
     "show": "draw a circuit",
-    "export": "write it as OpenQASM 3",
-    "resources": "count what attention costs in circuits, over the width",
-    "check": "whether the backends agree on every mechanism's circuits",
-    "noise": "what shots and noise do to a run's attention and loss",
-    "gradients": "gradient rules beside the exact gradient of a run's loss",
+    "export": "write a circuit as OpenQASM 3",
+    "resources": "count the circuits and gates that attention needs, by width",
+    "check": "test whether the backends agree on every mechanism's circuits",
+    "noise": "measure what shots and noise do to a run's attention and loss",
+    "gradients": "compare gradient rules with the exact gradient of a run's loss",
 }
 
 
 def add_arguments(parser: Parser) -> None:
-    """The verb's options."""
+    """Add the verb's options."""
     listed = "; ".join(f"{action}: {what}" for action, what in ACTIONS.items())
     parser.add_argument("action", type=str, help=listed)
     parser.add_argument(
         "subject", type=str | None, nargs="?", default=None,
-        help=f"a mechanism ({', '.join(mechanisms_with_circuits())}), or a run directory, which "
-        "show, export, noise and gradients take too",
+        help=f"a mechanism ({', '.join(mechanisms_with_circuits())}) or, for show, export, noise "
+        "and gradients, a run directory",
     )  # fmt: skip
-    parser.add_argument("--circuit", type=str | None, default=None, help="which, if it has several")
+    parser.add_argument(
+        "--circuit", type=str | None, default=None, help="circuit to use (the first)"
+    )
     parser.add_argument("--hidden_size", type=int, default=16, help="width of the mechanism (16)")
-    parser.add_argument("--num_heads", type=int, default=1, help="its heads (1)")
+    parser.add_argument("--num_heads", type=int, default=1, help="number of heads (1)")
     parser.add_argument(
         "--n_conditions", type=int, default=0,
-        help="conditions that overlap with --attention_options.angles embedding has angles for (0)",
+        help="number of conditions, for overlap with --attention_options.angles embedding (0)",
     )  # fmt: skip
     parser.add_argument(
         "--attention_options", type=dict[str, Any], default={},
-        help="its own options, e.g. --attention_options.n_qubits 4",
+        help="the mechanism's options, e.g. --attention_options.n_qubits 4",
     )  # fmt: skip
     parser.add_argument(
         "--out", type=str | None, default=None,
-        help="file: OpenQASM 3 of export, else a picture (.png, .svg)",
+        help="output file: OpenQASM 3 for export, otherwise a picture (.png, .svg)",
     )  # fmt: skip
     parser.add_argument(
-        "--length", type=int, default=24, help="resources: tokens of a sequence (24)"
+        "--length", type=int, default=24, help="resources: tokens in a sequence (24)"
     )
-    parser.add_argument("--batch", type=int, default=256, help="resources: sequences a step (256)")
+    parser.add_argument(
+        "--batch", type=int, default=256, help="resources: sequences in a step (256)"
+    )
     parser.add_argument(
         "--precision", type=float, default=0.1,
-        help="resources: wanted standard error of a score or value (0.1)",
+        help="resources: target standard error of a score or value (0.1)",
     )  # fmt: skip
     parser.add_argument(
         "--backends", type=str, nargs="+",
-        help=f"check: which of {', '.join(BACKENDS)} (every installed exact one)",
+        help=f"check: backends to compare, of {', '.join(BACKENDS)} (every installed exact one)",
     )  # fmt: skip
-    parser.add_argument("--draws", type=int, default=200, help="check: of each mechanism (200)")
+    parser.add_argument("--draws", type=int, default=200, help="check: draws per mechanism (200)")
     parser.add_argument(
         "--limit", type=int | None, default=None,
-        help="noise, gradients: sequences of the run's test part (16; of gradients 4)",
+        help="noise, gradients: sequences of the run's test part (noise: 16; gradients: 4)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of random angles and shots (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of random angles and shots (0)")
 
 
 def run(options: Any) -> int:
-    """Do what the action says."""
+    """Run the chosen action."""
     if options.action not in ACTIONS:
         raise KetformerError(f"unknown action {options.action!r}; known: {', '.join(ACTIONS)}")
     if options.out and options.action in ("check", "gradients"):
         raise KetformerError(f"circuit {options.action} writes no file: --json prints its numbers")
     if options.out and options.action != "export":
-        picture_kind(options.out)  # before the work, not after it
+        picture_kind(options.out)  # rejects a wrong name before the work
     actions = {
         "show": _show,
         "export": _export,

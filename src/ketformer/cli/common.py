@@ -1,4 +1,4 @@
-"""What the verbs share: the parser, the JSON and the tables."""
+"""Shared by the verbs: the parser, JSON and tables."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ketformer.errors import KetformerError
 
 
 class _Formatter(RawDescriptionHelpFormatter):
-    """Plain help, the example as it is written."""
+    """Plain help that keeps the example's line breaks."""
 
 
 class Parser(jsonargparse.ArgumentParser):
-    """A verb's parser; a mistake is a :class:`KetformerError`, one line."""
+    """A verb's parser; a mistake raises a one-line :class:`KetformerError`."""
 
     def __init__(self, verb: str, summary: str, example: str, usage: str | None = None) -> None:
         super().__init__(
@@ -41,19 +41,19 @@ class Parser(jsonargparse.ArgumentParser):
         )
 
     def parse(self, args: list[str]) -> jsonargparse.Namespace:
-        """Parse, with only what the user gave and the defaults of what they did not."""
+        """Parse the arguments; options not given get their defaults."""
         try:
             return self.parse_args(args)
         except jsonargparse.ArgumentError as error:
             raise KetformerError(_plain(str(error))) from None
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Called by argparse itself for unknown or missing arguments."""
+        """Raise for unknown or missing arguments; argparse calls this itself."""
         raise KetformerError(_plain(message))
 
 
 def underscored(args: list[str]) -> list[str]:
-    """``--max-steps`` works as well as ``--max_steps``."""
+    """Let ``--max-steps`` work as well as ``--max_steps``."""
     out = []
     for arg in args:
         if arg.startswith("--"):
@@ -64,15 +64,15 @@ def underscored(args: list[str]) -> list[str]:
 
 
 def report_error(message: str) -> None:
-    """One clear line on standard error."""
+    """Print one line on standard error."""
     print(f"ketformer: error: {' '.join(message.split())}", file=sys.stderr)
 
 
 def use_one_thread() -> None:
-    """For verbs that train tiny models.
+    """Use one thread, for verbs that train tiny models.
 
-    Their tensors gain little from a second thread, and stand still at each of its
-    barriers while another process has the core.
+    Their tensors gain little from a second thread, and wait at each of its barriers
+    while another process has the core.
     """
     import torch
 
@@ -80,12 +80,12 @@ def use_one_thread() -> None:
 
 
 def print_json(result: Any) -> None:
-    """One JSON object on standard output; a number that JSON lacks becomes null."""
+    """Print one JSON object on standard output; non-finite numbers become null."""
     print(json.dumps(_finite(result), ensure_ascii=False))
 
 
 def print_rows(rows: list[dict[str, Any]], columns: Columns) -> None:
-    """A comparison as a table on standard output."""
+    """Print a comparison as a table on standard output."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for i, (title, _) in enumerate(columns):
         table.add_column(title, justify="left" if i == 0 else "right", no_wrap=True)
@@ -97,7 +97,7 @@ def print_rows(rows: list[dict[str, Any]], columns: Columns) -> None:
 
 
 def print_table(rows: list[dict[str, Any]], columns: Sequence[tuple[str, str]]) -> None:
-    """Plain numbers as a table on standard output."""
+    """Print plain numbers as a table on standard output."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title, key in columns:
         words = isinstance(rows[0][key], str)
@@ -112,7 +112,7 @@ def _plain_cell(value: Any) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.3g}"
-    # Beyond ten digits the magnitude says more than the figures.
+    # Beyond ten digits the magnitude says more than the digits.
     return (
         f"{value:,}"
         if isinstance(value, int) and value < 10**10
@@ -121,7 +121,7 @@ def _plain_cell(value: Any) -> str:
 
 
 def print_facts(facts: dict[str, Any]) -> None:
-    """``name  value`` lines on standard output."""
+    """Print ``name  value`` lines on standard output."""
     wide = max(map(len, facts))
     for name, value in facts.items():
         shown = f"{value:.4f}" if isinstance(value, float) else "–" if value is None else value
@@ -133,7 +133,7 @@ def print_facts(facts: dict[str, Any]) -> None:
 
 
 def _plain(message: str) -> str:
-    """A wrong type as ``--limit must be int or null, got x``; other messages as they are."""
+    """Reword a type error as ``--limit must be int or null, got x``; keep other messages."""
     key = re.match(r'Parser key "(.+?)":', message)
     kinds = re.findall(r"Expected an? (.+?)(?:\. Got value: .*)?$", message, re.MULTILINE)
     got = re.search(r"^.*\b(?:Got|Given) value: (.*)$", message, re.MULTILINE)

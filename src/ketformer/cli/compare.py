@@ -29,23 +29,23 @@ _ABOUT_IT = {
 
 
 def add_arguments(parser: Parser) -> None:
-    """The verb's options."""
+    """Add the verb's options."""
     parser.add_argument(
         "attentions", type=str, nargs="+",
-        help=f"of {', '.join(ATTENTION)}; the first is the reference",
+        help=f"mechanisms to compare, of {', '.join(ATTENTION)}; the first is the reference",
     )  # fmt: skip
     parser.add_argument(
-        "--preset", type=str, default="char-small", help="preset or YAML (char-small)"
+        "--preset", type=str, default="char-small", help="preset or YAML file (char-small)"
     )
-    parser.add_argument("--seeds", type=int, default=3, help="seeds for each (3)")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds for each row (3)")
     parser.add_argument(
         "--match", type=bool, default=True,
         help="match the reference's parameters within 2 %% by the feed-forward width (true)",
     )  # fmt: skip
     parser.add_argument(
         "--rates", type=int, default=3,
-        help="learning rates tried for each, around --learning_rate or the preset's, each √10 "
-        "times the one before; with 1 that one is taken (3)",
+        help="learning rates to try for each row, in steps of √10 around --learning_rate or the "
+        "preset's; 1 uses that rate without a search (3)",
     )  # fmt: skip
     parser.add_argument(
         "--search_share", type=float, default=1 / 3,
@@ -53,32 +53,34 @@ def add_arguments(parser: Parser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--controls", type=str | None, default=None,
-        help=f"rows beside them, separated by commas: {', '.join(controls())}, or all",
+        help=f"control rows to add, separated by commas: {', '.join(controls())}, or all",
     )  # fmt: skip
     parser.add_argument(
         "--fcd", type=bool, default=False,
-        help="of molecules: the Fréchet ChemNet distance as well, minutes for each run (false)",
+        help="for molecules: also the Fréchet ChemNet distance, minutes for each run (false)",
     )  # fmt: skip
     parser.add_argument(
         "--targets", type=int, default=0,
-        help="of conditional models: molecules to sample for each property at its mean minus "
-        "and plus two deviations; 0 for none (0)",
+        help="for conditional models: molecules to sample for each property, two deviations below "
+        "and above its mean; 0 for none (0)",
     )  # fmt: skip
     parser.add_argument(
         "--jobs", type=int | None, default=None,
-        help="runs that are trained at once, which share the cores (one for each core; 1 on a GPU)",
+        help="runs to train at once, sharing the cores (one for each core; 1 on a GPU)",
     )  # fmt: skip
-    parser.add_argument("--out", type=str | None, default=None, help="folder (runs/compare-…)")
+    parser.add_argument(
+        "--out", type=str | None, default=None, help="output folder (runs/compare-…)"
+    )
     add_settings_arguments(parser)
 
 
 def run(options: Any) -> int:
-    """Compare, print the tables, write a page beside the result."""
+    """Compare, print the tables, and write a page next to the result."""
     given = {k: v for k, v in options.as_dict().items() if k not in _ABOUT_IT}
     if decided := [f"--{key}" for key in ("attention", "attention_options") if key in given]:
         raise KetformerError(
-            f"{' and '.join(decided)}: the rows of a comparison are the mechanisms that it names, "
-            "each with its own options; those in a settings file are its attention's"
+            f"{' and '.join(decided)}: the rows of a comparison are the named mechanisms, each "
+            "with its own options; options in a settings file apply to that file's attention"
         )
     settings = load_settings(options.preset).override(given)
     if options.seeds < 1:

@@ -1,8 +1,8 @@
 """``ketformer completion``.
 
-The script is static: pressing TAB starts no Python. To make it, every verb is imported, which takes
-seconds, so it is kept until a version, a file of Ketformer or a plugin changes; a shell can ask for
-it whenever it starts.
+The script is static: pressing TAB starts no Python. Making it imports every verb, which takes
+seconds, so it is cached until a version, a file of Ketformer or a plugin changes; a shell can ask
+for it whenever it starts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 def add_arguments(parser: Parser) -> None:
-    """The verb's options."""
+    """Add the verb's options."""
     parser.add_argument("shell", type=str, help=", ".join(SHELLS))
 
 
@@ -41,7 +41,7 @@ def run(options: Any) -> int:
 
 
 def _kept(shell: str) -> str:
-    """The script as it was made before, or made now."""
+    """The cached script, or a new one."""
     file = cache_folder() / f"completion-{_state()}.{shell}"
     if file.is_file():
         return file.read_text(encoding="utf-8")
@@ -53,13 +53,13 @@ def _kept(shell: str) -> str:
         for old in file.parent.glob(f"completion-*.{shell}"):
             old.unlink()
         write_text(file, script)
-    except OSError:  # a home that cannot be written to: made anew each time
+    except OSError:  # a home that cannot be written to: made again each time
         pass
     return script
 
 
 def _state() -> str:
-    """Changes with the options: by an upgrade of what declares them, an edit, or a plugin."""
+    """A hash that changes when the options may: on an upgrade, an edit or a plugin."""
     packages = ("ketformer", "transformers", "jsonargparse", "shtab")
     versions = [version(package) for package in packages]
     groups = [f"ketformer.{kind}" for kind in ("attention", "backends", "metrics")]

@@ -25,8 +25,8 @@ from ketformer.quantum.backends import BACKENDS
 from ketformer.reproduction.overlap import OVERLAP_ROWS
 from ketformer.tasks.datasets import DATASETS
 
-#: What an option or argument takes, by its name, or by ``VERB.NAME`` where verbs differ: words, or
-#: what shtab calls a path. What is not here is completed by its type, if that is a choice.
+#: The values of an option or argument, by its name, or by ``VERB.NAME`` where verbs differ: words,
+#: or one of shtab's kinds of path. Others are completed by their type, if that is a choice.
 VALUES: dict[str, Iterable[str] | dict[str, str]] = {
     "attention": ATTENTION,
     "attentions": ATTENTION,
@@ -64,7 +64,7 @@ def completion_script(shell: str) -> str:
     for verb, summary in VERBS.items():
         verbs.add_subcommand(verb, _parser(verb, summary), help=summary)
     script: str = command.get_completion_script(f"shtab-{shell}")
-    # shtab's zsh completes the first of several arguments alone, as a test in that shell shows.
+    # In zsh, shtab completes only the first of several arguments, as a test in that shell shows.
     return script.replace('"(*):', '"*:') if shell == "zsh" else script
 
 

@@ -12,8 +12,8 @@ EXAMPLE = "  ketformer data list\n  ketformer data get tinyshakespeare"
 
 
 def add_arguments(parser: Parser) -> None:
-    """The verb's options."""
-    parser.add_argument("action", type=str, help="list, or get")
+    """Add the verb's options."""
+    parser.add_argument("action", type=str, help="list or get")
     parser.add_argument("name", type=str | None, nargs="?", default=None, help="data set to get")
 
 
@@ -45,7 +45,7 @@ def run(options: Any) -> int:
 def _row(dataset: DataSet) -> dict[str, Any]:
     try:
         path = find_here(dataset) if dataset.filename else "made on the spot"
-    except KetformerError as error:  # a file of that name that is another's
+    except KetformerError as error:  # another file of that name
         path = str(error)
     return {
         "name": dataset.name,

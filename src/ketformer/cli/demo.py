@@ -14,17 +14,17 @@ EXAMPLE = "  ketformer demo\n  ketformer demo --steps 100 --out runs/quick"
 
 
 def add_arguments(parser: Parser) -> None:
-    """The verb's options."""
-    parser.add_argument("--out", type=str, default="runs/demo", help="folder (runs/demo)")
-    parser.add_argument("--steps", type=int | None, default=None, help="training steps (300, 400)")
+    """Add the verb's options."""
+    parser.add_argument("--out", type=str, default="runs/demo", help="output folder (runs/demo)")
+    parser.add_argument("--steps", type=int | None, default=None, help="training steps (300; 400)")
     parser.add_argument(
         "--jobs", type=int | None, default=None,
-        help="models that are trained at once (one for each core; 1 on a GPU)",
+        help="models to train at once (one for each core; 1 on a GPU)",
     )  # fmt: skip
 
 
 def run(options: Any) -> int:
-    """Train, compare, sample; print the table and say where the report is."""
+    """Train, compare and sample; print the tables and the report's path."""
     use_one_thread()
     jobs = default_processes() if options.jobs is None else options.jobs
     result = run_demo(options.out, steps=options.steps, processes=jobs)
@@ -32,8 +32,8 @@ def run(options: Any) -> int:
         Path(options.out) / "report.html",
         "Ketformer demo",
         "Five attention mechanisms trained on Python's language reference, two on all small "
-        "molecules of C, N, O and F. One seed and no matching of sizes: it shows the tool and the "
-        "leak, not which is better.",
+        "molecules of C, N, O and F. One seed and no size matching: it shows the tool and the "
+        "leak, not which mechanism is better.",
         *({**result[task], "manifest": result["manifest"]} for task in ("text", "molecules")),
     )
     result["report"] = str(report)
@@ -47,8 +47,8 @@ def run(options: Any) -> int:
         print_rows(comparison["rows"], comparison["columns"])
     leaky = [row["name"] for row in result["text"]["rows"] if not row["causal"]]
     print(
-        f"\n{', '.join(leaky)} sees the tokens it is to predict: its cross entropy is no language "
-        "model's.\n“prefix only” hands every model the same thing, the tokens before the target."
+        f"\n{', '.join(leaky)} sees the tokens it should predict: its cross entropy is not that "
+        "of a language model.\n“prefix only” gives every model only the tokens before the target."
     )
     print(f"\nreport: {result['report']}")
     return 0

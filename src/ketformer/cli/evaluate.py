@@ -19,43 +19,44 @@ _MOLECULES_ONLY = ("samples", "fcd", "targets")
 
 
 def add_arguments(parser: Parser) -> None:
-    """The verb's options."""
+    """Add the verb's options."""
     parser.add_argument("run", type=str, help="run directory")
     parser.add_argument(
         "--data", type=str | None, default=None, help="data set or path (the run's)"
     )
     parser.add_argument(
         "--split", type=str | None, default=None,
-        help="standard or published (their test part), or train, validation, test",
+        help="standard or published (their test part), or train, validation or test of the run's "
+        "own split (test)",
     )  # fmt: skip
     parser.add_argument(
         "--limit",
         type=int | None,
         default=None,
-        help="windows or molecules to look at (all; on a backend 16)",
+        help="windows or molecules to use (all; on a backend 16)",
     )
     parser.add_argument(
         "--samples", type=int | None, default=None,
-        help="molecules to sample for the metrics of generation; 0 for none (10000)",
+        help="molecules to sample for the generation metrics; 0 for none (10000)",
     )  # fmt: skip
     parser.add_argument(
         "--fcd", type=bool | None, default=None,
-        help="Fréchet ChemNet distance of the samples, some minutes (if fcd_torch is there)",
+        help="Fréchet ChemNet distance of the samples, minutes (if fcd_torch is installed)",
     )  # fmt: skip
     parser.add_argument(
         "--targets", type=int | None, default=None,
-        help="of conditional models: molecules to sample for each property at its mean minus "
-        "and plus two deviations; 0 for none (0)",
+        help="for conditional models: molecules to sample for each property, two deviations below "
+        "and above its mean; 0 for none (0)",
     )  # fmt: skip
     add_backend_arguments(parser)
 
 
 def run(options: Any) -> int:
-    """Measure, keep the result in the run if it is about the run's own data, print it."""
+    """Measure, save the result in the run if it is about the run's own data, and print it."""
     opened = open_run(options.run)
     given = [name for name in _MOLECULES_ONLY if options[name] is not None]
     if given and opened.task != "molecules":
-        raise KetformerError(f"{options.run} is a model of text; --{given[0]} is not for it")
+        raise KetformerError(f"{options.run} is a text model; --{given[0]} does not apply to it")
     if options.backend:
         if given:
             raise KetformerError(f"--{given[0]} is not measured on a backend")
@@ -84,14 +85,14 @@ def run(options: Any) -> int:
     print_facts(flat)
     if not result["causal"]:
         print(
-            "\nThis model sees the tokens it is to predict: only the loss with the prefix alone "
-            "and what it writes freely say how good it is."
+            "\nThis model sees the tokens it should predict: only the loss with the prefix alone "
+            "and its free-running output show how good it is."
         )
     return 0
 
 
 def _on_backend(options: Any, opened: Run) -> int:
-    """The circuits run one by one; nothing is kept in the run."""
+    """Measure with circuits, run one by one; nothing is saved in the run."""
     with chosen_backend(options) as backend:
         result = evaluate_on_backend(
             opened, backend, data=options.data, split=options.split, limit=options.limit

@@ -26,34 +26,34 @@ EXAMPLE = """  ketformer generate runs/mine --prompt "ROMEO:" --num 3
 _TEXT_ONLY = ("prompt", "max_new_tokens", "num_beams")
 _MOLECULES_ONLY = ("condition", "special_tokens")
 _TEXT, _MOLECULES = Sampling(), MoleculeSampling()
-_SHOWN = 10  # molecules that are printed where no file was asked for
+_SHOWN = 10  # molecules printed without --out
 
 
 def add_arguments(parser: Parser) -> None:
-    """The verb's options; those of one task are refused for the other."""
+    """Add the verb's options; those of one task are refused for the other."""
     parser.add_argument("run", type=str, help="run directory")
     parser.add_argument(
         "--num", type=int | None, default=None, help="continuations (1) or molecules (1000)"
     )
     parser.add_argument(
         "--out", type=str | None, default=None,
-        help="also write them to this file; of molecules a CSV, with SDF and picture beside it; "
-        "interrupted, the same command goes on",
+        help="also write them to this file; for molecules a CSV, with SDF and picture next to it; "
+        "if interrupted, the same command resumes",
     )  # fmt: skip
     parser.add_argument(
         "--temperature", type=float | None, default=None,
         help=f"divides the logits; 0 takes the most likely token ({_TEXT.temperature} for text, "
         f"{_MOLECULES.temperature} for molecules)",
     )  # fmt: skip
-    parser.add_argument("--top_k", type=int, default=0, help="of the k most likely tokens; 0: all")
+    parser.add_argument(
+        "--top_k", type=int, default=0, help="sample from the k most likely tokens; 0: all"
+    )
     parser.add_argument(
         "--top_p", type=float, default=1.0,
-        help="of the most likely tokens that hold this probability (1.0)",
+        help="sample from the most likely tokens that make up this probability (1.0)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=_TEXT.seed, help="of the sampling (42)")
-    parser.add_argument(
-        "--use_cache", type=bool, default=True, help="keep keys and values between tokens (true)"
-    )
+    parser.add_argument("--seed", type=int, default=_TEXT.seed, help="sampling seed (42)")
+    parser.add_argument("--use_cache", type=bool, default=True, help="use the KV cache (true)")
     text = parser.add_argument_group("text")
     text.add_argument("--prompt", type=str | None, default=None, help="text to continue")
     text.add_argument(
@@ -75,13 +75,13 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Any) -> int:
-    """Sample, print, and write the files that were asked for."""
+    """Sample, print, and write the requested files."""
     opened = open_run(options.run)
     is_molecules = opened.task == "molecules"
     foreign = _TEXT_ONLY if is_molecules else _MOLECULES_ONLY
     if given := [name for name in foreign if options[name] not in (None, [])]:
-        what = "molecules" if is_molecules else "text"
-        raise KetformerError(f"{options.run} is a model of {what}; --{given[0]} is not for it")
+        what = "molecule" if is_molecules else "text"
+        raise KetformerError(f"{options.run} is a {what} model; --{given[0]} does not apply to it")
     return _molecules(opened, options) if is_molecules else _text(opened, options)
 
 
@@ -151,7 +151,7 @@ def _molecules(opened: Run, options: Any) -> int:
     for name, error in sampled.errors.items():
         if error["count"]:
             print(
-                f"{name}: asked for {error['target']:g}, mean {error['mean']:.3g}, "
+                f"{name}: requested {error['target']:g}, mean {error['mean']:.3g}, "
                 f"mean absolute error {error['mae']:.3g}"
             )
     for kind, path in files.items():

@@ -12,13 +12,13 @@ EXAMPLE = """  ketformer import-checkpoint quantum_sequence_epoch_17.pt --out ru
 
 
 def add_arguments(parser: Parser) -> None:
-    """The verb's options."""
+    """Add the verb's options."""
     parser.add_argument("file", type=str, help="a .pt file released with arXiv 2502.19214")
-    parser.add_argument("--out", type=str, required=True, help="run directory to make")
+    parser.add_argument("--out", type=str, required=True, help="run directory to create")
 
 
 def run(options: Any) -> int:
-    """Import; print what it is."""
+    """Import a checkpoint and print its facts."""
     facts = import_checkpoint(options.file, options.out)
     if options.json:
         print_json(facts)

@@ -16,7 +16,7 @@ EXAMPLE = """  ketformer report runs/mine
 
 
 def add_arguments(parser: Parser) -> None:
-    """The verb's options."""
+    """Add the verb's options."""
     parser.add_argument(
         "paths", type=str, nargs="+", metavar="RUN_OR_FOLDER",
         help="run directories, folders of compare, reproduce or demo, or their result files",
@@ -28,7 +28,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Any) -> int:
-    """Write the page, and say where it is."""
+    """Write the page and print its path."""
     if options.out and Path(options.out).suffix.lower() not in (".html", ".htm"):
         raise KetformerError(f"--out must be an .html file, got {options.out}")
     report = report_of(options.paths, options.out)

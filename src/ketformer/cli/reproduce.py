@@ -26,7 +26,7 @@ _PAPER_ONLY = ("data", "seeds", "max_steps", "jobs", *_OVERLAP_ONLY)
 
 
 def add_arguments(parser: Parser) -> None:
-    """The verb's options."""
+    """Add the verb's options."""
     papers = "; ".join(f"{name}: {paper}" for name, paper in PAPERS.items())
     parser.add_argument(
         "paper", type=str, help=f"{papers}; or a run directory, to train it again and compare"
@@ -43,21 +43,21 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument(
         "--jobs", type=int | None, default=None,
-        help="of a paper: runs that are trained at once (one for each core; 1 on a GPU)",
+        help="for a paper: runs to train at once (one for each core; 1 on a GPU)",
     )  # fmt: skip
     overlap = parser.add_argument_group("overlap")
     overlap.add_argument(
         "--rows", type=str, nargs="+", default=[],
-        help=f"only these: {', '.join(variant.name for variant in OVERLAP_ROWS)}",
+        help=f"only these rows: {', '.join(variant.name for variant in OVERLAP_ROWS)}",
     )  # fmt: skip
     overlap.add_argument(
         "--gradient", type=str | None, default=None,
-        help="of the angles: exact, or spsa as in the released code (exact)",
+        help="gradient of the angles: exact, or spsa as in the released code (exact)",
     )  # fmt: skip
 
 
 def run(options: Any) -> int:
-    """Reproduce, print the table and what it says."""
+    """Reproduce, and print the table with its notes."""
     if options.paper not in PAPERS:
         if Path(options.paper).is_dir():
             return _run(options)
@@ -82,7 +82,7 @@ def run(options: Any) -> int:
 
 
 def _run(options: Any) -> int:
-    """Train the run again: 0 if the two are equal, 1 if not."""
+    """Train the run again; return 0 if the two are equal, 1 if not."""
     if given := [name for name in _PAPER_ONLY if options[name]]:
         raise KetformerError(f"--{given[0]} is for a paper; a run has its own")
     run = Path(options.paper)

@@ -26,7 +26,7 @@ _OWN = {"json", "preset", "out", "resume"}
 
 
 def add_arguments(parser: Parser) -> None:
-    """The verb's options: a preset or file, and every setting in it."""
+    """Add the verb's options: a preset or file, and every setting in it."""
     presets = "; ".join(f"{name}: {content['description']}" for name, content in PRESETS.items())
     parser.add_argument(
         "preset", type=str | None, nargs="?", default=None,
@@ -36,13 +36,13 @@ def add_arguments(parser: Parser) -> None:
         "--out", type=str | None, default=None, help="run directory (runs/PRESET-ATTENTION-seedN)"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint in --out"
+        "--resume", action="store_true", help="resume from the last checkpoint in --out"
     )
     add_settings_arguments(parser)
 
 
 def run(options: Any) -> int:
-    """Train; print what came out."""
+    """Train and print a summary."""
     given = {k: v for k, v in options.as_dict().items() if k not in _OWN}
     settings, out = _settings_and_out(options, given)
     first = os.environ.get("RANK", "0") == "0"

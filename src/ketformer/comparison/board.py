@@ -1,4 +1,4 @@
-"""A table of runs while they are trained, read off their directories."""
+"""A table of runs during training, read from their directories."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ from ketformer.utils.mappings import read_json
 
 
 class Board:
-    """Rows and columns of runs with their steps and losses, on standard error.
+    """A table of runs with their steps and losses, on standard error.
 
-    On a terminal it is drawn anew twice a second. In a file or a pipe each finished run is one
-    line instead.
+    On a terminal it is redrawn twice a second. Otherwise each finished run prints one line.
 
     Args:
         jobs: the runs.
-        shown: False shows nothing.
+        shown: whether to show anything.
     """
 
     def __init__(self, jobs: Sequence[Job], shown: bool) -> None:
@@ -49,7 +48,7 @@ class Board:
             self.live.stop()
 
     def finished(self, job: Job) -> None:
-        """Count it, and say so where no table can be drawn."""
+        """Count a finished run, and print a line if no table is drawn."""
         self.done += 1
         if self.shown and self.live is None:
             print(
@@ -59,12 +58,12 @@ class Board:
             )
 
     def table(self) -> Table:
-        """All runs as they are now."""
+        """The current state of all runs."""
         columns = list(dict.fromkeys(job.column for job in self.jobs))
         states = {(job.row, job.column): state_of(job) for job in self.jobs}
         passed = time.monotonic() - self.begun
         left = ""
-        if 0 < self.done < len(self.jobs):  # as long as those that are done took
+        if 0 < self.done < len(self.jobs):  # at the pace of the finished ones
             left = f", about {_clock(passed / self.done * (len(self.jobs) - self.done))} left"
         title = f"{self.done} of {len(self.jobs)} runs, {_clock(passed)}{left}"
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
@@ -77,7 +76,7 @@ class Board:
 
 
 def state_of(job: Job) -> str:
-    """In words: ``waiting``, ``step 120/300 2.01``, ``measuring``, or the loss it came to."""
+    """A run's state: ``waiting``, ``step 120/300 2.01``, ``measuring``, or its final loss."""
     if job.evaluation is not None and (job.path / EVALUATION).is_file():
         result = read_json(job.path / EVALUATION)
         loss = result.get("prefix_cross_entropy", result.get("loss"))

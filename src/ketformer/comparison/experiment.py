@@ -1,4 +1,4 @@
-"""One verb: compare. The same data, batches and seeds for each; matched sizes; intervals."""
+"""The ``compare`` verb: the same data, batches and seeds for all; matched sizes; intervals."""
 
 from __future__ import annotations
 
@@ -18,12 +18,9 @@ from ketformer.generation.preview import sample_of
 from ketformer.runs import Run, Settings, open_run
 from ketformer.runs.data import prepare
 from ketformer.runs.directory import make_manifest
-from ketformer.tasks.metric import metrics_of
+from ketformer.tasks.metric import CURVES, metrics_of
 from ketformer.utils.files import write_json
 from ketformer.utils.timing import inference_seconds
-
-# Of the first seed alone: curves over the positions of a window, hits of requested properties.
-_CURVES = ("cross_entropy_by_position", "prefix_cross_entropy_by_position", "target_errors")
 
 
 def run_variants(
@@ -38,12 +35,12 @@ def run_variants(
 ) -> dict[str, Any]:
     """Train and evaluate every variant with every seed, and time them against each other.
 
-    A run that is already finished in ``out`` is taken as it is, so an interrupted
-    comparison goes on where it stopped.
+    Finished runs in ``out`` are reused, so an interrupted comparison continues where it
+    stopped.
 
     Args:
-        variants: the rows; the first is what the others are compared to.
-        settings: what they share.
+        variants: the rows; the others are compared with the first.
+        settings: the settings they share.
         out: folder for the runs, one for each variant and seed.
         seeds: the same for each variant; they set weights, batches and dropout.
         evaluation: further arguments of :func:`~ketformer.evaluation.evaluate`.
@@ -52,11 +49,11 @@ def run_variants(
 
     Returns:
         ``rows``, one for each variant, with its metrics as ``{mean, low, high,
-        values}`` (95 % t-interval over seeds; null bounds for a single seed), and as
-        ``paired`` against the first row, see :func:`~ketformer.comparison.paired`; ``columns``
-        of its table, heading and key; ``notes``, what a reader must know of it.
+        values}`` (95 % t-interval over seeds; null bounds for a single seed), and
+        ``paired`` tests against the first row, see :func:`~ketformer.comparison.paired`;
+        ``columns`` of its table, heading and key; ``notes`` for its readers.
     """
-    prepare(settings, progress=progress)  # what is kept of the data is made once, not by each
+    prepare(settings, progress=progress)  # caches the data once, not in each process
     jobs = [
         Job(
             variant.name,
@@ -98,28 +95,28 @@ def compare(
     processes: int = 1,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Compare mechanisms on equal terms; the result is also kept in ``out/comparison.json``.
+    """Compare mechanisms on equal terms; the result is also saved in ``out/comparison.json``.
 
     Args:
         attentions: registry names; the first is the reference for size, time and tests.
-        settings: what they share.
+        settings: the settings they share.
         out: folder for the runs and the result.
-        seeds: number of seeds, from the settings' own seed upwards.
-        match: give each the reference's number of parameters, within 2 %.
-        rates: learning rates tried for each row; with 1, the settings' own is taken.
-        search_share: length of a trial, as a share of a whole training.
+        seeds: number of seeds, counting up from the settings' seed.
+        match: match each row to the reference's number of parameters, within 2 %.
+        rates: learning rates tried for each row; with 1, the settings' own is used.
+        search_share: length of a trial, as a share of the full training.
         controls: further rows, see :func:`~ketformer.comparison.controls`.
-        with_fcd: of molecules: also compute the FCD, some minutes for each run.
-        targets: of conditional models of molecules: molecules to sample for each target.
+        with_fcd: for molecules: also compute the FCD, which takes minutes per run.
+        targets: for conditional molecule models: molecules to sample for each target.
         processes: how many runs at once.
         progress: show tables on standard error.
 
     Returns:
-        As :func:`run_variants`, each row with its ``control``, ``learning_rate`` and the
-        ``learning_rates`` that were tried; the whole with ``matched`` and ``search``.
+        As :func:`run_variants`, and for each row its ``control``, ``learning_rate`` and the
+        ``learning_rates`` tried; for the whole, ``matched`` and ``search``.
 
     Raises:
-        KetformerError: unknown or repeated names, or sizes that cannot be matched.
+        KetformerError: a name is unknown or repeated, or sizes cannot be matched.
     """
     variants = rows_of(attentions, settings, controls)
     if len(variants) < 2 or seeds < 1 or processes < 1:
@@ -172,14 +169,14 @@ def _row(variant: Variant, results: list[dict[str, Any]], run: Run) -> dict[str,
             metric.name: summarise([result.get(metric.name) for result in results])
             for metric in metrics_of(run.task)
         },
-        **{curve: first[curve] for curve in _CURVES if curve in first},
+        **{key: first[key] for key in (*CURVES[run.task], "target_errors") if key in first},
         "sample": sample_of(run),
         "run": str(run.path),
     }
 
 
 def _add_times(rows: list[dict[str, Any]], opened: list[Run]) -> None:
-    """Inference time of each, taking turns on one batch, and its ratio to the first."""
+    """Add the inference time of each, taking turns on one batch, and its ratio to the first."""
     by_name = {row["name"]: run for row, run in zip(rows, opened, strict=True)}
     inputs = {name: timing_inputs(run) for name, run in by_name.items()}
     seconds = inference_seconds({name: run.model for name, run in by_name.items()}, inputs)

@@ -1,4 +1,4 @@
-"""A run to train and to measure, as a value."""
+"""A run to train and evaluate, as a value."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from ketformer.utils.mappings import read_json
 
 @dataclass(frozen=True)
 class Job:
-    """One run to train and to measure.
+    """A run to train and evaluate.
 
     Attributes:
-        row: what it belongs to, in the table that is shown.
-        column: which of the row's runs it is.
-        settings: all of them, the seed too.
-        path: the run directory. A run that is finished there is taken as it is.
-        evaluation: arguments of :func:`~ketformer.evaluation.evaluate`. None is for a trial: the
-            answer is the last validation loss alone, and None if that was no number.
+        row: its row in the table shown.
+        column: its column there.
+        settings: all settings, including the seed.
+        path: the run directory; a finished run in it is reused.
+        evaluation: arguments of :func:`~ketformer.evaluation.evaluate`. None marks a trial, whose
+            result is only the last validation loss, or None if that is not finite.
     """
 
     row: str
@@ -38,10 +38,10 @@ class Job:
 
 
 def run_job(job: Job) -> dict[str, Any]:
-    """Train and measure one run, or take what is there.
+    """Train and evaluate one run, or return what is already there.
 
     Raises:
-        KetformerError: the folder holds a run with other settings, or it cannot be trained.
+        KetformerError: the folder holds a run with other settings, or training fails.
     """
     path = job.path
     if (path / SETTINGS_FILE).is_file():
@@ -56,7 +56,7 @@ def run_job(job: Job) -> dict[str, Any]:
         try:
             train(job.settings, path, resume=True, progress=False)
         except NotFiniteError:
-            if trial:  # that a rate is too high is an answer too
+            if trial:  # a rate that is too high is a result too
                 return {"eval_loss": None}
             raise
     if trial:

@@ -1,4 +1,4 @@
-"""A search for each row's learning rate, of the same size for all."""
+"""The search for each row's learning rate, equally large for all."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ketformer.comparison.workers import run_jobs
 from ketformer.errors import KetformerError
 from ketformer.runs import Settings
 
-# Trainer's own, where the settings do not say.
+# Trainer's default.
 _TRAINERS_RATE = 5e-5
-# The search's seed is that of no row, so that no row profits from the choice.
+# The search's seed is used by no row, so that no row profits from the choice.
 _APART = 1000
 
 
 @dataclass(frozen=True)
 class Search:
-    """What is tried: some rates, for some steps, with one seed.
+    """A search: several rates, a share of the steps, one seed.
 
     Attributes:
         rates: learning rates, the same for each row.
-        share: of a whole training, with a schedule as much shorter.
-        seed: of the weights and batches.
+        share: length of a trial as a share of the full training; its schedule shrinks as well.
+        seed: seed of the weights and batches.
     """
 
     rates: tuple[float, ...]
@@ -38,7 +38,7 @@ class Search:
         """``count`` rates around the settings' own, each √10 times the one before.
 
         Raises:
-            KetformerError: no rate at all, or a share of a training that is none.
+            KetformerError: ``count`` is below 1, or ``share`` is outside (0, 1].
         """
         if count < 1:
             raise KetformerError(f"at least one learning rate must be tried, got {count}")
@@ -50,14 +50,14 @@ class Search:
         return cls(rates, share, settings.training.get("seed", 42) + _APART)
 
     def settings(self, whole: Settings, rate: float) -> Settings:
-        """Those of one trial."""
+        """The settings of one trial."""
         training = whole.training
         changes: dict[str, Any] = {"learning_rate": rate, "seed": self.seed}
         if (steps := training.get("max_steps", -1)) > 0:
             changes["max_steps"] = max(round(steps * self.share), 1)
         else:
             changes["num_train_epochs"] = training.get("num_train_epochs", 3) * self.share
-        if (warmup := training.get("warmup_steps", 0)) >= 1:  # below 1 it is a share already
+        if (warmup := training.get("warmup_steps", 0)) >= 1:  # below 1 it is already a share
             changes["warmup_steps"] = round(warmup * self.share)
         return whole.override(changes)
 
@@ -75,15 +75,15 @@ def search_rates(
 
     Args:
         variants: the rows.
-        settings: what they share.
-        search: what is tried for each.
-        out: folder for the trials; finished ones are taken as they are.
+        settings: the settings they share.
+        search: what to try for each row.
+        out: folder for the trials; finished ones are reused.
         processes: how many trials at once.
         progress: show a table on standard error.
 
     Returns:
-        The rows with their rates, and by name what was tried: ``learning_rate`` and
-        ``eval_loss``, None where the loss was no number.
+        The rows with their rates, and the trials of each row by name: ``learning_rate`` and
+        ``eval_loss``, None where the loss was not finite.
 
     Raises:
         KetformerError: no rate of a row gave a finite loss.

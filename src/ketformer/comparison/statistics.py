@@ -1,4 +1,4 @@
-"""What several seeds say: intervals, and paired tests against a reference."""
+"""Statistics over seeds: intervals, and paired tests against a reference."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def summarise(values: Sequence[Any]) -> dict[str, Any]:
 def paired(values: Sequence[Any], reference: Sequence[Any]) -> dict[str, Any]:
     """The mean difference to the reference, seed by seed, with a paired t-test.
 
-    Two runs of one seed share their batches, so what a seed does to both cancels.
+    Two runs with the same seed share their batches, so the seed's effect on both cancels.
 
     Args:
-        values: of one metric, one for each seed.
-        reference: the same of the reference, in the same order.
+        values: the values of one metric, one for each seed.
+        reference: the reference's values, in the same order.
 
     Returns:
         ``difference`` (mean of value minus reference), its 95 % interval ``low`` to ``high``,
-        and the two-sided ``p_value``; None where it cannot be had: a value is missing, there
-        is one seed, or all differences are equal (no p).
+        and the two-sided ``p_value``; None where undefined: a value is missing, there is only
+        one seed, or all differences are equal (no p).
     """
     unknown = {"difference": None, "low": None, "high": None, "p_value": None}
     if any(value is None for value in (*values, *reference)):
@@ -60,13 +60,13 @@ def paired(values: Sequence[Any], reference: Sequence[Any]) -> dict[str, Any]:
 
 
 def compare_to_first(rows: Sequence[dict[str, Any]], metrics: Sequence[str]) -> None:
-    """Give each row ``paired``: every metric against the first row's, None in the first itself.
+    """Add ``paired`` to each row: every metric tested against the first row, whose own is None.
 
-    ``p_adjusted`` is Holm's for as many rows as are compared: with six mechanisms, one of the raw
-    p-values would fall below 0.05 by chance in more than one comparison of five.
+    ``p_adjusted`` is Holm's, for the number of rows compared: with six mechanisms, one of the raw
+    p-values would fall below 0.05 by chance in more than one comparison out of five.
 
     Args:
-        rows: of a comparison, with each metric as :func:`summarise` gives it; changed in place.
+        rows: rows of a comparison, each metric as from :func:`summarise`; changed in place.
         metrics: names of the metrics.
     """
     reference, *others = rows
@@ -80,7 +80,7 @@ def compare_to_first(rows: Sequence[dict[str, Any]], metrics: Sequence[str]) -> 
 
 
 def _adjust(tests: Sequence[Mapping[str, Any]]) -> None:
-    """Holm's step-down p-values; a missing one counts for nothing."""
+    """Add Holm's step-down p-values; missing ones are not counted."""
     known = sorted((t for t in tests if t["p_value"] is not None), key=lambda t: t["p_value"])
     least = 0.0
     for test in tests:

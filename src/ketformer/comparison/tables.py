@@ -1,4 +1,4 @@
-"""How a row of results is written in words, for the terminal, a page and Markdown alike."""
+"""Cells and notes for a table of results, on the terminal, in HTML and in Markdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Columns = Sequence[Sequence[str]]
 
 
 def columns_of(result: dict[str, Any]) -> Columns:
-    """Heading and key of each column, for a comparison's task and how it was made equal."""
+    """Heading and key of each column, given a comparison's task and how rows were matched."""
     equal = [("FFN width", "intermediate_size")] if result.get("matched") else []
     if any(row.get("learning_rate") for row in result["rows"]):
         equal.append(("rate", "learning_rate"))
@@ -28,7 +28,7 @@ def columns_of(result: dict[str, Any]) -> Columns:
 
 
 def paired_rows(result: dict[str, Any]) -> list[dict[str, str]]:
-    """Each row's differences to the first, with intervals and Holm's p; none for one seed."""
+    """Each row's differences to the first, with intervals and Holm's p; empty for one seed."""
     shown = []
     for row in result["rows"]:
         cells = {"attention": row["name"]}
@@ -45,7 +45,7 @@ def paired_rows(result: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def notes_on(result: dict[str, Any]) -> list[str]:
-    """What a reader of a comparison's table must know, a sentence each."""
+    """Notes for the reader of a comparison's table, one sentence each."""
     rows, seeds, training = result["rows"], len(result["seeds"]), result["settings"]["training"]
     if training.get("max_steps", -1) > 0:
         length = f"{training['max_steps']:,} steps"
@@ -54,8 +54,8 @@ def notes_on(result: dict[str, Any]) -> list[str]:
     notes = [f"{seeds} seed{'s' if seeds > 1 else ''}, {length} each."]
     if seeds > 1:
         notes.append(
-            "± is half of the 95 % interval over the seeds; p is of a paired t-test, by Holm's "
-            "rule for as many rows."
+            "± is half of the 95 % interval over the seeds; p is from a paired t-test, adjusted "
+            "by Holm's rule for the number of rows."
         )
     if result.get("matched"):
         notes.append(
@@ -65,20 +65,20 @@ def notes_on(result: dict[str, Any]) -> list[str]:
         rates = ", ".join(f"{rate:g}" for rate in search["rates"])
         notes.append(
             f"Learning rate: the best of {rates} on the validation part, after "
-            f"{100 * search['share']:.0f} % of the training, with a seed of its own."
+            f"{100 * search['share']:.0f} % of the training, with a separate seed."
         )
         ends = search["rates"][0], search["rates"][-1]
         if at_edge := [row["name"] for row in rows if row["learning_rate"] in ends]:
             notes.append(
-                f"The best rate of {', '.join(at_edge)} is the lowest or highest tried: one beyond "
-                "it may be better."
+                f"The best rate for {', '.join(at_edge)} is the lowest or highest tried: one "
+                "beyond it may be better."
             )
     controls = [row for row in rows if row.get("control")]
     notes += [f"{row['name']} is a control: {row['control']}." for row in controls]
     if leaky := [row["name"] for row in rows if not row["causal"]]:
         notes.append(
-            f"{', '.join(leaky)} sees the tokens to be predicted: no language model, whatever its "
-            "cross entropy."
+            f"{', '.join(leaky)} sees the tokens to be predicted: not a language model, whatever "
+            "its cross entropy."
         )
     return notes
 

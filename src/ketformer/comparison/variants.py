@@ -1,4 +1,4 @@
-"""The rows of a comparison: mechanisms of equal size, and the controls beside them."""
+"""The rows of a comparison: mechanisms of equal size, and their controls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.runs import Settings
 
-# Controls of every mechanism with a circuit: what each tells, and the options that make it.
+# Controls for every mechanism with a circuit: what each is, and the options that make it.
 _ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "no_entanglement": ("the circuit without two-qubit gates", {"entanglement": "none"}),
     "random_circuit": ("the circuit at random angles, not trained", {"train_circuit": False}),
@@ -21,9 +21,9 @@ _ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def controls() -> dict[str, str]:
-    """Every control by its name, and what it tells.
+    """Every control by name, with its description.
 
-    Those of the registry are mechanisms of their own; the others change options of each
+    Controls in the registry are mechanisms themselves; the others change options of each
     mechanism with a circuit.
     """
     own = {name: vars(cls).get("control", "") for name, cls in ATTENTION.loaded()}
@@ -38,9 +38,9 @@ class Variant:
     """One row of a comparison: a name and the settings that make it.
 
     Attributes:
-        name: of the row, and of its run directories.
-        changes: to the settings that all rows share.
-        control: what the row tells, if it is a control.
+        name: name of the row and of its run directories.
+        changes: changes to the settings that all rows share.
+        control: description of the control, if the row is one.
     """
 
     name: str
@@ -51,19 +51,19 @@ class Variant:
 def rows_of(
     attentions: Sequence[str], settings: Settings, chosen: Sequence[str] = ()
 ) -> list[Variant]:
-    """One row for each mechanism, then the controls that are asked for.
+    """One row for each mechanism, then the requested controls.
 
     Args:
         attentions: registry names, each once.
-        settings: what they share.
+        settings: the settings they share.
         chosen: names of :func:`controls`, or ``all`` of them.
 
     Raises:
-        KetformerError: a name that is repeated or unknown, or a control of circuits where no
+        KetformerError: a name is repeated or unknown, or a control changes circuits and no
             mechanism has one.
     """
     if len(set(attentions)) != len(attentions):
-        raise KetformerError("each attention can be compared once")
+        raise KetformerError("each attention can be compared only once")
     known = controls()
     if unknown := sorted({*chosen} - {*known, "all"}):
         raise KetformerError(
@@ -91,15 +91,15 @@ def rows_of(
 def matched(
     variants: Sequence[Variant], settings: Settings, data_keys: Mapping[str, Any]
 ) -> list[Variant]:
-    """Each row with as many parameters as the first, by the width of its feed-forward layer.
+    """Match each row's number of parameters to the first's by its feed-forward width.
 
     Args:
-        variants: the rows; the first is the reference and stays as it is.
-        settings: what they share.
-        data_keys: configuration keys that the data decides, the vocabulary at least.
+        variants: the rows; the first is the reference and stays unchanged.
+        settings: the settings they share.
+        data_keys: configuration keys set by the data, at least the vocabulary size.
 
     Raises:
-        KetformerError: a row cannot come within 2 %.
+        KetformerError: a row cannot be matched within 2 %.
     """
     resized: list[Variant] = []
     target = 0
@@ -117,7 +117,7 @@ def matched(
         if abs(size - target) > 0.02 * target:
             raise KetformerError(
                 f"{variant.name} has {size:,} parameters at best, {variants[0].name} has "
-                f"{target:,}: not within 2 %; pass --match false to compare them all the same"
+                f"{target:,}: not within 2 %; pass --match false to compare them anyway"
             )
         changes = {**variant.changes, "intermediate_size": width}
         resized.append(Variant(variant.name, changes, variant.control))
@@ -125,7 +125,7 @@ def matched(
 
 
 def _count(settings: Settings, data_keys: Mapping[str, Any], width: int) -> int:
-    """Parameters that are trained."""
+    """The number of parameters at a feed-forward width."""
     keys = {**data_keys, **settings.model, "intermediate_size": width}
     with torch.device("meta"):
         return int(KetformerForCausalLM(KetformerConfig(**keys)).num_parameters())

@@ -1,4 +1,4 @@
-"""Runs that are trained one after the other, or in several processes at once."""
+"""Training of runs, one after another or in several processes at once."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from ketformer.utils.processes import run_in_processes
 def run_jobs(
     jobs: Sequence[Job], *, processes: int = 1, progress: bool = True
 ) -> list[dict[str, Any]]:
-    """Train and measure them all, with a table on standard error meanwhile.
+    """Train and evaluate all jobs, with a table on standard error.
 
     Args:
-        jobs: what to do.
+        jobs: the runs.
         processes: how many at once. Each has its share of the cores as threads.
         progress: show the table.
 
     Returns:
-        For each job its evaluation, or ``{"eval_loss": …}`` of a trial.
+        For each job its evaluation, or ``{"eval_loss": …}`` for a trial.
 
     Raises:
-        KetformerError: no process at all; a job cannot be done, or its process died: the others
-            are stopped, and what they have trained is kept.
-        Stopped: by a signal; the same.
+        KetformerError: ``processes`` is below 1; or a job failed or its process died, in which
+            case the others are stopped and keep what they have trained.
+        Stopped: a signal arrived; likewise.
     """
     if processes < 1:
         raise KetformerError(f"jobs must be positive, got {processes}")
@@ -49,13 +49,13 @@ def run_jobs(
                 jobs,
                 processes=processes,
                 on_done=board.finished,
-                if_killed="the same command goes on from the last checkpoints",
+                if_killed="the same command resumes from the last checkpoints",
             )
 
 
 @contextmanager
 def _signals_raise(folder: Path) -> Iterator[None]:
-    """SIGINT and SIGTERM end the block with :class:`Stopped`; only a main thread can listen."""
+    """Make SIGINT and SIGTERM end the block with :class:`Stopped`; main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,1 +1,1 @@
-"""Every picture: circuits, attention, molecules and plots, as PNG, SVG or part of a page."""
+"""Pictures of circuits, attention, molecules and studies, as PNG, SVG or part of a page."""

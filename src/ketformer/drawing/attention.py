@@ -1,4 +1,4 @@
-"""Pictures of attention weights over tokens, whatever the tokens are of."""
+"""Pictures of attention weights over tokens of any kind."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 Weights = NDArray[np.floating]
 
-#: Weight on what a position may see, and on what lies in its future; they read on light and dark.
+#: Colours of weight on the past and on the future, readable on light and dark pages.
 PAST, FUTURE = (0.15, 0.45, 0.92), (0.90, 0.20, 0.24)
-_SMALLEST_LABEL = 4.5  # points; smaller ones are left out, all but each second, third …
+_SMALLEST_LABEL = 4.5  # points; if labels would be smaller, only every second, third … is drawn
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class AttentionMap:
     """The attention weights of one layer over one text or molecule.
 
     Attributes:
-        text: what was read, a SMILES for instance.
+        text: the text that was read, a SMILES for instance.
         tokens: the T input tokens.
         weights: ``[H, T, T]``; row i says how much position i takes from each position j.
     """
@@ -47,7 +47,7 @@ class AttentionMap:
             )
 
     def of_head(self, head: int | None) -> Weights:
-        """The weights ``[T, T]`` of a head, or their mean over the heads if it is None.
+        """The weights ``[T, T]`` of a head, or the mean over all heads if ``head`` is None.
 
         Raises:
             KetformerError: there is no such head.
@@ -59,24 +59,24 @@ class AttentionMap:
         return np.asarray(self.weights[head])
 
     def name_head(self, head: int | None) -> str:
-        """``"head 2"``, or ``"mean over 4 heads"`` if it is None."""
+        """``"head 2"`` for a head, ``"mean over 4 heads"`` for None."""
         if head is not None:
             return f"head {head}"
         return f"mean over {len(self.weights)} heads" if len(self.weights) > 1 else "one head"
 
 
 def share_of_the_future(weights: Weights) -> float:
-    """The part of all weights ``[..., T, T]`` that lies on later tokens; 0 if there are none."""
+    """The share of all weights ``[..., T, T]`` on later tokens; 0 if all weights are 0."""
     return float(np.triu(weights, 1).sum() / (weights.sum() or 1))
 
 
 def token_matrix(path: str | Path, attention: AttentionMap, head: int | None = None) -> Path:
-    """Draw which token takes how much from which other one, and return the path.
+    """Draw how much each token takes from every other token, and return the path.
 
     Args:
-        path: of the PNG or SVG; its folder is made.
+        path: the PNG or SVG to write; its folder is created.
         attention: T tokens and their weights; those on later tokens are drawn in red.
-        head: a head, None for the mean over the heads.
+        head: index of a head; None for the mean over the heads.
 
     Raises:
         KetformerError: neither PNG nor SVG, or no such head.
@@ -95,7 +95,7 @@ def _matrix_figure(attention: AttentionMap, head: int | None) -> Figure:
     axes.set_xlabel("taken from")
     axes.set_ylabel("position")
     lines = textwrap.wrap(visible(attention.text), int(side * 8), break_on_hyphens=False)
-    # Two "$", bonds of a SMILES, would enclose a formula.
+    # Two "$", which are bonds in a SMILES, would enclose a formula.
     title = "\n".join([*lines, attention.name_head(head)])
     axes.set_title(title, fontsize=10, parse_math=False)
     figure.colorbar(image, ax=axes, shrink=0.8, label="attention weight")
@@ -105,13 +105,13 @@ def _matrix_figure(attention: AttentionMap, head: int | None) -> Figure:
 def attention_figure(
     tokens: Sequence[str], weights: Weights, *, layers: int = 3, heads: int = 4
 ) -> Figure:
-    """Small multiples, a row for each layer and a column for each head; of one head a row.
+    """Small multiples: a row per layer and a column per head, or one row if there is one head.
 
     Args:
         tokens: T labels.
         weights: ``[L, H, T, T]``; those on later tokens are drawn in red.
-        layers: at most that many, the first ones.
-        heads: likewise.
+        layers: draw at most this many layers, the first ones.
+        heads: draw at most this many heads, the first ones.
 
     Raises:
         KetformerError: weights of another shape.
@@ -148,12 +148,12 @@ def attention_figure(
 
 
 def visible(text: str) -> str:
-    """The text on one line, each blank and line break by a sign of its own."""
+    """The text on one line, with visible symbols for spaces, tabs and line breaks."""
     return text.translate({ord(" "): "␣", ord("\n"): "↵", ord("\t"): "⇥", ord("\r"): "␍"})
 
 
 def label_size(side: float, count: int) -> float:
-    """Points of a label that fits in one of so many rows over that many inches."""
+    """Font size in points of labels for ``count`` rows over ``side`` inches."""
     return min(9.0, 72 * side / count * 0.75)
 
 
@@ -168,16 +168,16 @@ def draw_matrix(
     left: bool = True,
     bottom: bool = True,
 ) -> Any:
-    """One matrix; returns the image of weights on the past, or of positive differences.
+    """Draw one matrix and return the image of weights on the past, or of positive differences.
 
     Args:
-        axes: of matplotlib.
+        axes: matplotlib axes.
         tokens: T labels.
         matrix: ``[T, T]``: weights, in red where a position takes from a later one; or
             differences of weights.
-        size: of the labels, in points.
-        top: the value with the strongest colour; the largest one unless given.
-        signed: differences, more in blue and less in red.
+        size: size of the labels, in points.
+        top: the value with the strongest colour; by default the largest one.
+        signed: the matrix holds differences, drawn blue if positive and red if negative.
         left: label the rows.
         bottom: label the columns.
     """
@@ -186,8 +186,8 @@ def draw_matrix(
     future = np.triu(np.ones_like(matrix, dtype=bool), k=1)
     second = matrix < 0 if signed else future
     empty = future & (matrix == 0)
-    # The first position can look at itself only, so the scale of weights always ends near 1: the
-    # root of a weight leaves something to see of the others.
+    # The first position can only attend to itself, so the scale of weights always ends near 1.
+    # A square root keeps the others visible.
     norm = PowerNorm(1.0 if signed else 0.5, vmin=0.0, vmax=top or np.abs(matrix).max() or 1.0)
     images = []
     for name, colour, hidden in (("more", PAST, second | empty), ("less", FUTURE, ~second | empty)):
@@ -201,7 +201,7 @@ def draw_matrix(
         "family": "monospace",
         "parse_math": False,
     }
-    # Ticks cost most of a picture's time: where there are no labels, there are none.
+    # Ticks take most of the drawing time, so there are none without labels.
     upright = all(len(visible(token)) == 1 for token in tokens)
     turned = 0 if upright else 90
     axes.set_xticks(places, rotation=turned, **labels) if bottom else axes.set_xticks([])

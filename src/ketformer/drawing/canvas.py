@@ -1,4 +1,4 @@
-"""The paper that molecules are drawn on, and the files that keep it: PNG or SVG."""
+"""The canvas that molecules are drawn on, saved as PNG or SVG."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ketformer.utils.files import replacing
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
-BOND = 26.0  # pixels: length of a bond that has the room
-_INK, _INK_SIZE = 0.2, 12  # of texts: a grey, and pixels
-GLYPH = 7.3  # pixels: mean width of a letter at that size, rather too wide than too narrow
+BOND = 26.0  # pixels: length of a bond if there is room
+_INK, _INK_SIZE = 0.2, 12  # text: grey level, and size in pixels
+GLYPH = 7.3  # pixels: mean width of a letter at that size, rounded up
 
 Colour = tuple[float, float, float]
-Colours = dict[int, Colour]  # of atoms, by their number
+Colours = dict[int, Colour]  # colours of atoms, by atom index
 
 
 class Canvas:
-    """White paper, PNG or SVG, measured in pixels; molecules fill panels of one size."""
+    """A white PNG or SVG canvas, measured in pixels; molecules fill panels of equal size."""
 
     def __init__(self, kind: str, size: tuple[int, int], panel: tuple[int, int]) -> None:
         from rdkit.Chem.Draw import rdMolDraw2D
@@ -29,17 +29,17 @@ class Canvas:
         drawer = rdMolDraw2D.MolDraw2DSVG if self._vector else rdMolDraw2D.MolDraw2DCairo
         self._drawer: Any = drawer(*size, *panel)
         self._texts: list[str] = []
-        if not self._vector:  # an SVG gets rounded paper in the end
+        if not self._vector:  # an SVG gets a background with rounded corners at the end
             self._drawer.ClearDrawing()
         options: Any = self._drawer.drawOptions()
-        options.clearBackground = False  # each molecule would clear what is beside it
+        options.clearBackground = False  # otherwise each molecule clears its neighbours
         options.padding, options.bondLineWidth, options.minFontSize = 0.06, 1.5, 9
         options.atomHighlightsAreCircles, options.highlightRadius = True, 0.4
 
     def draw(
         self, molecule: Mol, x: int, y: int, bond: float = BOND, colours: Colours | None = None
     ) -> None:
-        """Draw into the panel at (x, y), bonds ``bond`` long if they fit, atoms on colours."""
+        """Draw into the panel at (x, y), with bonds of length ``bond`` if they fit."""
         from rdkit.Chem.Draw import rdMolDraw2D
 
         self._drawer.drawOptions().fixedBondLength = bond
@@ -53,10 +53,10 @@ class Canvas:
         self._drawer.SetOffset(0, 0)
 
     def write(self, centre: float, base: float, text: str) -> None:
-        """Write a line centred on ``centre`` that stands on ``base``."""
+        """Write a line of text centred on ``centre``, with its baseline at ``base``."""
         from rdkit.Geometry import Point2D
 
-        if self._vector:  # RDKit would write outlines: large, and not to be searched or copied
+        if self._vector:  # RDKit would write outlines, which are large and cannot be searched
             self._texts.append(f'<text x="{centre:g}" y="{base:g}">{html.escape(text)}</text>')
             return
         self._drawer.SetFontSize(_INK_SIZE)
@@ -72,7 +72,7 @@ class Canvas:
         self._drawer.DrawRect(Point2D(x, y), Point2D(x + width, y + height), True)
 
     def finish(self) -> bytes:
-        """The picture."""
+        """Finish the picture and return its bytes."""
         self._drawer.FinishDrawing()
         drawn = self._drawer.GetDrawingText()
         if not self._vector:
@@ -90,7 +90,7 @@ class Canvas:
 
 
 def save_picture(path: Path, content: bytes) -> Path:
-    """Write the picture, whole or not at all, and return its path; the folder is made."""
+    """Write the picture atomically and return its path; the folder is created."""
     with replacing(path) as part:
         part.write_bytes(content)
     return path

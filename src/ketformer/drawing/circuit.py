@@ -1,4 +1,4 @@
-"""Drawings of circuits: one picture for files and pages, and text by Qiskit."""
+"""Drawings of circuits: a picture for files and pages, and text drawn by Qiskit."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 # Points: between wires, height of a gate, between columns, around the picture.
 _WIRE, _BOX, _GAP, _MARGIN = 28.0, 23.0, 7.0, 6.0
-_GLYPH = 5.6  # width of a letter, rather too wide
+_GLYPH = 5.6  # width of a letter, rounded up
 _COLOURS = {"RX": "#9a3fb5", "RY": "#1f62c8", "RZ": "#0b7a75"}
 _PLAIN = "#56606b"
 
 
 @dataclass(frozen=True)
 class _Item:
-    """What stands in a column: a gate, or a box over several wires."""
+    """An entry of a column: a gate, or a box over several wires."""
 
     name: str
     below: str
@@ -33,7 +33,7 @@ class _Item:
 
     @property
     def wires(self) -> range:
-        """All that it touches or crosses."""
+        """All wires that it touches or crosses."""
         ends = (self.target, self.target + self.height - 1, *self.controls)
         return range(min(ends), max(ends) + 1)
 
@@ -50,15 +50,15 @@ class _Item:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything stands, in points from the upper left corner.
+    """Positions of all elements, in points from the upper left corner.
 
     Attributes:
-        width: of the picture.
-        height: of the picture.
-        n_qubits: wires of each line.
-        lines: of each line of the picture, the height of its first wire.
-        start: where wires begin.
-        placed: items, the middle of each, and the height of its first wire.
+        width: width of the picture.
+        height: height of the picture.
+        n_qubits: number of wires in each line.
+        lines: for each line of the picture, y of its first wire.
+        start: x where the wires begin.
+        placed: each item with x of its middle and y of its first wire.
     """
 
     width: float
@@ -69,7 +69,7 @@ class Layout:
     placed: tuple[tuple[_Item, float, float], ...]
 
     def boxes(self) -> list[tuple[float, float, float, float]]:
-        """Of each gate but CNOTs: left, top, width and height."""
+        """Left, top, width and height of each gate except CNOTs."""
         return [
             (x - i.width / 2, y - _BOX / 2, i.width, _BOX + (i.height - 1) * _WIRE)
             for i, x, y in self.placed
@@ -85,14 +85,14 @@ def layout(
     width: int = 640,
     limit: int | None = None,
 ) -> Layout:
-    """Place every gate, as far to the left as those before it allow.
+    """Place every gate as far to the left as the gates before it allow.
 
     Args:
         circuit: any circuit; free angles are shown by name.
         measured: qubits with a meter at the end.
-        prepared: the first that many gates are one box that prepares a token's state.
-        width: points, at which the circuit is continued below.
-        limit: gates that are drawn at most.
+        prepared: number of leading gates drawn as one box that prepares a token's state.
+        width: width in points; longer circuits continue on the next line.
+        limit: maximum number of gates to draw.
     """
     gates = circuit.gates[prepared:][:limit]
     items = [_Item("|x⟩", f"{prepared} gates", 0, height=circuit.n_qubits)] if prepared else []
@@ -106,7 +106,7 @@ def layout(
 
 
 def circuit_figure(drawn: Layout) -> Figure:
-    """The picture as a figure; lines and letters outside the gates are in the text's colour."""
+    """The picture as a figure; lines and letters outside the gates use the text colour."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -129,11 +129,11 @@ def circuit_svg(drawn: Layout, label: str = "") -> str:
     """The picture as an ``<svg>`` element for a page, light or dark.
 
     Args:
-        drawn: of :func:`layout`.
-        label: what is drawn, for those who do not see it.
+        drawn: the result of :func:`layout`.
+        label: description of the drawing, for screen readers.
     """
     svg = inline_svg(lambda: circuit_figure(drawn), label)
-    return svg.replace('pt"', 'px"', 2)  # width and height: a page has less room than a sheet
+    return svg.replace('pt"', 'px"', 2)  # width and height: a web page has less room than paper
 
 
 def draw_picture(circuit: Circuit, path: str | Path, width: int = 1000) -> Path:
@@ -141,22 +141,22 @@ def draw_picture(circuit: Circuit, path: str | Path, width: int = 1000) -> Path:
 
     Args:
         circuit: any circuit; free angles are shown by name.
-        path: of the picture; its folder is made.
-        width: points, at which longer circuits are continued below.
+        path: the picture to write; its folder is created.
+        width: width in points; longer circuits continue on the next line.
 
     Raises:
-        KetformerError: the picture is neither PNG nor SVG, or the circuit too long for a PNG.
+        KetformerError: the path is neither PNG nor SVG, or the circuit is too long for a PNG.
     """
     return save_figure(lambda: circuit_figure(layout(circuit, width=width)), path)
 
 
 def draw_text(circuit: Circuit, width: int = 100) -> str:
-    """The circuit in characters, by Qiskit, qubit 0 on top.
+    """The circuit as text, drawn by Qiskit, with qubit 0 on top.
 
     Args:
         circuit: any circuit; free angles are shown by name.
-        width: characters in a line, at which longer circuits are continued below. A gate
-            whose label is longer than that still stands in one piece.
+        width: characters per line; longer circuits continue below. A gate whose label is
+            longer than that is not broken.
 
     Returns:
         The lines, without the last line break.
@@ -168,7 +168,7 @@ def draw_text(circuit: Circuit, width: int = 100) -> str:
 
     if width < 1:
         raise KetformerError(f"a drawing must be at least one character wide, got {width}")
-    # Said here because a user's own settings of Qiskit could say otherwise.
+    # Set explicitly, because the user's Qiskit settings could differ.
     look: dict[str, Any] = {"idle_wires": True, "reverse_bits": False, "initial_state": False}
     drawing = to_qiskit(circuit).draw("text", fold=width, **look)
     return "\n".join(line.rstrip() for line in str(drawing).splitlines())
@@ -192,7 +192,7 @@ def _angle(angle: Angle) -> str:
 
 
 def _packed(items: list[_Item], n_qubits: int) -> list[list[_Item]]:
-    """Each as far to the left as those before it on its wires allow."""
+    """Columns of items, each as far to the left as earlier items on its wires allow."""
     columns: list[list[_Item]] = []
     free = [0] * n_qubits
     for item in items:

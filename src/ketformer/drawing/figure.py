@@ -1,4 +1,4 @@
-"""Figures of matplotlib as files, and as ``<svg>`` elements for a page, light or dark."""
+"""Matplotlib figures as files, and as ``<svg>`` elements for a page, light or dark."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ketformer.utils.files import picture_kind, replacing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Stands for the page's own text colour until the figure is an SVG.
+# Placeholder for the page's text colour, replaced in the finished SVG.
 _INK = "#010203"
-#: Stands for its paper.
+#: Placeholder for the page's background colour.
 PAPER = "#040506"
 _ONE_AT_A_TIME = threading.Lock()
-_DPI = 144  # of a PNG
+_DPI = 144  # for PNG
 _HIGHEST = 30_000  # pixels of a PNG; viewers refuse more, and memory runs out
 _LOOK: dict[Any, Any] = {
     **dict.fromkeys(
@@ -40,11 +40,13 @@ _LOOK: dict[Any, Any] = {
 
 
 def save_figure(make: Callable[[], Figure], path: str | Path) -> Path:
-    """Write a figure as PNG or SVG by the suffix, whole or not at all, and return the path.
+    """Write a figure atomically as PNG or SVG by the suffix, and return the path.
+
+    Text in an SVG stays text, and equal figures give equal files.
 
     Args:
-        make: makes the figure; texts of an SVG stay texts, and equal figures are equal files.
-        path: of the picture; its folder is made.
+        make: creates the figure.
+        path: the picture to write; its folder is created.
 
     Raises:
         KetformerError: neither PNG nor SVG, or a PNG that no viewer would open.
@@ -57,7 +59,7 @@ def save_figure(make: Callable[[], Figure], path: str | Path) -> Path:
         height = figure.get_size_inches()[1] * _DPI
         if kind == "png" and height > _HIGHEST:
             raise KetformerError(
-                f"{path} would be {height:,.0f} pixels high; let its name end in .svg"
+                f"{path} would be {height:,.0f} pixels high; use a name that ends in .svg"
             )
         metadata = {"Date": None} if kind == "svg" else None
         with replacing(path) as part:
@@ -68,15 +70,15 @@ def save_figure(make: Callable[[], Figure], path: str | Path) -> Path:
 def inline_svg(
     make: Callable[[], Figure], label: str, over: Callable[[Figure], str] = lambda _: ""
 ) -> str:
-    """The figure as an ``<svg>`` element: texts are texts, lines take the page's text colour.
+    """The figure as an ``<svg>`` element; text stays text, lines take the page's text colour.
 
     Args:
-        make: makes the figure; it is called with matplotlib's settings for such pages.
-        label: what the figure shows, for those who do not see it.
-        over: elements that lie over the figure, in points from its upper left corner; called
-            with the figure as it was drawn.
+        make: creates the figure; called with the matplotlib settings for pages.
+        label: description of the figure, for screen readers.
+        over: returns elements to lay over the figure, in points from its upper left corner;
+            called with the drawn figure.
     """
-    # The salt keeps the names of clip paths of different figures on one page apart.
+    # The salt gives clip paths of different figures on one page different names.
     with _settings({**_LOOK, "svg.hashsalt": label}):
         buffer, figure = io.StringIO(), make()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -90,15 +92,15 @@ def inline_svg(
 
 
 def named_svg(svg: str, label: str) -> str:
-    """An ``<svg>`` element with a name for those who do not see it."""
+    """The ``<svg>`` element with a label for screen readers."""
     return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1)
 
 
 @contextmanager
 def _settings(look: dict[Any, Any]) -> Iterator[None]:
-    """Matplotlib's settings, which are those of the whole process: threads take turns.
+    """Set matplotlib's settings, which are global to the process, so threads take turns.
 
-    It says nothing of glyphs that its own font lacks; a browser has them.
+    Warnings about glyphs missing from matplotlib's font are hidden; a browser has them.
     """
     with _ONE_AT_A_TIME, matplotlib.rc_context(look), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

@@ -1,4 +1,4 @@
-"""A matrix of attention as an ``<svg>`` for the page, each cell with its number on hovering."""
+"""An attention matrix as an ``<svg>`` for a page; hovering over a cell shows its number."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def heat_map(
     signed: bool = False,
     wide: int = 440,
 ) -> str:
-    """Rows are positions, columns what they take from; letters take the page's text colour.
+    """A heat map as an ``<svg>``: rows are positions, columns are what they take from.
 
     Args:
         tokens: T labels.
-        matrix: ``[T, T]``: weights, or differences of them.
-        label: what is shown, as a title and for those who do not see it.
-        top: the value with the strongest colour; the largest one unless given.
-        signed: differences, more in blue and less in red. Weights are blue, and red where a
-            position takes from a later one.
-        wide: the matrix, more or less, in pixels.
+        matrix: ``[T, T]``: weights, or differences of weights.
+        label: what is shown, as a title and for screen readers.
+        top: the value with the strongest colour; by default the largest one.
+        signed: the matrix holds differences, drawn blue if positive and red if negative.
+            Weights are blue, or red where a position takes from a later one.
+        wide: approximate width of the matrix, in pixels.
     """
     count = len(tokens)
-    side = min(max(wide, 11 * count), 40 * count, 900) / 96  # inches, of a page 96 pixels
+    side = min(max(wide, 11 * count), 40 * count, 900) / 96  # inches; a page has 96 pixels each
 
     def figure() -> Figure:
         from matplotlib.figure import Figure
@@ -70,7 +70,7 @@ def heat_map(
 def _sayings(
     tokens: Sequence[str], matrix: Weights, signed: bool
 ) -> Iterator[tuple[int, int, str]]:
-    """Row, column and words of each cell that has a number."""
+    """Row, column and hover text of each cell that has a number."""
     names = [visible(token) for token in tokens]
     for i, j in np.ndindex(matrix.shape):
         value = float(matrix[i, j])

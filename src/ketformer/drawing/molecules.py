@@ -1,4 +1,4 @@
-"""Pictures of molecules, and of the atoms that an attention layer looks at."""
+"""Pictures of molecules, and of the atoms that an attention layer attends to."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ketformer.utils.files import picture_kind
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
-_CELL, _DRAWING = 220, 160  # pixels: width of a grid's cell, height of the drawing in it
-_WIDE, _HIGH = 440, 320  # pixels: a molecule alone
+_CELL, _DRAWING = 220, 160  # pixels: width of a grid cell, height of the drawing in it
+_WIDE, _HIGH = 440, 320  # pixels: size of a single molecule
 _LINE = 17  # pixels: height of a line of text
 
-# A bracket atom as in the SMILES grammar, so that "[CLS]" is none, or an atom without brackets.
+# A bracket atom of the SMILES grammar (so "[CLS]" does not match), or an atom without brackets.
 _ATOM = re.compile(
     r"\[\d*(?:[A-Z][a-z]?|se|as|te|[bcnops*])(?:@{1,2}|@(?:TH|AL|SP|TB|OH)\d+)?(?:H\d*)?"
     r"(?:\++\d*|-+\d*)?(?::\d+)?\]|Cl|Br|[BCNOPSFIbcnops*]"
@@ -41,12 +41,12 @@ def molecule_grid(
     """Draw molecules in rows, as PNG or SVG by the suffix, and return the path.
 
     Args:
-        path: of the picture; its folder is made.
-        smiles: N SMILES; those that are not valid are skipped.
-        captions: N texts to stand under the drawings; a line break starts a new line, and a
+        path: the picture to write; its folder is created.
+        smiles: N SMILES; invalid ones are skipped.
+        captions: N texts to put under the drawings; a line break starts a new line, and a
             line too long for its column is wrapped.
-        columns: how many molecules stand side by side.
-        limit: how many are drawn at most, the first ones.
+        columns: how many molecules to put side by side.
+        limit: draw at most this many molecules, the first ones.
 
     Raises:
         KetformerError: neither PNG nor SVG, no valid molecule, or a number below 1.
@@ -63,26 +63,26 @@ def grid_svg(
 ) -> str:
     """The grid of :func:`molecule_grid` as an ``<svg>`` element to embed in an HTML page.
 
-    It shrinks with the page, and brings its own white paper for dark pages.
+    It shrinks with the page, and has a white background for dark pages.
     """
     return _grid("svg", smiles, captions, columns, limit).decode()
 
 
 def atom_weights(attention: AttentionMap, head: int | None = None) -> NDArray[np.floating]:
-    """How much each atom receives from the positions that can see it.
+    """How much attention each atom receives from the positions that can see it.
 
-    That is the mean of its column over the rows from its own on, so that an early atom is not
-    favoured for having more of them.
+    That is the mean of its column over the rows from its own position on, so early atoms,
+    which more positions can see, are not favoured.
 
     Args:
         attention: T tokens and their weights.
-        head: a head, None for the mean over the heads.
+        head: index of a head; None for the mean over the heads.
 
     Returns:
         ``[n_atoms]``, in the order of the atoms in the SMILES.
 
     Raises:
-        KetformerError: no such head, no valid SMILES, or its atoms are not the tokens' atoms.
+        KetformerError: no such head, an invalid SMILES, or atoms that do not match the tokens.
     """
     matrix = attention.of_head(head)
     atoms = [i for i, token in enumerate(attention.tokens) if _ATOM.fullmatch(token)]
@@ -97,15 +97,15 @@ def atom_weights(attention: AttentionMap, head: int | None = None) -> NDArray[np
 def coloured_atoms(path: str | Path, attention: AttentionMap, head: int | None = None) -> Path:
     """Draw the molecule with each atom coloured by :func:`atom_weights`; return the path.
 
-    The scale goes from 0 to the largest weight of this molecule.
+    The scale goes from 0 to the largest weight in this molecule.
 
     Args:
-        path: of the PNG or SVG; its folder is made.
+        path: the PNG or SVG to write; its folder is created.
         attention: tokens and weights.
-        head: a head, None for the mean over the heads.
+        head: index of a head; None for the mean over the heads.
 
     Raises:
-        KetformerError: as :func:`atom_weights`, or neither PNG nor SVG.
+        KetformerError: as in :func:`atom_weights`, or neither PNG nor SVG.
     """
     path = Path(path)
     return save_picture(path, _coloured(picture_kind(path), attention, head))
@@ -172,12 +172,12 @@ def _as_written(smiles: str) -> Mol:
 
 
 def _wrapped(text: str, width: int = int((_CELL - 8) / GLYPH)) -> list[str]:
-    # A SMILES has no blanks, and its hyphens are charges: it is cut where the line is full.
+    # A SMILES has no spaces, and its hyphens are charges, so it is cut where the line is full.
     return textwrap.wrap(text, width, break_on_hyphens=False)
 
 
 def _shade(share: float) -> Colour:
-    """The colour of a weight from 0 to 1: the light part of a map, on which letters can be read."""
+    """The colour of a weight from 0 to 1, from a light range on which letters are readable."""
     import matplotlib
 
     red, green, blue, _ = matplotlib.colormaps["Blues"](0.06 + 0.6 * share)

@@ -1,4 +1,4 @@
-"""Plots of studies of circuits."""
+"""Plots of circuit studies."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def draw_resources(table: dict[str, Any], path: Path) -> None:
-    """Gates with and without shots, and multiply-adds, over d; PNG or SVG."""
+    """Plot gates with and without shots, and multiply-adds, over d, as PNG or SVG."""
     save_figure(lambda: _resources(table), path)
 
 
 def draw_noise_study(study: dict[str, Any], path: Path) -> None:
-    """Mean change of the weights, and the loss, over shots and over noise; PNG or SVG."""
+    """Plot mean change of the weights and loss, over shots and over noise, as PNG or SVG."""
     save_figure(lambda: _noise(study), path)
 
 

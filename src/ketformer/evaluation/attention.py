@@ -1,4 +1,4 @@
-"""One verb: attention. What a model looks at, as pictures."""
+"""The ``attention`` verb: pictures of what a model attends to."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from ketformer.tasks.text import encode
 def attention_weights(
     run: Run, text: str, *, conditions: Mapping[str, float] | None = None
 ) -> tuple[list[str], NDArray[np.floating]]:
-    """All the attention weights of a model over one text or molecule.
+    """All attention weights of a model over one text or molecule.
 
     Args:
         run: an opened run.
-        text: to be read, as long as the model's context at most; of a model of molecules a
-            SMILES, which gets ``[CLS]`` in front.
-        conditions: requested values in their own units, of a model of molecules.
+        text: the input, at most as long as the model's context; for a molecule model a SMILES,
+            to which ``[CLS]`` is prepended.
+        conditions: requested values in their own units, for a molecule model.
 
     Returns:
         The ``T`` tokens, and weights ``[layers, heads, T, T]``: row i says how much position
-        i takes from each position j.
+        i attends to each position j.
 
     Raises:
-        UnreadableError: an empty or too long text, or tokens the model does not have.
+        UnreadableError: the text is empty or too long, or has tokens the model does not know.
     """
     ids = _token_ids(run, text).to(run.model.device)
     wanted = requested_conditions(run, conditions or {})
@@ -63,9 +63,9 @@ def attention_svg(
 
     Args:
         tokens: T labels.
-        weights: ``[L, H, T, T]`` of :func:`attention_weights`.
-        layers: at most that many are drawn.
-        heads: likewise.
+        weights: ``[L, H, T, T]``, from :func:`attention_weights`.
+        layers: the most layers to draw.
+        heads: the most heads to draw.
     """
     shown = weights[:layers, :heads]
     label = (
@@ -78,17 +78,16 @@ def attention_svg(
 def attention_map(
     run: Run, text: str, *, layer: int = -1, conditions: Mapping[str, float] | None = None
 ) -> AttentionMap:
-    """Attention weights of one layer.
+    """The attention weights of one layer.
 
     Args:
         run: an opened run.
-        text: as in :func:`attention_weights`; models of molecules are trained on canonical
-            SMILES.
-        layer: which block; negative ones count from the last.
+        text: as in :func:`attention_weights`; molecule models are trained on canonical SMILES.
+        layer: index of the block; negative values count from the last.
         conditions: requested values in their own units.
 
     Raises:
-        KetformerError: no such layer, or as :func:`attention_weights`.
+        KetformerError: there is no such layer; or as in :func:`attention_weights`.
     """
     layers = run.model.config.num_hidden_layers
     if not -layers <= layer < layers:
@@ -100,10 +99,10 @@ def attention_map(
 def draw_attention(
     attention: AttentionMap, folder: Path, head: int | None = None, *, atoms: bool
 ) -> list[Path]:
-    """``tokens`` (the matrix) and, of a molecule, ``atoms`` (coloured), each as PNG and SVG.
+    """Draw ``tokens`` (the matrix) and, for a molecule, ``atoms`` (coloured), as PNG and SVG.
 
     Raises:
-        KetformerError: no such head, or the SMILES is not valid; nothing is written then.
+        KetformerError: there is no such head, or the SMILES is invalid; nothing is written.
     """
     attention.of_head(head)
     if atoms:
@@ -117,7 +116,7 @@ def draw_attention(
 
 
 def _token_ids(run: Run, text: str) -> Tensor:
-    """``[T]``, the model's input."""
+    """The model's input ids, ``[T]``."""
     if run.task == "molecules":
         ids = encode_smiles(run.tokenizer, [text])[0, :-1]
     elif text:
@@ -126,12 +125,12 @@ def _token_ids(run: Run, text: str) -> Tensor:
         raise UnreadableError("an empty text has no tokens")
     context = run.model.config.max_position_embeddings
     if len(ids) > context:
-        raise UnreadableError(f"{len(ids)} tokens are longer than the model's context of {context}")
+        raise UnreadableError(f"{len(ids)} tokens do not fit into the model's context of {context}")
     return ids
 
 
 def _labels(run: Run, ids: list[int]) -> list[str]:
-    """What each token stands for; of a piece of a character its name in the vocabulary."""
+    """The text of each token, or its vocabulary name if it is only part of a character."""
     names = run.tokenizer.convert_ids_to_tokens(ids)
     if run.task == "molecules":
         return list(names)

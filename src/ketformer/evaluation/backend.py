@@ -1,4 +1,4 @@
-"""A trained model whose circuits run on a backend, beside the same model in closed form."""
+"""A trained model with its circuits run on a backend, next to the same model in closed form."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from ketformer.runs import Run
 from ketformer.tasks.losses import total_loss
 from ketformer.utils.progress import Bars
 
-#: Sequences that are measured unless another number is asked for: circuits are slow.
+#: Sequences measured by default: circuits are slow.
 LIMIT = 16
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """Sequences with their targets; -100 where there is none.
+    """Sequences with their targets; -100 marks a position without one.
 
     Attributes:
-        inputs: what the model takes, by name, ``[N, …]``.
+        inputs: the model's inputs by name, ``[N, …]``.
         targets: ``[N, T]``.
     """
 
@@ -40,7 +40,7 @@ class Sequences:
         return len(self.targets)
 
     def row(self, index: int) -> Sequences:
-        """One sequence, without the padding at its end."""
+        """One sequence without its trailing padding."""
         targets = self.targets[index : index + 1]
         length = int((targets != -100).nonzero()[:, 1].max()) + 1
         inputs = {key: value[index : index + 1] for key, value in self.inputs.items()}
@@ -59,24 +59,25 @@ def evaluate_on_backend(
 ) -> dict[str, Any]:
     """Measure a trained model with every circuit of its attention run on a backend.
 
-    Sequences go one by one, without padding; so does the closed form that they are compared
-    with, which matters to ``published_scaling`` alone.
+    Sequences run one at a time, without padding, and so does the closed form they are compared
+    with. This matters only for ``published_scaling``.
 
     Args:
         run: an opened run with a quantum mechanism.
         backend: where the circuits run, with its shots and noise.
-        data: a data set or path; what the run was trained on by default.
+        data: a data set or path; by default the run's training data.
         split: as in :func:`~ketformer.evaluation.evaluate`.
-        limit: sequences; 16 by default.
+        limit: number of sequences; 16 by default.
         progress: show a bar on standard error.
 
     Returns:
         ``loss`` as measured and ``exact_loss`` of the closed form, both in nats per target
-        without padding; ``logit_difference``, ``weight_difference``: largest and
-        (``mean_…``) mean absolute ones; ``circuits`` that were run, ``seconds`` they took.
+        without padding; ``logit_difference`` and ``weight_difference``, the largest absolute
+        differences, and their means as ``mean_…``; the number of ``circuits`` run and the
+        ``seconds`` they took.
 
     Raises:
-        KetformerError: attention without circuits, or data that do not fit.
+        KetformerError: the attention has no circuits, or the data do not fit.
     """
     rows, source = evaluation_sequences(run, data=data, split=split, limit=limit, progress=progress)
     with Bars(progress, "sequence") as bars:
@@ -105,10 +106,10 @@ def evaluation_sequences(
     limit: int | None = None,
     progress: bool = True,
 ) -> tuple[Sequences, dict[str, str]]:
-    """The first sequences that either task's models are measured on, and where they are from.
+    """The first sequences of a run's evaluation data, for either task, and their source.
 
     Raises:
-        KetformerError: attention without circuits, or data that do not fit.
+        KetformerError: the attention has no circuits, or the data do not fit.
     """
     quantum_mechanisms(run.model)
     limit = LIMIT if limit is None else limit
@@ -132,7 +133,7 @@ def compare_with_exact(
     backend: Backend,
     step: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Losses and differences, see :func:`evaluate_on_backend`."""
+    """Losses and differences; see :func:`evaluate_on_backend`."""
     expect = outcomes_of(backend)
     sums = {"loss": 0.0, "exact_loss": 0.0}
     targets = 0
@@ -151,7 +152,7 @@ def compare_with_exact(
         for key, out in (("loss", measured), ("exact_loss", exact)):
             sums[key] += float(total_loss(out.logits, labels))
         targets += int((labels != -100).sum())
-        # Rows of weights that the mask leaves empty are equal in both.
+        # Weight rows that the mask empties are equal in both.
         weights = [torch.stack(out.attentions) for out in (measured, exact)]
         for key, (a, b) in zip(worst, ((measured.logits, exact.logits), weights), strict=True):
             difference = (a - b).abs()

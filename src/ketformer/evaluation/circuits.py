@@ -35,21 +35,21 @@ def noise_study(
     seed: int = 0,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """How attention weights and the loss degrade with few shots, and with noisy gates.
+    """Measure how attention weights and the loss degrade with few shots and with noisy gates.
 
     Args:
         run: an opened run with a quantum mechanism.
-        limit: sequences of its test part.
+        limit: number of sequences from the test part.
         shots: numbers of shots to try, without noise.
-        errors: error probabilities of a CNOT to try, without shots; a tenth for the other
-            gates.
-        seed: of the shots.
+        errors: CNOT error probabilities to try, with exact expectations; one-qubit gates get a
+            tenth.
+        seed: seed of the shots.
         progress: show bars on standard error.
 
     Returns:
-        ``shots`` and ``noise``: rows as
-        :func:`~ketformer.evaluation.evaluate_on_backend` gives them, each with its
-        ``shots`` or ``two_qubit`` error.
+        ``shots`` and ``noise``: rows with the measurements of
+        :func:`~ketformer.evaluation.evaluate_on_backend`, each with its ``shots`` or
+        ``two_qubit`` error.
     """
     rows, source = evaluation_sequences(run, limit=limit, progress=progress)
     out: dict[str, Any] = {
@@ -84,16 +84,16 @@ def gradient_study(
     seed: int = 0,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Gradient rules beside the exact gradient, on a trained model's loss.
+    """Compare gradient rules with the exact gradient of a trained model's loss.
 
-    The gradient is that of the loss with respect to all parameters that reach it through a
-    circuit. Exact means autograd through the closed form.
+    The gradient is taken with respect to the parameters of :func:`circuit_parameters`. The
+    exact one is autograd through the closed form.
 
     Args:
         run: an opened run with a quantum mechanism.
-        limit: sequences of its test part.
-        shots: of the rules that are tried with shots.
-        seed: of the shots and of SPSA's directions.
+        limit: number of sequences from the test part.
+        shots: number of shots for the rules tried with shots.
+        seed: seed of the shots and of SPSA's directions.
         progress: show a bar on standard error.
 
     Returns:
@@ -117,7 +117,7 @@ def gradient_study(
         step = bars("gradients")
         for done, (rule, name, number) in enumerate(tried):
             backend = open_backend(name, shots=number, seed=seed)
-            # Fewer shots blur what SPSA divides by its step, so it takes a larger one.
+            # SPSA divides shot noise by its step, so it needs a larger step with shots.
             epsilon = 0.01 if number is None else 0.3
             assert rule in GRADIENTS
             expect = outcomes_of(backend, rule, epsilon=epsilon, seed=seed)  # type: ignore[arg-type]
@@ -144,10 +144,10 @@ def gradient_study(
 
 
 def circuit_parameters(model: KetformerForCausalLM, rows: Sequences) -> list[str]:
-    """Names of the attention's parameters that angles depend on.
+    """Names of the attention parameters that any circuit's angles depend on.
 
-    Those of earlier blocks reach a later circuit through the hidden state too; they are left
-    out unless they are angles themselves.
+    Attention parameters of earlier blocks reach a later circuit through the hidden state and
+    count too; parameters of other modules are left out.
     """
     angles: list[Tensor] = []
 
@@ -171,7 +171,7 @@ def circuit_parameters(model: KetformerForCausalLM, rows: Sequences) -> list[str
 def _gradient(
     model: KetformerForCausalLM, rows: Sequences, names: list[str], expect: Expect | None = None
 ) -> Tensor:
-    """Of the mean loss over all targets, as one vector."""
+    """The gradient of the mean loss over all targets, as one vector."""
     own = dict(model.named_parameters())
     wanted = [own[name] for name in names]
     total = [torch.zeros_like(p, dtype=torch.float64) for p in wanted]

@@ -1,4 +1,4 @@
-"""How well a conditional model hits what it is asked for."""
+"""How closely a conditional model meets requested properties."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from ketformer.tasks.molecules.data import MoleculeData
 from ketformer.tasks.molecules.properties import PROPERTIES, compute_properties
 from ketformer.tasks.molecules.tokenizer import decode_smiles
 
-#: Targets lie this many standard deviations from the mean, on both sides (arXiv 2502.19214).
+#: Distance of the targets from the mean, in standard deviations (arXiv 2502.19214).
 DEVIATIONS = (-2.0, 2.0)
 
 
 def conditions_to_request(run: Run) -> list[str]:
-    """Those conditions of a model that can be computed of what it writes.
+    """The conditions of a model that can be computed from a molecule.
 
     Raises:
-        KetformerError: there is none.
+        KetformerError: the model has no such condition.
     """
     names = [name for name in run.model.config.condition_names or [] if name in PROPERTIES]
     if not names:
-        raise KetformerError(f"{run.path} has no condition that can be computed of a molecule")
+        raise KetformerError(f"{run.path} has no condition that can be computed from a molecule")
     return names
 
 
 def target_errors(
     run: Run, prepared: MoleculeData, num: int, *, progress: bool = True
 ) -> list[dict[str, Any]]:
-    """Ask for one property at a time, two deviations below and above its mean.
+    """Request one property at a time, two deviations below and above its mean.
 
     The other properties are left unknown, or at their mean in a model that needs them
-    all. Means and deviations are those of the training part; a target can therefore be
-    one that no molecule has, such as a negative count.
+    all. Means and deviations are those of the training part, so a target can be
+    impossible, such as a negative count.
 
     Args:
         run: a conditional model.
@@ -91,18 +91,19 @@ def target_errors(
 def requested_and_reached(
     run: Run, each: int = 24, *, seed: int = 42
 ) -> dict[str, list[tuple[float, float]]]:
-    """Ask for one property at a time, from two deviations below its mean to two above.
+    """Request one property at a time, from two deviations below its mean to two above.
 
-    A glance beside :func:`target_errors`: few molecules, but over the whole range. The other
-    properties are left unknown, or at their mean in a model that needs them all.
+    A quick complement to :func:`target_errors`: few molecules, but over the whole range. The
+    other properties are left unknown, or at their mean in a model that needs them all.
 
     Args:
         run: a conditional model.
         each: molecules to sample for each of the five values of a property.
-        seed: of the sampling.
+        seed: sampling seed.
 
     Returns:
-        For each property that can be computed, (requested, reached) of the valid molecules.
+        For each property that can be computed, the (requested, reached) pairs of the valid
+        molecules.
 
     Raises:
         KetformerError: the model has no conditions.

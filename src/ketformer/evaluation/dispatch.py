@@ -1,4 +1,4 @@
-"""One verb: evaluate. Every metric of the task, leaks included."""
+"""The ``evaluate`` verb: every metric of the task, leaks included."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def evaluate(
     targets: int = 0,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Measure a trained model by all the metrics of its task.
+    """Measure a trained model by all metrics of its task.
 
     See :func:`evaluate_text` and
     :func:`~ketformer.evaluation.evaluate_molecules`; ``samples``, ``with_fcd``
-    and ``targets`` are for the latter.
+    and ``targets`` apply only to the latter.
     """
     if run.task == "molecules":
         return evaluate_molecules(
@@ -46,7 +46,7 @@ def evaluate(
 
 
 def save_evaluation(run: Run, result: dict[str, Any]) -> Path:
-    """Keep an evaluation in the run directory, and tell it on the run's card."""
+    """Save an evaluation in the run directory and on the run's card."""
     path = run.path / EVALUATION
     write_json(path, result)
     write_run_card(run.path, run.model.config, result)

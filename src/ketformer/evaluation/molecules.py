@@ -1,4 +1,4 @@
-"""One verb: evaluate, of molecules. Likelihood with and without padding, and what is sampled."""
+"""``evaluate`` for molecules: likelihood with and without padding, and metrics of samples."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ketformer.tasks.molecules.similarity import distribution_metrics
 from ketformer.tasks.molecules.splits import SPLITS
 from ketformer.utils.progress import Bars
 
-# The prefix loss costs a pass for each target; this many molecules are read for it at most.
+# The prefix loss costs a forward pass per target, so it uses at most this many molecules.
 _PREFIX_MOLECULES = 1024
 
 
@@ -42,32 +42,32 @@ def evaluate_molecules(
     targets: int = 0,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Measure a trained model of molecules.
+    """Measure a trained molecule model.
 
     Args:
         run: an opened run.
-        data: a data set or path; what the run was trained on by default.
-        split: a way to split (``standard``, ``published``), whose test part is taken,
+        data: a data set or path; by default the run's training data.
+        split: a split method (``standard``, ``published``), whose test part is used,
             or a part (``train``, ``validation``, ``test``) of the run's own split.
-        limit: at most that many molecules for the losses, from the part's beginning.
-        samples: molecules to sample; 0 leaves out everything about samples.
-        with_fcd: whether to compute the FCD, which takes minutes; by default if fcd_torch
-            is installed.
+        limit: the most molecules to use for the losses, from the start of the part.
+        samples: molecules to sample; 0 skips all sample metrics.
+        with_fcd: whether to compute the FCD, which takes minutes; by default only if
+            fcd_torch is installed.
         targets: molecules to sample for each property and target of
-            :func:`~ketformer.evaluation.conditions.target_errors`; 0 leaves them out.
+            :func:`~ketformer.evaluation.conditions.target_errors`; 0 skips them.
         progress: show bars on standard error.
 
     Returns:
-        ``loss`` and ``token_accuracy`` over the tokens and the end token, and the same
-        ``_with_padding`` over every place of a padded row; ``prefix_loss``, where the
-        model is handed the tokens before each target and nothing else; both also
-        ``_by_position``; ``causal``, which is measured; of the samples the keys of
+        ``loss`` and ``token_accuracy`` over the tokens and the end token, and both
+        ``_with_padding`` over every position of a padded row; ``prefix_loss``, where the
+        model sees only the tokens before each target; both losses also
+        ``_by_position``; ``causal``, as measured; for the samples the keys of
         :func:`~ketformer.tasks.molecules.metrics.generation_metrics` and
         :func:`~ketformer.tasks.molecules.similarity.distribution_metrics` (against the
         same part), ``wasserstein`` by property, and the metrics of other packages.
 
     Raises:
-        KetformerError: unknown data or split, or tokens the model does not have.
+        KetformerError: the data or split is unknown, or has tokens the model does not know.
     """
     if samples < 0 or targets < 0:
         raise KetformerError("samples and targets must not be negative")
@@ -107,9 +107,9 @@ def evaluation_rows(
     limit: int | None = None,
     progress: bool = True,
 ) -> tuple[MoleculeRows, MoleculeData, dict[str, str]]:
-    """The rows that a model is measured on, all the data, and where the rows are from.
+    """The rows to evaluate a model on, all the data, and the source of the rows.
 
-    Arguments and errors as in :func:`evaluate_molecules`.
+    Arguments and errors are those of :func:`evaluate_molecules`.
     """
     if limit is not None and limit < 1:
         raise KetformerError(f"limit must be positive, got {limit}")
@@ -136,7 +136,7 @@ def molecule_losses(
 
     Args:
         model: in evaluation mode.
-        rows: with padding counted, so that every place has a target.
+        rows: with padding counted, so that every position has a target.
         step: called with (done, total).
     """
     forced = teacher_forced(model, rows, step=step)
@@ -149,8 +149,8 @@ def molecule_losses(
         "loss_with_padding": float(loss.mean()),
         "token_accuracy": float(hit[token].double().mean()),
         "token_accuracy_with_padding": float(hit.double().mean()),
-        # As the released code of arXiv 2502.19214 has it: a mean over batches, the last
-        # and smaller one counting as much as the others.
+        # As in the released code of arXiv 2502.19214: a mean over batches in which the
+        # smaller last one counts as much as the others.
         "loss_as_published": float(torch.stack([b.mean() for b in loss.split(BATCH)]).mean()),
     }
 
@@ -164,7 +164,7 @@ def sample_metrics(
     with_fcd: bool | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Everything about samples without a requested value, compared with ``reference``."""
+    """All metrics of samples with nothing requested, compared with ``reference``."""
     typical = typical_conditions(run, prepared)
     sampled = generate_molecules(
         run,
@@ -188,7 +188,7 @@ def sample_metrics(
 
 
 def typical_conditions(run: Run, prepared: MoleculeData) -> dict[str, float]:
-    """What to ask of a model without a wish: nothing, or the means if it needs every condition."""
+    """The default request: nothing, or the means if the model needs every condition."""
     if run.model.config.condition_unknown or not prepared.names:
         return {}
     means = np.nanmean(prepared.conditions["train"].numpy().astype(np.float64), axis=0)
@@ -198,7 +198,7 @@ def typical_conditions(run: Run, prepared: MoleculeData) -> dict[str, float]:
 def _prefix_losses(
     model: KetformerForCausalLM, rows: MoleculeRows, step: Callable[[int, int], None]
 ) -> dict[str, Any]:
-    """Loss over tokens and end tokens when nothing but what stands before is handed over."""
+    """Losses over tokens and end tokens when the model sees only the tokens before each."""
     loss = prefix_losses(model, rows, step=step, limit=_PREFIX_MOLECULES)
     token = rows.ids[: len(loss), 1:] != rows.pad_token_id
     return {
@@ -208,7 +208,7 @@ def _prefix_losses(
 
 
 def _by_position(loss: Tensor, real: Tensor) -> list[float]:
-    """Means over the real targets at each position, up to the last that has any."""
+    """Means over the real targets at each position, up to the last position with any."""
     counts = real.sum(0)
     longest = int(counts.count_nonzero())
     return ((loss * real).sum(0) / counts)[:longest].tolist()

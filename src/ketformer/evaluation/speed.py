@@ -1,4 +1,4 @@
-"""A batch on which inference is timed."""
+"""The batch on which inference is timed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TIMED_TOKENS = 1 << 14
 
 
 def timing_inputs(run: Run) -> dict[str, Tensor]:
-    """A batch of the published number of tokens, drawn at random: time depends on its size only."""
+    """A random batch with the published number of tokens: time depends only on its size."""
     config = run.model.config
     context = config.max_position_embeddings
     shape = (max(_TIMED_TOKENS // context, 1), context)

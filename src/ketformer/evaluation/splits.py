@@ -1,4 +1,4 @@
-"""Which part of which data an evaluation is about."""
+"""The data, and the part of it, that an evaluation uses."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ PARTS = ("train", "validation", "test")
 
 
 def way_and_part(own: str, split: str | None, ways: Iterable[str]) -> tuple[str, str]:
-    """The way to split and the part that ``split`` stands for.
+    """The split method and the part that ``split`` names.
 
     Args:
-        own: the run's way to split.
-        split: a way, whose test part is meant; a part of the run's own way; or None.
-        ways: those that the task knows.
+        own: the run's split method.
+        split: a split method, meaning its test part; a part under the run's own method; or
+            None for the run's test part.
+        ways: the task's split methods.
 
     Raises:
-        KetformerError: ``split`` is neither.
+        KetformerError: ``split`` is neither a method nor a part.
     """
     known = tuple(ways)
     if split is None:
@@ -33,10 +34,10 @@ def way_and_part(own: str, split: str | None, ways: Iterable[str]) -> tuple[str,
 
 
 def check_same_data(run: Run, facts: dict[str, Any]) -> None:
-    """Refuse data of the name that the run was trained on, but with another content.
+    """Refuse data with the name of the run's training data but different content.
 
     Raises:
-        KetformerError: it has changed.
+        KetformerError: the content differs.
     """
     trained = run.manifest.get("data", {})
     if trained.get("name") == facts["name"] and trained.get("sha256") != facts["sha256"]:

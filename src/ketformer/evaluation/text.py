@@ -1,4 +1,4 @@
-"""One verb: evaluate. Every metric of the task, leaks included. This file is about text."""
+"""``evaluate`` for text: every metric, leaks included."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from ketformer.tasks.text import (
 from ketformer.utils.progress import Bars
 from ketformer.utils.timing import inference_seconds
 
-# The prefix loss costs a pass for each target; this many tokens are read for it at most.
+# The prefix loss costs a forward pass per target, so it reads at most this many tokens.
 _PREFIX_TOKENS = 1 << 21
-# Free-running continuations: this many, each as long as the context.
+# The number of free-running continuations, each as long as the context.
 _CONTINUATIONS = 64
 
 
@@ -44,25 +44,26 @@ def evaluate_text(
 
     Windows do not overlap, so each target counts once. ``cross_entropy`` is
     teacher-forced over whole windows, as papers report it; ``prefix_cross_entropy``
-    hands the model nothing but the tokens before each target, and is what can be
-    believed of any model. ``causal`` is measured on this model, not declared.
+    gives the model only the tokens before each target, so it can be trusted for any
+    model. ``causal`` is measured on this model, not declared.
 
     Args:
         run: an opened run.
-        data: a data set or path; what the run was trained on by default.
-        split: a way to split (``standard``, ``published``), whose test part is taken,
+        data: a data set or path; by default the run's training data.
+        split: a split method (``standard``, ``published``), whose test part is used,
             or a part (``train``, ``validation``, ``test``) of the run's own split.
-        limit: at most that many windows, evenly spread; all of them by default.
+        limit: the most windows to use, evenly spread; all by default.
         progress: show bars on standard error.
 
     Returns:
         Cross entropies in nats per token (also by position), ``bits_per_character``,
         ``perplexity``, teacher-forced and free-running ``cer`` and ``wer``,
-        ``inference_ms`` for one batch without text decoding, what they were
+        ``inference_ms`` for one batch without text decoding, the data they were
         measured on, and the metrics of other packages.
 
     Raises:
-        KetformerError: unknown data or split, or characters the model has no token for.
+        KetformerError: the data or split is unknown, or has characters the model has no
+            token for.
     """
     windows, source = evaluation_windows(run, data=data, split=split, limit=limit)
     with Bars(progress, "window") as bars:
@@ -104,9 +105,9 @@ def evaluate_text(
 def evaluation_windows(
     run: Run, *, data: str | None = None, split: str | None = None, limit: int | None = None
 ) -> tuple[TextWindows, dict[str, str]]:
-    """The windows that a text model is measured on, and where they are from.
+    """The windows to evaluate a text model on, and their source.
 
-    Arguments and errors as in :func:`evaluate_text`.
+    Arguments and errors are those of :func:`evaluate_text`.
     """
     if limit is not None and limit < 1:
         raise KetformerError(f"limit must be positive, got {limit}")
@@ -120,7 +121,7 @@ def evaluation_windows(
 
 
 def prefix_windows(windows: TextWindows) -> TextWindows:
-    """As many of the windows, evenly spread, as the prefix loss can afford."""
+    """As many windows, evenly spread, as the prefix loss can afford."""
     context = windows.context
     affordable = max(_PREFIX_TOKENS // (context * (context + 1) // 2), 1)
     if affordable >= len(windows):
@@ -129,7 +130,7 @@ def prefix_windows(windows: TextWindows) -> TextWindows:
 
 
 def _free_running(run: Run, windows: TextWindows) -> tuple[list[str], list[str]]:
-    """Greedy continuations of half a window, as long as a whole one, and what follows there."""
+    """Greedy continuations, a window long, of half-window prompts, and the true continuations."""
     context, tokens = windows.context, windows.tokens
     given = max(context // 2, 1)
     last = len(tokens) - given - context

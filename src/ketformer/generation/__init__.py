@@ -1,4 +1,4 @@
-"""Writing text and molecules with a trained model."""
+"""Generating text and molecules with a trained model."""
 
 from typing import TYPE_CHECKING
 

@@ -1,19 +1,19 @@
-"""A key-value cache with room to spare: a new token is written beside the others, not joined on."""
+"""A key-value cache with spare room: a new token is written in place, not concatenated."""
 
 from __future__ import annotations
 
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
-_LEAST = 32  # tokens that a new cache has room for
+_LEAST = 32  # tokens that a new cache has room for, at least
 
 
 class RoomyLayer(DynamicLayer):
-    """transformers' growing layer, without a copy of everything at each token.
+    """transformers' growing layer, without copying everything at each token.
 
-    Keys and values are views of tensors that are twice as long as was needed when they were
-    made. What the base class does to the views (beams put in order, rows selected, tokens
-    cut off) is noticed here, so all of it holds.
+    Keys and values are views of tensors that were allocated at twice the length needed. What the
+    base class does to the views (reordering beams, selecting rows, cropping tokens) is detected
+    here, so all of it works.
     """
 
     keys: Tensor

@@ -15,14 +15,14 @@ from ketformer.generation.cache import roomy_cache
 from ketformer.generation.decoding import choose, choosing
 from ketformer.models import KetformerForCausalLM
 
-#: Yields the new tokens ``[B, n]`` as they are written; returns them behind those seen.
+#: Yields the new tokens ``[B, n]`` as they are written; returns the seen tokens with these added.
 _Writing = Generator[Tensor, None, Tensor]
 
 
 def continue_tokens(
     model: KetformerForCausalLM, input_ids: Tensor, max_new_tokens: int, **options: Any
 ) -> Tensor:
-    """What :func:`stream_tokens` yields, in one: ``[B, max_new_tokens]``, the new tokens alone."""
+    """The new tokens that :func:`stream_tokens` yields, joined: ``[B, max_new_tokens]``."""
     written = list(stream_tokens(model, input_ids, max_new_tokens, **options))
     return torch.cat(written, dim=-1) if written else input_ids[:, :0]
 
@@ -40,12 +40,12 @@ def stream_tokens(
     num_beams: int = 1,
     use_cache: bool = True,
 ) -> Iterator[Tensor]:
-    """Continue each row by ``max_new_tokens`` tokens, the same that ``generate`` writes.
+    """Continue each row by ``max_new_tokens`` tokens, the same as ``generate`` writes.
 
-    When the context is full, the older half of it is dropped and generation goes on
-    from the newer half, so that the cache is rebuilt once in half a context rather
-    than at each token. Each token therefore sees between half a context and a whole
-    one, with the cache and without it alike.
+    When the context is full, its older half is dropped and generation continues from the
+    newer half, so that the cache is rebuilt once per half context instead of at each
+    token. Each token therefore sees between half a context and a whole one, with or
+    without the cache.
 
     Args:
         model: any Ketformer model.
@@ -55,12 +55,12 @@ def stream_tokens(
         temperature: divides the logits, when drawing.
         top_k: draw among the k most likely tokens; 0 for all.
         top_p: draw among the most likely tokens that hold this much probability.
-        num_beams: beam search with that many beams, without drawing.
+        num_beams: beam search with that many beams.
         use_cache: keep keys and values between tokens, if the model is causal.
 
     Yields:
-        ``[B, n]``, the new tokens as they are written: one each, or up to half a context at
-        once for beams and for models that end a text.
+        ``[B, n]``, the new tokens as they are written: one at a time, or many at once with
+        beams and for models with an end token.
 
     Raises:
         KetformerError: an empty prompt.
@@ -96,9 +96,9 @@ def _write(
     processors: LogitsProcessorList | None,
     use_cache: bool,
 ) -> _Writing:
-    """What ``generate`` does for rows of equal length that never end.
+    """Do what ``generate`` does for rows of equal length that never end.
 
-    Its own work for each token takes longer than a small model does.
+    Per token, the overhead of ``generate`` takes longer than a small model does.
     """
     cache = roomy_cache() if use_cache else None
     new = seen
@@ -116,7 +116,7 @@ def _write(
 
 
 def _generate(model: KetformerForCausalLM, seen: Tensor, count: int, **options: Any) -> _Writing:
-    """Beams, and rows that end while others go on; written in one piece."""
+    """Generate in one piece: with beams, and for rows that end while others continue."""
     written: Tensor = model.generate(
         seen,
         attention_mask=torch.ones_like(seen),

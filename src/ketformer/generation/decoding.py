@@ -20,7 +20,7 @@ from ketformer.models.conditions import check_conditions
 
 
 def choosing(temperature: float, top_k: int, top_p: float) -> LogitsProcessorList:
-    """Transformers' own processors for these three; none for their neutral values."""
+    """Transformers' logits processors for these options; none for their neutral values."""
     processors = LogitsProcessorList()
     if temperature not in (0.0, 1.0):
         processors.append(TemperatureLogitsWarper(float(temperature)))
@@ -43,7 +43,7 @@ def choose(
         logits: ``[B, vocab_size]``.
         seen: ``[B, T]``, the tokens so far, which the processors may look at.
         processors: see :func:`choosing`.
-        generator: of the drawing; None is the global one.
+        generator: random generator; None is the global one.
     """
     probabilities = processors(seen, logits).softmax(-1)
     return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
@@ -67,32 +67,32 @@ def sample_sequences(
     Args:
         model: with ``bos_token_id``, ``eos_token_id`` and ``pad_token_id`` configured.
         num: how many, in one batch.
-        generator: of the sampling, on the model's device.
+        generator: random generator on the model's device.
         conditions: ``[num, C]`` in their own units, NaN where unknown.
         temperature: divides the logits; 0 takes the most likely token.
         top_k: choose among the k most likely tokens; 0 for all.
         top_p: choose among the most likely tokens that hold this much probability.
-        never: token ids that are not to be sampled.
+        never: token ids that are never sampled.
         use_cache: keep keys and values between tokens; the result is the same without,
-            but in a model that scales by its batch (``published_scaling``).
+            except in a model that scales by its batch (``published_scaling``).
 
     Returns:
         ``[num, T]`` token ids after the begin token, the end token included where a
         sequence has one, then padding; T is at most the context.
 
     Raises:
-        KetformerError: the model does not say how a sequence begins and ends, or see
+        KetformerError: the model has no begin, end or padding token, or see
             :func:`~ketformer.models.conditions.check_conditions`.
     """
     config = model.config
     check_conditions(config, conditions)
     bos, eos, pad = config.bos_token_id, config.eos_token_id, config.pad_token_id
     if bos is None or eos is None or pad is None:
-        raise KetformerError("this model does not say how a sequence begins and ends")
+        raise KetformerError("this model needs bos_token_id, eos_token_id and pad_token_id")
     processors = choosing(temperature, top_k, top_p)
     out = torch.full((num, config.max_position_embeddings), pad, device=model.device)
     barred = torch.tensor(list(never), dtype=torch.long, device=model.device)
-    rows = torch.arange(num, device=model.device)  # those that go on
+    rows = torch.arange(num, device=model.device)  # those that have not ended
     seen = torch.full((num, 1), bos, device=model.device)
     cache = roomy_cache() if use_cache and model.is_causal else None
     for step in range(config.max_position_embeddings):

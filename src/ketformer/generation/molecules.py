@@ -1,4 +1,4 @@
-"""One verb: generate, of molecules. Sampled, judged and written block by block."""
+"""The ``generate`` command for molecules: sampled, judged and written block by block."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from ketformer.tasks.molecules.metrics import Judged, generation_metrics, judge,
 from ketformer.tasks.molecules.output import MoleculeTable, write_sdf
 from ketformer.tasks.molecules.properties import PROPERTIES, compute_properties
 
-# Distinct valid molecules that are kept for the SDF and the picture; the CSV has all.
+# Distinct valid molecules kept for the SDF and the picture; the CSV has all.
 _KEPT = 10_000
 _SHOWN = 30
 
 
 @dataclass
 class Sampled:
-    """What came out of sampling, with everything that does not grow with the strings.
+    """The results of sampling, except for what grows with the number of samples.
 
     Attributes:
         metrics: see :func:`~ketformer.tasks.molecules.metrics.generation_metrics`.
         molecules: the first distinct valid molecules, canonical.
-        properties: of these, ``[N, 9]``.
-        requested: what was asked for.
-        errors: distance of the valid molecules from it, by property.
-        per_second: molecules sampled, judged and written in a second; None if all of them
+        properties: their properties, ``[N, 9]``.
+        requested: the requested values, by condition.
+        errors: how far the valid molecules are from these, by property.
+        per_second: molecules sampled, judged and written per second; None if all of them
             were there already.
     """
 
@@ -57,7 +57,7 @@ class Sampled:
 
 
 def training_molecules(run: Run, *, progress: bool = True) -> frozenset[str] | None:
-    """Canonical SMILES that the run was trained on; None, with a warning, if they are gone."""
+    """Canonical SMILES that the run was trained on; None with a warning if they are gone."""
     settings = run.settings.override({"conditions": None})
     try:
         data = molecules_of(settings, run.tokenizer, progress=progress)
@@ -66,7 +66,7 @@ def training_molecules(run: Run, *, progress: bool = True) -> frozenset[str] | N
         return None
     if data.facts["sha256"] != run.manifest.get("data", {}).get("sha256"):
         warnings.warn(
-            f"novelty is not known: {settings.data} has changed since the training", stacklevel=2
+            f"novelty is not known: {settings.data} has changed since training", stacklevel=2
         )
         return None
     return frozenset(data.smiles["train"])
@@ -84,25 +84,25 @@ def generate_molecules(
 ) -> Sampled:
     """Sample molecules and judge them.
 
-    Memory does not grow with the SMILES, but with the set of distinct ones. A call that
-    was interrupted while it wrote a table goes on from its last whole block when it is
-    made again, and ends with the same file; :func:`write_molecules` ends it for good.
+    Memory grows with the set of distinct molecules, not with all SMILES. If a call is
+    interrupted while it writes a table, the same call resumes after the last complete block
+    and ends with the same file; :func:`write_molecules` marks the table as finished.
 
     Args:
         run: an opened run.
         num: how many to sample.
-        sampling: how.
+        sampling: how to sample.
         training: canonical SMILES that are not novel; None leaves novelty unknown.
         table: a CSV file for all of them.
         progress: show a bar on standard error.
-        label: of the bar.
+        label: label of the bar.
 
     Raises:
-        KetformerError: the run is of text, or a requested condition is unknown to it.
+        KetformerError: the run is of text, or does not have a requested condition.
     """
     sampling = sampling or MoleculeSampling()
     generator = generator_of(run, sampling)
-    sample_molecules(run, num, sampling)  # refuses mistakes before a file is begun
+    sample_molecules(run, num, sampling)  # refuses mistakes before a file is created
     requested = dict(sampling.conditions)
     computed = [name for name in requested if name in PROPERTIES]
     tally = _Tally(computed)
@@ -156,14 +156,14 @@ def generate_molecules(
 
 
 def _hand_back_memory() -> None:
-    """Freed pieces of the heap go back to the system; glibc would keep 0.4 KB a molecule."""
+    """Return freed heap memory to the system; glibc would keep 0.4 KB per molecule."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:
         trim(0)
 
 
 class _Tally:
-    """What is remembered of the molecules: some bytes of each, and the distinct ones."""
+    """What is kept of the molecules: some bytes of each, and the set of distinct ones."""
 
     def __init__(self, computed: Sequence[str]) -> None:
         self.computed = computed
@@ -175,7 +175,7 @@ class _Tally:
         self._values: list[np.ndarray] = []
 
     def add(self, judged: Judged, properties: np.ndarray | None) -> None:
-        """One block, and its properties ``[N, 9]`` where some are asked for."""
+        """Add one block, with its properties ``[N, 9]`` if some are requested."""
         self.count += len(judged.valid)
         self._flags.append((judged.valid, judged.duplicate, judged.novel))
         if properties is not None and self.computed:
@@ -184,7 +184,7 @@ class _Tally:
         self.kept += [judged.canonical[i] or "" for i in fresh[: _KEPT - len(self.kept)]]
 
     def read(self, rows: Sequence[Mapping[str, str]]) -> None:
-        """Rows of a table, as if they had been added."""
+        """Add rows read from a table."""
         flags = (
             np.array([row[name] == "true" for row in rows])
             for name in ("valid", "duplicate", "novel")
@@ -192,21 +192,21 @@ class _Tally:
         sampled = [row["smiles"] for row in rows]
         canonical = [row["canonical_smiles"] or None for row in rows]
         self.seen.update(filter(None, canonical))
-        # Of the table they would be rounded.
+        # Those in the table are rounded.
         properties = compute_properties(sampled, progress=False) if self.computed else None
         self.add(Judged(sampled, canonical, *flags), properties)
 
     def judged(self) -> Judged:
-        """The flags of all."""
+        """The flags of all molecules so far."""
         return Judged([], [], *map(np.concatenate, zip(*self._flags, strict=True)))
 
     def values(self) -> np.ndarray:
-        """Requested properties of the valid, ``[V, R]``."""
+        """The requested properties of the valid molecules, ``[V, R]``."""
         return np.concatenate(self._values) if self._values else np.empty((0, len(self.computed)))
 
 
 def _key(run: Run, num: int, sampling: MoleculeSampling, training: Collection[str] | None) -> str:
-    """A hash of all that decides what a table holds."""
+    """A hash of everything that decides the content of a table."""
     digest = hashlib.sha256()
     for name, tensor in run.model.state_dict().items():
         digest.update(name.encode())
@@ -226,7 +226,7 @@ def _key(run: Run, num: int, sampling: MoleculeSampling, training: Collection[st
 
 
 def write_molecules(sampled: Sampled, table: Path, *, progress: bool = True) -> dict[str, str]:
-    """An SDF and a grid picture beside the CSV ``table``; returns what was written.
+    """Write an SDF and a grid picture beside the CSV ``table``; return the files by kind.
 
     The SDF holds the first 10,000 distinct valid molecules.
     """
@@ -242,7 +242,7 @@ def write_molecules(sampled: Sampled, table: Path, *, progress: bool = True) -> 
 
 
 def captions_of(sampled: Sampled, count: int) -> list[str]:
-    """What to say under a molecule: its requested properties, or weight and LogP."""
+    """A caption for each of the first molecules: requested properties, or weight and LogP."""
     shown = [name for name in sampled.requested if name in PROPERTIES] or ["MW", "LogP"]
     columns = [list(PROPERTIES).index(name) for name in shown]
     return [
@@ -252,10 +252,10 @@ def captions_of(sampled: Sampled, count: int) -> list[str]:
 
 
 def parse_conditions(given: Sequence[str]) -> dict[str, float]:
-    """``["LogP=2.0", "TPSA=60"]`` as a mapping.
+    """Parse ``["LogP=2.0", "TPSA=60"]`` into a mapping.
 
     Raises:
-        KetformerError: not of that form, or a name twice.
+        KetformerError: an item has another form, or a name is given twice.
     """
     requested: dict[str, float] = {}
     for item in given:

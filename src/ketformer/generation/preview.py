@@ -1,4 +1,4 @@
-"""A glance at what a run writes."""
+"""A short sample of what a run writes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from ketformer.generation.sampling import MoleculeSampling, sample_molecules
 from ketformer.generation.text import Sampling, generate_text
 from ketformer.runs import Run
 
-_GLANCE = 240  # tokens of a passage that is shown beside a result
+_GLANCE = 240  # tokens of the passage shown beside a result
 
 
 def sample_of(run: Run) -> str:
-    """A glance at what a run writes: a passage of text, or ten molecules with a line each."""
+    """A short sample of what a run writes: a passage of text, or ten molecules, one per line."""
     if run.task == "molecules":
         every = run.model.config.condition_names
         typical = dict(zip(every or [], run.model.config.condition_means or [], strict=True))

@@ -1,4 +1,4 @@
-"""Molecules sampled from a run, batch by batch."""
+"""Sampling molecules from a run, batch by batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ketformer.generation.decoding import sample_sequences
 from ketformer.runs import Run
 from ketformer.tasks.molecules.tokenizer import decode_smiles
 
-#: Rows sampled together; memory is that of their keys and values.
+#: Rows sampled together; their keys and values determine the memory needed.
 BATCH = 2048
 
 
@@ -25,11 +25,11 @@ class MoleculeSampling:
         temperature: divides the logits; 0 takes the most likely token.
         top_k: choose among the k most likely tokens; 0 for all.
         top_p: choose among the most likely tokens that hold this much probability.
-        seed: of the sampling.
+        seed: seed of the sampling.
         use_cache: keep keys and values between tokens; the result is the same without.
-        special_tokens: whether a model may write ``[CLS]`` and padding, as the released
-            code of arXiv 2502.19214 lets it.
-        conditions: requested values in their own units; what is left out is unknown.
+        special_tokens: whether a model may write ``[CLS]`` and padding, as in the released
+            code of arXiv 2502.19214.
+        conditions: requested values in their own units; omitted ones are unknown.
     """
 
     temperature: float = 1.0
@@ -59,17 +59,17 @@ def sample_molecules(
     done: int = 0,
     generator: torch.Generator | None = None,
 ) -> Iterator[list[str]]:
-    """SMILES as they are sampled, in batches; mistakes are found before the first one.
+    """Sample SMILES batch by batch; mistakes are reported before the first batch.
 
     Args:
         run: an opened run of the molecule task.
         num: how many in all.
-        sampling: how.
-        done: of them, how many were sampled earlier, in whole batches.
-        generator: to draw with, in its state after those; made of the seed unless given.
+        sampling: how to sample.
+        done: how many of these were sampled earlier, in whole batches.
+        generator: random generator, in its state after those; by default made from the seed.
 
     Raises:
-        KetformerError: the run is not of molecules, or it knows no such condition.
+        KetformerError: the run is not of molecules, or does not have a requested condition.
     """
     sampling = sampling or MoleculeSampling()
     if num < 1:
@@ -82,7 +82,7 @@ def sample_molecules(
 
 
 def generator_of(run: Run, sampling: MoleculeSampling) -> torch.Generator:
-    """A fresh generator for the model's device."""
+    """A freshly seeded generator on the model's device."""
     return torch.Generator(run.model.device).manual_seed(sampling.seed)
 
 
@@ -113,16 +113,16 @@ def _batches(
 
 
 def requested_conditions(run: Run, requested: Mapping[str, float]) -> Tensor | None:
-    """``[C]`` with NaN for what is not requested; None if the model has no conditions.
+    """The conditions ``[C]``, NaN where not requested; None if the model has no conditions.
 
     Raises:
-        KetformerError: a name the model does not know, a value that is not finite, or
-            a missing one in a model that needs them all.
+        KetformerError: a name that the model does not have, a value that is not finite, or
+            a missing condition in a model that needs them all.
     """
     names = run.model.config.condition_names or []
     if unknown := sorted(set(requested) - set(names)):
-        offered = f"its conditions: {', '.join(names)}" if names else "it has no conditions"
-        raise KetformerError(f"{run.path} knows no condition {', '.join(unknown)}; {offered}")
+        offered = f"its conditions: {', '.join(names)}" if names else "it was trained without any"
+        raise KetformerError(f"{run.path} has no condition {', '.join(unknown)}; {offered}")
     for name, value in requested.items():
         if not abs(value) < float("inf"):
             raise KetformerError(f"condition {name} must be a finite number, got {value}")

@@ -1,4 +1,4 @@
-"""One verb: generate. Text, continued from a prompt."""
+"""The ``generate`` command for text: continues a prompt."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Sampling:
         top_k: choose among the k most likely tokens; 0 for all.
         top_p: choose among the most likely tokens that hold this much probability.
         num_beams: beam search with that many beams; it needs temperature 0.
-        seed: of the sampling.
+        seed: seed of the sampling.
         use_cache: keep keys and values between tokens; the text is the same without.
     """
 
@@ -58,8 +58,8 @@ def generate_text(
 
     Args:
         run: an opened run.
-        prompt: what to continue; an empty one starts from a line break, or from the
-            alphabet's first character if it has none.
+        prompt: the text to continue; an empty one starts from a line break, or from the
+            alphabet's first character if the alphabet has no line break.
         num: how many continuations.
         sampling: how tokens are chosen.
 
@@ -77,7 +77,7 @@ def generate_text(
 
 
 def stream_text(run: Run, prompt: str, sampling: Sampling | None = None) -> Iterator[str]:
-    """One of :func:`generate_text`'s continuations as it is written: the whole text so far."""
+    """Continue a prompt once, yielding the whole text so far as it is written."""
     written = torch.empty(1, 0, dtype=torch.int64)
     for piece in _pieces(run, prompt, 1, sampling or Sampling()):
         written = torch.cat([written, piece.cpu()], dim=-1)
@@ -85,7 +85,7 @@ def stream_text(run: Run, prompt: str, sampling: Sampling | None = None) -> Iter
 
 
 def _pieces(run: Run, prompt: str, num: int, sampling: Sampling) -> Iterator[torch.Tensor]:
-    """New tokens ``[num, n]``, as they are written."""
+    """The new tokens ``[num, n]``, as they are written."""
     start = encode(run.tokenizer, prompt) if prompt else _start(run)
     set_seed(sampling.seed)
     options = (

@@ -1,10 +1,10 @@
-"""Registration with transformers' Auto classes that imports neither transformers nor the model.
+"""Registration with transformers' Auto classes, without importing transformers or the model.
 
 transformers keeps the names of its configurations and models in two tables and imports a class
-when it is first asked for, from the module of ``transformers.models`` that its model type names.
-Our names are added to the tables as soon as these are imported, and :mod:`ketformer.models`, whose
-exports are imported on first use too, stands in for that module. ``AutoModel.register`` would need
-the classes themselves, at a time when transformers may be half imported.
+on first use, from the module of ``transformers.models`` that is named after the model type. Our
+names are added to the tables as soon as these are imported, and :mod:`ketformer.models`, whose
+exports are also imported on first use, stands in for that module. ``AutoModel.register`` would
+need the classes themselves, at a time when transformers may be half imported.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _add_configuration(table: ModuleType) -> None:
 def _add_models(table: ModuleType) -> None:
     for name, model in _MODELS.items():
         getattr(table, f"{name}_NAMES")[_TYPE] = model
-        # Made of the names of configurations, perhaps before ours was among them.
+        # Built from the configuration names, perhaps before ours was added.
         getattr(table, name)._reverse_config_mapping[_CONFIGURATION] = _TYPE
 
 
@@ -54,7 +54,7 @@ _TABLES: dict[str, Callable[[ModuleType], None]] = {
 
 
 class _WhenImported(MetaPathFinder):
-    """Finds nothing itself; calls ``then`` with a module that others find, once it is executed."""
+    """An import hook that calls ``then`` with a module as soon as it has been executed."""
 
     def __init__(self, name: str, then: Callable[[ModuleType], None]) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""The model card: what a saved model is, in the form that the Hugging Face Hub reads."""
+"""The model card: describes a saved model in the form that the Hugging Face Hub reads."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from ketformer.utils.markdown import markdown_table
 CARD = "README.md"
 
 _LEAK = (
-    "**This model is not causal.** Each position sees the tokens that it is to predict, so its "
-    "loss is no language model's; it is kept to measure that leak."
+    "**This model is not causal.** Each position sees the tokens that it should predict, so its "
+    "loss is not that of a language model. It is kept to measure that leak."
 )
-# Ends a card that nobody has edited: the hash is of what stands above it.
+# Ends a card that nobody has edited: the hash covers everything above it.
 _SEAL = re.compile(r"\n<!-- made by ketformer, [0-9a-f]{16} -->\n?\Z")
-# Of the card that transformers makes when it uploads a model.
+# Marks the card that transformers writes when it uploads a model.
 _TEMPLATE = "This model card has been automatically generated."
 
 _LOADING = """## How to load it
 
 ```python
-import ketformer  # transformers then knows the model
+import ketformer  # registers the model with transformers
 from transformers import AutoModelForCausalLM
 {first}
 model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
@@ -38,7 +38,7 @@ model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
 
 
 class CardWriter:
-    """A mixin for transformers' models: what they save has a card."""
+    """A mixin for transformers' models that saves a card with the model."""
 
     config: KetformerConfig
 
@@ -50,7 +50,7 @@ class CardWriter:
     def save_pretrained(
         self, save_directory: str | PathLike[str], is_main_process: bool = True, **kwargs: Any
     ) -> None:
-        """As in transformers, with a model card, unless one is there that somebody has edited."""
+        """Save as in transformers, with a model card unless there is an edited one."""
         save: Any = super().save_pretrained  # type: ignore[misc]
         save(save_directory, is_main_process=is_main_process, **kwargs)
         if is_main_process:
@@ -59,7 +59,7 @@ class CardWriter:
     def _upload_modified_files(
         self, working_dir: str | PathLike[str], *args: Any, **kw: Any
     ) -> Any:
-        # transformers has just put an empty card over ours, or the one that the Hub has.
+        # transformers has just replaced our card with an empty one or with the Hub's.
         self._write_card(working_dir)
         return super()._upload_modified_files(working_dir, *args, **kw)  # type: ignore[misc]
 
@@ -78,14 +78,14 @@ def compose_card(
     tags: Iterable[str] = (),
     **metadata: Any,
 ) -> str:
-    """The text of a card.
+    """The text of a model card.
 
     Args:
-        config: of the model.
+        config: the model's configuration.
         parameters: how many it has.
         causal: whether no position sees a later one.
         name: the title.
-        sections: Markdown that follows what the model itself tells.
+        sections: Markdown to append to the description of the model.
         tags: for the Hub, besides the usual ones.
         metadata: further keys of huggingface_hub's ``ModelCardData``.
     """
@@ -103,8 +103,8 @@ def compose_card(
     package = ATTENTION.package_of(config.attention)
     facts = {
         "attention": f"`{config.attention}`: {about}",
-        **({"of the package": f"`{package}`"} if package else {}),
-        "its options": ", ".join(f"`{key}={value}`" for key, value in options.items()) or "none",
+        **({"package": f"`{package}`"} if package else {}),
+        "options": ", ".join(f"`{key}={value}`" for key, value in options.items()) or "none",
         "parameters": f"{parameters:,}",
         "causal": "yes" if causal else "**NO**",
         "blocks, heads": f"{config.num_hidden_layers}, {config.num_attention_heads}",
@@ -113,7 +113,7 @@ def compose_card(
     }
     if config.condition_names:
         facts["conditions"] = ", ".join(config.condition_names)
-    about_it = "A language model with exchangeable self-attention, quantum, quantum-inspired or "
+    about_it = "A language model with interchangeable self-attention: quantum, quantum-inspired or "
     body = [
         first,
         f"{about_it}classical.\n",
@@ -125,7 +125,7 @@ def compose_card(
 
 
 def _loading(attention: str) -> str:
-    """How to load the model, with what its attention needs first."""
+    """How to load the model, including what its attention needs first."""
     package, target = ATTENTION.package_of(attention), ATTENTION.registered_as(attention)
     first = ""
     if target:
@@ -134,12 +134,12 @@ def _loading(attention: str) -> str:
         )
     text = _LOADING.format(first=first)
     if package:
-        text += f"\nIts attention is in a package of its own: `pip install '{package}'`.\n"
+        text += f"\nIts attention is in a separate package: `pip install '{package}'`.\n"
     return text
 
 
 def write_card(folder: str | PathLike[str], text: str) -> None:
-    """Write a card, unless one is there that somebody has edited."""
+    """Write a card unless there is an edited one."""
     file = Path(folder) / CARD
     if file.is_file() and not _may_replace(file.read_text(encoding="utf-8")):
         return

@@ -1,4 +1,4 @@
-"""Conditions on the way into the decoder: what is refused, and what the layers are given."""
+"""Conditions on their way into the decoder: checked, standardised, and hidden in training."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ketformer.models.configuration import KetformerConfig
 
 
 def check_conditions(config: KetformerConfig, conditions: Tensor | None) -> None:
-    """Refuse values that the model has no answer to.
+    """Refuse condition values that the model cannot handle.
 
-    A forward pass does not look at them, or it could be neither compiled into one graph nor run
-    without waiting for a GPU: there such a value makes the logits NaN.
+    A forward pass does not check them, or it could neither be compiled into one graph nor run
+    without waiting for a GPU; there, such a value makes the logits NaN.
 
     Args:
-        config: of the model.
+        config: the model's configuration.
         conditions: ``[B, C]`` in their own units, NaN where unknown; None leaves all unknown.
 
     Raises:
@@ -36,7 +36,7 @@ def check_conditions(config: KetformerConfig, conditions: Tensor | None) -> None
 class Standardise(nn.Module):
     """Conditions as multiples of their standard deviations, some of them hidden in training.
 
-    Means and deviations are in the configuration; here they lie on the model's device.
+    Means and deviations come from the configuration; here they are on the model's device.
     """
 
     mean: Tensor
@@ -51,7 +51,7 @@ class Standardise(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Fill both from the configuration, as nothing saved does."""
+        """Fill both buffers from the configuration; they are not saved."""
         for buffer, values in (
             (self.mean, self.config.condition_means),
             (self.std, self.config.condition_stds),
@@ -61,14 +61,14 @@ class Standardise(nn.Module):
     def forward(
         self, conditions: Tensor | None, like: Tensor
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Standardised values ``[B, C]``, 0 where unknown, and which are unknown.
+        """Standardised values ``[B, C]``, 0 where unknown, and the mask of unknown ones.
 
         Args:
             conditions: ``[B, C]`` in their own units, NaN where unknown; None leaves all unknown.
-            like: hidden states ``[B, T, d]``, whose type and device the result has.
+            like: hidden states ``[B, T, d]``; the result has their type and device.
 
         Raises:
-            KetformerError: conditions of another shape, or for a model without any.
+            KetformerError: conditions have the wrong shape, or the model has none.
         """
         if not self.names:
             if conditions is not None:
@@ -90,7 +90,7 @@ class Standardise(nn.Module):
         if not self.config.condition_unknown:
             return known, unknown
         if self.training and self.config.condition_pdrop:
-            # One share for each sequence: all, some and none of them unknown are then common.
+            # One share per sequence, so that all, some and none of them unknown are all common.
             share = 2 * self.config.condition_pdrop * torch.rand(shape[0], 1, device=like.device)
             unknown = unknown | (torch.rand(shape, device=like.device) < share)
         return known.masked_fill(unknown, 0), unknown

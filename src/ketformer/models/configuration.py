@@ -1,4 +1,4 @@
-"""The configuration: one decoder that can express both papers' models and GPT-1. Strict."""
+"""The strict configuration of one decoder that can express both papers' models and GPT-1."""
 
 import difflib
 import functools
@@ -17,7 +17,7 @@ from ketformer.attention import ATTENTION, attention_class, attention_options
 from ketformer.attention.options import check_option_types
 from ketformer.errors import KetformerError
 
-# What transformers itself passes or writes besides the declared fields.
+# Keys that transformers itself passes or writes besides the declared fields.
 _TRANSFORMERS_KEYS = {
     "attn_implementation",
     "experts_implementation",
@@ -46,10 +46,10 @@ class KetformerConfig(PreTrainedConfig):
         num_attention_heads: number of heads; must divide ``hidden_size``.
         intermediate_size: width of the feed-forward layer; 4 × ``hidden_size`` by default.
         max_position_embeddings: the context, in tokens.
-        attention: a name of the registry, see ``ketformer.ATTENTION``.
+        attention: a name in the registry, see ``ketformer.ATTENTION``.
         attention_options: the mechanism's own options, e.g. ``{"score": "dot"}``.
-        attention_bias: whether the mechanism's linear maps carry a bias; None is
-            the mechanism's own habit.
+        attention_bias: whether the mechanism's linear maps have a bias; None is
+            the mechanism's default.
         norm_position: ``pre`` (x + f(LN(x)), a final LN) or ``post`` (LN(x + f(x)), GPT-1).
         hidden_act: ``relu``, ``gelu``, or ``gelu_new`` (the tanh form of GPT-1).
         embd_pdrop: dropout after the embeddings.
@@ -62,15 +62,15 @@ class KetformerConfig(PreTrainedConfig):
         lm_head_bias: whether the output layer has a bias.
         tie_word_embeddings: whether the output layer shares the token embedding.
         condition_names: numbers given with each sequence, e.g. molecular properties.
-        condition_means: of each in the training set, in its own unit.
-        condition_stds: likewise; a condition is standardised with these two.
+        condition_means: mean of each condition in the training set, in its own unit.
+        condition_stds: its standard deviation, likewise; the two standardise a condition.
         condition_unknown: whether a condition may be left unknown (NaN); each then has
-            a learned vector for that.
+            a learned vector for that case.
         condition_pdrop: mean share of the conditions hidden while training, at most 0.5;
             each sequence draws its own share uniformly from 0 to twice that.
 
-    The dictionary of a mechanism from another package has the key ``attention_package``, its
-    name and version, which is checked when the configuration is read.
+    With a mechanism from another package, the dictionary has the key ``attention_package``: the
+    package's name and version, which are checked when the configuration is read.
 
     Raises:
         KetformerError: naming the key and what was expected, or a package to install.
@@ -120,7 +120,7 @@ class KetformerConfig(PreTrainedConfig):
                 hint = f"; did you mean {close[0]!r}?" if close else ""
                 raise KetformerError(f"unknown configuration key {key!r}{hint}")
         if (kernel := kwargs.get("attn_implementation")) not in _ATTN_IMPLEMENTATIONS:
-            # Any other name is that of code on the hub, which transformers would fetch and run.
+            # Any other name refers to code on the Hub, which transformers would fetch and run.
             raise KetformerError(f"attn_implementation must be sdpa or eager, got {kernel!r}")
         self.attention_options = dict(self.attention_options or {})
         if self.mlp_pdrop is None:
@@ -130,12 +130,12 @@ class KetformerConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     def to_dict(self) -> dict[str, Any]:
-        """As in transformers, with the package of a mechanism that is not ours."""
+        """As in transformers, plus the package of a mechanism that is not ours."""
         package = ATTENTION.package_of(self.attention)
         return {**super().to_dict(), **({_PACKAGE_KEY: package} if package else {})}
 
     def validate_sizes(self) -> None:
-        """Sizes are positive, heads divide the width, probabilities lie in [0, 1)."""
+        """Check that sizes are positive, heads divide the width, probabilities lie in [0, 1)."""
         for key in (
             "vocab_size",
             "hidden_size",
@@ -158,10 +158,10 @@ class KetformerConfig(PreTrainedConfig):
                 raise ValueError(f"{key} must not be negative, got {getattr(self, key)}")
 
     def validate_conditions(self) -> None:
-        """Each condition has a mean and a positive standard deviation."""
+        """Check that each condition has a mean and a positive standard deviation."""
         names = self.condition_names or []
         if len(set(names)) != len(names):
-            raise ValueError(f"condition_names repeat themselves: {', '.join(names)}")
+            raise ValueError(f"condition_names has duplicates: {', '.join(names)}")
         for key in ("condition_means", "condition_stds"):
             values = getattr(self, key) or []
             if len(values) != len(names):
@@ -176,7 +176,7 @@ class KetformerConfig(PreTrainedConfig):
             raise ValueError("condition_pdrop hides conditions, so it needs condition_unknown")
 
     def validate_attention(self) -> None:
-        """The mechanism exists and has those options."""
+        """Check that the mechanism exists and has those options."""
         if self.attention not in ATTENTION:
             known = ", ".join(ATTENTION)
             raise ValueError(f"unknown attention {self.attention!r}; known: {known}")
@@ -194,7 +194,7 @@ class KetformerConfig(PreTrainedConfig):
 def _with_plain_errors(method: Any) -> Any:
     """Turn huggingface_hub's validation errors into one plain line.
 
-    transformers and huggingface_hub wrap the methods when the class is made, so this is done after.
+    transformers and huggingface_hub wrap the methods when the class is made; this comes afterwards.
     """
 
     def plain(self: KetformerConfig, *args: Any, **kwargs: Any) -> None:

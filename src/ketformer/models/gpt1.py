@@ -1,4 +1,4 @@
-"""Weights of OpenAI's GPT-1 in our decoder, with its own attention or another one."""
+"""OpenAI's GPT-1 weights in our decoder, with classical or any other attention."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def from_openai_gpt(
     """Our decoder with the weights of a GPT-1 model.
 
     With ``attention="classical"`` the logits are those of the source. Another
-    mechanism takes over what it shares (embeddings, feed-forward layers, norms, the
-    output projection, and its linear queries and keys); the rest starts anew.
+    mechanism takes over the weights it shares (embeddings, feed-forward layers, norms,
+    the output projection, and its linear queries and keys); the rest is newly initialised.
 
     Args:
-        source: a transformers model, or a folder or hub name to load one from.
-        attention: a name of the registry.
+        source: a transformers model, or a folder or Hub name to load one from.
+        attention: a name in the registry.
         attention_options: the mechanism's options.
 
     Returns:
-        The model, in evaluation mode, and the names of the parameters that the
-        source had nothing for.
+        The model, in evaluation mode, and the names of the parameters that have no
+        counterpart in the source.
     """
     if isinstance(source, str):
         source = OpenAIGPTLMHeadModel.from_pretrained(source)
@@ -65,7 +65,7 @@ def from_openai_gpt(
 
 
 def _translate(theirs: dict[str, Tensor], width: int) -> dict[str, Tensor]:
-    """Their names and layout to ours; their Conv1D keeps its weight transposed."""
+    """Convert their names and layout to ours; their Conv1D stores its weight transposed."""
     ours = {
         "model.embed_tokens.weight": theirs["transformer.tokens_embed.weight"],
         "model.embed_positions.weight": theirs["transformer.positions_embed.weight"],

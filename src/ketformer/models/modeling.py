@@ -39,7 +39,7 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(config.mlp_pdrop or 0.0)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        """``[B, T, hidden_size]`` to the same."""
+        """Hidden states ``[B, T, hidden_size]`` to the same shape."""
         out: Tensor = self.dropout(self.down_proj(self.act(self.up_proj(hidden_states))))
         return out
 
@@ -73,7 +73,7 @@ class Block(GradientCheckpointingLayer):
         output_attentions: bool = False,
         tokens: TokenInputs | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """One block; see :meth:`ketformer.attention.Attention.forward` for the mask."""
+        """Apply the block; see :meth:`ketformer.attention.Attention.forward` for the mask."""
 
         def update(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
             assert past_key_values is not None
@@ -96,7 +96,7 @@ class Block(GradientCheckpointingLayer):
 
 
 class KetformerPreTrainedModel(CardWriter, PreTrainedModel):
-    """Initialisation and what transformers needs to know."""
+    """Weight initialisation, and the attributes that transformers needs."""
 
     config_class = KetformerConfig
     config: KetformerConfig
@@ -107,7 +107,7 @@ class KetformerPreTrainedModel(CardWriter, PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
-        """As in transformers, but Pauli strings that were not saved are an error.
+        """Load as in transformers, but refuse weights that lack their Pauli strings.
 
         transformers would leave uninitialised memory in their place.
         """
@@ -188,11 +188,11 @@ class KetformerModel(KetformerPreTrainedModel):
             output_hidden_states: also return the embeddings and each layer's output.
             conditions: ``[B, C]`` in their own units, NaN where unknown; None leaves all
                 of them unknown. See :func:`~ketformer.models.conditions.check_conditions`
-                for values that the model has no answer to.
+                for values that the model cannot handle.
 
         Raises:
             KetformerError: the sequence is longer than the context, or a cache was
-                asked of a model that sees the future.
+                requested from a model that sees the future.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise KetformerError("give exactly one of input_ids and inputs_embeds")
@@ -217,7 +217,7 @@ class KetformerModel(KetformerPreTrainedModel):
         if position_ids is None:
             position_ids = _positions(past, length, attention_mask, inputs_embeds.device)
         keys = past + length
-        if past_key_values is not None:  # a static cache hands back its empty places as well
+        if past_key_values is not None:  # a static cache also returns its empty slots
             keys = past_key_values.get_mask_sizes(length, 0)[0]
         mask = _mask(past, length, keys, attention_mask, inputs_embeds.device)
 
@@ -249,11 +249,11 @@ class KetformerModel(KetformerPreTrainedModel):
 
 
 class KetformerForCausalLM(KetformerPreTrainedModel, GenerationMixin):
-    """The decoder with an output layer: trains, generates, saves like any causal language model.
+    """The decoder with an output layer; trains, generates and saves as a causal language model.
 
     ``labels`` follow transformers' convention (the same ids as ``input_ids``,
-    shifted inside); ``shift_labels`` are targets that already stand one to the left,
-    so that a window of T tokens gives T targets.
+    shifted inside); ``shift_labels`` are targets that are already shifted one to the
+    left, so that a window of T tokens gives T targets.
     """
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012
@@ -326,7 +326,7 @@ class KetformerForCausalLM(KetformerPreTrainedModel, GenerationMixin):
         return result.to_tuple() if return_dict is False else result
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
-        """As in transformers, from valid conditions.
+        """Generate as in transformers, after checking the conditions.
 
         Raises:
             KetformerError: see :func:`~ketformer.models.conditions.check_conditions`.
@@ -336,7 +336,7 @@ class KetformerForCausalLM(KetformerPreTrainedModel, GenerationMixin):
 
     @staticmethod
     def create_masks_for_generate(attention_mask: Tensor | None, **_: Any) -> Tensor | None:
-        """Keep the two-dimensional mask with every kind of cache: the model makes its own."""
+        """Keep the two-dimensional mask for every kind of cache: the model builds its own."""
         return attention_mask
 
 
@@ -361,7 +361,7 @@ def _positions(
 def _mask(
     past: int, length: int, keys: int, padding: Tensor | None, device: torch.device
 ) -> Tensor | None:
-    """None where plain causal attention will do, which is the fast path."""
+    """The mask, or None where plain causal attention suffices, which is the fast path."""
     if padding is None and length == keys:
         return None
     if padding is not None:

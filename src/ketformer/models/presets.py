@@ -29,8 +29,8 @@ _HYBRID: dict[str, Any] = {
         "mlp_pdrop": 0.1,
         "initializer_range": None,
     },
-    # Epochs, batch, rate and decay are the published ones. The rate falls along a cosine and
-    # the norm of the whole gradient is clipped.
+    # Epochs, batch size, learning rate and weight decay are the published ones. The learning
+    # rate follows a cosine, and the norm of the whole gradient is clipped.
     "training": {
         "num_train_epochs": 20,
         "per_device_train_batch_size": 256,
@@ -55,7 +55,7 @@ _SMALL: dict[str, Any] = {
     "resid_pdrop": 0.0,
 }
 
-# What the demo shares between text and molecules.
+# Shared by the demo's text and molecules.
 _DEMO: dict[str, Any] = {
     "num_attention_heads": 2,
     "hidden_act": "gelu",
@@ -73,7 +73,7 @@ _DEMO_TRAINING: dict[str, Any] = {
     "report_to": "none",
 }
 
-#: ``model`` holds configuration keys, ``training`` Trainer's, ``data`` and ``split`` the task's.
+#: ``model`` holds configuration keys, ``training`` those of Trainer; the rest is the task's.
 PRESETS: dict[str, dict[str, Any]] = {
     # The setting of the released code of arXiv 2603.03318.
     "qisa-small": {
@@ -250,7 +250,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "training": {**_DEMO_TRAINING, "max_steps": 300},
     },
     "demo-molecules": {
-        "description": "the demo's molecules: every small one of C, N, O and F, no download",
+        "description": "the demo's molecules: all small ones of C, N, O and F, no download",
         "data": "embedded",
         "split": "standard",
         "task": "molecules",
@@ -264,7 +264,7 @@ def preset(name: str) -> dict[str, Any]:
     """A copy of a preset.
 
     Raises:
-        KetformerError: there is none of that name.
+        KetformerError: there is no preset of that name.
     """
     if name not in PRESETS:
         raise KetformerError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")

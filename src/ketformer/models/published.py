@@ -1,4 +1,4 @@
-"""Weights released with arXiv 2502.19214 (six kinds) in our decoder."""
+"""The weights released with arXiv 2502.19214 (six kinds) in our decoder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PUBLISHED_CONDITIONS = (
 )  # fmt: skip
 
 _BLOCK = "model.layers.0"
-# Their name to ours, for what all six kinds have.
+# Their names to ours, for all six kinds.
 _NAMES = {
     "position_embed": "model.embed_positions.weight",
     "token_embed.weight": "model.embed_tokens.weight",
@@ -49,7 +49,7 @@ _NAMES = {
 
 
 def _is_number(value: Any) -> bool:
-    # Numbers of thousands of digits could not be written down again.
+    # Python refuses to print integers of thousands of digits.
     return type(value) is float or (type(value) is int and abs(value) < 2**63)
 
 
@@ -61,7 +61,7 @@ def _are_numbers(value: Any) -> bool:
     return value is None or (isinstance(value, list) and all(map(_is_number, value)))
 
 
-# What else a file says, and whether it is that: a manifest is to hold it.
+# The other records of a file, with a check for each, since they go into a manifest.
 _RECORDED: dict[str, Callable[[Any], bool]] = {
     "epoch": lambda value: value is None or _is_number(value),
     "training_losses": _are_numbers,
@@ -74,7 +74,7 @@ _RECORDED: dict[str, Callable[[Any], bool]] = {
 
 
 def from_published(path: str | Path) -> tuple[KetformerForCausalLM, dict[str, Any]]:
-    """Our decoder with released weights, and what else the file says.
+    """Our decoder with released weights, and the other records in the file.
 
     The kind (``overlap``, ``classical`` or ``classical_eq``; with conditions or without)
     and all sizes are read from the weights. The file is opened with
@@ -85,10 +85,10 @@ def from_published(path: str | Path) -> tuple[KetformerForCausalLM, dict[str, An
 
     Returns:
         The model in evaluation mode, and ``kind``, ``epoch``, ``training_losses``,
-        ``val_losses`` and ``training_configuration`` as they were recorded.
+        ``val_losses`` and ``training_configuration`` as recorded.
 
     Raises:
-        KetformerError: not such a file, or its weights do not fit together.
+        KetformerError: the file is not a released one, or its weights do not fit together.
     """
     content = _load(Path(path))
     try:
@@ -100,7 +100,7 @@ def from_published(path: str | Path) -> tuple[KetformerForCausalLM, dict[str, An
         model = KetformerForCausalLM(config).eval()
         ours = _translate(theirs, config)
         model.load_state_dict(ours)
-    except Exception as error:  # whatever a crafted file can make go wrong
+    except Exception as error:  # a crafted file can cause any of them
         raise KetformerError(
             f"{path}: the weights do not fit together ({_in_short(error)})"
         ) from None
@@ -111,7 +111,7 @@ def from_published(path: str | Path) -> tuple[KetformerForCausalLM, dict[str, An
     recorded = {key: content.get(key) for key in _RECORDED}
     for key, value in recorded.items():
         if not _RECORDED[key](value):
-            raise KetformerError(f"{path}: {key} is not what the release records there")
+            raise KetformerError(f"{path}: unexpected value of {key}")
     return model, {"kind": kind, **recorded}
 
 
@@ -119,34 +119,34 @@ def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise KetformerError(f"no file {str(path)!r}")
     if _unpacked_size(path) > path.stat().st_size:
-        raise KetformerError(f"{path}: refused, it is packed, and larger than it seems")
+        raise KetformerError(f"{path}: refused, it is compressed and larger than it seems")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise KetformerError(
-            f"{path}: refused, it holds more than tensors and plain values, or is no checkpoint"
+            f"{path}: refused, it holds more than tensors and plain values, or is not a checkpoint"
         ) from None
-    except Exception as error:  # torch raises a dozen kinds for what is no checkpoint
-        raise KetformerError(f"{path}: not a whole checkpoint ({_in_short(error)})") from None
+    except Exception as error:  # torch raises a dozen kinds for broken checkpoints
+        raise KetformerError(f"{path}: not a complete checkpoint ({_in_short(error)})") from None
     if not isinstance(content, dict) or not isinstance(content.get("model_state_dict"), dict):
         raise KetformerError(f"{path}: no model_state_dict, so not a checkpoint of this release")
     return content
 
 
 def _unpacked_size(path: Path) -> int:
-    """Of all that a zip archive says it holds; torch packs nothing when it saves.
+    """The total size that a zip archive gives for its files; torch saves without compression.
 
-    Whatever torch would take for an archive must be readable here: it overlooks faults, a
-    version of the format that is unknown for one, and would unpack what was not counted.
+    Whatever torch accepts as an archive must be readable here: torch overlooks faults such as
+    an unknown version of the format, and would unpack files that were not counted.
     """
     try:
         with path.open("rb") as file:
-            if file.read(4) != b"PK\3\4":  # of the form before archives, or nothing at all
+            if file.read(4) != b"PK\3\4":  # the older format, or not a checkpoint
                 return 0
         with zipfile.ZipFile(path) as archive:
             return sum(entry.file_size for entry in archive.infolist())
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise KetformerError(f"{path}: not a whole checkpoint ({_in_short(error)})") from None
+        raise KetformerError(f"{path}: not a complete checkpoint ({_in_short(error)})") from None
 
 
 def _in_short(error: Exception) -> str:
@@ -154,7 +154,7 @@ def _in_short(error: Exception) -> str:
 
 
 def _configuration(theirs: dict[str, Tensor], content: dict[str, Any]) -> KetformerConfig:
-    """The sizes, read from the shapes; the rest is the same in all six kinds."""
+    """The configuration: sizes are read from the shapes, the rest is the same in all six kinds."""
     attention, options = "classical", {}
     conditional = "physchem_embed.weight" in theirs
     if "block.attention.query_angles" in theirs:
@@ -174,7 +174,7 @@ def _configuration(theirs: dict[str, Tensor], content: dict[str, Any]) -> Ketfor
     vocab_size, hidden_size = theirs["token_embed.weight"].shape
     conditions: dict[str, Any] = {}
     if conditional:
-        # They were given in their own units, and all of them always.
+        # The release always gives all of them, in their own units.
         count = theirs["physchem_embed.weight"].shape[1]
         conditions = {
             "condition_names": list(PUBLISHED_CONDITIONS[:count]),

@@ -1,4 +1,4 @@
-"""Circuits as data, exact batched simulation, encodings and Pauli strings. Needs torch only."""
+"""Circuits as data, exact batched simulation, encodings and Pauli strings. Needs only torch."""
 
 from typing import TYPE_CHECKING
 

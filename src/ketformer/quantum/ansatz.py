@@ -1,4 +1,4 @@
-"""The parametrised circuits that the published mechanisms share. Each is written once, here."""
+"""The parametrised circuits that the published mechanisms share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def cnot_ring(n_qubits: int) -> Circuit:
 
 
 def entangler(n_qubits: int, entanglement: Entanglement) -> Circuit:
-    """What stands between the rotations: the ring, or for ``none`` no gate."""
+    """The gates between the rotations: the ring, or no gates for ``none``."""
     return cnot_ring(n_qubits) if entanglement == "ring" else Circuit(n_qubits)
 
 
@@ -32,7 +32,7 @@ def rotation_ring_ansatz(
 ) -> Circuit:
     """``layers`` times (RY on each qubit, CNOT ring): real, ``layers * n_qubits`` angles.
 
-    It prepares every register of arXiv 2502.19214, and is its query and key map.
+    In arXiv 2502.19214 it prepares every register and is also the query and key map.
     """
     names = (f"{prefix}{i}" for i in range(layers * n_qubits))
     between, gates = entangler(n_qubits, entanglement).gates, []
@@ -46,7 +46,7 @@ def entangling_ansatz(
 ) -> Circuit:
     """RX and RY on each wire, then ``layers`` times (CNOT ring, RY on each wire).
 
-    ``n_qubits * (layers + 2)`` angles, named ``{prefix}0``, ``{prefix}1``, … in
+    It has ``n_qubits * (layers + 2)`` angles, named ``{prefix}0``, ``{prefix}1``, … in
     order of use. With one layer it is the value circuit of QISA-A
     (arXiv 2603.03318) and the circuit of QSANN (arXiv 2205.05625, fig. 3).
     """
@@ -59,20 +59,20 @@ def entangling_ansatz(
 
 
 def _rotations(name: str, n_qubits: int, angles: Iterator[str]) -> list[Gate]:
-    """One on each wire, with the next angle."""
+    """A rotation on each wire, each with the next angle."""
     return [Gate(name, qubit, angle=Angle(next(angles))) for qubit in range(n_qubits)]
 
 
 def angle_encoding_depth(n_features: int, n_qubits: int) -> int:
-    """Layers that :func:`angle_encoding` needs to take in ``n_features`` numbers."""
+    """Layers that :func:`angle_encoding` needs for ``n_features`` numbers."""
     return max(math.ceil(n_features / n_qubits) - 2, 1)
 
 
 def angle_encoding(n_features: int, n_qubits: int) -> Circuit:
     """QSANN's encoder: H on each wire, then the entangling ansatz whose angles are the features.
 
-    The circuit has at least ``n_features`` angles named ``x0``, ``x1``, …; the
-    surplus ones are to be set to 0 (arXiv 2205.05625, section III).
+    The circuit has at least ``n_features`` angles named ``x0``, ``x1``, …; set the
+    surplus ones to 0 (arXiv 2205.05625, section III).
     """
     circuit = Circuit(n_qubits)
     for qubit in range(n_qubits):

@@ -1,8 +1,8 @@
 """A circuit as an immutable value: gates on qubits, some with named angles.
 
-Qubit 0 is the most significant bit of the basis index. A circuit holds no
-numbers but its fixed angles; named angles are supplied when it is simulated,
-so one value serves every batch, backend and gradient rule.
+Qubit 0 is the most significant bit of the basis index. The only numbers in a
+circuit are fixed angles; named angles are supplied when it is simulated, so
+one circuit serves every batch, backend and gradient rule.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Angle:
         return isinstance(self.value, str)
 
     def times(self, factor: float) -> Angle:
-        """The angle multiplied."""
+        """The angle multiplied by ``factor``."""
         if isinstance(self.value, str):
             return Angle(self.value, self.factor * factor)
         return Angle(self.value * self.factor * factor)
 
     def bound(self, values: Mapping[str, float]) -> float:
-        """The angle in radians, its name looked up."""
+        """The angle in radians, with its name looked up in ``values``."""
         value = values[self.value] if isinstance(self.value, str) else self.value
         return value * self.factor
 
@@ -62,12 +62,12 @@ class Gate:
 
     @property
     def qubits(self) -> tuple[int, ...]:
-        """Controls first, then the target."""
+        """All qubits of the gate: controls first, then the target."""
         return (*self.controls, self.target)
 
     @property
     def label(self) -> str:
-        """The gate's usual name, a C for each control: ``CX``, ``CRY``."""
+        """The gate's usual name, with a C for each control: ``CX``, ``CRY``."""
         return "C" * len(self.controls) + self.name
 
     @property
@@ -144,7 +144,7 @@ class Circuit:
         return self._append("X", target, controls=(control,))
 
     def then(self, other: Circuit, qubits: Iterable[int] | None = None) -> Circuit:
-        """Append another circuit, its qubit ``i`` placed on ``qubits[i]``."""
+        """Append another circuit, with its qubit ``i`` placed on ``qubits[i]``."""
         wires = tuple(qubits) if qubits is not None else tuple(range(other.n_qubits))
         if len(wires) != other.n_qubits:
             raise ValueError(f"a circuit on {other.n_qubits} qubits was given {len(wires)} wires")
@@ -168,7 +168,7 @@ class Circuit:
         return Circuit(self.n_qubits, tuple(gates))
 
     def renamed(self, prefix: str) -> Circuit:
-        """The same circuit, every named angle with a prefix."""
+        """The same circuit, with a prefix added to every named angle."""
         gates = (
             replace(g, angle=replace(g.angle, value=f"{prefix}{g.angle.value}"))
             if g.angle and g.angle.is_parameter

@@ -1,7 +1,7 @@
-"""States of real circuits with angles of each state's own, natively on the CPU.
+"""States of real circuits in which every state has some angles of its own, in C on the CPU.
 
-The same numbers as :func:`~ketformer.quantum.run`, without the memory of its intermediate
-states: the backward pass undoes the circuit gate by gate.
+It gives the same numbers as :func:`~ketformer.quantum.run` without storing intermediate states:
+the backward pass undoes the circuit gate by gate.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from ketformer.quantum.native.calls import (
 
 
 class CircuitStates:
-    """A circuit of RY and (controlled) X, of whose angles some belong to each state.
+    """A circuit of RY and (controlled) X with angles per state and angles shared by all.
 
     Args:
-        circuit: whose parameters are the own angles, then the shared ones.
-        n_own: how many are own.
+        circuit: its parameters are first each state's own angles, then the shared ones.
+        n_own: number of own angles.
 
     Raises:
-        ValueError: :meth:`can_run` is false of the circuit.
+        ValueError: :meth:`can_run` is false for the circuit.
     """
 
     def __init__(self, circuit: Circuit, n_own: int) -> None:
@@ -53,7 +53,7 @@ class CircuitStates:
 
     @staticmethod
     def can_run(circuit: Circuit) -> bool:
-        """Whether there are kernels here, and for these gates."""
+        """Whether the kernels are available and support these gates."""
         return native.library() is not None and all(
             g.name == "X"
             or (
@@ -66,11 +66,11 @@ class CircuitStates:
         )
 
     def __call__(self, own: Tensor, shared: Tensor) -> Tensor:
-        """The states.
+        """Compute the states.
 
         Args:
             own: ``[N, G, n_own]`` in radians, float32 or float64.
-            shared: ``[G, P - n_own]``: G groups of states share their angles.
+            shared: ``[G, P - n_own]``: each of G groups of states shares these angles.
 
         Returns:
             ``[N, G, 2^n]``.
@@ -83,9 +83,9 @@ class CircuitStates:
 
 
 def _growing_first(circuit: Circuit) -> tuple[tuple[Gate, ...], int]:
-    """The gates, with a first layer of RY in the order of the bits, and how long that layer is.
+    """The gates, with a first layer of RY sorted by bit, and the length of that layer.
 
-    The kernel then works on two amplitudes at the first of them, four at the second, and so on.
+    The kernel then works on two amplitudes for the first RY, four for the second, and so on.
     """
     n = circuit.n_qubits
     first = circuit.gates[:n]
@@ -95,7 +95,7 @@ def _growing_first(circuit: Circuit) -> tuple[tuple[Gate, ...], int]:
 
 
 class _Shape(ctypes.Structure):
-    """``struct states_shape`` of the kernel."""
+    """The kernel's ``struct states_shape``."""
 
     _fields_ = (
         *((name, ctypes.c_int32) for name in (
@@ -110,7 +110,7 @@ def circuit_states(
     own_cos: Tensor, own_sin: Tensor, cos: Tensor, sin: Tensor, gates: Tensor, sources: Tensor,
     n_qubits: int, growing: int,
 ) -> Tensor:  # fmt: skip
-    """See :class:`CircuitStates`; cosines and sines are of half the angles."""
+    """See :class:`CircuitStates`; cosines and sines are those of half the angles."""
     arrays = contiguous(own_cos, own_sin, cos, sin)
     count, groups, _ = own_cos.shape
     out = own_cos.new_empty(count, groups, 1 << n_qubits)
@@ -132,7 +132,7 @@ def circuit_states_backward(
     """Gradients by the four tensors of cosines and sines."""
     arrays = contiguous(grad, out, own_cos, own_sin, cos, sin)
     own_grads = [torch.empty_like(part) for part in arrays[2:4]]
-    # One for each thread; their sum over many states wants the digits.
+    # One per thread; in float64, since they are sums over many states.
     by_angle = cos.new_zeros(thread_count(len(out)), 2, *cos.shape, dtype=torch.float64)
     shape = _shape(own_cos, cos, gates, sources, n_qubits, growing)
     call = kernel("circuit_states_backward", own_cos)
@@ -158,7 +158,7 @@ def _(grad: Tensor, out: Tensor, *parts: Any) -> tuple[Tensor, Tensor, Tensor, T
 
 
 class _Differentiable(torch.autograd.Function):
-    """With a gradient that torch.func can take as well."""
+    """The operation with a gradient that also works with torch.func."""
 
     @staticmethod  # every argument by name: torch.compile mistakes *inputs for a context
     def forward(

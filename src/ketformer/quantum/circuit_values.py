@@ -1,7 +1,7 @@
-"""Expectations of Pauli strings behind a circuit that all tokens share, natively on the CPU.
+"""Expectations of Pauli strings after a circuit that all tokens share, in C on the CPU.
 
-The same numbers as :class:`~ketformer.quantum.PauliPlan` behind
-:func:`~ketformer.quantum.unitary`; ``native/circuit_values.c`` says how.
+It gives the same numbers as :class:`~ketformer.quantum.PauliPlan` after
+:func:`~ketformer.quantum.unitary`; ``native/kernels.c`` explains how.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class CircuitValues:
 
     Args:
         heads: one set of ``S`` strings for each of ``H`` heads.
-        circuit: with ``P`` named angles, the same gates for every head; None for no gates.
+        circuit: the gates of every head, with ``P`` named angles; None for no gates.
     """
 
     def __init__(self, heads: Sequence[PauliStrings], circuit: Circuit | None = None) -> None:
@@ -55,7 +55,7 @@ class CircuitValues:
 
     @staticmethod
     def can_run(circuit: Circuit | None) -> bool:
-        """Whether there are kernels here, and for these gates: plain RX and RY, (controlled) X."""
+        """Whether kernels are available and support the gates: plain RX, RY, (controlled) X."""
         gates = () if circuit is None else circuit.gates
         return native.library() is not None and all(
             g.name == "X"
@@ -70,11 +70,11 @@ class CircuitValues:
         )
 
     def __call__(self, real: Tensor, imag: Tensor | None, angles: Tensor | None) -> Tensor:
-        """<state|C† P C|state>.
+        """Compute <state|C† P C|state> for each head's strings.
 
         Args:
             real: ``[N, H or 1, d]``, the real parts of the first d amplitudes of N states, float32
-                or float64; the others are 0. With 1, all heads begin with the same state.
+                or float64; the others are 0. With 1, all heads start from the same state.
             imag: the imaginary parts; None for real states.
             angles: ``[H, P]`` in radians; None without gates.
 
@@ -82,11 +82,11 @@ class CircuitValues:
             ``[N, H, S]``.
         """
         if angles is None:
-            # Two: torch.compile takes no tensor twice.
+            # Two tensors, because torch.compile does not accept one twice.
             cos, sin = (real.new_empty(len(self.tables[3]) - 1, 0) for _ in range(2))
         else:
             cos, sin = (angles / 2).cos(), (angles / 2).sin()
-        # An autograd.Function takes longer to call than one token takes to compute.
+        # Calling an autograd.Function takes longer than computing one token.
         direct = torch.ops.ketformer.circuit_values
         followed = wants_gradient(real, imag, cos, sin)
         call: Callable[..., Tensor] = _Differentiable.apply if followed else direct
@@ -94,11 +94,11 @@ class CircuitValues:
 
 
 def gate_program(circuit: Circuit, parameters: Sequence[str]) -> tuple[list[int], list[int]]:
-    """The gates as the kernels read them, and the tables of their permutations, flat.
+    """The gates as the kernels read them, and the tables of their permutations, flattened.
 
     Args:
-        circuit: of RX, RY and (controlled) X.
-        parameters: the order of its angles.
+        circuit: a circuit of RX, RY and (controlled) X.
+        parameters: names of its angles, in the order of the columns.
     """
     column = {name: i for i, name in enumerate(parameters)}
     gates: list[int] = []
@@ -111,7 +111,7 @@ def gate_program(circuit: Circuit, parameters: Sequence[str]) -> tuple[list[int]
             tables += 1
             continue
         for gate in run:
-            assert gate.angle is not None  # can_run was asked
+            assert gate.angle is not None  # checked by can_run
             bit = circuit.n_qubits - 1 - gate.target
             gates += [_GATES[gate.name], bit, column[str(gate.angle.value)]]
     return gates, sources
@@ -122,10 +122,10 @@ def _program(strings: PauliStrings) -> list[int]:
     for row, string in enumerate(strings.strings):
         flip = strings.flip_mask(string)
         pivot = 1 << flip.bit_length() >> 1
-        # The products that are made have a 0 at the pivot, so its phase never counts.
+        # Only products with a 0 at the pivot are computed, so its phase never counts.
         phase = int("".join("1" if c in "YZ" else "0" for c in string), 2) & ~pivot
         n_y = string.count("Y")
-        # As in `PauliStrings.tables`; where bits flip, each product stands for two.
+        # As in `PauliStrings.tables`; where bits flip, each product counts twice.
         factor = (-1) ** (n_y // 2) * (2 if flip else 1)
         groups.setdefault((flip, n_y % 2 == 1), []).append((row, phase, factor))
     out: list[int] = []
@@ -140,13 +140,13 @@ def _program(strings: PauliStrings) -> list[int]:
 
 
 def _closed_up(number: int, mask: int) -> int:
-    """The bits of ``number`` at the places of ``mask``, side by side."""
+    """The bits of ``number`` selected by ``mask``, packed together."""
     places = [bit for bit in range(mask.bit_length()) if mask >> bit & 1]
     return sum((number >> bit & 1) << place for place, bit in enumerate(places))
 
 
 class _Shape(ctypes.Structure):
-    """``struct shape`` of the kernel."""
+    """The kernel's ``struct shape``."""
 
     _fields_ = (
         *((name, ctypes.c_int32) for name in (
@@ -161,7 +161,7 @@ def circuit_values(
     real: Tensor, imag: Tensor | None, cos: Tensor, sin: Tensor, gates: Tensor, sources: Tensor,
     program: Tensor, starts: Tensor, n_qubits: int, n_strings: int,
 ) -> Tensor:  # fmt: skip
-    """See :class:`CircuitValues`; ``cos`` and ``sin`` are of half the angles."""
+    """See :class:`CircuitValues`; ``cos`` and ``sin`` are those of half the angles."""
     real, imag, cos, sin = contiguous(real, imag, cos, sin)
     shape = _shape(real, cos, gates, sources, program, starts, n_qubits, n_strings)
     out = real.new_empty(len(real), len(cos), n_strings)
@@ -186,7 +186,7 @@ def circuit_values_backward(
     shape = _shape(real, cos, gates, sources, program, starts, n_qubits, grad.shape[-1])
     real_grad = torch.empty_like(real)
     imag_grad = real.new_empty(0) if imag is None else torch.empty_like(imag)
-    # One for each thread; their sum over many tokens wants the digits.
+    # One per thread; in float64, since they are sums over many tokens.
     by_angle = cos.new_zeros(thread_count(len(real)), 2, *cos.shape, dtype=torch.float64)
     call = kernel("circuit_values_backward", real)
 
@@ -218,7 +218,7 @@ def _(
 
 
 class _Differentiable(torch.autograd.Function):
-    """With a gradient that torch.func can take as well."""
+    """The operation with a gradient that also works with torch.func."""
 
     @staticmethod  # every argument by name: torch.compile mistakes *inputs for a context
     def forward(
@@ -237,7 +237,7 @@ class _Differentiable(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        saved = ctx.saved_tensors  # looked at once: checkpointing computes them anew for each look
+        saved = ctx.saved_tensors  # read once: checkpointing recomputes them at every access
         by_real, by_imag, by_cos, by_sin = torch.ops.ketformer.circuit_values_backward(
             grads[0], *saved, ctx.n_qubits
         )

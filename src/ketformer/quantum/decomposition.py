@@ -1,4 +1,4 @@
-"""Circuits in the gates that hardware has: rotations and fixed gates on one qubit, and CNOT."""
+"""Circuits in hardware gates: rotations and fixed gates on one qubit, and CNOT."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _QUARTER = Angle(math.pi / 4)
 def decompose(circuit: Circuit) -> Circuit:
     """The same circuit, up to a global phase, in one-qubit gates and CNOT.
 
-    The phase is lost, so a part that is to be controlled must be so before.
+    The phase is lost, so add controls before decomposing, not after.
 
-    Gates with up to two controls are taken apart by the textbook identities (Barenco
+    Gates with up to two controls are decomposed by the textbook identities (Barenco
     et al. 1995): a controlled rotation becomes two half rotations and two CNOTs, a
-    Toffoli gate six CNOTs.
+    Toffoli gate takes six CNOTs.
 
     Raises:
         ValueError: a gate has more than two controls.
@@ -37,7 +37,7 @@ def _native(gate: Gate) -> Iterator[Gate]:
 
 
 def _simpler(gate: Gate) -> list[Gate]:
-    """One step: gates with fewer controls, or controlled X gates."""
+    """One step of the decomposition: gates with fewer controls, or controlled X gates."""
     target, controls = gate.target, gate.controls
     flip = Gate("X", target, controls)
     if gate.name in ("RY", "RZ"):

@@ -1,4 +1,4 @@
-"""From numbers to amplitudes."""
+"""Encoding of features in amplitudes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 def qubits_for(n_features: int) -> int:
-    """Qubits that hold ``n_features`` amplitudes: ceil(log2 d), and at least 1."""
+    """Number of qubits for d = ``n_features`` amplitudes: ceil(log2 d), and at least 1."""
     if n_features < 1:
         raise ValueError(f"cannot encode {n_features} features")
     return max((n_features - 1).bit_length(), 1)

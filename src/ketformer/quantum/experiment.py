@@ -1,4 +1,4 @@
-"""What quantum hardware is asked to do: a circuit, its angles, and what to measure."""
+"""An experiment for quantum hardware: a circuit, its angles, and what to measure."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Experiment:
         circuit: ``P`` named parameters on ``n`` qubits.
         angles: ``[..., P]`` in radians.
         strings: ``S`` Pauli strings on ``n`` qubits; the outcome is ``[..., S]``.
-        frequencies: those with which an outcome depends on any one angle, where that is
-            known better than from the gates alone; see
+        frequencies: the frequencies with which an outcome depends on any single angle, if
+            more is known than the gates alone imply; see
             :func:`~ketformer.quantum.gradients.parameter_shift`.
     """
 
@@ -30,6 +30,6 @@ class Experiment:
     frequencies: tuple[float, ...] | None = None
 
 
-#: Gives the outcomes ``[..., S]`` of an experiment, such as
+#: Returns the outcomes ``[..., S]`` of an experiment, for example
 #: ``lambda e: backend.expectations(e.circuit, e.angles, e.strings)``.
 Expect = Callable[[Experiment], Tensor]

@@ -1,4 +1,4 @@
-"""Gradients of measured outcomes: by shifted angles, by random perturbation, by a backend's own."""
+"""Gradients of measured outcomes: parameter shift, SPSA, or a backend's own method."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ Rule = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def frequencies_of(gate: Gate) -> tuple[float, ...]:
-    """The frequencies with which any expectation can depend on a rotation's angle.
+    """The frequencies with which an expectation can depend on a rotation's angle.
 
     They are the differences between the eigenvalues of its generator: 1 for a plain
-    rotation, 1/2 as well for a controlled one.
+    rotation, and also 1/2 for a controlled one.
     """
     return (0.5, 1.0) if gate.controls else (1.0,)
 
 
 def shifted_circuits(experiment: Experiment) -> int:
-    """Circuits that :func:`parameter_shift` runs for a row of angles and setting of axes."""
+    """Circuits that :func:`parameter_shift` runs per row of angles and setting of axes."""
     if experiment.frequencies:
         return 2 * len(experiment.frequencies) * len(experiment.circuit.parameters)
     gates = experiment.circuit.gates
@@ -45,11 +45,11 @@ def shifted_circuits(experiment: Experiment) -> int:
 def shift_rule(frequencies: tuple[float, ...]) -> Rule:
     """Shifts and coefficients with f'(t) = sum_i c_i [f(t + s_i) - f(t - s_i)], exactly.
 
-    For the frequency 1 it is the textbook rule, (pi/2, 1/2); for 1/2, that of an overlap,
-    (pi, 1/4). In general it is linear algebra (Wierichs et al. 2022, eq. 9).
+    For frequency 1 it is the textbook rule, (pi/2, 1/2); for 1/2, as in an overlap,
+    (pi, 1/4). In general a linear system is solved (Wierichs et al. 2022, eq. 9).
 
     Raises:
-        ValueError: no positive frequencies.
+        ValueError: a frequency is not positive, there is none, or no rule exists.
     """
     if not frequencies or min(frequencies) <= 0:
         raise ValueError(f"a shift rule needs positive frequencies, got {frequencies}")
@@ -65,11 +65,11 @@ def shift_rule(frequencies: tuple[float, ...]) -> Rule:
 
 
 def parameter_shift(experiment: Experiment, expect: Expect) -> Tensor:
-    """The jacobian ``[..., S, P]`` from outcomes at shifted angles.
+    """The Jacobian ``[..., S, P]`` from outcomes at shifted angles.
 
-    Exact where outcomes are; with shots it is unbiased. An angle that stands in several
-    gates is shifted in each of them apart (the product rule), unless the experiment knows
-    the frequencies of its outcomes: then it is shifted as a whole.
+    It is exact if the outcomes are, and unbiased with shots. An angle used in several gates
+    is shifted in each of them separately (the product rule), unless the experiment gives
+    the frequencies of its outcomes; then it is shifted in all gates at once.
     """
     if experiment.frequencies:
         rules = [shift_rule(experiment.frequencies)] * len(experiment.circuit.parameters)
@@ -82,7 +82,7 @@ def parameter_shift(experiment: Experiment, expect: Expect) -> Tensor:
 
 
 def _apart(experiment: Experiment) -> tuple[Experiment, Tensor, Tensor]:
-    """An angle of its own for each gate; which of the old ones it is, and times what."""
+    """The experiment with a separate angle per gate; the old angle of each, and its factor."""
     column = {name: i for i, name in enumerate(experiment.circuit.parameters)}
     gates, columns, factors = [], [], []
     for gate in experiment.circuit.gates:
@@ -128,10 +128,10 @@ def spsa(
     repeats: int = 1,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """An estimate of the jacobian ``[..., S, P]`` from two circuits a repeat (Spall 1992).
+    """An estimate of the Jacobian ``[..., S, P]`` from two circuits per repeat (Spall 1992).
 
-    All angles move by ±epsilon at once, at random, and the change is credited to each.
-    Unbiased up to epsilon², and noisy: the other angles' slopes are its noise.
+    All angles move by ±epsilon at once, at random, and each is credited with the change.
+    The estimate is unbiased up to epsilon², and noisy: the other angles' slopes are noise.
     """
     angles = experiment.angles.detach()
     total: Tensor | float = 0.0
@@ -148,16 +148,17 @@ def spsa(
 def outcomes_of(
     backend: Backend, gradient: Gradient | None = None, *, epsilon: float = 0.01, seed: int = 0
 ) -> Expect:
-    """Outcomes from a backend, differentiable by the named rule if there is one.
+    """A function that gets outcomes from a backend, differentiable if a rule is given.
 
     Args:
         backend: where the circuits run.
-        gradient: ``parameter_shift``, ``spsa``, or ``adjoint`` where the backend has it.
+        gradient: ``parameter_shift``, ``spsa``, or ``adjoint`` if the backend supports it;
+            None for outcomes without gradients.
         epsilon: size of SPSA's perturbation, in radians.
-        seed: of SPSA's directions.
+        seed: seed of SPSA's directions.
 
     Raises:
-        KetformerError: a rule that there is not, or that the backend does not have.
+        KetformerError: an unknown rule, or one that the backend does not support.
     """
 
     def expect(experiment: Experiment) -> Tensor:
@@ -179,11 +180,11 @@ def outcomes_of(
 
 
 def differentiable(expect: Expect, jacobian: Callable[[Experiment, Expect], Tensor]) -> Expect:
-    """Outcomes through which autograd can pass: ``jacobian`` is asked for in the backward pass.
+    """Make ``expect`` differentiable: the backward pass calls ``jacobian``.
 
     Args:
-        expect: gives outcomes, of which autograd knows nothing.
-        jacobian: :func:`parameter_shift`, :func:`spsa` or a backend's own.
+        expect: returns outcomes that autograd cannot differentiate.
+        jacobian: :func:`parameter_shift`, :func:`spsa` or a backend's own method.
     """
 
     def outcomes(experiment: Experiment) -> Tensor:

@@ -13,17 +13,17 @@ BRA, KET = "bra_", "ket_"
 def hadamard_test(bra: Circuit, ket: Circuit) -> Circuit:
     """A circuit whose last qubit, the ancilla, has <Z> = Re<bra|ket>.
 
-    H on the ancilla, ``bra`` where it is 0, ``ket`` where it is 1, H (arXiv 2502.19214).
-    Gates that both circuits share need no control. Where the two differ in their angles
-    alone, each pair of rotations costs two CNOTs, no gate acts on more than two qubits,
-    and the gates after the last such pair, which cancel in the overlap, are left out.
+    It applies H on the ancilla, ``bra`` where it is 0, ``ket`` where it is 1, and H again
+    (arXiv 2502.19214). Gates that both circuits share need no control. If the circuits differ
+    only in their angles, each pair of rotations costs two CNOTs, no gate acts on more than two
+    qubits, and the gates after the last such pair, which cancel in the overlap, are left out.
 
-    Circuits of different form are controlled gate by gate; a gate of theirs may then have one
-    control at most, if the test is to be decomposed.
+    Circuits of different form are controlled gate by gate; their gates may then have at most
+    one control if the test is to be decomposed.
 
     Args:
-        bra: circuit that prepares <bra| from |0…0>; its angles become ``bra_…``.
-        ket: circuit that prepares |ket>, on as many qubits; its angles become ``ket_…``.
+        bra: circuit that prepares |bra> from |0…0>; its angles become ``bra_…``.
+        ket: circuit that prepares |ket> on as many qubits; its angles become ``ket_…``.
 
     Raises:
         ValueError: the circuits have different numbers of qubits.
@@ -47,9 +47,9 @@ def hadamard_test(bra: Circuit, ket: Circuit) -> Circuit:
 
 
 def _either(zero: Gate, one: Gate, ancilla: int) -> list[Gate]:
-    """One of two rotations that differ in their angle alone, as the ancilla says."""
-    # Half of both, then half of both with the second one's sign as the ancilla says. X turns RY
-    # and RZ about, Z turns RX.
+    """One of two rotations that differ only in their angle, selected by the ancilla."""
+    # Half of each, then half of the first and minus half of the second between two flips, which
+    # reverse the sign of both if the ancilla is 1. X reverses RY and RZ, Z reverses RX.
     assert zero.angle is not None
     assert one.angle is not None
     flip = Gate("Z" if zero.name == "RX" else "X", zero.target, (ancilla,))

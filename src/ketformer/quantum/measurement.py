@@ -1,4 +1,4 @@
-"""Which circuits measure a set of Pauli strings, and what their outcomes say of each string."""
+"""Measurement of Pauli strings: grouping by circuit, and expectations from outcomes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Setting:
 
     Attributes:
         members: indices of the strings.
-        axes: the axis of each qubit, a letter of X, Y, Z; I where none of them looks.
+        axes: the axis of each qubit, X, Y or Z; I where no string acts.
     """
 
     members: tuple[int, ...]
@@ -26,7 +26,7 @@ class Setting:
 
     @property
     def rotation(self) -> Circuit:
-        """Gates that turn each axis onto Z; to append to the circuit that is measured."""
+        """Gates that rotate each axis onto Z, to append to the measured circuit."""
         circuit = Circuit(len(self.axes))
         for qubit, axis in enumerate(self.axes):
             if axis == "X":
@@ -37,7 +37,7 @@ class Setting:
 
 
 def measurement_settings(strings: PauliStrings) -> tuple[Setting, ...]:
-    """The strings in groups that agree qubit by qubit, each string in the first that fits it."""
+    """Groups of strings that agree qubit by qubit; each string joins the first group that fits."""
     groups: list[tuple[list[int], str]] = []
     for index, string in enumerate(strings.strings):
         for place, (members, axes) in enumerate(groups):
@@ -51,14 +51,14 @@ def measurement_settings(strings: PauliStrings) -> tuple[Setting, ...]:
 
 
 def support(strings: PauliStrings) -> PauliStrings:
-    """Z on every qubit that a string acts on: the string itself, once its axes are turned."""
+    """Z on every qubit that a string acts on: the string after its axes are rotated onto Z."""
     return PauliStrings(
         tuple("".join("I" if c == "I" else "Z" for c in s) for s in strings.strings)
     )
 
 
 def parities(outcomes: Tensor, strings: PauliStrings) -> Tensor:
-    """Mean of (-1)^(number of ones that a string of I and Z sees).
+    """Mean over the shots of (-1)^(number of ones on the qubits where the string has Z).
 
     Args:
         outcomes: ``[..., shots]``, basis indices.

@@ -1,4 +1,4 @@
-"""Noise as every backend understands it, and exact simulation under it."""
+"""The noise model of all backends, and exact simulation under noise."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from ketformer.errors import KetformerError
 from ketformer.quantum.circuit import Circuit, Gate
 from ketformer.quantum.pauli import LETTERS, PauliStrings
 
-# For each rotation, the two letters whose expectations it turns into each other.
+# For each rotation, the two letters whose expectations it mixes.
 _TURNED = {"RX": ("Y", "Z"), "RY": ("Z", "X"), "RZ": ("X", "Y")}
 _REVERSED = {"X": "YZ", "Y": "XZ", "Z": "XY"}
 
 
 @dataclass(frozen=True)
 class Noise:
-    """How often things go wrong on a device.
+    """Error probabilities of a device.
 
-    Circuits are taken apart into one-qubit gates and CNOTs first, so that the numbers
+    Circuits are first decomposed into one-qubit gates and CNOTs, so that the numbers
     mean the same for every circuit and backend.
 
     Attributes:
-        one_qubit: probability that a one-qubit gate is followed by a Pauli error, X, Y
-            and Z alike.
-        two_qubit: the same for a CNOT, the fifteen errors on its two qubits alike.
+        one_qubit: probability that a one-qubit gate is followed by a Pauli error; X, Y
+            and Z are equally likely.
+        two_qubit: the same for a CNOT, with fifteen equally likely errors on two qubits.
         readout: probability that a measured bit is read as its opposite.
 
     Raises:
-        KetformerError: a number that is no probability.
+        KetformerError: a number is not a probability.
     """
 
     one_qubit: float = 0.0
@@ -44,28 +44,28 @@ class Noise:
 
     @property
     def on_gates(self) -> bool:
-        """Whether gates fail at all."""
+        """Whether gates have errors."""
         return self.one_qubit > 0 or self.two_qubit > 0
 
 
 def run_noisy(circuit: Circuit, angles: Tensor, noise: Noise) -> Tensor:
-    """The mixed state that a noisy circuit makes from |0…0>, as all its Pauli expectations.
+    """The mixed state that a noisy circuit prepares from |0…0>, as all its Pauli expectations.
 
-    A density matrix in the basis of Pauli strings is a real vector. Rotations turn pairs
+    A density matrix in the basis of Pauli strings is a real vector. Rotations mix pairs
     of its entries, CNOT permutes them up to sign, and depolarising noise shrinks those
-    that look at the gate's qubits.
+    whose strings act on the gate's qubits.
 
     Args:
-        circuit: one-qubit gates and CNOTs, see :func:`~ketformer.quantum.decomposition`.
+        circuit: one-qubit gates and CNOTs, see :func:`~ketformer.quantum.decompose`.
         angles: ``[..., P]`` in radians.
-        noise: readout errors aside, which belong to the measurement.
+        noise: noise on gates; readout errors are ignored, as they belong to the measurement.
 
     Returns:
         ``[..., 4^n]``: entry ``sum_i code_i 4^(n-1-i)`` belongs to the string with those
         letters, I, X, Y, Z being 0, 1, 2, 3.
 
     Raises:
-        ValueError: a controlled gate that is no CNOT.
+        ValueError: a controlled gate is not a CNOT.
     """
     if wrong := {g.label for g in circuit.gates if g.controls} - {"CX"}:
         raise ValueError(f"{', '.join(sorted(wrong))}: decompose the circuit first")
@@ -77,7 +77,8 @@ def run_noisy(circuit: Circuit, angles: Tensor, noise: Noise) -> Tensor:
         state = torch.kron(state, one)
     state = state.expand(*angles.shape[:-1], -1)
     for gate in circuit.gates:
-        # 16 p / 15 of the fully mixed state is a Pauli error with probability p; 4 p / 3 on one.
+        # A Pauli error with probability p on two qubits mixes in 16 p / 15 of the maximally
+        # mixed state; on one qubit 4 p / 3.
         keep = 1 - (16 * noise.two_qubit / 15 if gate.controls else 4 * noise.one_qubit / 3)
         if gate.controls:
             state = _cnot(state, gate, n, keep)
@@ -93,7 +94,7 @@ def run_noisy(circuit: Circuit, angles: Tensor, noise: Noise) -> Tensor:
 
 
 def noisy_expectations(state: Tensor, strings: PauliStrings) -> Tensor:
-    """Entries ``[..., S]`` of what :func:`run_noisy` gives."""
+    """Expectations ``[..., S]`` of the strings, read from the result of :func:`run_noisy`."""
     places = 4 ** torch.arange(strings.n_qubits - 1, -1, -1)
     return state[..., (strings.codes.long() * places).sum(-1).to(state.device)]
 
@@ -111,7 +112,7 @@ def noisy_probabilities(state: Tensor) -> Tensor:
 
 
 def read_out(probabilities: Tensor, error: float) -> Tensor:
-    """Probabilities ``[..., 2^n]`` of what is read, each bit being flipped by ``error``."""
+    """Probabilities ``[..., 2^n]`` after each bit is misread with probability ``error``."""
     n = probabilities.shape[-1].bit_length() - 1
     batch = probabilities.shape[:-1]
     for qubit in range(n):
@@ -154,7 +155,7 @@ def _cnot(state: Tensor, gate: Gate, n: int, keep: float) -> Tensor:
 
 
 def _cnot_table() -> tuple[Tensor, Tensor]:
-    """CNOT† P CNOT for the sixteen strings of control and target: which string, and its sign.
+    """CNOT† P CNOT for the sixteen strings on control and target: index of the string, and sign.
 
     X on the control spreads to the target, Z on the target to the control.
     """

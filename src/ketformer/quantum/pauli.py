@@ -1,8 +1,8 @@
-"""Pauli strings and their expectations by gather and sign.
+"""Pauli strings and their expectations, computed by gathers and signs.
 
-P = sigma_1 ⊗ … ⊗ sigma_n maps basis state b to b XOR a (a: the bits that carry X
-or Y) with a phase, so <y|P|y> is a gather, a product and a signed sum. No
-2^n x 2^n matrix is ever made.
+P = sigma_1 ⊗ … ⊗ sigma_n maps basis state b to b XOR a (a: the bits with X or Y)
+with a phase, so <y|P|y> is a gather, a product and a signed sum. No 2^n x 2^n
+matrix is ever built.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class PauliStrings:
 
     @property
     def n_qubits(self) -> int:
-        """Letters in a string."""
+        """Number of letters in a string."""
         return len(self.strings[0])
 
     def __len__(self) -> int:
@@ -58,7 +58,7 @@ class PauliStrings:
         return torch.tensor(rows, dtype=torch.uint8, device="cpu")
 
     def flip_mask(self, string: str) -> int:
-        """The bits that the string flips: those with X or Y."""
+        """The bits that the string flips: those of its X and Y, with qubit 0 the highest."""
         return int("".join("1" if c in "XY" else "0" for c in string), 2)
 
     @cached_property
@@ -66,7 +66,7 @@ class PauliStrings:
         """``flips`` [A, D], ``signs`` [S, D], ``group`` [S] for the A distinct flip masks.
 
         String s has mask ``group[s]``: its partner index is ``flips[group[s]]``.
-        ``signs`` carries (-1)^(b & z) and the real factor that is left of i^(number
+        ``signs`` contains (-1)^(b & z) and the real factor that remains of i^(number
         of Y); strings with an odd number of Y multiply the antisymmetric product
         (see :func:`pauli_expectations`).
         """
@@ -93,7 +93,7 @@ class PauliStrings:
 
 
 def pauli_expectations(state: Tensor, strings: PauliStrings) -> Tensor:
-    """<state|P_s|state> for every string. The readable reference.
+    """<state|P_s|state> for every string: the readable reference.
 
     With c(b) the phase of P and y' = y[b XOR a]: sum_b conj(y_b) c(b) y'_b. An even
     number of Y makes c real and leaves the symmetric product re·re' + im·im'; an
@@ -107,7 +107,7 @@ def pauli_expectations(state: Tensor, strings: PauliStrings) -> Tensor:
         ``[..., S]``, real.
 
     Raises:
-        ValueError: the strings act on another number of qubits than the state has.
+        ValueError: the strings and the state have different numbers of qubits.
     """
     if state.shape[-1] != 2**strings.n_qubits:
         raise ValueError(
@@ -131,8 +131,8 @@ def random_strings(
 ) -> PauliStrings:
     """Strings as QISA draws them (arXiv 2603.03318).
 
-    Each letter is I with probability 0.9, else X, Y or Z with equal chance; never all I.
-    Strings may repeat, and those with an odd number of Y are dead on real vectors.
+    Each letter is I with probability 0.9, otherwise X, Y or Z with equal probability; a string
+    is never all I. Strings may repeat, and those with an odd number of Y are dead on real vectors.
     """
     drawn: list[str] = []
     while len(drawn) < count:
@@ -148,16 +148,16 @@ def distinct_strings(
 ) -> PauliStrings:
     """Distinct strings with an even number of Y, so that none is dead or repeated.
 
-    Strings on few qubits come first (they are the cheapest to measure); the last
-    weight that is reached is a random choice.
+    Strings on few qubits come first (they are the cheapest to measure); strings of the
+    last weight reached are chosen at random.
 
     Raises:
-        ValueError: there are only (4^n + 2^n)/2 - 1 such strings on n qubits.
+        ValueError: ``count`` exceeds (4^n + 2^n)/2 - 1, the number of such strings.
     """
     available = (4**n_qubits + 2**n_qubits) // 2 - 1
     if count > available:
         raise ValueError(
-            f"{count} distinct observables were asked for, but {n_qubits} qubits have only "
+            f"{count} distinct observables were requested, but {n_qubits} qubits have only "
             f"{available} Pauli strings with an even number of Y"
         )
     chosen: list[str] = []

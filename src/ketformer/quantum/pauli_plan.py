@@ -1,9 +1,9 @@
-"""Many Pauli expectations at once, fast: the same numbers as `pauli_expectations`.
+"""Many Pauli expectations at once, with the same results as `pauli_expectations` but faster.
 
 Strings that flip the same bits share one product of amplitudes, and a product is
-the same at b and at b XOR a (or its opposite, for an odd number of Y). So for each
-distinct flip mask the state is cut in two along one flipped qubit, the halves are
-multiplied, and the signs of all its strings are one small matrix product.
+the same at b and at b XOR a (or its negative, for an odd number of Y). So for each
+distinct flip mask the state is split in two along one flipped qubit, the halves are
+multiplied, and one small matrix product applies the signs of all its strings.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ketformer.quantum.pauli import PauliStrings
 
 @dataclass(frozen=True)
 class _Group:
-    """The strings of one flip mask.
+    """The strings with one flip mask.
 
     Attributes:
         flipped: qubits that the strings flip, in register order.
-        even: ``[S_even, half]`` signs that meet the symmetric products.
-        odd: ``[S_odd, half]`` signs that meet the antisymmetric ones.
+        even: ``[S_even, half]`` signs for the symmetric products.
+        odd: ``[S_odd, half]`` signs for the antisymmetric products.
     """
 
     flipped: tuple[int, ...]
@@ -40,7 +40,7 @@ class PauliPlan:
         _, signs, group = strings.tables
         basis = torch.arange(2**self.n_qubits, device="cpu")
         self.groups: list[_Group] = []
-        order: list[int] = []  # for each row that is computed, the string it belongs to
+        order: list[int] = []  # the string of each computed row
         for number in range(int(group.max()) + 1):
             members = (group == number).nonzero().flatten().tolist()
             flipped = tuple(
@@ -53,7 +53,7 @@ class PauliPlan:
             even = [m for m in members if not strings.odd[m]]
             odd = [m for m in members if strings.odd[m]]
             order += even + odd
-            # Whole numbers, which any floating-point type that meets them holds exactly.
+            # Small integers, which are exact in every floating-point type.
             table = (factor * signs[:, keep]).to(torch.float32)
             self.groups.append(_Group(flipped, table[even].to(device), table[odd].to(device)))
         row = torch.empty(len(order), dtype=torch.long, device="cpu")
@@ -61,10 +61,10 @@ class PauliPlan:
         self.row = row.to(device)
 
     def __call__(self, real: Tensor, imag: Tensor | None = None) -> Tensor:
-        """<state|P_s|state> for every string.
+        """Compute <state|P_s|state> for every string.
 
-        States stand in columns: cutting a state in two then leaves long runs of memory,
-        which is several times faster than cutting many short rows.
+        States are columns: splitting them in two then leaves long runs of memory,
+        which is several times faster than splitting many short rows.
 
         Args:
             real: ``[..., 2^n, N]``, real parts of the amplitudes of N states.

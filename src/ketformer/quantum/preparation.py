@@ -1,4 +1,4 @@
-"""Amplitude encoding as a circuit: rotations whose angles follow from the amplitudes."""
+"""Amplitude encoding as a circuit whose rotation angles are computed from the amplitudes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ketformer.quantum.circuit import Angle, Circuit, Gate
 
 
 def amplitude_preparation(n_qubits: int, prefix: str = "amp") -> Circuit:
-    """A circuit that makes any real state from |0…0>: 2^n - 1 RY, 2^n - 2 CNOTs.
+    """A circuit that prepares any real state from |0…0>: 2^n - 1 RY, 2^n - 2 CNOTs.
 
-    Qubit k is turned by an angle that depends on the qubits before it. Such a multiplexed
-    rotation is 2^k rotations with CNOTs between them, whose controls follow a Gray code
-    (Möttönen et al. 2005). :func:`amplitude_angles` gives the angles.
+    Qubit k is rotated by an angle that depends on the qubits before it. Such a multiplexed
+    rotation consists of 2^k rotations alternating with CNOTs whose controls follow a Gray
+    code (Möttönen et al. 2005). :func:`amplitude_angles` computes the angles.
 
     Raises:
         ValueError: no qubits.
@@ -32,26 +32,26 @@ def amplitude_preparation(n_qubits: int, prefix: str = "amp") -> Circuit:
 
 
 def amplitude_angles(state: Tensor) -> Tensor:
-    """Angles of :func:`amplitude_preparation` that make the state, up to its norm.
+    """Angles with which :func:`amplitude_preparation` prepares the state, up to its norm.
 
     Args:
         state: ``[..., 2^n]``, real. Where part of it is zero, any angle would do and 0 is
-            taken; a zero state gives |0…0>.
+            used; a zero state gives |0…0>.
 
     Returns:
         ``[..., 2^n - 1]`` in radians, differentiable except at zero amplitudes.
 
     Raises:
-        ValueError: the number of amplitudes is no power of two.
+        ValueError: the number of amplitudes is not a power of two, or is 1.
     """
     n_qubits = (state.shape[-1] - 1).bit_length()
     if state.shape[-1] != 2**n_qubits or not n_qubits:
         raise ValueError(f"{state.shape[-1]} amplitudes are not those of a register of qubits")
-    # As in amplitude_encode: a scale that cancels, but keeps the squares of the gradient in range.
+    # As in amplitude_encode, the scale cancels but keeps squares in the gradient in range.
     largest = state.detach().abs().amax(dim=-1, keepdim=True)
     state = state / torch.where(largest > 0, largest, 1)
     levels = []
-    # From the last qubit to the first: how each pair divides its norm, then the norms themselves.
+    # From the last qubit to the first: the angle that splits the norm of each pair, then the norms.
     for qubit in reversed(range(n_qubits)):
         zero, one = state.unflatten(-1, (2**qubit, 2)).unbind(-1)
         empty = (zero == 0) & (one == 0)
@@ -64,8 +64,8 @@ def amplitude_angles(state: Tensor) -> Tensor:
 def _to_plain_rotations(multiplexed: Tensor) -> Tensor:
     """Angles of the plain rotations that make up a multiplexed one.
 
-    Rotation i takes the share (-1)^(j·gray(i)) / 2^k of angle j: a Walsh-Hadamard transform,
-    its rows in Gray-code order.
+    Rotation i takes the share (-1)^(j·gray(i)) / 2^k of angle j: a Walsh-Hadamard transform
+    with rows in Gray-code order.
     """
     size = multiplexed.shape[-1]
     out = multiplexed

@@ -1,4 +1,4 @@
-"""Product states of RY rotations: what most circuits here begin with, and most time goes into."""
+"""Product states of RY rotations, with which most circuits start and which take the most time."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ def product_state(angles: Tensor) -> Tensor:
     Returns:
         ``[..., 2^n]``, real.
     """
-    # States stand in columns while they are made, so that memory is walked in long runs; what is
-    # given back is a view.
+    # States are built as columns, so that memory is accessed in long runs; the result is a view.
     single = angles.ndim == 1
     columns = (angles.unsqueeze(0) if single else angles).mT.contiguous()
     out: Tensor = _ProductColumns.apply(columns)  # type: ignore[no-untyped-call]
@@ -28,9 +27,8 @@ def product_state(angles: Tensor) -> Tensor:
 class _ProductColumns(torch.autograd.Function):
     """Kronecker products ``[..., 2^n, N]`` of angles ``[..., n, N]``.
 
-    The backward pass needs nothing but the product itself. Where autograd would keep every
-    partial product, d|psi>/d angle_i is |psi> with the two halves of qubit i exchanged, one
-    negated, and halved.
+    Autograd would keep every partial product. This backward pass needs only the product itself:
+    d|psi>/d angle_i is |psi> / 2 with the two halves of qubit i exchanged and one negated.
     """
 
     generate_vmap_rule = True

@@ -1,4 +1,4 @@
-"""Circuits as OpenQASM 3 text, which other people's tools read."""
+"""Circuits as OpenQASM 3 text, for use in other tools."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ketformer.quantum.circuit import Angle, Circuit, Gate
 
-# What stdgates.inc has of our gates with controls; the others take the modifier `ctrl`.
+# Our controlled gates that stdgates.inc defines; the others use the modifier `ctrl`.
 _NAMED = frozenset({"cx", "cy", "cz", "ch", "crx", "cry", "crz", "ccx"})
 
 _REGISTER = "q"
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
-# Words of the language, then what it or stdgates.inc defines where our angles are declared.
+# Keywords, then names that the language or stdgates.inc defines in the scope of our angles.
 _WORDS = """
 OPENQASM include defcalgrammar def cal defcal gate extern box let break continue if else end
 return for while in switch case default nop pragma input output const readonly mutable qreg
@@ -30,18 +30,18 @@ _RESERVED = frozenset({_REGISTER, *_WORDS.split()})
 
 
 def to_qasm(circuit: Circuit, angles: Mapping[str, float] | Sequence[float] | None = None) -> str:
-    """The circuit in OpenQASM 3, its qubit ``i`` being ``q[i]``.
+    """The circuit in OpenQASM 3, with ``q[i]`` for qubit ``i``.
 
     Args:
         circuit: any circuit, with any number of controls.
-        angles: in radians, by name or in the order of ``circuit.parameters``. Without them
+        angles: angles in radians, by name or in the order of ``circuit.parameters``. If None,
             each name becomes an input of the program, see :func:`identifiers`.
 
     Returns:
         The program: one gate on each line, and no measurement.
 
     Raises:
-        ValueError: an angle is missing or is no finite number, or the number of angles is wrong.
+        ValueError: an angle is missing or not finite, or the number of angles is wrong.
     """
     names = {} if angles is not None else identifiers(circuit)
     values = {} if angles is None else _by_name(circuit, angles)
@@ -62,9 +62,9 @@ def to_qasm(circuit: Circuit, angles: Mapping[str, float] | Sequence[float] | No
 def identifiers(circuit: Circuit) -> dict[str, str]:
     """The identifier of each free angle in the program, in the order of ``circuit.parameters``.
 
-    A name that the language allows stays as it is. In others, what is no ASCII letter, digit
-    or underscore becomes an underscore, ``angle_`` goes before a name that begins wrongly or
-    is taken by the language, and a number is added until no two angles share an identifier.
+    A name that the language allows is kept. In other names, characters other than ASCII letters,
+    digits and underscores become underscores, and ``angle_`` is put before a name that starts
+    with a digit or is reserved. A number is appended until no two angles share an identifier.
     """
     legal = {name for name in circuit.parameters if _is_legal(name)}
     taken = set(_RESERVED | legal)
@@ -94,7 +94,7 @@ def _candidates(name: str) -> Iterator[str]:
 
 
 def _remark(word: str, name: str) -> str:
-    """The angle's own name where it had to change, with what would end the comment escaped."""
+    """A comment with the angle's original name if it had to change, with line breaks escaped."""
     return "" if word == name else f"  // {json.dumps(name)}"
 
 

@@ -1,4 +1,4 @@
-"""What a circuit costs on hardware: qubits, depth and gates, counted and not estimated."""
+"""The cost of a circuit on hardware: qubits, depth and gates, counted rather than estimated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Resources:
 
     Attributes:
         n_qubits: qubits, an ancilla included.
-        depth: layers of gates, those on different qubits running side by side.
+        depth: layers of gates, where gates on different qubits run in parallel.
         one_qubit_gates: rotations and fixed gates.
         two_qubit_gates: CNOTs.
         parameters: named angles.
@@ -29,12 +29,12 @@ class Resources:
 
     @property
     def gates(self) -> int:
-        """All gates."""
+        """Number of all gates."""
         return self.one_qubit_gates + self.two_qubit_gates
 
 
 def count_resources(circuit: Circuit) -> Resources:
-    """Count a circuit, taken apart into one-qubit gates and CNOTs."""
+    """Count the gates of a circuit after decomposition into one-qubit gates and CNOTs."""
     native = decompose(circuit)
     levels = [0] * native.n_qubits
     two = 0
@@ -58,7 +58,7 @@ def shots_for(precision: float, scale: float = 1.0) -> int:
     A Pauli string's outcomes are ±1, so their variance is at most 1.
 
     Raises:
-        ValueError: a precision that is not positive.
+        ValueError: ``precision`` is not positive.
     """
     if not precision > 0:
         raise ValueError(f"precision must be positive, got {precision}")

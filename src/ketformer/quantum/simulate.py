@@ -1,8 +1,8 @@
-"""Exact, batched, differentiable state-vector simulation in plain torch.
+"""Exact, batched, differentiable statevector simulation in plain torch.
 
 States are tensors ``[..., 2^n]``; angles are tensors ``[..., n_parameters]`` in
-the order of ``circuit.parameters``. Leading dimensions broadcast. Where every
-gate is real and the state is real, arithmetic stays real.
+the order of ``circuit.parameters``. Leading dimensions broadcast. If the state and
+every gate are real, arithmetic stays real.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _SQRT_HALF = 0.5**0.5
 
 
 def zero_state(n_qubits: int, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
-    """|0…0>, shape ``[2^n_qubits]``."""
+    """The state |0…0>, ``[2^n_qubits]``."""
     state = torch.zeros(2**n_qubits, dtype=dtype, device=device)
     state[0] = 1
     return state
 
 
 def run(circuit: Circuit, angles: Tensor) -> Tensor:
-    """The state that the circuit makes from |0…0>.
+    """The state that the circuit prepares from |0…0>.
 
     Args:
         circuit: ``P`` named parameters on ``n`` qubits.
@@ -52,8 +52,8 @@ def apply(circuit: Circuit, state: Tensor, angles: Tensor | None = None) -> Tens
     Args:
         circuit: ``P`` named parameters on ``n`` qubits.
         state: ``[..., 2^n]``, real or complex.
-        angles: ``[..., P]`` in radians; may be left out when ``P`` is 0. Its
-            leading dimensions broadcast against those of ``state``.
+        angles: ``[..., P]`` in radians; may be omitted if ``P`` is 0. The leading
+            dimensions broadcast against those of ``state``.
 
     Returns:
         ``[..., 2^n]``; complex if the state or any gate is.
@@ -101,7 +101,7 @@ def unitary(circuit: Circuit, angles: Tensor | None = None) -> Tensor:
     """The circuit's matrix, ``U[row, column]``, for angles shared by many states.
 
     Building it once and multiplying is much cheaper than simulating the circuit
-    for each state: ``states @ unitary(...).mT`` has the states' batch shape.
+    for each state: ``states @ unitary(...).mT`` keeps the batch shape of the states.
 
     Args:
         circuit: ``P`` named parameters on ``n`` qubits.
@@ -129,7 +129,7 @@ def _check_angles(circuit: Circuit, angles: Tensor | None) -> None:
 
 
 def _first_rotations(circuit: Circuit) -> tuple[str, ...]:
-    """Angle names of RY(0), RY(1), … RY(n-1) if the circuit begins with just these, else none."""
+    """Angle names of RY(0), RY(1), … RY(n-1) if the circuit starts with these, else ()."""
     gates = circuit.gates[: circuit.n_qubits]
     plain_angles = (g.angle for g in gates if g.angle and g.angle.factor == 1)
     names = tuple(str(angle.value) for angle in plain_angles if angle.is_parameter)
@@ -138,18 +138,18 @@ def _first_rotations(circuit: Circuit) -> tuple[str, ...]:
 
 
 def _leading_flips(gates: tuple[Gate, ...]) -> tuple[Gate, ...]:
-    """The run of (controlled) X gates that the sequence begins with: one permutation."""
+    """The leading (controlled) X gates of the sequence, which form one permutation."""
     end = 0
     while end < len(gates) and gates[end].name == "X":
         end += 1
     return gates[:end]
 
 
-@torch.inference_mode(False)  # kept, so training must be able to use what an evaluation made
+@torch.inference_mode(False)  # cached, so training must be able to use it after an evaluation
 def flips_as_permutation(gates: tuple[Gate, ...], n_qubits: int) -> Tensor:
     """Index ``p`` with ``(gates applied to state)[b] = state[p[b]]``, for (controlled) X gates."""
     source = torch.arange(2**n_qubits, device="cpu")
-    # (U_k … U_1 state)[b]: peel the last gate first. Each is its own inverse.
+    # (U_k … U_1 state)[b]: peel off the last gate first. Each gate is its own inverse.
     for gate in reversed(gates):
         active = torch.ones_like(source, dtype=torch.bool)
         for control in gate.controls:
@@ -162,7 +162,7 @@ _kept_permutation = lru_cache(maxsize=256)(flips_as_permutation)
 
 
 def _source(gates: tuple[Gate, ...], n_qubits: int) -> Tensor:
-    if torch.compiler.is_compiling():  # a graph keeps the table itself, and wants no cache
+    if torch.compiler.is_compiling():  # the graph keeps the table, so no cache is needed
         return flips_as_permutation(gates, n_qubits)
     return _kept_permutation(gates, n_qubits)
 
@@ -170,7 +170,7 @@ def _source(gates: tuple[Gate, ...], n_qubits: int) -> Tensor:
 def _matrix(
     gate: Gate, angles: Tensor | None, column: dict[str, int], state: Tensor
 ) -> tuple[tuple[Tensor | complex, ...], ...]:
-    """The gate's 2x2 matrix; entries are numbers or tensors of the angles' batch shape."""
+    """The gate's 2x2 matrix; entries are numbers or tensors with the batch shape of the angles."""
     if gate.angle is None:
         return {
             "H": ((_SQRT_HALF, _SQRT_HALF), (_SQRT_HALF, -_SQRT_HALF)),

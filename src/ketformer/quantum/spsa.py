@@ -1,4 +1,4 @@
-"""States whose gradient is estimated by simultaneous perturbation (SPSA), not computed."""
+"""States whose gradient is estimated by simultaneous perturbation (SPSA)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ketformer.quantum.simulate import run
 
 
 def run_spsa(circuit: Circuit, angles: Tensor, epsilon: float = 0.01) -> Tensor:
-    """As :func:`~ketformer.quantum.run`, with the SPSA estimate in the backward pass.
+    """Like :func:`~ketformer.quantum.run`, with an SPSA estimate in the backward pass.
 
-    All angles of a state are moved by ±epsilon at once, at random. What is measured of
-    the state (an overlap with another one) changes along that direction only, and the
-    change is credited to every angle: unbiased up to epsilon², and noisy. It costs two
-    circuits, whatever the number of angles (Spall 1992; used in arXiv 2502.19214).
+    All angles of a state move by ±epsilon at once, at random. The measured change (of an
+    overlap with another state) is along that direction only, and every angle is credited
+    with it: unbiased up to epsilon², and noisy. It costs two circuits, whatever the number
+    of angles (Spall 1992; used in arXiv 2502.19214).
 
     Args:
         circuit: ``P`` named parameters.

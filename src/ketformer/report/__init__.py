@@ -1,4 +1,4 @@
-"""What was measured, as one HTML file that needs nothing else."""
+"""Results as one self-contained HTML file."""
 
 from typing import TYPE_CHECKING
 

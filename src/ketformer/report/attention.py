@@ -1,4 +1,4 @@
-"""What the models look at, and the circuits that they run."""
+"""Sections on what the models attend to and the circuits they run."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from ketformer.runs import Run
 from ketformer.tasks.molecules.chemistry import parse
 from ketformer.tasks.text import encode
 
-_TOKENS = 16  # of a text whose attention is shown
-_FOLD = 940  # pixels: where a circuit goes on below
-_ATTENDED = "Attention that each atom receives in the last layer, mean over the heads, of "
-_ATOMS = 6  # at least that many tokens has a molecule whose attention is shown
+_TOKENS = 16  # of a text, to show attention over
+_FOLD = 940  # pixels: the width at which a circuit wraps
+_ATTENDED = "Attention that each atom receives in the last layer, mean over the heads: "
+_ATOMS = 6  # characters: a SMILES at least this long is preferred
 
 
 def attention_section(study: Study) -> str:
-    """Heat maps of the first layers and heads, for the same text or molecule if all can read it."""
+    """Heat maps of the first layers and heads, for the same input if every model can read it."""
     shown = [_maps(study, row) for row in study.rows if study.open(row)]
     if not shown:
         return ""
     told = (
-        "Row i says how much position i takes from each position. Blue lies in the past; "
-        "<strong>red lies in the future</strong>, which a language model must not see. Stronger "
-        "is more, on the scale of the square root."
+        "Row i shows how much position i attends to each position. Blue is the past; "
+        "<strong>red is the future</strong>, which a language model must not see. Colours deepen "
+        "with the square root of the weight."
     )
     return f'<p>{told}</p><div class="maps">{"".join(shown)}</div>'
 
@@ -48,7 +48,7 @@ def _maps(study: Study, row: Row) -> str:
         try:
             text = text if study.task == "molecules" else _beginning(run, text)
             tokens, weights = attention_weights(run, text, conditions=_usual(run))
-        except UnreadableError:  # the next one may be of this model's alphabet
+        except UnreadableError:  # the next one may be readable
             continue
         share = share_of_the_future(weights)
         ahead = f"{share:.0%} of all weight lies on later tokens" if share else (
@@ -74,7 +74,7 @@ def _maps(study: Study, row: Row) -> str:
 
 
 def _texts(study: Study, row: Row) -> Iterator[str]:
-    """What might be shown: of what the first row wrote, else of what this one did."""
+    """Candidate inputs: the first row's samples, then this row's."""
     for source in (study.rows[0], row):
         sample = source.get("sample") or ""
         if study.task == "text":
@@ -87,10 +87,10 @@ def _texts(study: Study, row: Row) -> Iterator[str]:
 
 
 def _beginning(run: Run, text: str) -> str:
-    """As much of a text as can be shown.
+    """The longest beginning of a text that can be shown.
 
     Raises:
-        UnreadableError: characters that the model has no token for.
+        UnreadableError: the model has no token for a character.
     """
     most = min(_TOKENS, run.model.config.max_position_embeddings)
     text = text[: 4 * most]
@@ -100,7 +100,7 @@ def _beginning(run: Run, text: str) -> str:
 
 
 def _usual(run: Run) -> dict[str, float]:
-    """What a model that needs every condition is told."""
+    """The mean conditions, for a model that needs every condition; else nothing."""
     config = run.model.config
     if config.condition_unknown or not config.condition_names:
         return {}
@@ -108,7 +108,7 @@ def _usual(run: Run) -> dict[str, float]:
 
 
 def circuits_section(study: Study) -> str:
-    """Each different circuit once, under the names of those that run it."""
+    """Each distinct circuit once, under the names of the rows that run it."""
     drawn: dict[str, list[tuple[str, CircuitPicture]]] = {}
     missing = []
     for row in study.rows:
@@ -130,15 +130,15 @@ def circuits_section(study: Study) -> str:
             f"<figcaption>{html.escape(caption)}</figcaption></figure></article>"
         )
     told = (
-        "What hardware would run for one token (of overlap for one pair of tokens), in the first "
-        "head of the first layer, qubit 0 on top. Angles named amp prepare the token's state; the "
-        "others are learned, or follow from the hidden state."
+        "What hardware would run for one token (for overlap, one pair of tokens) in the first "
+        "head of the first layer, with qubit 0 on top. Angles named amp prepare the token's state; "
+        "the others are learned or computed from the hidden state."
     )
     return f"<p>{told}</p>{''.join(parts + missing)}"
 
 
 def _pictures(study: Study, row: Row) -> list[CircuitPicture]:
-    """Each circuit of a row, from its settings if the run is gone."""
+    """The circuits of a row, drawn from its settings if the run is gone."""
     run = study.open(row)
     return circuit_pictures(run.model, _FOLD) if run else _untrained(study, row)
 

@@ -1,4 +1,4 @@
-"""The plots of a page: drawn narrow enough for a phone, in colours for light and dark paper."""
+"""The plots of a page: narrow enough for a phone, in colours for light and dark pages."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Row = dict[str, Any]
 Style = dict[str, Any]
 Points = Sequence[tuple[float, float]]
 
-# Each has a contrast of 3 at least with white and with the dark page.
+# Each has a contrast of at least 3 with white and with the dark page.
 _HONEST = ("#2f7de1", "#14925f", "#b07a12", "#8a5cd6", "#0f8fa5", "#7a8a1c", "#7d8590")
 _LEAKY = ("#e5484d", "#d6409f", "#e0702a")
 _WIDE = 5.2  # inches: as wide as a phone's page
-_LONGEST = 28  # letters of a name
+_LONGEST = 28  # characters of a name
 
 
 def styles_of(rows: Sequence[Row]) -> dict[str, Style]:
-    """A colour for each row, warm and dashed where it sees the future."""
+    """A line style for each row: a warm colour and dashes if it sees the future."""
     honest, leaky = cycle(_HONEST), cycle(_LEAKY)
     return {
         row["name"]: {"color": next(honest), "linestyle": "-"}
@@ -36,7 +36,7 @@ def styles_of(rows: Sequence[Row]) -> dict[str, Style]:
 
 
 def short(name: str) -> str:
-    """A name that fits beside an axis."""
+    """A name shortened to fit next to an axis."""
     return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
 
 
@@ -63,7 +63,7 @@ def positions(
     styles: Mapping[str, Style],
     label: str,
 ) -> str:
-    """Loss by position; a dot, the loss with the prefix alone, on the line where nothing leaks."""
+    """Loss by position; dots, the loss with the prefix alone, lie on the line if nothing leaks."""
 
     def make() -> Figure:
         figure, axes = _axes(3.2)
@@ -101,7 +101,7 @@ def leak(
         colour = style["color"]
         axes.plot(places, high, color=colour, linewidth=1.6, label="prefix alone")
         axes.plot(
-            places, low, color=colour, linewidth=1.6, linestyle="--", label="handed the future too"
+            places, low, color=colour, linewidth=1.6, linestyle="--", label="with the future too"
         )
         axes.fill_between(places, low, high, color=colour, alpha=0.16, linewidth=0)
         if honest:
@@ -133,7 +133,7 @@ def leak(
 
 
 def forest(rows: Sequence[Row], metric: str, styles: Mapping[str, Style], title: str) -> str:
-    """Mean and interval of each row; what sees the future is hollow, and may lie off the scale."""
+    """Mean and interval of each row; rows that see the future are hollow and may be off scale."""
     shown = [row for row in rows if row[metric]["mean"] is not None]
 
     def make() -> Figure:
@@ -158,7 +158,7 @@ def forest(rows: Sequence[Row], metric: str, styles: Mapping[str, Style], title:
 
 
 def bars(rows: Sequence[Row], styles: Mapping[str, Style], label: str) -> str:
-    """Inference time of each, as ratios to the first."""
+    """Inference time of each row, as a ratio to the first."""
 
     def make() -> Figure:
         figure, axes = _axes(0.55 + 0.3 * len(rows))
@@ -188,7 +188,7 @@ def bars(rows: Sequence[Row], styles: Mapping[str, Style], label: str) -> str:
 def scatter(
     title: str, requested: Sequence[float], reached: Sequence[float], style: Style, label: str
 ) -> str:
-    """What was asked for and what came, with the line where both are the same."""
+    """Requested against reached values, with the line where both are equal."""
 
     def make() -> Figure:
         figure, axes = _axes(2.5, width=2.6)

@@ -1,4 +1,4 @@
-"""The page around the sections: styling, table of contents, nothing that is fetched or run."""
+"""The page around the sections: style and contents; nothing is fetched or run."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from ketformer.report.style import CSS
 from ketformer.utils.files import write_text
 
 _TITLES = {"text": "Text", "molecules": "Molecules"}
-# The browser itself refuses scripts and whatever is not in the file.
+# Makes the browser refuse scripts and anything outside the file.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 @dataclass(frozen=True)
 class Report:
-    """A page that was written.
+    """A written page.
 
     Attributes:
-        path: of the HTML file.
-        sections: titles, in their order.
+        path: path of the HTML file.
+        sections: titles in order.
         notes: what was left out, and why.
     """
 
@@ -44,11 +44,11 @@ def report_of(
 
     Args:
         paths: see :func:`ketformer.report.sources.studies_of`.
-        out: the HTML file; ``report.html`` in the first one's folder by default.
+        out: the HTML file; by default ``report.html`` in the folder of the first path.
         progress: show bars on standard error.
 
     Raises:
-        KetformerError: nothing to report on, or something broken; nothing is written then.
+        KetformerError: there is nothing to report on, or something is broken; nothing is written.
     """
     first = Path(paths[0])
     target = Path(out) if out else (first if first.is_dir() else first.parent) / "report.html"
@@ -59,14 +59,14 @@ def report_of(
 
 
 def write_report(path: Path, title: str, summary: str, *results: dict[str, Any]) -> Path:
-    """Write the page of fresh results and return its path.
+    """Write a page about fresh results and return its path.
 
     Args:
-        path: of the HTML file, in the folder of the results.
-        title: of the page.
+        path: path of the HTML file, in the folder of the results.
+        title: title of the page.
         summary: a sentence under the title.
-        results: what :func:`ketformer.comparison.run_variants` returned, with a manifest; of
-            text, of molecules, or one of each.
+        results: results of :func:`ketformer.comparison.run_variants` with a manifest, for
+            text, molecules, or one of each.
     """
     studies = [Study(checked(result, path), path.parent) for result in results]
     return _write(path, title, summary, studies, sys.stderr.isatty()).path
@@ -74,7 +74,7 @@ def write_report(path: Path, title: str, summary: str, *results: dict[str, Any])
 
 def _write(path: Path, title: str, summary: str, studies: list[Study], progress: bool) -> Report:
     notes, parts, contents, sections = [], [], [], []
-    for study in studies:  # what is broken is said before a bar is drawn
+    for study in studies:  # reports a broken run before a bar is drawn
         study.open_all()
     with tqdm(
         total=len(studies) * len(SECTIONS), desc="report", leave=False, disable=not progress
@@ -116,7 +116,7 @@ def _link(key: str, words: str) -> str:
 
 
 def _name(study: Study, studies: list[Study]) -> str:
-    """Its task, and where it is from if there are several of that task."""
+    """The study's task, with its own name if several studies share the task."""
     alike = [other for other in studies if other.task == study.task]
     title = _TITLES[study.task]
     return f"{title}: {study.name}" if len(alike) > 1 else title
@@ -124,7 +124,7 @@ def _name(study: Study, studies: list[Study]) -> str:
 
 def _sentence(study: Study) -> str:
     settings, seeds = study.result["settings"], study.result.get("seeds")
-    data = str(settings.get("data", "data that is not named"))
+    data = str(settings.get("data", "unnamed data"))
     several = f", {len(seeds)} seeds" if seeds and len(seeds) > 1 else ""
     names = ", ".join(row["name"] for row in study.rows)
     return f"{names} on {data}{several}."
@@ -136,6 +136,6 @@ def _note(study: Study) -> str | None:
     every = len(study.missing) == len(study.rows)
     which = "The run directories are" if every else f"The runs of {', '.join(study.missing)} are"
     return (
-        f"{which} not there: what needs their models and logs (loss curves, attention, "
-        "requested properties) is left out."
+        f"{which} missing: sections that need their models and logs (loss curves, attention, "
+        "requested properties) are left out."
     )

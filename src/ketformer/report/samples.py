@@ -1,4 +1,4 @@
-"""What the models write: text as it is, molecules drawn, requested properties beside reached."""
+"""Samples: text, drawn molecules, and requested against reached properties."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST = 40  # molecules
 
 
 def samples_section(study: Study) -> str:
-    """A glance at what each model writes without a wish."""
+    """A sample of each model's output with nothing requested."""
     parts = []
     for row in study.rows:
         sample = (row.get("sample") or "").strip()
@@ -56,13 +56,13 @@ def requests_section(study: Study) -> str:
     told = (
         "One property is requested at a time, at its mean and one and two deviations below and "
         "above it; the others are left unknown, or at their mean in a model that needs them all. "
-        "On the line, what came is what was asked for. MAE is the mean absolute error."
+        "On the line, the reached value is the requested one. MAE is the mean absolute error."
     )
     return f"<p>{told}</p>{''.join(parts)}"
 
 
 def _molecules(smiles: Sequence[str]) -> str:
-    """A card for each valid molecule, and the others by name."""
+    """A card for each valid molecule, and a list of the invalid SMILES."""
     properties = compute_properties(smiles, list(_SHOWN), progress=False)
     cards, invalid = [], []
     for text, row in zip(smiles, properties.tolist(), strict=True):
@@ -84,13 +84,13 @@ def _molecules(smiles: Sequence[str]) -> str:
 
 
 def _scatters(run: Run, style: figures.Style) -> str:
-    """A plot for each condition that can be computed of a molecule."""
+    """A plot for each condition that can be computed from a molecule."""
     if not set(run.model.config.condition_names or []) & set(PROPERTIES):
         return ""
     plots = []
     for name, pairs in requested_and_reached(run).items():
         if not pairs:
-            plots.append(f"<figure><figcaption>{name}: nothing valid came.</figcaption></figure>")
+            plots.append(f"<figure><figcaption>{name}: no valid molecules.</figcaption></figure>")
             continue
         requested, reached = np.array(pairs).T
         error = float(np.abs(requested - reached).mean())
@@ -101,7 +101,7 @@ def _scatters(run: Run, style: figures.Style) -> str:
 
 
 def _target_errors(row: Row) -> str:
-    """The evaluation's own figures, which come from many more molecules."""
+    """The errors from the evaluation, which samples many more molecules."""
     kept = [
         entry
         for entry in row.get("target_errors") or []

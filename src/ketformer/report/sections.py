@@ -1,4 +1,4 @@
-"""The sections of a page, in their order: each makes HTML of a study, nothing if it has nothing."""
+"""The sections of a page in order: each turns a study into HTML, or into an empty string."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from ketformer.runs import read_metrics
 from ketformer.tasks.metric import metrics_of
 
 _TEXT_NOTE = (
-    "Cross entropies in nats per token on the test part. “Prefix only” hands the model the tokens "
-    "before each target and nothing else, as generation does. A mechanism that is not causal sees "
-    "the tokens it is to predict: its cross entropy and error rates (struck out) are no language "
-    "model's; its prefix loss is."
+    "Cross entropies in nats per token on the test part. “Prefix only” gives the model only the "
+    "tokens before each target, as generation does. A mechanism that is not causal sees the tokens "
+    "it should predict: its cross entropy and error rates (struck out) are not those of a language "
+    "model; its prefix loss is."
 )
 _MOLECULES_NOTE = (
-    "Losses in nats per token on the test part, padding not counted. Valid is a share of the "
-    "sampled, unique of the valid, novel of the unique (not in the training part)."
+    "Losses in nats per token on the test part, padding not counted. Valid is the share of sampled "
+    "molecules, unique of valid ones, novel (not in the training part) of unique ones."
 )
 _NOTES = {"text": _TEXT_NOTE, "molecules": _MOLECULES_NOTE}
 _MADE = {
     "Loss, cross entropy": "teacher-forced over the whole test part: the mean over its targets "
     "of −log p, in nats.",
-    "Prefix only": "each target predicted by a pass over nothing but the tokens before it, for as "
-    "many windows or molecules, evenly spread, as two million tokens or 1,024 molecules allow.",
-    "CER, WER": "edits over reference length between the most likely token at each position and "
-    "the text, summed over all windows.",
-    "Valid, unique, novel": "of molecules sampled at temperature 1 without a wish, judged by RDKit "
-    "on canonical SMILES.",
+    "Prefix only": "each target predicted by a pass over only the tokens before it, for as many "
+    "windows or molecules, evenly spread, as two million tokens or 1,024 molecules allow.",
+    "CER, WER": "edits between the most likely token at each position and the text, over the "
+    "reference length, summed over all windows.",
+    "Valid, unique, novel": "of molecules sampled at temperature 1 with nothing requested, judged "
+    "by RDKit on canonical SMILES.",
     "±, intervals": "95 % t-intervals of the mean over the seeds.",
-    "p": "a paired t-test over the seeds against the first row, by Holm's rule for as many rows "
-    "where it says so; below 0.05 it stands in bold.",
-    "Causal": "measured on the trained model: whether a change of later tokens moves an earlier "
+    "p": "from a paired t-test over the seeds against the first row, adjusted by Holm's rule for "
+    "the number of rows where the notes say so; bold below 0.05.",
+    "Causal": "measured on the trained model: yes if no change of later tokens changes an earlier "
     "prediction.",
-    "Time": "the median of one forward pass without decoding, the models taking turns on the same "
-    "batch.",
-    "Attention, circuits, requests": "made for this page from the first seed's saved model.",
+    "Time": "the median time of one forward pass without decoding; the models take turns on the "
+    "same batch.",
+    "Attention, circuits, requests": "computed for this page from the first seed's saved model.",
 }
 
 
@@ -66,8 +66,8 @@ def _results(study: Study) -> str:
 
 
 _FOREST = (
-    "Dots are means, lines 95 % intervals, ticks single seeds; hollow dots and arrows belong to "
-    "what sees the future. The dashed line is the first honest row."
+    "Dots are means, lines 95 % intervals, ticks single seeds; hollow dots and arrows mark rows "
+    "that see the future. The dashed line is the first causal row."
 )
 
 
@@ -89,7 +89,7 @@ def _training(study: Study) -> str:
     if not drawn:
         return ""
     told = (
-        "A line for each seed. Dashed lines see the future, so their loss is no language model's."
+        "One line per seed. Dashed rows see the future, so theirs is not a language model's loss."
     )
     return f'{_legend(study)}<div class="figures">{drawn}</div><p class="small">{told}</p>'
 
@@ -106,13 +106,13 @@ def _points(logged: list[Any], key: str) -> list[tuple[float, float]]:
 def _positions(study: Study) -> str:
     styles = figures.styles_of(study.rows)
     curves = {row["name"]: found for row in study.rows if (found := study.curves(row))}
-    if not curves:  # of molecules, evaluations did not always keep them
+    if not curves:  # older evaluations of molecules lack them
         return "" if len(study.missing) == len(study.rows) else f"<p>{_NO_POSITIONS}</p>"
     causal = {row["name"]: row["causal"] for row in study.rows}
     honest = {name: both for name, both in curves.items() if causal[name]}
     drawn = []
     if honest:
-        label = "Loss by position of what sees no future: " + ", ".join(honest)
+        label = "Loss by position of rows that see no future: " + ", ".join(honest)
         drawn.append(
             f"<figure>{figures.positions(honest, styles, label)}<figcaption>Lines: whole windows. "
             "Dots: the prefix alone. They agree where nothing leaks.</figcaption></figure>"
@@ -124,20 +124,20 @@ def _positions(study: Study) -> str:
             label = f"The leak of {name}: loss by position, with and without the future"
             plot = figures.leak(name, forced, prefix, beside, styles[name], label)
             drawn.append(
-                f"<figure>{plot}<figcaption>Nearly right where it sees the target, lost when it "
-                "is given what generation gives.</figcaption></figure>"
+                f"<figure>{plot}<figcaption>Nearly right where it sees the target, lost when "
+                "given only what generation gives.</figcaption></figure>"
             )
     return f'{_legend(study)}<div class="figures">{"".join(drawn)}</div>'
 
 
 _NO_POSITIONS = (
-    "These runs were evaluated before losses were kept by position; "
-    "<code>ketformer evaluate</code> keeps them."
+    "These runs were evaluated before losses by position were saved; "
+    "<code>ketformer evaluate</code> adds them."
 )
 
 
 def _legend(study: Study) -> str:
-    """Names with the stroke of their lines."""
+    """The rows' names with their line styles."""
     entries = []
     for name, style in figures.styles_of(study.rows).items():
         dashed = ' stroke-dasharray="6 4"' if style["linestyle"] == "--" else ""
@@ -163,8 +163,8 @@ def _times(study: Study) -> str:
         parts.append(
             '<div><div class="scroll" tabindex="0" role="region" aria-label="Training times">'
             f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(trained)}</tbody></table></div>"
-            '<p class="small">Means over the runs, as each was logged; where runs shared the '
-            "machine with others, they cannot be compared.</p></div>"
+            '<p class="small">Means over the runs, as logged; not comparable if runs shared the '
+            "machine with other work.</p></div>"
         )
     return f'<div class="figures">{"".join(parts)}</div>' if parts else ""
 
@@ -214,7 +214,7 @@ def _made(study: Study) -> str:
     )
 
 
-#: Heading to what makes the section.
+#: Each heading with the function that makes its section.
 SECTIONS: dict[str, Callable[[Study], str]] = {
     "Results": _results,
     "Loss while training": _training,

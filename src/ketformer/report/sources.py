@@ -1,4 +1,4 @@
-"""From run directories, folders and files to what a report is about."""
+"""Turn run directories, folders and result files into studies for a report."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ from ketformer.errors import KetformerError
 from ketformer.evaluation import EVALUATION, evaluate, save_evaluation
 from ketformer.evaluation.speed import timing_inputs
 from ketformer.generation.preview import sample_of
-from ketformer.report.study import CURVES, Study, checked
+from ketformer.report.study import Study, checked
 from ketformer.runs import Run, open_run
 from ketformer.runs.directory import SETTINGS_FILE
-from ketformer.tasks.metric import TASKS, metrics_of
+from ketformer.tasks.metric import CURVES, TASKS, metrics_of
 from ketformer.utils.mappings import read_json
 from ketformer.utils.timing import inference_seconds
 
-#: What the verbs leave in their folders.
+#: The result files that verbs leave in their folders.
 RESULTS = ("comparison.json", "reproduction.json", "demo.json")
-_CURVES = (*CURVES["text"], *CURVES["molecules"], "target_errors")
 
 
 def studies_of(paths: Sequence[str | Path], *, progress: bool = True) -> list[Study]:
-    """What to report on: a study for each result, and one for each task of the single runs.
+    """The studies to report on: one for each result, and one for each task of the single runs.
 
     Args:
-        paths: run directories, folders of ``compare``, ``reproduce`` and ``demo``, and result
-            files of these.
+        paths: run directories, folders of ``compare``, ``reproduce`` and ``demo``, or their
+            result files.
         progress: show bars on standard error while runs without an evaluation are evaluated.
 
     Raises:
-        KetformerError: nothing that can be reported on, or something broken.
+        KetformerError: there is nothing to report on, or something is broken.
     """
     studies: list[Study] = []
     single: dict[str, list[Run]] = {}
@@ -48,7 +47,7 @@ def studies_of(paths: Sequence[str | Path], *, progress: bool = True) -> list[St
 
 
 def _result_file(path: Path) -> Path | None:
-    """The result that a path stands for; None for a run directory."""
+    """The result file that a path stands for; None for a run directory."""
     if path.is_file():
         return path
     if not path.is_dir():
@@ -72,7 +71,7 @@ def _of_result(file: Path) -> Iterator[Study]:
 
 
 def _of_runs(task: str, opened: list[Run], progress: bool) -> Study:
-    """Rows of runs that nobody compared: each measured by itself, timed side by side."""
+    """A study of runs outside a comparison: each evaluated by itself, all timed side by side."""
     names = [run.path.resolve().name for run in opened]
     if len(set(names)) < len(names):
         names = [str(run.path) for run in opened]
@@ -118,7 +117,11 @@ def _row(name: str, run: Run, evaluation: dict[str, Any]) -> dict[str, Any]:
         "parameters": run.model.num_parameters(),
         "causal": evaluation.get("causal"),
         **{metric: summarise([value]) for metric, value in values.items()},
-        **{curve: evaluation[curve] for curve in _CURVES if curve in evaluation},
+        **{
+            key: evaluation[key]
+            for key in (*CURVES[run.task], "target_errors")
+            if key in evaluation
+        },
         "sample": sample_of(run),
         "run": str(run.path),
     }

@@ -1,4 +1,4 @@
-"""What a report is about: a result, and the run directories that it came from."""
+"""The subject of a report: a result, and the run directories it came from."""
 
 from __future__ import annotations
 
@@ -14,14 +14,9 @@ from ketformer.comparison.tables import Columns, columns_of
 from ketformer.errors import KetformerError
 from ketformer.evaluation import EVALUATION
 from ketformer.runs import Run, open_run
-from ketformer.tasks.metric import TASKS, metrics_of
+from ketformer.tasks.metric import CURVES, TASKS, metrics_of
 from ketformer.utils.mappings import read_json
 
-#: Curves over the positions of a window, by task: teacher-forced, and with the prefix alone.
-CURVES = {
-    "text": ("cross_entropy_by_position", "prefix_cross_entropy_by_position"),
-    "molecules": ("loss_by_position", "prefix_loss_by_position"),
-}
 _KINDS: dict[str, tuple[type, str]] = {
     "name": (str, "text"),
     "causal": (bool, "true or false"),
@@ -41,13 +36,12 @@ _NEEDED = ("name", "causal")
 
 @dataclass
 class Study:
-    """A result of one task, checked.
+    """A checked result of one task.
 
     Attributes:
-        result: see :func:`ketformer.comparison.run_variants`; its ``rows`` hold only what
-            they should.
-        folder: where its run directories are looked for first.
-        name: of the study, where a page has several.
+        result: see :func:`ketformer.comparison.run_variants`; its ``rows`` are checked.
+        folder: where to look first for its run directories.
+        name: name of the study, on a page with several.
     """
 
     result: dict[str, Any]
@@ -62,19 +56,19 @@ class Study:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """One for each mechanism."""
+        """The rows, one for each mechanism."""
         rows: list[dict[str, Any]] = self.result["rows"]
         return rows
 
     @property
     def columns(self) -> Columns:
-        """Of the table: those that the result names."""
+        """The columns of the table, from the result if it has any."""
         columns: Columns = self.result.get("columns") or columns_of(self.result)
         return columns
 
     @property
     def notes(self) -> list[str]:
-        """What the result says of itself, a sentence each."""
+        """The result's notes, one sentence each."""
         notes: list[str] = self.result.get("notes") or []
         return notes
 
@@ -83,7 +77,7 @@ class Study:
         return self._found(row["run"]) if row.get("run") else None
 
     def all_runs(self, row: dict[str, Any]) -> list[Path]:
-        """Those of all its seeds that are still there."""
+        """The run directories of a row's seeds that still exist."""
         first = row.get("run")
         if not first:
             return []
@@ -96,7 +90,7 @@ class Study:
         """The run of a row's first seed; None if it is gone.
 
         Raises:
-            KetformerError: it is there, and broken.
+            KetformerError: the run exists but is broken.
         """
         name = row["name"]
         if name not in self._opened:
@@ -105,10 +99,10 @@ class Study:
         return self._opened[name]
 
     def open_all(self) -> None:
-        """Open what there is, and keep it open.
+        """Open all existing runs and keep them open.
 
         Raises:
-            KetformerError: a run, or what was measured of it, is broken.
+            KetformerError: a run or its evaluation is broken.
         """
         for row in self.rows:
             self.open(row)
@@ -120,7 +114,7 @@ class Study:
         return [row["name"] for row in self.rows if self.first(row) is None]
 
     def curves(self, row: dict[str, Any]) -> tuple[list[Any], list[Any]] | None:
-        """Losses by position, teacher-forced and with the prefix alone, if they were kept."""
+        """Losses by position, teacher-forced and with the prefix alone, if they were saved."""
         forced, prefix = CURVES[self.task]
         held: Any = row
         if forced not in row and (path := self.first(row)) and (path / EVALUATION).is_file():
@@ -130,7 +124,7 @@ class Study:
         return held[forced], held[prefix]
 
     def _found(self, written: str) -> Path | None:
-        """Beside the result, or where it was when the result was written."""
+        """The run directory next to the result, or where it was when the result was written."""
         own = Path(written).name
         for path in (self.folder / own, self.folder / self.task / own, Path(written)):
             if own and (path / "model.safetensors").is_file():
@@ -139,11 +133,11 @@ class Study:
 
 
 def checked(result: dict[str, Any], where: Path | str) -> dict[str, Any]:
-    """The result with nothing in it that a page could trip over.
+    """The result, validated and cleaned for a page.
 
     Raises:
-        KetformerError: it is no result of ``compare``, ``reproduce`` or ``demo``, or a row of
-            it is broken.
+        KetformerError: it is not a result of ``compare``, ``reproduce`` or ``demo``, or a row is
+            broken.
     """
     result = _plain(result)
     settings, rows = result.get("settings"), result.get("rows")
@@ -155,7 +149,7 @@ def checked(result: dict[str, Any], where: Path | str) -> dict[str, Any]:
     names = [metric.name for metric in metrics_of(task)]
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise KetformerError(f"{where}: row {number} is no mapping")
+            raise KetformerError(f"{where}: row {number} is not a mapping")
         _check_row(row, names, f"{where}: row {number}")
     if len({row["name"] for row in rows}) != len(rows):
         raise KetformerError(f"{where}: two rows have the same name")
@@ -182,7 +176,7 @@ def _check_row(row: dict[str, Any], metrics: Sequence[str], where: str) -> None:
 
 
 def _interval(value: Any, where: str) -> dict[str, Any]:
-    """Mean, bounds and values; the bounds are both there or both missing."""
+    """Mean, bounds and values; the bounds are both numbers or both None."""
     if value is None:
         value = {}
     if not isinstance(value, dict) or not isinstance(value.get("values", []), list):
@@ -198,7 +192,7 @@ def _interval(value: Any, where: str) -> dict[str, Any]:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a number that can be drawn."""
+    """Whether a value is a number that can be plotted."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
@@ -215,7 +209,7 @@ def _is_curve(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Without numbers that are none, and without characters that no page can hold."""
+    """A value without non-finite numbers and without characters that a page cannot hold."""
     if isinstance(value, dict):
         return {_plain(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""How a page looks: dark and light, on a phone, on a screen, on paper."""
+"""The style of a page: light and dark, on a phone, a screen and paper."""
 
 CSS = """
 :root { color-scheme: light dark; --paper: #ffffff; --ink: #1b1f24; --muted: #59636e;

@@ -1,4 +1,4 @@
-"""The headline table: means and intervals, paired tests, and what is no language model."""
+"""The headline table: means and intervals, paired tests, and rows that see the future."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _LEAK = ' class="leak"'
 _WORDS = ' class="words"'
 _SURE = 0.05  # p-values below it are marked
 
-#: Beside the name of what sees the future.
-BADGE = '<span class="badge">no language model: sees the future</span>'
+#: Next to the name of a row that sees the future.
+BADGE = '<span class="badge">not a language model: sees the future</span>'
 
 
 def results_table(study: Study) -> str:
@@ -34,7 +34,7 @@ def results_table(study: Study) -> str:
 
 
 def paired_table(study: Study) -> str:
-    """Differences to the first row in what a leak cannot improve; nothing for one seed."""
+    """Differences to the first row in metrics a leak cannot improve; empty for one seed."""
     if not all(_is_test(test) for row in study.rows for test in (row.get("paired") or {}).values()):
         return ""
     honest = {row["name"] for row in study.rows if row["causal"]}
@@ -93,7 +93,7 @@ def _cell(row: Row, key: str) -> str:
 
 
 def _paired(row: Row, key: str) -> str:
-    """The paired difference to the reference, marked if it is more than chance; of honest rows."""
+    """The paired difference to the reference, marked if significant; only for causal rows."""
     test = (row.get("paired") or {}).get(key)
     if not row["causal"] or not isinstance(test, dict) or not is_number(test.get("difference")):
         return ""
@@ -102,7 +102,7 @@ def _paired(row: Row, key: str) -> str:
     if p is None or not is_number(p):
         return f"<small>{said}</small>"
     less = "p &lt; 0.001" if p < 0.001 else f"p = {p:.3f}"
-    said += f", {less.replace(' ', '&nbsp;')}"  # a line may end before it, not in it
+    said += f", {less.replace(' ', '&nbsp;')}"  # a line may break before p, not within
     if p >= _SURE:
         return f"<small>{said}</small>"
     direction = METRICS[key].better if key in METRICS else None
@@ -112,7 +112,7 @@ def _paired(row: Row, key: str) -> str:
 
 
 def _searched(row: Row) -> str:
-    """How many rates were tried, if any; the notes name them."""
+    """How many rates were tried, if several; the notes list them."""
     tried = row.get("learning_rates")
     count = len(tried) if isinstance(tried, list) else 0
     return f"<small>best of {count}</small>" if count > 1 else ""

@@ -1,4 +1,4 @@
-"""The papers' tables, a run once more, and the demo."""
+"""Reproductions of the papers' tables and of runs, and the demo."""
 
 from typing import TYPE_CHECKING
 

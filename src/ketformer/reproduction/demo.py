@@ -1,4 +1,4 @@
-"""One verb: demo. The main job on embedded data, in a few minutes and with no download."""
+"""The ``demo`` verb: the main job on embedded data, in a few minutes and with no download."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def run_demo(
 
     Args:
         out: folder; an earlier demo in it is replaced.
-        steps: training steps of each model; 300 of text and 400 of molecules by default.
+        steps: training steps of each model; by default 300 for text and 400 for molecules.
         processes: how many models at once.
         progress: show a table on standard error.
 
     Returns:
-        The comparisons ``text`` and ``molecules``, also kept in ``demo.json``.
+        The comparisons ``text`` and ``molecules``, also saved in ``demo.json``.
 
     Raises:
-        KetformerError: the folder holds something that no demo made.
+        KetformerError: the folder holds something other than a demo.
     """
-    if steps is not None and steps < 1:  # said before an earlier demo is removed
+    if steps is not None and steps < 1:  # before an earlier demo is removed
         raise KetformerError(f"max_steps must be positive, got {steps}")
     if processes < 1:
         raise KetformerError(f"jobs must be positive, got {processes}")
@@ -49,13 +49,13 @@ def run_demo(
     marker = out / ".ketformer-demo"
     if out.exists() and any(out.iterdir()):
         if not marker.is_file():
-            raise KetformerError(f"{out} holds something else than a demo; choose another --out")
+            raise KetformerError(f"{out} holds something other than a demo; choose another --out")
         shutil.rmtree(out)
     write_text(marker, "This folder is replaced by each `ketformer demo`.\n")
     if progress:
         print(
             "Training five small models on Python's language reference and two on small "
-            "molecules: some minutes on two cores.",
+            "molecules: a few minutes on two cores.",
             file=sys.stderr,
         )
     how: dict[str, Any] = {"steps": steps, "processes": processes, "progress": progress}

@@ -1,4 +1,4 @@
-"""One verb: reproduce overlap. The table of arXiv 2502.19214: published figures and ours."""
+"""``reproduce overlap``: the table of arXiv 2502.19214, published figures and ours."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SEQUENCE: dict[str, dict[str, Any]] = {
     },
 }
 
-# Properties in their own units, always all of them, and the angles scaled by the batch.
+# All properties are always given, in their own units, and the batch scales the angles.
 _AS_PUBLISHED: dict[str, Any] = {
     "conditions": "all",
     "standardise_conditions": False,
@@ -42,7 +42,7 @@ OVERLAP_ROWS: tuple[Variant, ...] = (
     *(Variant(f"{name}_conditions", _conditional(changes)) for name, changes in _SEQUENCE.items()),
 )
 
-#: What was published of each: the recorded validation loss (padding counts), and of the
+#: The published figures of each: the recorded validation loss (padding counts), and for the
 #: conditional models the samples without a target. None where no figure is known.
 OVERLAP_PUBLISHED: dict[str, dict[str, float | None]] = {
     "overlap_sequence": {"loss": 0.63440},
@@ -69,7 +69,7 @@ OVERLAP_PUBLISHED: dict[str, dict[str, float | None]] = {
 }
 
 
-#: Of the hybrid decoder's table: the loss as the paper has it, padding counted.
+#: Columns of the hybrid decoder's table; the first loss counts padding, as in the paper.
 _COLUMNS: Columns = (
     ("model", "name"),
     ("parameters", "parameters"),
@@ -102,9 +102,9 @@ def reproduce_overlap(
     Args:
         out: folder for the runs and ``reproduction.json``; finished runs in it are kept.
         data: data set or file of molecules.
-        seeds: for each of the three sequence models; the conditional ones take one.
-        rows: names of rows, all six by default; with some alone nothing is kept but the runs.
-        gradient: of the overlap's angles, ``exact`` or ``spsa`` as in the released code.
+        seeds: number of seeds for each of the three sequence models; the conditional ones take one.
+        rows: names of rows, all six by default; for a subset only the runs are saved.
+        gradient: gradient of the overlap's angles, ``exact`` or ``spsa`` as in the released code.
         samples: molecules sampled from each model.
         targets: molecules sampled for each of the 18 published targets.
         changes: settings to change from the published ones, e.g. fewer epochs.
@@ -112,11 +112,11 @@ def reproduce_overlap(
         progress: show a table on standard error.
 
     Returns:
-        The ``rows`` of a comparison, each with what was ``published`` of it. Means are over
-        the seeds; ``seeds`` says for each row how many there are.
+        The ``rows`` of a comparison, each with its ``published`` figures. Means are over the
+        seeds; each row's ``seeds`` is their number.
 
     Raises:
-        KetformerError: an unknown row.
+        KetformerError: a row is unknown.
     """
     known = [variant.name for variant in OVERLAP_ROWS]
     if unknown := sorted(set(rows or []) - set(known)):
@@ -165,7 +165,7 @@ def reproduce_overlap(
 
 
 def _with_gradient(variant: Variant, settings: Settings, gradient: str) -> Variant:
-    """The row with its angles' gradient estimated, under a name of its own in the folder."""
+    """The row with an estimated gradient of the angles, under a separate name in the folder."""
     if gradient == "exact" or variant.changes["attention"] != "overlap":
         return variant
     options = {**settings.model["attention_options"], "gradient": gradient}

@@ -1,4 +1,4 @@
-"""One verb: reproduce. A paper's table: what was published, ours as published, ours leak-free."""
+"""``reproduce qisa``: the paper's claim, our results as published, and ours without the leak."""
 
 from __future__ import annotations
 
@@ -95,14 +95,14 @@ def reproduce_qisa(
 
 
 def verdict(result: dict[str, Any]) -> str:
-    """What the rows say of the claim, in words; every number comes from the result."""
+    """What the rows say about the claim, in words; every number comes from the result."""
     rows = {row["name"]: row for row in result["rows"]}
     ratio = {name: row["ratio_to_classical"]["cross_entropy"] for name, row in rows.items()}
     leaky = [name for name, row in rows.items() if not row["causal"]]
     return (
-        f"The audit found that {', '.join(leaky)} see the tokens they are to predict. Against "
+        f"The audit found that {', '.join(leaky)} see the tokens they should predict. Against "
         f"honest classical attention, QISA as published has {ratio['qisa_published']:.1f} times "
-        "lower cross entropy; classical attention with the same leak has "
-        f"{ratio['classical_transposed']:.1f} times lower; QISA with the leak mended has "
-        f"{ratio['qisa_causal']:.2f} times, and with our defaults {ratio['qisa']:.2f} times."
+        "lower cross entropy; classical attention with the same leak, "
+        f"{ratio['classical_transposed']:.1f} times lower; QISA with the leak fixed, "
+        f"{ratio['qisa_causal']:.2f} times; and QISA with our defaults, {ratio['qisa']:.2f} times."
     )

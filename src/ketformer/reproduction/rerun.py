@@ -1,4 +1,4 @@
-"""One verb: reproduce, of a run. Train it again from its own directory and compare."""
+"""``reproduce`` for a run: train it again from its directory and compare."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ketformer.runs import load_settings, open_run, read_metrics
 from ketformer.runs.directory import SETTINGS_FILE, WEIGHTS_FILE, make_manifest
 from ketformer.training import train
 
-# Facts of the machine that the last digit of a sum can depend on.
+# Facts of the machine that can change the last digit of a sum.
 _MACHINE = ("cpu", "threads", "gpu", "platform", "python", "versions")
-# What a row of metrics says of the clock.
+# Endings of the keys in a row of metrics that depend on the clock.
 _TIMES = ("_runtime", "_per_second")
 
 
@@ -26,16 +26,16 @@ def repeat_run(run: str | Path, out: str | Path, *, progress: bool = True) -> di
 
     Args:
         run: the run directory.
-        out: the new one; it is gone on with if an earlier repetition was interrupted.
+        out: the new run directory; an interrupted repetition in it is resumed.
         progress: show a bar on standard error.
 
     Returns:
         ``weights_equal`` and ``losses_equal``, bit for bit; ``largest_difference`` of any
-        weight; ``differs``, what is not as it was then, in words; the two runs.
+        weight; ``differs``, what has changed since, in words; the two runs.
 
     Raises:
-        KetformerError: it is no finished run that was trained here, its data has changed, or
-            it was trained by another number of processes.
+        KetformerError: the run is unfinished or was imported, its data has changed, or it was
+            trained with another number of processes.
     """
     run, out = Path(run), Path(out)
     then = open_run(run).manifest
@@ -44,7 +44,7 @@ def repeat_run(run: str | Path, out: str | Path, *, progress: bool = True) -> di
     processes, here = then.get("processes", 1), int(os.environ.get("WORLD_SIZE", "1"))
     if processes != here:
         raise KetformerError(
-            f"{run} was trained by {processes} processes, not {here}; use torchrun "
+            f"{run} was trained with {processes} processes, not {here}; use torchrun "
             f"--nproc_per_node {processes} -m ketformer reproduce {run}"
         )
     settings = load_settings(str(run / SETTINGS_FILE))
@@ -52,7 +52,7 @@ def repeat_run(run: str | Path, out: str | Path, *, progress: bool = True) -> di
         torch.set_num_threads(threads)  # sums are split among them
     differs = _differences(then, make_manifest())
     if differs and os.environ.get("RANK", "0") == "0":
-        warnings.warn(f"not as when {run} was trained: {'; '.join(differs)}", stacklevel=2)
+        warnings.warn(f"changed since {run} was trained: {'; '.join(differs)}", stacklevel=2)
     train(
         settings,
         out,
@@ -82,7 +82,7 @@ def _losses(run: Path) -> list[dict[str, Any]]:
 
 
 def _differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """``torch 2.9 then, 2.10 now``, for each fact of machine, versions and commit."""
+    """``torch 2.9 then, 2.10 now``, for each changed fact of machine, versions and commit."""
     pairs = {"commit": (then.get("commit"), now["commit"])}
     old, new = then.get("machine", {}), now["machine"]
     for key in _MACHINE:

@@ -1,4 +1,4 @@
-"""The card of a run: what its model was trained on and how, and how well it does."""
+"""The model card of a run: its data, its training and its metrics."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from ketformer.utils.markdown import markdown_table
 def write_run_card(
     path: Path, config: KetformerConfig, evaluation: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a run's card from what its directory holds, unless somebody has edited the card.
+    """Write a run's card from its directory, unless somebody has edited the card.
 
     Args:
         path: the run directory.
-        config: of its model.
-        evaluation: what the test part gave, once it was measured.
+        config: the configuration of its model.
+        evaluation: results on the test part, once measured.
     """
     manifest, settings = read_manifest(path), read_settings(path / SETTINGS_FILE)
     measured = evaluation or {}
@@ -38,7 +38,7 @@ def write_run_card(
         if metric.on_card and isinstance(measured.get(metric.name), float)
     }
     data = manifest.get("data", {})
-    name = Path(str(data.get("name", "unknown"))).name  # a path of this machine tells nobody
+    name = Path(str(data.get("name", "unknown"))).name  # not a path on this machine
     molecules = settings.task == "molecules"
     results = [
         EvalResult(
@@ -71,7 +71,7 @@ def _data_section(data: Mapping[str, Any], name: str) -> str:
     known = DATASETS.get(name)
     facts = {"name": name, "split": data.get("split", "–"), "SHA-256": data.get("sha256", "–")}
     if known:
-        facts |= {"what": known.description, "licence": known.licence}
+        facts |= {"description": known.description, "licence": known.licence}
     return "## Training data\n\n" + markdown_table(["", ""], facts.items())
 
 
@@ -80,8 +80,8 @@ def _training_section(settings: Settings, manifest: Mapping[str, Any]) -> str:
     facts = {
         "preset": settings.name,
         "seed": manifest.get("seed", "–"),
-        "made": manifest.get("created", "–"),
-        "commit": manifest.get("commit") or "not known",
+        "created": manifest.get("created", "–"),
+        "commit": manifest.get("commit") or "unknown",
         "versions": _listed(machine.get("versions")),
         "machine": machine.get("gpu") or machine.get("cpu") or "–",
     }
@@ -99,7 +99,7 @@ def _metrics_section(metrics: Mapping[str, float], logged: list[dict[str, Any]],
         )
     losses = [row["eval_loss"] for row in logged if "eval_loss" in row]
     last = f"Last validation loss: {losses[-1]:.4g} nats per target. " if losses else ""
-    return f"{title}{last}`ketformer evaluate {run}` measures the test part and adds it here.\n"
+    return f"{title}{last}`ketformer evaluate {run}` adds the metrics on the test part here.\n"
 
 
 def _listed(versions: object) -> str:

@@ -1,4 +1,4 @@
-"""From settings to data that a model can be trained and measured on, for both tasks."""
+"""From settings to a model and the data to train and evaluate it on, for both tasks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def prepare(settings: Settings, *, progress: bool = True) -> TextData | Molecule
     )
     for key, neutral in foreign.items():
         if getattr(settings, key) != neutral:
-            raise KetformerError(f"{key} is not for a model of {settings.task}")
+            raise KetformerError(f"{key} does not apply to a model of {settings.task}")
     if settings.task == "molecules":
         return molecules_of(settings, progress=progress)
     return prepare_text(
@@ -46,7 +46,7 @@ def molecules_of(
     """The molecules that settings name, for a trained model if its tokenizer is given.
 
     Raises:
-        KetformerError: as :func:`~ketformer.tasks.molecules.data.prepare_molecules`.
+        KetformerError: see :func:`~ketformer.tasks.molecules.data.prepare_molecules`.
     """
     return prepare_molecules(
         settings.data,

@@ -1,4 +1,4 @@
-"""Run directories: everything that a trained model needs and that its numbers came from."""
+"""Run directories: everything that a trained model needs, and where its numbers came from."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ CHECKPOINTS_FOLDER = "checkpoints"
 SAMPLES_FOLDER = "samples"
 WEIGHTS_FILE = "model.safetensors"
 
-#: Of run directories; raised when this version's could not be read by the one before.
+#: Version of the run directory format; raised when older versions could not read a new run.
 FORMAT = 1
 
-# What is read of a manifest.
+# Types of the manifest's values that are read.
 _KINDS: dict[str, type] = {
     "format": int,
     "processes": int,
@@ -54,7 +54,7 @@ class Run:
     Attributes:
         path: the run directory.
         model: in evaluation mode, on the GPU if there is one.
-        tokenizer: as it was saved.
+        tokenizer: the saved tokenizer.
         settings: the resolved settings of the training run.
         manifest: versions, commit, data hash, seed and hardware.
     """
@@ -91,7 +91,7 @@ def open_run(path: str | Path) -> Run:
     tokenizer = load_tokenizer(path)
     model = _load_model(path, tokenizer)
     if settings.task == "molecules" and tokenizer.eos_token_id is None:
-        raise KetformerError(f"{path}: a model of molecules, but not a tokenizer of SMILES")
+        raise KetformerError(f"{path}: a model of molecules, but not a SMILES tokenizer")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return Run(path, model.to(device).eval(), tokenizer, settings, manifest)
 
@@ -100,7 +100,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of a run directory.
 
     Raises:
-        KetformerError: it is missing or broken, or of a newer version than this one.
+        KetformerError: it is missing, broken, or written by a newer version.
     """
     manifest = read_json(path / MANIFEST_FILE)
     for key, kind in _KINDS.items():
@@ -108,11 +108,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
             raise KetformerError(
                 f"{path / MANIFEST_FILE}: {key} must be {_SAID[kind]}, got {manifest[key]!r}"
             )
-    found = manifest.get("format", 1)  # the first manifests did not say
+    found = manifest.get("format", 1)  # the first manifests had no format
     if found > FORMAT:
         raise KetformerError(
-            f"{path}: written by a newer Ketformer, as run format {found}; this version reads "
-            f"up to {FORMAT}: upgrade it"
+            f"{path}: written by a newer Ketformer (run format {found}); this version reads "
+            f"formats up to {FORMAT}: upgrade Ketformer"
         )
     return manifest
 
@@ -123,19 +123,19 @@ def save_model(
     tokenizer: PreTrainedTokenizerFast,
     weights: dict[str, Tensor] | None = None,
 ) -> None:
-    """Write what makes a run a finished one; its weights appear last, and whole.
+    """Write the files that make a run finished; the weights appear last, and whole.
 
     Args:
         out: the run directory.
-        model: whose configuration is written.
-        tokenizer: of the run.
-        weights: gathered from all processes, where the model holds only a part of them.
+        model: the trained model.
+        tokenizer: the run's tokenizer.
+        weights: gathered from all processes, if the model holds only a part of them.
 
     Raises:
-        OSError, SafetensorError: it cannot be written.
+        OSError, SafetensorError: a file cannot be written.
     """
     part = out / ".model.part"
-    shutil.rmtree(part, ignore_errors=True)  # a killed process left it
+    shutil.rmtree(part, ignore_errors=True)  # left by a killed process
     try:
         tokenizer.save_pretrained(part)
         model.save_pretrained(part, state_dict=weights)
@@ -148,7 +148,7 @@ def save_model(
 
 def _load_model(path: Path, tokenizer: PreTrainedTokenizerFast) -> KetformerForCausalLM:
     if (kind := read_json(path / "config.json").get("model_type")) != KetformerConfig.model_type:
-        raise KetformerError(f"{path}/config.json: not of a Ketformer model, but of {kind!r}")
+        raise KetformerError(f"{path}/config.json: describes a {kind!r} model, not a Ketformer one")
     try:
         config = KetformerConfig.from_pretrained(str(path), local_files_only=True)
     except KetformerError as error:
@@ -157,13 +157,13 @@ def _load_model(path: Path, tokenizer: PreTrainedTokenizerFast) -> KetformerForC
         raise KetformerError(f"{path}/config.json: {_flat(error)}") from None
     if len(tokenizer) != config.vocab_size:
         raise KetformerError(
-            f"{path}: the tokenizer has {len(tokenizer):,} tokens, but the model "
+            f"{path}: the tokenizer has {len(tokenizer):,} tokens, but the model has "
             f"{config.vocab_size:,}"
         )
     held = (path / "model.safetensors").stat().st_size
-    if (needed := least_parameters(config)) > held:  # before that many are allocated
+    if (needed := least_parameters(config)) > held:  # checked before they are allocated
         raise KetformerError(
-            f"{path}: config.json asks for {needed:,} weights at least, but model.safetensors has "
+            f"{path}: config.json asks for at least {needed:,} weights, but model.safetensors has "
             f"{held:,} bytes"
         )
     check_memory(config)
@@ -180,7 +180,7 @@ def _load_model(path: Path, tokenizer: PreTrainedTokenizerFast) -> KetformerForC
         raise KetformerError(f"{path}: {error}") from None
     except Exception as error:  # safetensors and transformers raise many kinds
         raise KetformerError(f"{path}: the model cannot be loaded ({_flat(error)})") from None
-    if missing := sorted(found["missing_keys"]):  # transformers would draw them anew
+    if missing := sorted(found["missing_keys"]):  # transformers would initialise them at random
         raise KetformerError(f"{path}/model.safetensors lacks {', '.join(missing)}")
     if bad := complaint_about_weights(model):
         raise KetformerError(f"{path}/model.safetensors: {bad}")
@@ -211,7 +211,7 @@ def write_metrics(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def make_manifest(**facts: Any) -> dict[str, Any]:
-    """When, where, with what: the given facts, the time, the commit and the machine."""
+    """A manifest of the given facts, the time, the commit and the machine."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return {
         "format": FORMAT,
@@ -223,7 +223,7 @@ def make_manifest(**facts: Any) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit that Ketformer itself runs from, if it runs from a checkout."""
+    """The commit of the checkout that Ketformer runs from, if any."""
     folder = Path(__file__).resolve().parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
     try:

@@ -1,4 +1,4 @@
-"""One verb: import-checkpoint. Released weights become an ordinary run directory."""
+"""The ``import-checkpoint`` command: released weights become an ordinary run directory."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from ketformer.utils.files import write_json, write_text
 def import_checkpoint(file: str | Path, out: str | Path) -> dict[str, Any]:
     """Write a run directory from a ``.pt`` file released with arXiv 2502.19214.
 
-    The vocabulary is not in the file; it is the one of QM9's canonical SMILES. Conditional
+    The vocabulary is not in the file; it is that of QM9's canonical SMILES. Conditional
     quantum models keep the released scaling by the batch (``published_scaling``), without
     which the weights would mean something else.
 
     Args:
         file: the checkpoint; nothing in it is executed.
-        out: the run directory; it must be new.
+        out: the run directory; it must be new or empty.
 
     Returns:
         ``run``, ``kind``, ``parameters``, ``epochs`` of training and the last ``recorded_loss``.
 
     Raises:
-        KetformerError: the directory exists, or the file is no such checkpoint.
+        KetformerError: the directory is not empty, or the file is not such a checkpoint.
     """
     file, out = Path(file), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -1,4 +1,4 @@
-"""What a training run is told: a preset or a YAML file, and what the command line changes."""
+"""Settings of a training run: a preset or a YAML file, with changes from the command line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ketformer.tasks.datasets import found_from_anywhere
 from ketformer.tasks.metric import Task
 from ketformer.utils.mappings import read_yaml
 
-# A run's directory is named after it.
+# A run's directory is named after its settings.
 _NAME = re.compile(r"[^\W_][\w .+-]{0,99}")
 
 #: Shown by ``train --help``; every other option of TrainingArguments works as well.
@@ -55,7 +55,7 @@ COMMON_TRAINING_OPTIONS = (
     "use_cpu",
 )
 
-# Trainer options that a run directory decides by itself.
+# Trainer options that Ketformer sets itself.
 _OURS = {
     "output_dir",
     "remove_unused_columns",
@@ -71,7 +71,7 @@ _OURS = {
     "parallelism_config",
 }
 
-# Configuration keys that the tokenizer or the moment decides, not the training settings.
+# Configuration keys that come from the data or the call, not from the training settings.
 _NOT_SET = {
     "vocab_size",
     "use_cache",
@@ -91,7 +91,7 @@ Plain = Scalar | list[Scalar] | dict[str, Scalar]
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides a training run, resolved.
+    """The resolved settings of a training run.
 
     Attributes:
         model: configuration keys of :class:`~ketformer.KetformerConfig`.
@@ -100,19 +100,19 @@ class Settings:
         task: ``text`` or ``molecules``.
         data: a data set's name or a path.
         split: ``standard`` or ``published``.
-        tokenizer: of text: ``char`` or ``bpe``.
-        vocab_size: tokens of a BPE; the other tokenizers count their own.
-        column: of molecules: the column with SMILES in a CSV file.
-        conditions: of molecules: properties that each is given with, e.g. ``LogP,TPSA`` (in
-            YAML also a list) or a numeric column of the file; ``all`` is the nine that can be
-            computed.
-        standardise_conditions: subtract the training set's mean, divide by its deviation.
-        count_padding: of molecules: count padding in the loss, as arXiv 2502.19214 does.
-        backend: run every circuit of the attention there instead of computing its outcome
-            in closed form. Slow, as hardware is.
-        backend_options: of the backend: shots, seed and its own.
-        noise: probabilities of errors on a backend: one_qubit, two_qubit, readout.
-        gradient: on a backend: parameter_shift, spsa or adjoint.
+        tokenizer: for text: ``char`` or ``bpe``.
+        vocab_size: number of tokens of a BPE; the data decides it for the other tokenizers.
+        column: for molecules: the column with SMILES in a CSV file.
+        conditions: for molecules: properties to condition on, e.g. ``LogP,TPSA`` (in YAML also
+            a list), or numeric columns of the file; ``all`` means the nine that can be computed.
+        standardise_conditions: subtract the training set's mean and divide by its standard
+            deviation.
+        count_padding: for molecules: count padding in the loss, as arXiv 2502.19214 does.
+        backend: run every circuit of the attention on this backend instead of computing its
+            result in closed form. Slow, like hardware.
+        backend_options: options of the backend: shots, seed and its own.
+        noise: error probabilities on a backend: one_qubit, two_qubit, readout.
+        gradient: gradient method on a backend: parameter_shift, spsa or adjoint.
     """
 
     model: dict[str, Any] = field(default_factory=dict)
@@ -135,7 +135,7 @@ class Settings:
     def __post_init__(self) -> None:
         if not isinstance(self.data, str):
             raise KetformerError(f"data must be a name or a path, got {self.data!r}")
-        # A run may be looked at from another folder than it was trained in.
+        # A run may be used from another folder than it was trained in.
         object.__setattr__(self, "data", found_from_anywhere(self.data))
 
     def to_dict(self) -> dict[str, Any]:
@@ -143,15 +143,15 @@ class Settings:
         return asdict(self)
 
     def packages(self) -> list[str]:
-        """Other packages that the attention and the backend come from, as ``name==version``."""
+        """The other packages that the attention and the backend come from, as ``name==version``."""
         attention = self.model.get("attention", KetformerConfig.attention)
         found = [ATTENTION.package_of(attention), BACKENDS.package_of(self.backend or "")]
         return sorted({package for package in found if package})
 
     def override(self, changes: Mapping[str, Any]) -> Settings:
-        """A copy with flat ``key: value`` changes put where they belong.
+        """A copy with flat ``key: value`` changes sorted into its parts.
 
-        Another ``attention`` starts from its own default options.
+        A different ``attention`` starts from its default options.
 
         Raises:
             KetformerError: an unknown key or a value of the wrong type.
@@ -170,7 +170,7 @@ class Settings:
 
 
 def load_settings(preset_or_path: str) -> Settings:
-    """Settings of a preset, or of a YAML file of the same form as a run's ``settings.yaml``.
+    """Load a preset, or a YAML file in the form of a run's ``settings.yaml``.
 
     Raises:
         KetformerError: neither exists, or a key or value in the file is wrong.
@@ -190,10 +190,10 @@ def load_settings(preset_or_path: str) -> Settings:
 
 
 def read_settings(path: Path) -> Settings:
-    """The settings that a run directory holds.
+    """Read the settings file of a run directory.
 
-    Unlike :func:`load_settings`, the options of the model and of Trainer are taken as they are:
-    the model has its own configuration, and the Trainer of another machine may know others.
+    Unlike :func:`load_settings`, this does not check the options of the model and of Trainer:
+    the model has its own configuration, and another machine's Trainer may have other options.
 
     Raises:
         KetformerError: the file is missing or broken, or one of our own keys is wrong.
@@ -207,7 +207,7 @@ def read_settings(path: Path) -> Settings:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """What a settings file says of itself, of the model and of the training."""
+    """A settings file in three parts: its own keys, the model's and the training's."""
     own = read_yaml(path)
     parts = [own.pop(key, {}) for key in ("model", "training")]
     for key, part in zip(("model", "training"), parts, strict=True):
@@ -215,12 +215,12 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
             raise KetformerError(f"{path}: {key} must be a mapping of keys to values")
     match own.get("conditions"):
         case [_, *_] as listed if all(isinstance(n, str) and "," not in n for n in listed):
-            own["conditions"] = ",".join(listed)  # as one would write them in YAML
+            own["conditions"] = ",".join(listed)  # the natural form in YAML
     return own, *parts
 
 
 def _name_of(own: dict[str, Any], default: str) -> str:
-    """Takes the run's name out of the settings."""
+    """Remove the run's name from the settings and return it."""
     name = own.pop("name", default)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise KetformerError(f"name must be a plain name, without slashes, got {name!r}")
@@ -229,7 +229,7 @@ def _name_of(own: dict[str, Any], default: str) -> str:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Says which file a mistake is in."""
+    """Prefix an error with the file it is in."""
     try:
         yield
     except KetformerError as error:
@@ -237,9 +237,9 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def add_settings_arguments(parser: jsonargparse.ArgumentParser) -> None:
-    """All settings as ``--key`` options; the rare ones of Trainer without a help line.
+    """Add all settings as ``--key`` options; Trainer's rarer ones have no help line.
 
-    What was not given is not in the result, so that a given ``null`` can be told from it.
+    Options that are not given are absent from the result, unlike those given as ``null``.
     """
     unset = argparse.SUPPRESS
     own = parser.add_argument_group("data")
@@ -289,15 +289,15 @@ def _hints(cls: type) -> dict[str, Any]:
         hints = {f.name: f.type for f in fields(KetformerConfig)}
     else:
         hints = typing.get_type_hints(cls)
-    if cls is TrainingArguments:  # Trainer declares a string, its deprecated form, and wants a bool
+    if cls is TrainingArguments:  # declared as a string, the deprecated form of a bool
         hints["fsdp"] = bool | str | None
     return {key: _plain(hint) for key, hint in hints.items()}
 
 
 def _plain(hint: Any) -> Any:
-    """The type with plain values where it allows anything.
+    """The type, restricted to plain values where it allows anything.
 
-    Where anything is allowed, jsonargparse imports the class that a ``class_path`` names.
+    Where a type allows anything, jsonargparse imports the class that a ``class_path`` names.
     """
     if hint is dict or hint == dict[str, Any]:
         return dict[str, Plain]
@@ -342,7 +342,7 @@ def _hint_of(key: str) -> Any:
 
 
 def _docstring_arguments(cls: type) -> dict[str, str]:
-    """What a class docstring's Args or Attributes section says of each name."""
+    """The description of each name in a class docstring's Args or Attributes section."""
     texts = {
         p.arg_name: p.description or "" for p in docstring_parser.parse(cls.__doc__ or "").params
     }

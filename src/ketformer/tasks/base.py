@@ -1,4 +1,4 @@
-"""What training needs of a task's data."""
+"""The interface between a task's data and training."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from transformers import PreTrainedTokenizerFast
 Rows = Dataset[dict[str, Tensor]]
 
 
-# Validation during training looks at this many targets at most, evenly spread.
+# Validation during training uses at most this many targets, evenly spread.
 EVAL_TARGETS = 1 << 16
 
 
 class Prepared(Protocol):
-    """What training needs of a task's data."""
+    """What training needs from a task's data."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerFast:
-        """Of the data's tokens."""
+        """The data's tokenizer."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -28,7 +28,7 @@ class Prepared(Protocol):
 
     @property
     def model_keys(self) -> dict[str, Any]:
-        """Configuration keys that the data decides."""
+        """Configuration keys that depend on the data."""
 
     def training_sets(self, context: int) -> tuple[Rows, Rows]:
         """Training and validation rows for a model with that context."""

@@ -1,4 +1,4 @@
-"""Named data sets: where they are found, what they hash to, what their licence is."""
+"""Named data sets: their locations, hashes and licences."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ketformer.utils.files import cache_folder, read_bytes
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set that can be asked for by name.
+    """A data set with a name.
 
     Attributes:
         name: as given to ``--data``.
         description: one line.
-        licence: of the data.
+        licence: the licence of the data.
         filename: inside ``$KETFORMER_DATA`` and the cache; empty if nothing is stored.
-        sha256: of that file.
+        sha256: the hash of that file.
         url: where it is downloaded from.
-        column: if not empty, the file is this one column of the CSV found there.
-        url_sha256: of what is found there, if it is not the file itself.
+        column: if not empty, the file is this one column of the downloaded CSV.
+        url_sha256: the hash of the download, if it is not the file itself.
     """
 
     name: str
@@ -45,7 +45,7 @@ DATASETS: dict[str, DataSet] = {
     for d in (
         DataSet(
             name="embedded",
-            description="Python's own language reference, as every CPython carries it; no download",
+            description="Python's language reference, which comes with every CPython; no download",
             licence="PSF-2.0",
         ),
         DataSet(
@@ -80,7 +80,7 @@ class Text:
 
 
 def load_text(name_or_path: str) -> Text:
-    """A named data set, or a UTF-8 text file.
+    """Load a named data set, or a UTF-8 text file.
 
     Raises:
         KetformerError: no such name or file, an empty file, bytes that are not
@@ -102,7 +102,7 @@ def load_text(name_or_path: str) -> Text:
         raise KetformerError(f"{path}: not UTF-8 text (byte {error.start})") from None
     if "\0" in text:
         raise KetformerError(
-            f"{path}: character {text.index(chr(0))} is NUL, so this is no text, or not UTF-8"
+            f"{path}: character {text.index(chr(0))} is NUL, so this is not text, or not UTF-8"
         )
     if not text.strip():
         raise KetformerError(f"{path}: the file has no text")
@@ -110,7 +110,7 @@ def load_text(name_or_path: str) -> Text:
 
 
 def found_from_anywhere(name_or_path: str) -> str:
-    """A file by its whole path, so that it is found from another folder too; a name as it is."""
+    """A file's absolute path, so that it is found from any folder; a data set's name unchanged."""
     if name_or_path in DATASETS or not os.path.isfile(name_or_path):
         return name_or_path
     return os.path.abspath(name_or_path)
@@ -120,7 +120,7 @@ def locate(dataset: DataSet) -> Path:
     """The data set's file: in ``$KETFORMER_DATA``, in the cache, or downloaded into it.
 
     Raises:
-        KetformerError: its hash is wrong, or it is nowhere and cannot be downloaded.
+        KetformerError: its hash is wrong, or it is missing and cannot be downloaded.
     """
     if not dataset.filename:
         raise KetformerError(f"{dataset.name} is made on the spot; there is nothing to download")
@@ -147,12 +147,12 @@ def _check_hash(path: Path, dataset: DataSet) -> None:
     if found != dataset.sha256:
         raise KetformerError(
             f"{path} is not {dataset.name}: its SHA-256 is {found[:12]}…, "
-            f"not {dataset.sha256[:12]}…; remove it to download it anew"
+            f"not {dataset.sha256[:12]}…; delete it to download it again"
         )
 
 
 def _download(dataset: DataSet, target: Path) -> Path:
-    """Beside the target, checked, then moved into place; of several processes one does it."""
+    """Download beside the target, check, and move into place, in only one of several processes."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(f".{target.name}.lock")):
@@ -179,7 +179,7 @@ def _keep_column(path: Path, column: str) -> None:
 
 
 def _embedded_text() -> Text:
-    """The language reference of the running Python; its text differs between versions."""
+    """The language reference of the running Python; the text differs between versions."""
     from pydoc_data.topics import topics
 
     text = "\n\n".join(topics[key] for key in sorted(topics))

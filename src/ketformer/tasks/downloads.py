@@ -1,4 +1,4 @@
-"""Downloads: over TLS, of a known hash and a bounded size, resumed where they were cut off."""
+"""Downloads over TLS with a known hash and a limited size, resumed after an interruption."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _TIMEOUT = 30  # seconds without an answer
 def download(url: str, target: Path, sha256: str, label: str) -> Path:
     """Fetch a file to ``.NAME.part`` beside the target and check its hash.
 
-    What a failed attempt left there is gone on with, if the server can.
+    A partial file from a failed attempt is resumed if the server supports it.
 
     Args:
         url: an ``https`` address.
         target: where the caller will move the file.
-        sha256: of what lies at the address.
+        sha256: the expected hash of the file at the address.
         label: for the progress bar and the messages.
 
     Returns:
-        The path of the part, whole and checked.
+        The path of the part, complete and checked.
 
     Raises:
-        KetformerError: another hash, too many bytes, or an address without TLS; nothing is left.
-            Or the connection failed; what came is left for the next attempt.
+        KetformerError: another hash, too many bytes, or an address without TLS: nothing is kept.
+            Or the connection failed: the partial file is kept for the next attempt.
     """
     part = target.with_name(f".{target.name}.part")
     try:
@@ -49,7 +49,7 @@ def download(url: str, target: Path, sha256: str, label: str) -> Path:
         raise KetformerError(f"{url} is not {label}: {error}") from None
     except (OSError, HTTPException) as error:
         left = part.stat().st_size if part.is_file() else 0
-        kept = f"; {left:,} bytes are kept, and the next attempt goes on there" if left else ""
+        kept = f"; {left:,} bytes are kept for the next attempt" if left else ""
         hint = f"put {target.name} into a folder and set KETFORMER_DATA to it"
         reason = " ".join(str(error).split()) or type(error).__name__
         raise KetformerError(f"cannot download {label} ({reason}); {hint}{kept}") from None
@@ -63,7 +63,7 @@ def _hash_of(path: Path) -> str:
 
 
 class _UnwantedError(Exception):
-    """What is offered is not what was asked for."""
+    """The server offers something other than what was requested."""
 
 
 def _fetch(url: str, part: Path, label: str) -> None:
@@ -97,12 +97,12 @@ def _open(url: str, have: int) -> Any:
     try:
         return urllib.request.urlopen(request, timeout=_TIMEOUT)
     except HTTPError as error:
-        if have and error.code == 416:  # so what we have is not its beginning
+        if have and error.code == 416:  # so our part is not the beginning of the file
             return _open(url, 0)
         raise
 
 
 def _goes_on(response: Any, have: int) -> bool:
-    """Whether the answer begins where we stopped; many servers send all of it again."""
+    """Whether the response starts where we stopped; many servers send the whole file again."""
     begins = str(response.headers.get("Content-Range") or "").startswith(f"bytes {have}-")
     return response.status == 206 and begins

@@ -1,7 +1,7 @@
-"""Losses over held-out rows, of text and of molecules alike.
+"""Losses on held-out rows, for both text and molecules.
 
-The cross entropy of a model that sees the future says nothing; the one with the prefix alone
-cannot be fooled, so both are always measured.
+The cross entropy of a model that sees the future means nothing. The cross entropy with the prefix
+alone cannot be fooled, so both are always measured.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ Step = Callable[[int, int], None]  # called with (done, total)
 
 
 class HeldOut(Protocol):
-    """Rows of equal length, with a target at every place."""
+    """Rows of equal length, with a target at every position."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of rows."""
 
     def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
-        """A batch: ``input_ids`` and ``shift_labels`` ``[B, T]``, and what else a model takes."""
+        """A batch: ``input_ids`` and ``shift_labels`` ``[B, T]``, and other inputs of the model."""
 
 
 @dataclass(frozen=True)
 class TeacherForced:
-    """What a model says of each target when it is given the true row.
+    """A model's loss and prediction for each target, given the true row.
 
     Attributes:
         losses: ``[N, T]``, nats, float64.
@@ -49,7 +49,7 @@ class TeacherForced:
 def teacher_forced(
     model: PreTrainedModel, rows: HeldOut, batch_size: int = BATCH, step: Step | None = None
 ) -> TeacherForced:
-    """Losses and predictions at every place of every row, in one pass each.
+    """Losses and predictions at every position of every row, with one pass per row.
 
     Args:
         model: in evaluation mode.
@@ -76,18 +76,18 @@ def prefix_losses(
     *,
     limit: int | None = None,
 ) -> Tensor:
-    """Loss of each target when the model is handed the tokens before it and nothing else.
+    """Loss of each target when the model is given only the tokens before it.
 
-    Every target costs a forward pass over its own prefix. For a causal model this equals
-    :func:`teacher_forced` up to rounding; for a leaky one it is the loss that generation would
-    meet.
+    Every target costs a forward pass over its prefix. For a causal model this equals
+    :func:`teacher_forced` up to rounding; for a leaky one it is the loss that matters for
+    generation.
 
     Args:
         model: in evaluation mode.
         rows: windows of a text, or padded molecules.
         batch_size: rows in a pass.
         step: called with (done, total).
-        limit: at most that many rows, from the first on.
+        limit: use only the first rows, at most that many.
 
     Returns:
         ``[N, T]``, nats, float64.
@@ -106,7 +106,7 @@ def prefix_losses(
 
 
 def total_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Sum of the losses over all targets but those of -100, in nats, float64.
+    """Sum of the losses over all targets except those of -100, in nats, float64.
 
     Args:
         logits: ``[B, T, V]``.

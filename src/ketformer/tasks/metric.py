@@ -1,7 +1,7 @@
-"""The one table of metrics: what an evaluation measures, and what each number means.
+"""The table of metrics: what an evaluation measures, and what each number means.
 
-A metric of another package is an entry point in the group ``ketformer.metrics`` that leads to a
-:class:`Metric` with ``compute``.
+Another package adds a metric through an entry point in the group ``ketformer.metrics`` that leads
+to a :class:`Metric` with ``compute``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ from ketformer.utils.registry import Registry
 
 Task = Literal["text", "molecules"]
 TASKS: tuple[Task, ...] = get_args(Task)
+#: Curves over the positions of a window, by task: teacher-forced, and with the prefix alone.
+CURVES: dict[str, tuple[str, str]] = {
+    "text": ("cross_entropy_by_position", "prefix_cross_entropy_by_position"),
+    "molecules": ("loss_by_position", "prefix_loss_by_position"),
+}
 
 
 @dataclass(frozen=True)
@@ -25,17 +30,17 @@ class Metric:
     Attributes:
         name: its key in JSON.
         title: what it is, in a few words and with its unit.
-        task: of the models that it is measured on.
-        better: the direction of better models; None where there is none.
-        honest: whether a model that sees the tokens to be predicted gains nothing in it.
+        task: the task of the models that it is measured on.
+        better: the direction of better models; None if there is none.
+        honest: whether a model gains nothing here by seeing the tokens that it should predict.
         column: its heading in the table of a comparison; empty leaves it out.
         paired: its heading in the table of paired tests; empty leaves it out.
         axis: its label in the report's plots; empty leaves it out.
         on_card: whether a model card shows it.
-        compute: for a metric of another package: takes what a model generated and what was held
-            out, and returns a finite number, or None where there is none. Of text these are
-            greedy continuations and what follows in the text, as many of each; of molecules the
-            distinct valid samples and the molecules of the part, as canonical SMILES.
+        compute: for a metric of another package: takes generated and held-out samples, and
+            returns a finite number, or None if undefined. For text these are greedy continuations
+            and what really follows in the text, equally many; for molecules the distinct valid
+            samples and the molecules of the part, as canonical SMILES.
     """
 
     name: str
@@ -69,8 +74,8 @@ _BUILT_IN = (
            paired="WER, free"),
     Metric("loss", "loss without padding, nats per token", "molecules", "lower", honest=False,
            column="loss", on_card=True),
-    Metric("loss_with_padding", "loss with padding counted, nats per place", "molecules", "lower",
-           honest=False),
+    Metric("loss_with_padding", "loss with padding counted, nats per position", "molecules",
+           "lower", honest=False),
     Metric("loss_as_published", "loss as arXiv 2502.19214 averages it", "molecules", "lower",
            honest=False),
     Metric("prefix_loss", "loss with the prefix alone, nats per token", "molecules", "lower",
@@ -114,7 +119,7 @@ def computed(task: str, generated: Sequence[str], held_out: Sequence[str]) -> di
     """The metrics of other packages, by name.
 
     Raises:
-        KetformerError: one of them fails, or gives what is no finite number.
+        KetformerError: one of them fails, or gives something other than a finite number.
     """
     values: dict[str, float | None] = {}
     for metric in metrics_of(task):
@@ -123,7 +128,7 @@ def computed(task: str, generated: Sequence[str], held_out: Sequence[str]) -> di
         try:
             value = metric.compute(generated, held_out)
             values[metric.name] = None if value is None else float(value)
-        except Exception as error:  # of somebody else's code
+        except Exception as error:  # third-party code may raise anything
             raise KetformerError(
                 f"the metric {metric.name!r} failed ({type(error).__name__}: {error})"
             ) from error

@@ -1,4 +1,4 @@
-"""Tokenizers of run directories, made anew from the vocabulary that was saved."""
+"""Tokenizers of run directories, rebuilt from the saved vocabulary."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ketformer.utils.mappings import read_json
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
     """The tokenizer saved in a run directory: of characters, of SMILES, or a byte-level BPE.
 
-    Only the vocabulary and the merges are read. What else a ``tokenizer.json`` can hold
-    (patterns that take forever, tables that end the process) and a
-    ``tokenizer_config.json`` can name (classes, code) plays no part.
+    Only the vocabulary and the merges are read. Whatever else a ``tokenizer.json`` can hold
+    (patterns that take forever, tables that crash the process) and a
+    ``tokenizer_config.json`` can name (classes, code) is ignored.
 
     Raises:
-        KetformerError: there is none, or it is not one that Ketformer wrote.
+        KetformerError: there is no tokenizer, or Ketformer did not write it.
     """
     path = Path(folder) / "tokenizer.json"
     if not path.is_file():
@@ -37,7 +37,7 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
 
 def _made_of(saved: Any) -> PreTrainedTokenizerFast:
     if not isinstance(saved, dict) or saved.get("type") not in {"WordLevel", "BPE"}:
-        raise KetformerError("neither a vocabulary of words nor byte pairs")
+        raise KetformerError("neither a word-level tokenizer nor a BPE")
     vocabulary = saved.get("vocab")
     if not isinstance(vocabulary, dict) or not vocabulary:
         raise KetformerError("no vocabulary")

@@ -1,4 +1,4 @@
-"""Trainer's options for one run directory; what would come to nothing or fail later is refused."""
+"""Trainer's options for a run directory; those that would fail later or do nothing are refused."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from ketformer.errors import KetformerError
 from ketformer.runs import Settings
 from ketformer.runs.directory import CHECKPOINTS_FOLDER
 
-# Of a 32-bit float, which torch's optimisers turn their numbers into.
+# The largest 32-bit float, to which torch's optimisers convert their numbers.
 _LARGEST = torch.finfo(torch.float32).max
 
 
 def training_arguments(settings: Settings, out: Path) -> TrainingArguments:
-    """What Trainer is told, with our defaults; several processes find each other here.
+    """Trainer's arguments, with our defaults; several processes find each other here.
 
     Nothing is written yet.
 
     Args:
-        settings: of the run.
+        settings: settings of the run.
         out: its directory.
 
     Raises:
-        KetformerError: an option that Trainer refuses, stumbles over or would pass over.
+        KetformerError: Trainer refuses an option, would fail on it or would ignore it.
     """
     options = deepcopy(settings.training)
     steps = options.get("max_steps", -1)
@@ -43,7 +43,7 @@ def training_arguments(settings: Settings, out: Path) -> TrainingArguments:
     options.setdefault("save_total_limit", 2)
     options.setdefault("report_to", "tensorboard")
     options.setdefault("per_device_eval_batch_size", options.get("per_device_train_batch_size", 8))
-    # Without this, torchrun's processes on a machine with CPUs alone would not find each other.
+    # Without this, torchrun's processes on a machine with only CPUs would not find each other.
     options.setdefault("use_cpu", not torch.accelerator.is_available())
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
     try:
@@ -65,23 +65,30 @@ def training_arguments(settings: Settings, out: Path) -> TrainingArguments:
 
 
 def is_sharded(arguments: TrainingArguments) -> bool:
-    """Whether FSDP was asked for, by the settings or by ``accelerate launch``."""
+    """Whether FSDP was requested, by the settings or by ``accelerate launch``."""
     return bool(arguments.fsdp) or os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
 
 
+def batch_of(arguments: TrainingArguments) -> int:
+    """Sequences in a step over all processes."""
+    in_turn: int = arguments.train_batch_size * arguments.gradient_accumulation_steps
+    at_once: int = arguments.world_size
+    return in_turn * at_once
+
+
 def _check_device(arguments: TrainingArguments) -> None:
-    """Refuse what accelerate passes over in silence, training in another way than was asked."""
+    """Refuse options that accelerate silently ignores, training differently than requested."""
     if arguments.device.type == "cpu" and arguments.mixed_precision == "fp16":
         raise KetformerError("fp16 needs a GPU; on a CPU use bf16")
     if is_sharded(arguments):
         if arguments.device.type == "cpu":
-            raise KetformerError("FSDP shards over GPUs; on CPUs leave it out, for data parallel")
+            raise KetformerError("FSDP shards over GPUs; on CPUs omit it and use data parallel")
         if arguments.world_size == 1:
             raise KetformerError("FSDP shards over several processes; start them with torchrun")
 
 
 def _check_ranges(arguments: TrainingArguments) -> None:
-    """Refuse what Trainer, torch or numpy would stumble over in the middle of a run."""
+    """Refuse values on which Trainer, torch or numpy would fail in the middle of a run."""
     least = {
         "per_device_train_batch_size": 1,
         "per_device_eval_batch_size": 1,
@@ -111,7 +118,7 @@ def _check_ranges(arguments: TrainingArguments) -> None:
 
 
 def _check_libraries(arguments: TrainingArguments) -> None:
-    """Refuse a tracker or an optimiser whose library is not there, before a file is written."""
+    """Refuse a tracker or an optimiser whose library is missing, before a file is written."""
     with _silent_finalizers():
         try:
             for callback in get_reporting_integration_callbacks(arguments.report_to):
@@ -126,7 +133,7 @@ def _check_libraries(arguments: TrainingArguments) -> None:
 
 @contextmanager
 def _silent_finalizers() -> Iterator[None]:
-    """Some trackers that were refused half made complain once more when they are thrown away."""
+    """Silence trackers that failed half-made and would complain again when they are deleted."""
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
         yield

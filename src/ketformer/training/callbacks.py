@@ -1,4 +1,4 @@
-"""Trainer's callbacks: metrics on disk, a bar, and the end on a signal."""
+"""Trainer's callbacks: metrics on disk, a progress bar, and stopping on a signal."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ProgressBar(TrainerCallback):
             self.bar.update(state.global_step - self.bar.n)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        """Show the latest losses behind the bar."""
+        """Show the latest losses after the bar."""
         if self.bar is not None:
             shown = {"loss": "loss", "eval_loss": "validation"}
             self.losses |= {shown[k]: f"{v:.4f}" for k, v in (logs or {}).items() if k in shown}
@@ -72,26 +72,26 @@ class ProgressBar(TrainerCallback):
         self.close()
 
     def close(self) -> None:
-        """End the bar's line, for what is said next."""
+        """End the bar's line, before any other output."""
         if self.bar is not None:
             self.bar.close()
 
 
 class StopOnSignal(TrainerCallback):
-    """SIGINT and SIGTERM end the run after the step they come in, with a checkpoint of it.
+    """Stop the run on SIGINT or SIGTERM after the current step, with a checkpoint of it.
 
-    Several processes agree on the step, whichever of them was told. A second SIGINT to a
-    process that trains alone stops it at once.
+    Several processes agree on the step, whichever of them got the signal. A second SIGINT to
+    a process that trains alone stops it at once.
     """
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.told = 0  # the signal that came to this process
+        self.told = 0  # the signal that reached this process
         self.agreed = 0  # the one that all processes stop for
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Listen while the block runs; only a main thread can."""
+        """Listen for signals while the block runs; main thread only."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -112,7 +112,7 @@ class StopOnSignal(TrainerCallback):
         self.told = number
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Ask for a checkpoint if any process was told to stop."""
+        """Request a checkpoint if any process got a signal."""
         self.agreed = self.told
         if args.world_size > 1:
             told = torch.tensor(self.told, device=args.device)
@@ -122,7 +122,7 @@ class StopOnSignal(TrainerCallback):
             control.should_save = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Stop, now that the checkpoint is there; after the last step only the end is left."""
+        """Stop once the checkpoint is saved; after the last step, let the run finish."""
         if self.agreed and state.global_step < state.max_steps:
             name = signal.Signals(self.agreed).name
             raise Stopped(

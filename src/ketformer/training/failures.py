@@ -1,4 +1,4 @@
-"""Failures of the machine in the middle of a run: one line each, and how to go on."""
+"""Failures of the machine in the middle of a run: one line each, with how to resume."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def writing(out: Path, what: str) -> Iterator[None]:
-    """A failure to write, of whatever library, becomes one line.
+    """Turn a failure to write, in any library, into a one-line error.
 
     Raises:
         KetformerError: the disk is full, or ``what`` cannot be written for another reason.
@@ -31,7 +31,7 @@ def writing(out: Path, what: str) -> Iterator[None]:
         if _peer_died(error):
             raise
         reason = _reason(error, out)
-        discard_unfinished(out)  # it makes room
+        discard_unfinished(out)  # makes room
         raise KetformerError(
             f"{what} could not be written ({reason}); {where_to_go_on(out)}"
         ) from None
@@ -39,10 +39,10 @@ def writing(out: Path, what: str) -> Iterator[None]:
 
 @contextmanager
 def surviving(out: Path) -> Iterator[None]:
-    """A training in which the disk fills or another process dies ends with one line.
+    """End a training with a one-line error if the disk fills or another process dies.
 
     Raises:
-        KetformerError: it did.
+        KetformerError: the disk is full, or another process has died.
     """
     try:
         yield
@@ -59,7 +59,7 @@ def surviving(out: Path) -> Iterator[None]:
 
 
 def _peer_died(error: Exception) -> bool:
-    """Whether an error says that another process of the run is gone."""
+    """Whether an error means that another process of the run is gone."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return False
     said = ("gloo", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
@@ -69,7 +69,7 @@ def _peer_died(error: Exception) -> bool:
 def _reason(error: Exception, folder: Path) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    # torch and safetensors write with code of their own, whose messages are about their code.
+    # torch and safetensors have their own writers, whose messages describe their internals.
     if f"os error {errno.ENOSPC}" in str(error) or shutil.disk_usage(folder).free < 1 << 16:
         return os.strerror(errno.ENOSPC)
     return " ".join(str(error).split())[:200]

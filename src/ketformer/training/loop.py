@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 from transformers import (
     PrinterCallback,
+    TrainerCallback,
     TrainerState,
     TrainingArguments,
     set_seed,
@@ -23,7 +23,7 @@ from ketformer.generation.preview import sample_of
 from ketformer.models import KetformerForCausalLM
 from ketformer.quantum.backends import open_backend
 from ketformer.quantum.gradients import outcomes_of
-from ketformer.runs import Settings, load_settings, open_run, read_metrics
+from ketformer.runs import Settings, open_run, read_metrics
 from ketformer.runs.card import write_run_card
 from ketformer.runs.data import build_model, prepare
 from ketformer.runs.directory import (
@@ -31,15 +31,20 @@ from ketformer.runs.directory import (
     SAMPLES_FOLDER,
     SETTINGS_FILE,
     make_manifest,
-    read_manifest,
     save_model,
     write_metrics,
 )
-from ketformer.tasks.base import Prepared
-from ketformer.training.arguments import is_sharded, training_arguments
+from ketformer.tasks.base import Prepared, Rows
+from ketformer.training.arguments import batch_of, is_sharded, training_arguments
 from ketformer.training.callbacks import MetricsFile, ProgressBar, StopOnSignal
-from ketformer.training.checkpoints import clear_unusable, last_checkpoint, processes_of, step_of
+from ketformer.training.checkpoints import clear_unusable, step_of
 from ketformer.training.failures import surviving, writing
+from ketformer.training.resume import (
+    checkpoint_to_resume,
+    chosen_checkpoint,
+    finished_state,
+    resumed_at,
+)
 from ketformer.training.trainer import SafeTrainer, read_losses
 from ketformer.utils.files import write_json, write_text
 
@@ -61,7 +66,7 @@ def train(
     Args:
         settings: what to train on what.
         out: the run directory; it must be new unless ``resume``.
-        resume: go on from the last whole checkpoint in ``out``, if there is one.
+        resume: continue from the last whole checkpoint in ``out``, if there is one.
         progress: show a bar on standard error.
         label: what the bar calls the run.
         data_sha256: what the data must hash to, if it must.
@@ -77,54 +82,29 @@ def train(
         raise KetformerError(f"{out} exists; choose another --out, or --resume it")
     arguments = training_arguments(settings, out)
     settings = settings.override({"seed": arguments.seed})  # what is saved says which
-    first = arguments.process_index == 0
-    with arguments.main_process_first(desc="data"):  # one of them fills the caches
-        data = prepare(settings, progress=progress)
-    if data_sha256 and data.facts["sha256"] != data_sha256:
-        raise KetformerError(
-            f"{settings.data} has changed: its SHA-256 is {data.facts['sha256'][:12]}…, "
-            f"not {data_sha256[:12]}…"
-        )
+    data = _prepared(settings, arguments, data_sha256, progress)
     set_seed(arguments.seed)
     model = build_model(settings, data)
     measured = _measured(settings, model)
-    train_set, validation_set = data.training_sets(model.config.max_position_embeddings)
-    checkpoint = last_checkpoint(out, say=first) if resume else None
-    if checkpoint:
-        _check_same_run(out, settings, data)
-        _check_same_way(out, arguments, checkpoint)
-    if first:
+    sets = data.training_sets(model.config.max_position_embeddings)
+    checkpoint = checkpoint_to_resume(out, settings, data, arguments) if resume else None
+    if arguments.process_index == 0:
         _begin(out, settings, data, model, arguments, checkpoint)
-    finished = _finished_state(checkpoint, arguments)
+    finished = finished_state(checkpoint, arguments)
     if finished:
-        model = KetformerForCausalLM.from_pretrained(_chosen(finished, checkpoint, arguments))
+        weights = chosen_checkpoint(finished, checkpoint, arguments)
+        model = KetformerForCausalLM.from_pretrained(weights)
     stop, bar = StopOnSignal(out), ProgressBar(label)
-    try:
-        trainer = SafeTrainer(
-            out,
-            model=model,
-            args=arguments,
-            train_dataset=train_set,
-            eval_dataset=validation_set,
-            data_collator=_counted,
-            callbacks=[MetricsFile(out), *([bar] if progress else []), stop],
-        )
-    except (ValueError, ImportError) as error:  # a package that an option needs, say
-        raise KetformerError(" ".join(str(error).split())) from None
-    trainer.remove_callback(PrinterCallback)
+    callbacks = [MetricsFile(out), *([bar] if progress else []), stop]
+    trainer = _trainer(out, model, arguments, sets, callbacks)
     if finished:
-        finished.is_world_process_zero = trainer.is_world_process_zero()
-        trainer.state = finished
-        losses = read_losses(str(checkpoint), arguments.process_index)
-        loss, seconds = (losses["total"] + losses["running"]) / finished.global_step, 0.0
+        loss, seconds = _restore(trainer, finished, str(checkpoint)), 0.0
     else:
         with measured(model), surviving(out), stop.listening(), closing(bar):
             result = trainer.train(resume_from_checkpoint=checkpoint)
         loss, seconds = result.metrics["train_loss"], result.metrics["train_runtime"]
-    eval_loss = _last_logged(trainer.state, "eval_loss", at=trainer.state.global_step)
-    if eval_loss is None:
-        with measured(model):
-            eval_loss = trainer.evaluate()["eval_loss"]
+    with measured(model):
+        eval_loss = _validation_loss(trainer)
     summary = {
         "run": str(out),
         "attention": model.config.attention,
@@ -135,17 +115,78 @@ def train(
         "seconds": seconds,
         "causal": model.is_causal,
     }
+    _save(out, trainer, model, data)
+    return summary
+
+
+def _prepared(
+    settings: Settings, arguments: TrainingArguments, sha256: str | None, progress: bool
+) -> Prepared:
+    """The data, if it is what it must be; the first process fills the caches for the others."""
+    with arguments.main_process_first(desc="data"):
+        data = prepare(settings, progress=progress)
+    found = data.facts["sha256"]
+    if sha256 and found != sha256:
+        raise KetformerError(
+            f"{settings.data} has changed: its SHA-256 is {found[:12]}…, not {sha256[:12]}…"
+        )
+    return data
+
+
+def _trainer(
+    out: Path,
+    model: KetformerForCausalLM,
+    arguments: TrainingArguments,
+    sets: tuple[Rows, Rows],
+    callbacks: list[TrainerCallback],
+) -> SafeTrainer:
+    """Hugging Face's trainer, which prints nothing of its own."""
+    try:
+        trainer = SafeTrainer(
+            out,
+            model=model,
+            args=arguments,
+            train_dataset=sets[0],
+            eval_dataset=sets[1],
+            data_collator=_counted,
+            callbacks=callbacks,
+        )
+    except (ValueError, ImportError) as error:  # a package that an option needs, say
+        raise KetformerError(" ".join(str(error).split())) from None
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _restore(trainer: SafeTrainer, finished: TrainerState, checkpoint: str) -> float:
+    """Take over the state of a finished run, and return its mean training loss."""
+    finished.is_world_process_zero = trainer.is_world_process_zero()
+    trainer.state = finished
+    losses = read_losses(checkpoint, trainer.args.process_index)
+    mean: float = (losses["total"] + losses["running"]) / finished.global_step
+    return mean
+
+
+def _validation_loss(trainer: SafeTrainer) -> float:
+    """The loss after the last step: logged already, or computed now."""
+    step = trainer.state.global_step
+    logged = [row for row in trainer.state.log_history if row["step"] == step]
+    losses = [row["eval_loss"] for row in logged if "eval_loss" in row]
+    loss: float = losses[-1] if losses else trainer.evaluate()["eval_loss"]
+    return loss
+
+
+def _save(out: Path, trainer: SafeTrainer, model: KetformerForCausalLM, data: Prepared) -> None:
+    """Write the model, its card and a sample; the other processes wait for the first one."""
     weights = None
     if trainer.is_fsdp_enabled:  # gathered by all of them
         weights = trainer.accelerator.get_state_dict(trainer.model)
-    if first:
+    if trainer.args.process_index == 0:
         with writing(out, f"the model of {out}"):
             save_model(out, model, data.tokenizer, weights)
             write_run_card(out, model.config)
         sample = out / SAMPLES_FOLDER / f"step-{trainer.state.global_step}.txt"
         write_text(sample, sample_of(open_run(out)).strip() + "\n")
     trainer.accelerator.wait_for_everyone()
-    return summary
 
 
 def _measured(
@@ -161,73 +202,6 @@ def _measured(
         return partial(measured_by, expect=expect)
 
 
-def _check_same_run(out: Path, settings: Settings, data: Prepared) -> None:
-    """A checkpoint goes on with the model and the data that it was made with."""
-    before, now = load_settings(str(out / SETTINGS_FILE)).to_dict(), settings.to_dict()
-    own = ("name", "data", "training")  # may change; the data is known by its hash
-    keys = [key for key in now if key not in own]
-    if changed := [key for key in keys if before.get(key) != now[key]]:
-        raise KetformerError(
-            f"{out} was begun with another {' and '.join(changed)}; choose another --out"
-        )
-    if read_manifest(out).get("data", {}).get("sha256") != data.facts["sha256"]:
-        raise KetformerError(f"{out} was begun on other data than {data.facts['name']} is now")
-
-
-def _check_same_way(out: Path, arguments: TrainingArguments, checkpoint: str) -> None:
-    """Sharded and whole checkpoints do not read each other; what else is not as it was is told."""
-    sharded = any(Path(checkpoint).glob("pytorch_model_fsdp*"))
-    if sharded != is_sharded(arguments):
-        kind, how = ("sharded", "with --fsdp true") if sharded else ("not sharded", "without FSDP")
-        raise KetformerError(f"{checkpoint} is {kind}; resume it {how}")
-    if arguments.process_index > 0:  # the first one tells
-        return
-    if (wrote := processes_of(checkpoint)) != arguments.world_size:
-        warnings.warn(
-            f"{Path(checkpoint).name} was written by {wrote} processes, not "
-            f"{arguments.world_size}: the run goes on, but rounded and dropped out otherwise",
-            stacklevel=2,
-        )
-    before, now = read_manifest(out).get("batch"), _batch(arguments)
-    if before not in (None, now):
-        warnings.warn(
-            f"a step had {before} sequences and now has {now}; processes times "
-            "per_device_train_batch_size times gradient_accumulation_steps keeps it",
-            stacklevel=2,
-        )
-
-
-def _batch(arguments: TrainingArguments) -> int:
-    """Sequences in a step, of all processes."""
-    in_turn: int = arguments.train_batch_size * arguments.gradient_accumulation_steps
-    at_once: int = arguments.world_size
-    return in_turn * at_once
-
-
-def _finished_state(checkpoint: str | None, arguments: TrainingArguments) -> TrainerState | None:
-    """The state of a checkpoint that is the last step already; Trainer would take one more."""
-    if checkpoint is None:
-        return None
-    file = Path(checkpoint) / "trainer_state.json"
-    try:
-        state = TrainerState.load_from_json(str(file))
-        return state if 0 < arguments.max_steps <= state.global_step else None
-    except (TypeError, ValueError, OSError) as error:
-        raise KetformerError(f"{file}: {error}") from None
-
-
-def _chosen(state: TrainerState, checkpoint: str | None, arguments: TrainingArguments) -> str:
-    """The checkpoint whose weights a run that has made its last step ends with."""
-    best = state.best_model_checkpoint if arguments.load_best_model_at_end else None
-    return str(Path(arguments.output_dir) / Path(best).name) if best else str(checkpoint)
-
-
-def _last_logged(state: TrainerState, key: str, at: int | None = None) -> float | None:
-    """The newest value in Trainer's log, of any step or of one."""
-    values = [row[key] for row in state.log_history if key in row and at in (None, row["step"])]
-    return values[-1] if values else None
-
-
 def _begin(
     out: Path,
     settings: Settings,
@@ -238,13 +212,13 @@ def _begin(
 ) -> None:
     """Write what is known before the first step, and cut the metrics back to the checkpoint."""
     out.mkdir(parents=True, exist_ok=True)
-    resumed = _resumed(out, settings, checkpoint) if checkpoint else []
+    resumed = resumed_at(out, settings, checkpoint) if checkpoint else []
     write_text(out / SETTINGS_FILE, yaml.safe_dump(settings.to_dict(), sort_keys=False))
     manifest = make_manifest(
         data={**data.facts, "split": settings.split},
         seed=arguments.seed,
         processes=arguments.world_size,
-        batch=_batch(arguments),
+        batch=batch_of(arguments),
         sharded=is_sharded(arguments),
         mixed_precision=arguments.mixed_precision,
         attention=model.config.attention,
@@ -257,14 +231,6 @@ def _begin(
     clear_unusable(out, checkpoint)
     done = step_of(checkpoint) if checkpoint else 0
     write_metrics(out, [row for row in read_metrics(out) if row["step"] <= done])
-
-
-def _resumed(out: Path, settings: Settings, checkpoint: str) -> list[dict[str, Any]]:
-    """From which steps the run went on, and which training options changed there."""
-    before, now = load_settings(str(out / SETTINGS_FILE)).training, settings.training
-    changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
-    earlier = read_manifest(out).get("resumed", [])
-    return [*earlier, {"step": step_of(checkpoint), "changed": changed}]
 
 
 def _counted(batch: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Hugging Face Trainer, with what a run needs to lose nothing: see each method."""
+"""Hugging Face's Trainer, extended so that a run loses nothing: see each method."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ketformer.training.failures import writing
 from ketformer.utils.files import write_json
 from ketformer.utils.mappings import read_json
 
-#: The batch that made a loss or gradient infinite or not a number.
+#: The file with the batch that made a loss or gradient infinite or not a number.
 NOT_FINITE = "not_finite.json"
 
 
 class SafeTrainer(Trainer):
-    """Checkpoints that are whole or not there; no step on numbers that are none.
+    """A Trainer with all-or-nothing checkpoints that refuses non-finite losses and gradients.
 
     Args:
         out: the run directory.
-        options: of Trainer.
+        options: options of Trainer.
     """
 
     def __init__(self, out: Path, **options: Any) -> None:
@@ -42,7 +42,7 @@ class SafeTrainer(Trainer):
         return str(self._aside or super()._get_output_dir(trial))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Written aside by all processes, then sealed and moved into place by the first."""
+        """All processes write aside; the first then seals the result and moves it into place."""
         folder = Path(self.args.output_dir)
         part = folder / PART / name_of(self.state.global_step)
         target = folder / part.name
@@ -71,7 +71,7 @@ class SafeTrainer(Trainer):
         self.accelerator.wait_for_everyone()
 
     def _save_rng_state(self, output_dir: str) -> None:
-        """What each process has of its own: generators, and the losses since the last log."""
+        """Save the state of each process: generators, and the losses since the last log."""
         super()._save_rng_state(output_dir)
         losses = {
             "total": self._total_loss_scalar,
@@ -81,7 +81,7 @@ class SafeTrainer(Trainer):
         write_json(losses_file(output_dir, self.args.process_index), losses)
 
     def restore_losses(self, checkpoint: str) -> None:
-        """Count the losses from the run's first step on, as if it had never stopped."""
+        """Restore the sums of losses, as if the run had never stopped."""
         losses = read_losses(checkpoint, self.args.process_index)
         self._total_loss_scalar = losses["total"]
         self._tr_loss = torch.tensor(losses["running"], device=self.args.device)
@@ -89,7 +89,7 @@ class SafeTrainer(Trainer):
         self._restored = True
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """As Trainer does, but the mean loss of a resumed run is that of all its steps."""
+        """Log as Trainer does, but average the loss of a resumed run over all its steps."""
         if "train_loss" in logs and self._restored:
             logs["train_loss"] = self._total_loss_scalar / self.state.global_step
         super().log(logs, start_time)
@@ -98,8 +98,8 @@ class SafeTrainer(Trainer):
         """Train; see Trainer.
 
         Raises:
-            KetformerError: a file of the checkpoint would run code when it is read, or a number
-                is none, or too large for torch.
+            KetformerError: a file of the checkpoint would run code when it is read; a loss,
+                gradient or weight is not finite; or an update is too large for torch.
         """
         self.resumed_from = resume_from_checkpoint
         try:
@@ -120,14 +120,14 @@ class SafeTrainer(Trainer):
     # --- Numbers -------------------------------------------------------------------------------
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-        """One forward and backward pass, refused if a number in it is none.
+        """One forward and backward pass, refused if the loss or a gradient is not finite.
 
-        Loss and gradients are looked at together, so that a GPU is waited for once; Trainer
-        itself waits at the same place for its own look at the loss.
+        Loss and gradients are checked together, so that the GPU is waited for only once;
+        Trainer itself waits here to check the loss.
         """
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         looked_at = loss
-        if getattr(self.accelerator, "scaler", None) is None:  # float16 passes over such steps
+        if getattr(self.accelerator, "scaler", None) is None:  # float16 skips such steps
             looked_at = loss + _largest_gradient(model)
         if not torch.isfinite(looked_at):
             raise self._not_finite(inputs, float(loss))
@@ -140,18 +140,18 @@ class SafeTrainer(Trainer):
         batch = {key: value.tolist() for key, value in inputs.items()}
         facts = {"step": step, "process": rank, "loss": str(loss), "parameter": name}
         write_json(file, {**facts, "batch": batch})
-        cause = f"{name} is the first that is not finite" if name else "every parameter is finite"
+        cause = f"{name} is the first non-finite tensor" if name else "every parameter is finite"
         return NotFiniteError(
-            f"step {step}: the loss is {loss:g} and {cause}; its batch is kept in {file}; "
-            f"{where_to_go_on(self.out)}, perhaps at a lower --learning_rate"
+            f"step {step}: the loss is {loss:g} and {cause}; the batch is saved in {file}; "
+            f"{where_to_go_on(self.out)}; a lower --learning_rate may help"
         )
 
 
 class _AtBegin(TrainerCallback):
-    """What Trainer forgets or keeps from before when it goes on from a checkpoint.
+    """Restores what Trainer loses, and drops what it keeps, when it resumes from a checkpoint.
 
-    It has set its counts of losses to zero, and would save, evaluate and log as often as the
-    checkpoint says, whatever is asked for now.
+    It resets its sums of losses, and would save, evaluate and log as often as the checkpoint
+    says, whatever the options say now.
     """
 
     def __init__(self, trainer: SafeTrainer) -> None:
@@ -164,12 +164,12 @@ class _AtBegin(TrainerCallback):
 
 
 def read_losses(checkpoint: str, process: int) -> dict[str, Any]:
-    """``total`` and ``running`` losses and the step of the last log, as a process kept them.
+    """``total`` and ``running`` losses and the step of the last log, as saved by a process.
 
-    Among more processes than before, a new one takes those of the first.
+    With more processes than before, a new one takes those of the first.
 
     Raises:
-        KetformerError: they are missing or no numbers.
+        KetformerError: they are missing or not numbers.
     """
     own = losses_file(checkpoint, process)
     file = own if own.is_file() else losses_file(checkpoint, 0)
@@ -180,23 +180,23 @@ def read_losses(checkpoint: str, process: int) -> dict[str, Any]:
 
 
 def losses_file(checkpoint: str, process: int) -> Path:
-    """Where a process keeps its losses."""
+    """The file in which a process saves its losses."""
     return Path(checkpoint) / f"losses_{process}.json"
 
 
 def _largest_gradient(model: torch.nn.Module) -> Tensor:
-    """Largest absolute value in any gradient: no overflow, and NaN wins over all."""
+    """The largest absolute value in any gradient: it cannot overflow, and NaN takes precedence."""
     gradients = [_local(p.grad) for p in model.parameters() if p.grad is not None]
     return torch.nn.utils.get_total_norm(gradients, norm_type=float("inf"))
 
 
 def _local(tensor: Tensor) -> Tensor:
-    """A process's own part of a tensor that is spread over several."""
+    """This process's shard of a tensor that is sharded over several processes."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 def _first_not_finite(model: torch.nn.Module, *, gradients: bool = False) -> str | None:
-    """The first parameter, in the model's order, with a value or gradient that is not finite."""
+    """The first parameter, in the model's order, with a non-finite value or gradient."""
     for name, parameter in model.named_parameters():
         tensor = parameter.grad if gradients else parameter.detach()
         if tensor is not None and not torch.isfinite(_local(tensor)).all():

@@ -1,1 +1,1 @@
-"""What every room may use: files, this machine, bars, timing, the registry."""
+"""Helpers that every package may use: files, this machine, bars, timing, the registry."""

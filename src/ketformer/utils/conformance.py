@@ -1,4 +1,4 @@
-"""What the conformance suites share: a check, what it finds, and when two numbers are the same."""
+"""Shared by the conformance suites: checks, their findings, and when two numbers count as equal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEPS = 64
 
 
 class MismatchError(AssertionError):
-    """A result is not what it must be; ``largest`` is the difference, if it is a number."""
+    """A wrong result; ``largest`` is the largest difference, NaN if there is no such number."""
 
     def __init__(self, message: str, largest: float = math.nan) -> None:
         super().__init__(message)
@@ -27,10 +27,10 @@ class MismatchError(AssertionError):
 
 @dataclass(frozen=True)
 class Check:
-    """One requirement. Called with a subject, it raises :class:`MismatchError` if it is not met.
+    """One requirement; calling it with a subject raises :class:`MismatchError` if it is not met.
 
-    Where the subject does not offer what is tried, which its ``NotOfferedError`` says,
-    ``unittest.SkipTest`` is raised, which pytest reports as a skip.
+    If the subject raises ``NotOfferedError``, the check raises ``unittest.SkipTest``, which pytest
+    reports as a skip.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Check:
         return self.name
 
     def __call__(self, *subject: Any, **options: Any) -> float:
-        """The largest difference: absolute, or of sampled numbers in standard errors."""
+        """The largest difference: absolute, or in standard errors for sampled numbers."""
         try:
             return max(self.body(*subject, **options), default=0.0)
         except NotOfferedError as error:
@@ -52,10 +52,10 @@ class Finding:
     """What a check found.
 
     Attributes:
-        name: of the check.
+        name: the check's name.
         outcome: ``passed``, ``failed``, or ``not offered``.
-        largest: difference: absolute, or of sampled numbers in standard errors.
-        message: what is wrong, or not offered; empty if nothing.
+        largest: the largest difference: absolute, or in standard errors for sampled numbers.
+        message: what is wrong or not offered; empty if the check passed.
     """
 
     name: str
@@ -65,12 +65,12 @@ class Finding:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether the check did not fail."""
         return self.outcome != "failed"
 
 
 def findings(checks: Iterable[Check], *subject: Any, **options: Any) -> list[Finding]:
-    """Run every check; an error of the subject is a finding, too."""
+    """Run every check; an exception from the subject is a finding, too."""
     found = []
     for check in checks:
         try:
@@ -79,38 +79,36 @@ def findings(checks: Iterable[Check], *subject: Any, **options: Any) -> list[Fin
             found.append(Finding(check.name, "not offered", message=str(error)))
         except MismatchError as error:
             found.append(Finding(check.name, "failed", error.largest, str(error)))
-        except Exception as error:  # of the subject
+        except Exception as error:  # from the subject
             message = f"{type(error).__name__}: {error}"
             found.append(Finding(check.name, "failed", message=message))
     return found
 
 
 def rounding(expected: Tensor, steps: float = STEPS) -> float:
-    """How far rounding alone may put apart two ways to compute the same numbers.
+    """How far apart rounding alone may put two ways to compute the same numbers.
 
-    Equal bits can be asked only of the same computation done twice. Two ways to the same
-    numbers, such as a fused kernel and plain products, a batch and its rows one by one, or a
-    compiled graph and the eager one, add the same terms in another order, and which order a
-    kernel takes depends on the processor's instructions, its libraries and the shape. What two
-    orders differ by is a few units in the last place *of the largest numbers that are added*:
-    a small result that is left over from large terms carries their error. So the allowance is
-    ``steps`` times the type's precision times the largest expected number, whatever the size of
-    the single one.
+    Only the same computation done twice gives equal bits. Two ways to the same numbers, such as
+    a fused kernel and plain products, a batch and its rows one by one, or a compiled graph and
+    eager mode, add the same terms in different orders, and a kernel's order depends on the
+    processor's instructions, its libraries and the shape. Two orders differ by a few units in
+    the last place *of the largest numbers added*: a small result left over from large terms
+    carries their error. So the allowance is ``steps`` times the type's precision times the
+    largest expected number, whatever the size of an individual one.
 
-    In float32 that is 8e-6 of the largest number, behind which a wrong term could hide. In
-    float64 it is 1.4e-14, behind which none can: what is compared in float32 is compared in
-    float64, too.
+    In float32 that is 8e-6 of the largest number, which could hide a wrong term. In float64 it
+    is 1.4e-14, which cannot: whatever is compared in float32 is compared in float64, too.
 
     Args:
-        expected: numbers of one quantity, of a float type.
-        steps: units in the last place. More where the terms are larger than the results.
+        expected: values of one quantity, of a float type.
+        steps: units in the last place; more where the terms are larger than the results.
     """
     largest = float(expected.detach().abs().max()) if expected.numel() else 0.0
     return steps * torch.finfo(expected.dtype).eps * largest
 
 
 def close(what: str, found: Tensor, expected: Tensor, tolerance: float, note: str = "") -> float:
-    """The largest difference, which must be within ``tolerance``; of one shape, too."""
+    """The largest difference, which must be within ``tolerance``; the shapes must agree, too."""
     same_shape(what, found, tuple(expected.shape))
     difference = float((found - expected).detach().abs().max()) if found.numel() else 0.0
     if not difference <= tolerance:
@@ -121,7 +119,7 @@ def close(what: str, found: Tensor, expected: Tensor, tolerance: float, note: st
 
 
 def alike(what: str, found: Tensor, expected: Tensor, steps: float = STEPS) -> float:
-    """The largest difference, which rounding must explain; of one shape and type, too."""
+    """The largest difference, which rounding must explain; shape and type must agree, too."""
     if found.dtype != expected.dtype:
         raise MismatchError(f"{what}: {found.dtype}, not {expected.dtype}")
     return close(what, found, expected, rounding(expected, steps))
@@ -130,7 +128,7 @@ def alike(what: str, found: Tensor, expected: Tensor, steps: float = STEPS) -> f
 def all_alike(
     what: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor], steps: float = STEPS
 ) -> float:
-    """:func:`alike` for tensors with names, which must be the same."""
+    """:func:`alike` for named tensors, whose names must agree, too."""
     if found.keys() != expected.keys():
         raise MismatchError(f"{what}: {', '.join(found)}, not {', '.join(expected)}")
     return max(
@@ -140,13 +138,13 @@ def all_alike(
 
 
 def same_shape(what: str, found: Tensor, shape: tuple[int, ...]) -> None:
-    """The result must have that shape."""
+    """Raise :class:`MismatchError` unless the result has that shape."""
     if tuple(found.shape) != shape:
         raise MismatchError(f"{what}: shape {list(found.shape)}, not {list(shape)}")
 
 
 def require(holds: bool, what: str) -> float:
-    """Raise :class:`MismatchError` where something does not hold."""
+    """Raise :class:`MismatchError` unless the condition holds."""
     if not holds:
         raise MismatchError(what)
     return 0.0

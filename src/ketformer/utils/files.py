@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, and one clear line for what cannot be read."""
+"""Writing files whole or not at all, and clear errors for files that cannot be read."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ketformer.errors import KetformerError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file beside ``path`` to write to, which takes its place when the block ends well.
+    """Yield a temporary file beside ``path`` that replaces it if the block succeeds.
 
-    If the block raises, that file is removed and ``path`` stays as it was. The folder is made
-    where it does not exist. Processes that write the same file at once do not mix.
+    If the block raises, the temporary file is removed and ``path`` is unchanged. A missing folder
+    is created. Processes that write the same file at once do not mix their content.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -40,15 +40,15 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def json_line(row: dict[str, Any]) -> str:
-    """One line of a ``.jsonl`` file."""
+    """A row as one line of a ``.jsonl`` file."""
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 def read_bytes(path: Path) -> bytes:
-    """All of a file.
+    """The whole content of a file.
 
     Raises:
-        KetformerError: it cannot be read.
+        KetformerError: the file cannot be read.
     """
     try:
         return path.read_bytes()
@@ -57,15 +57,15 @@ def read_bytes(path: Path) -> bytes:
 
 
 def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/ketformer``, or ``~/.cache/ketformer``."""
+    """The cache folder: ``$XDG_CACHE_HOME/ketformer``, or ``~/.cache/ketformer``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ketformer"
 
 
 def picture_kind(path: str | Path) -> str:
-    """``"png"`` or ``"svg"``, by the suffix.
+    """The kind of picture that a file's suffix stands for: ``"png"`` or ``"svg"``.
 
     Raises:
-        KetformerError: it is neither of them.
+        KetformerError: another suffix.
     """
     kind = Path(path).suffix.lower().removeprefix(".")
     if kind not in ("png", "svg"):

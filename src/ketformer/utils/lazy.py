@@ -24,7 +24,7 @@ def lazily(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]],
         if name not in module_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         found = getattr(import_module(module_of[name]), name)
-        setattr(sys.modules[package], name, found)  # found without this function next time
+        setattr(sys.modules[package], name, found)  # the next access does not come here
         return found
 
     def listed() -> list[str]:
@@ -34,7 +34,7 @@ def lazily(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]],
 
 
 def _imported_for_type_checkers(package: str) -> dict[str, str]:
-    """Name to the module that it is imported from."""
+    """Each exported name with the module it is imported from."""
     spec: Any = sys.modules[package].__spec__
     (block,) = (
         node for node in ast.parse(spec.loader.get_source(package)).body if isinstance(node, ast.If)

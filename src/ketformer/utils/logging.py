@@ -1,4 +1,4 @@
-"""What other libraries say on the terminal."""
+"""Control over what other libraries print."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def quiet_libraries() -> None:
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     logging.getLogger("torch.distributed").setLevel(logging.ERROR)
-    # At each evaluation, for each module; nothing here writes into what a module returned.
+    # Raised for each module at each evaluation; nothing here writes into what a module returns.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)

@@ -1,4 +1,4 @@
-"""This machine: what it is, how many cores and how much memory it has."""
+"""This machine: its hardware, cores and memory."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ketformer.errors import KetformerError
 
 
 def require_memory(complaint: str, needed: int) -> None:
-    """Refuse what this machine cannot hold.
+    """Refuse work that does not fit into this machine's memory.
 
     Args:
         complaint: what is too large, or too many; the message begins with it.
         needed: bytes.
 
     Raises:
-        KetformerError: with what it would need and what there is.
+        KetformerError: naming the memory needed and the memory available.
     """
     if needed > (there := machine_memory()):
         raise KetformerError(
@@ -31,7 +31,7 @@ def require_memory(complaint: str, needed: int) -> None:
 
 
 def machine_memory() -> int:
-    """Of this machine, in bytes."""
+    """The memory of this machine, in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
@@ -65,11 +65,11 @@ def _version(name: str) -> str | None:
 
 
 def default_processes() -> int:
-    """One on a GPU, which the runs would share; else one for each core."""
+    """How many processes to use: one on a GPU, which the runs would share, else one per core."""
     return 1 if torch.cuda.is_available() else available_cores()
 
 
 def available_cores() -> int:
-    """Those that this process may use."""
-    allowed = getattr(os, "sched_getaffinity", None)  # Linux alone
+    """The number of cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux only
     return len(allowed(0)) if allowed else os.cpu_count() or 1

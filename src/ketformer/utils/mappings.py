@@ -1,4 +1,4 @@
-"""YAML and JSON that somebody else may have written, held to plain values of a plain size."""
+"""Safe reading of untrusted YAML and JSON: plain values only, of limited size."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import yaml
 
 from ketformer.errors import KetformerError
 
-# Far beyond what a run needs: settings take some kilobytes, a vocabulary of 50,000 some megabytes.
+# Far more than a run needs: settings take some kilobytes, a vocabulary of 50,000 some megabytes.
 _LARGEST = {"YAML": 1 << 20, "JSON": 1 << 26}
 _DEEPEST = 20
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML mapping from a file, of plain values with text as keys.
+    """Read a YAML mapping of text keys to plain values from a file.
 
-    Tags make no objects. Aliases are refused, since a few lines of them can stand for
-    more than any memory holds, and so is a key that stands twice.
+    Tags create no objects. Duplicate keys are refused, and so are aliases: a few lines of
+    them can expand to more than any memory holds.
 
     Raises:
-        KetformerError: the file is missing, broken, too large or no mapping.
+        KetformerError: the file is missing, broken, too large or not a mapping.
     """
     text = _text(path, "YAML")
     try:
         content = yaml.load(text, Loader=_PlainLoader)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: the 30th of February, say
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: 30 February, say
         raise _broken(path, error) from None
     if not isinstance(content, dict):
         raise KetformerError(f"{path}: expected a mapping of keys to values")
@@ -35,10 +35,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
+    """Read a JSON object from a file.
 
     Raises:
-        KetformerError: the file is missing, broken, too large or no object.
+        KetformerError: the file is missing, broken, too large or not an object.
     """
     text = _text(path, "JSON")
     try:
@@ -51,7 +51,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """SafeLoader without aliases, endless nesting, repeated keys, and keys that are no text."""
+    """SafeLoader that refuses aliases, deep nesting, duplicate keys and keys that are not text."""
 
     depth = 0
 
@@ -72,13 +72,13 @@ class _PlainLoader(yaml.SafeLoader):
             if key.tag != "tag:yaml.org,2002:str":
                 self._refuse("a key must be text", key.start_mark)
             if key.value in seen:
-                self._refuse(f"the key {key.value[:60]!r} stands twice", key.start_mark)
+                self._refuse(f"the key {key.value[:60]!r} appears twice", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node: Any) -> int:
         value: int = super().construct_yaml_int(node)
-        if abs(value) >= 2**63:  # Python could not even write down one of thousands of digits
+        if abs(value) >= 2**63:  # Python refuses to print integers of thousands of digits
             self._refuse("a whole number must fit into 64 bits", node.start_mark)
         return value
 
@@ -94,7 +94,7 @@ def _text(path: Path, kind: str) -> str:
         raise KetformerError(f"{path}: no such file")
     if (size := path.stat().st_size) > _LARGEST[kind]:
         raise KetformerError(
-            f"{path}: {size:,} bytes are too many for this {kind}; {_LARGEST[kind]:,} at most"
+            f"{path}: too large ({size:,} bytes; {_LARGEST[kind]:,} at most for {kind})"
         )
     try:
         return path.read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table of any cells; a vertical bar in one stays inside it."""
+    """A Markdown table; vertical bars in cells are escaped."""
     lines = [titles, ["---"] * len(titles), *rows]
     return "".join(
         "| " + " | ".join(str(cell).replace("|", r"\|") for cell in line) + " |\n" for line in lines

@@ -1,4 +1,4 @@
-"""Work in processes of its own, which end with the one that started them."""
+"""Work in worker processes, which end with the process that started them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from tqdm import tqdm
 
-from ketformer.errors import KetformerError
+from ketformer.errors import KetformerError, Stopped
 from ketformer.utils.logging import quiet_libraries
 from ketformer.utils.machine import available_cores
 from ketformer.utils.registry import register_again, registered_here
@@ -33,47 +33,51 @@ def run_in_processes(
     on_done: Callable[[Task], None] = lambda task: None,
     if_killed: str = "there may be too little memory",
 ) -> list[Answer]:
-    """Call a function for each task, several at once, each in another process.
+    """Call a function for each task in parallel worker processes.
 
-    Workers know what was registered here, ignore SIGINT, which a terminal sends to all of them,
-    and get SIGTERM when a task fails, when this process is told to stop, and when it dies. What
-    they raise is raised here.
+    Workers know what was registered here. They ignore SIGINT, which a terminal sends to all of
+    them, and get SIGTERM when a task fails and when this process is stopped or dies. An exception
+    in a worker is raised here.
 
     Args:
-        function: of a module, as are the tasks' types: both are pickled.
-        tasks: its arguments.
-        processes: how many at once. Each has its share of the cores as threads.
-        fresh: a new process for each task.
-        on_done: called here with each task that is done.
-        if_killed: what to say of a worker that was killed.
+        function: defined in a module, as are the tasks' types: both are pickled.
+        tasks: its arguments, one for each call.
+        processes: how many at once. Each gets its share of the cores as threads.
+        fresh: start a new process for each task.
+        on_done: called here with each finished task.
+        if_killed: what the message says about a killed worker.
 
     Returns:
-        What the function gave for each task, in their order.
+        The function's results, in the order of the tasks.
 
     Raises:
         KetformerError: a worker died, or something was registered that workers cannot import.
     """
-    # Not forked: torch's threads and a GPU's state do not survive that.
+    # Not forked: torch's threads and a GPU's state do not survive a fork.
     context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
     workers: set[Any] = set()
+    stopping = context.Event()
     pool = ProcessPoolExecutor(
         min(processes, len(tasks)) or 1,
         context,
         initializer=_begin,
-        initargs=(registered_here(), max(available_cores() // processes, 1)),
+        initargs=(registered_here(), max(available_cores() // processes, 1), stopping),
         max_tasks_per_child=1 if fresh else None,
     )
     try:
-        futures: dict[Future[Answer], Task] = {pool.submit(function, task): task for task in tasks}
+        futures: dict[Future[Answer], Task] = {
+            pool.submit(_call, function, task): task for task in tasks
+        }
         workers |= set(multiprocessing.active_children()) - others
         for future in as_completed(futures):
             workers |= set(multiprocessing.active_children()) - others
             future.result()
             on_done(futures[future])
     except BaseException as error:
+        stopping.set()
         for worker in set(multiprocessing.active_children()) - others:
-            worker.terminate()  # one that trains saves a checkpoint first
+            worker.terminate()  # a worker that is training saves a checkpoint first
         pool.shutdown(cancel_futures=True)
         if isinstance(error, BrokenProcessPool):
             raise KetformerError(f"a worker process died{_how(workers)}; {if_killed}") from None
@@ -83,7 +87,7 @@ def run_in_processes(
 
 
 def _how(workers: set[Any]) -> str:
-    """How the first of them ended that was not told to, if that is known."""
+    """How the first worker that ended unasked did so, if that is known."""
     codes = [worker.exitcode for worker in workers if worker.exitcode not in (None, 0)]
     unasked = [code for code in codes if code != -signal.SIGTERM]
     if not unasked:
@@ -91,19 +95,43 @@ def _how(workers: set[Any]) -> str:
     return f" (signal {-unasked[0]})" if unasked[0] < 0 else f" (exit code {unasked[0]})"
 
 
-def _begin(registered: Mapping[str, Mapping[str, Any]], threads: int) -> None:
-    """What a worker does first."""
+# In a worker: set once the pool is told to stop.
+_stopping: Any = None
+
+
+def _begin(registered: Mapping[str, Mapping[str, Any]], threads: int, stopping: Any) -> None:
+    """Set up a worker process."""
+    global _stopping
+    _stopping = stopping
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     quiet_libraries()
-    tqdm.set_lock(threading.RLock())  # its own would be left behind when the process is ended
-    warnings.simplefilter("ignore")  # they would be written into bars; the parent says them
+    tqdm.set_lock(threading.RLock())  # the default lock would leak when the process is terminated
+    warnings.simplefilter("ignore")  # they would garble bars; the parent shows them
     register_again(registered)
 
 
+def _call(function: Callable[[Task], Answer], task: Task) -> Answer:
+    """Do a task. Once the pool is stopping, start no other, and exit after this one.
+
+    A training that gets SIGTERM saves a checkpoint and raises; its worker would then wait for the
+    next task, and a broken pool for its worker.
+    """
+    try:
+        if _stopping.is_set():
+            raise KetformerError("stopping")
+        return function(task)
+    except Stopped:
+        _stopping.wait(1)  # SIGTERM may come before the event
+        raise
+    finally:
+        if _stopping.is_set():
+            os._exit(0)
+
+
 def _end_with_parent() -> None:
-    """Stop as if told to when the parent dies, so that none is left behind."""
+    """Terminate this worker when the parent dies, so that no worker is left behind."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

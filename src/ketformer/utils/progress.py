@@ -9,11 +9,13 @@ from tqdm.auto import tqdm
 
 
 class Bars:
-    """Bars for functions that report (done, total); a full one closes, the others with the block.
+    """Bars for functions that report (done, total).
+
+    A full bar closes at once, the others at the end of the block.
 
     Args:
-        shown: whether they are drawn, on standard error.
-        unit: of what is counted.
+        shown: whether to draw the bars, on standard error.
+        unit: what is counted.
     """
 
     def __init__(self, shown: bool, unit: str) -> None:
@@ -25,14 +27,14 @@ class Bars:
         return self
 
     def __call__(self, label: str) -> Callable[[int, int], None]:
-        """A new bar, as the function that moves it."""
+        """Open a bar and return the function that moves it."""
         bar = tqdm(desc=label, unit=self.unit, disable=not self.shown, leave=False)
         self.open.append(bar)
 
         def step(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
-            if done >= total:  # or the next one would be drawn below
+            if done >= total:  # otherwise the next bar would be drawn below it
                 bar.close()
 
         return step

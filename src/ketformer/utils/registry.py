@@ -1,13 +1,13 @@
-"""Names to what stands behind them: built in, offered by installed packages, or registered here.
+"""Named objects: built in, offered by installed packages, or registered in this process.
 
-Another package offers an object by an entry point in its ``pyproject.toml``::
+Another package offers an object through an entry point in its ``pyproject.toml``::
 
     [project.entry-points."ketformer.attention"]
     mine = "my_package.attention:MyAttention"
 
-Every command and every worker process then knows the name. Code that is no package, a script or a
-notebook, calls :meth:`Registry.register`. A name that stands in a file is looked up here and
-nowhere else, so no file can make anything be imported that was not installed or registered.
+Every command and every worker process then knows the name. Code outside a package, such as a
+script or a notebook, calls :meth:`Registry.register`. Names in files are looked up only here, so
+a file cannot import anything that was not installed or registered.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Item = TypeVar("Item")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+_-]+")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
-# By the module that holds each.
+# Keyed by the module that holds each registry.
 _REGISTRIES: dict[str, Registry[Any]] = {}
 
 
@@ -47,7 +47,7 @@ class _Entry:
 
     Attributes:
         target: ``"module:object"``, imported on first use; or the object itself.
-        package: that it comes from, as ``name==version``; None for our own.
+        package: the package it comes from, as ``name==version``; None for our own.
     """
 
     target: Any
@@ -55,15 +55,15 @@ class _Entry:
 
 
 class Registry(Mapping[str, Item], Generic[Item]):
-    """Names to objects, each imported when it is first asked for.
+    """A mapping of names to objects, each imported on first use.
 
     Args:
         kind: what is registered, for messages: ``attention``.
-        group: of entry points: ``ketformer.attention``.
+        group: the entry point group: ``ketformer.attention``.
         home: the module that holds the registry.
-        built_in: names to ``"module:object"``, or to objects.
+        built_in: names with their ``"module:object"`` or the object itself.
         check: called with the name and an object from outside; raises a
-            :class:`~ketformer.errors.KetformerError` for what is of the wrong type.
+            :class:`~ketformer.errors.KetformerError` if the object is of the wrong type.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Registry(Mapping[str, Item], Generic[Item]):
 
         Raises:
             NotOfferedError: no such name.
-            KetformerError: a package's object that cannot be imported or is of the wrong type.
+            KetformerError: a package's object cannot be imported or is of the wrong type.
         """
         entry = self._find(name)
         if entry is None:
@@ -113,7 +113,7 @@ class Registry(Mapping[str, Item], Generic[Item]):
             return _imported(entry.target)  # type: ignore[no-any-return]
         try:
             found = _imported(entry.target)
-        except Exception as error:  # of somebody else's code
+        except Exception as error:  # third-party code may raise anything
             raise KetformerError(
                 f"the {self.kind} {name!r} of {entry.package or entry.target} cannot be imported "
                 f"({type(error).__name__}: {error})"
@@ -123,7 +123,7 @@ class Registry(Mapping[str, Item], Generic[Item]):
         return found  # type: ignore[no-any-return]
 
     def loaded(self) -> Iterator[tuple[str, Item]]:
-        """All names and objects; one that cannot be imported is left out, with a warning."""
+        """All names with their objects; one that cannot be imported is skipped with a warning."""
         for name in self:
             try:
                 yield name, self.load(name)
@@ -135,7 +135,7 @@ class Registry(Mapping[str, Item], Generic[Item]):
 
         Args:
             name: lower-case letters, digits and underscores.
-            target: the object, or ``"module:object"`` where it is found.
+            target: the object, or where it is found, as ``"module:object"``.
 
         Raises:
             KetformerError: a malformed or taken name, or an object of the wrong type.
@@ -158,27 +158,27 @@ class Registry(Mapping[str, Item], Generic[Item]):
     def package_of(self, name: str) -> str | None:
         """The package that offers a name, as ``name==version``; None for our own.
 
-        None as well for what was registered by code that belongs to no installed package.
+        Also None for objects registered by code outside any installed package.
         """
         entry = self._find(name)
         return entry.package if entry else None
 
     def registered_as(self, name: str) -> str | None:
-        """``"module:object"`` of what was registered here and no package offers, else None."""
+        """``"module:object"`` of an object registered in this process, else None."""
         entry = self._registered.get(name)
         return None if entry is None else _target_of(entry.target)
 
     def require(self, name: str, package: str | None = None) -> None:
-        """Check a name that stands in a file, with the package that the file says it is of.
+        """Check a name read from a file, with the package that the file gives for it.
 
-        A package of another version is used, with a warning.
+        Another version of the package is accepted with a warning.
 
         Args:
-            name: of what the file needs.
-            package: as ``name==version``; None for our own.
+            name: the name in the file.
+            package: its package as ``name==version``; None for our own.
 
         Raises:
-            KetformerError: nothing here has that name, or it is another package's.
+            KetformerError: the name is unknown here, or comes from another package.
         """
         if package is not None and not (isinstance(package, str) and _PACKAGE.fullmatch(package)):
             raise KetformerError(
@@ -187,11 +187,11 @@ class Registry(Mapping[str, Item], Generic[Item]):
         here = self.package_of(name)
         if name not in self:
             if package is None:
-                self.load(name)  # says which names there are
+                self.load(name)  # raises an error that lists the known names
             elif _is_installed(package):
                 raise KetformerError(
-                    f"the {self.kind} {name!r} of {package} is not offered by what is installed: "
-                    "register it first, or install another version"
+                    f"the {self.kind} {name!r} comes from {package}, but the installed version "
+                    "does not offer it: register it first, or install another version"
                 )
             raise KetformerError(
                 f"the {self.kind} {name!r} comes from a package that is not installed here: "
@@ -201,15 +201,15 @@ class Registry(Mapping[str, Item], Generic[Item]):
             return
         if here is None or _project(here) != _project(package):
             raise KetformerError(
-                f"the {self.kind} {name!r} is that of {package}, but here it is that of "
-                f"{here or 'Ketformer itself or of no package'}"
+                f"the {self.kind} {name!r} should come from {package}, but here it comes from "
+                f"{here or 'Ketformer itself or from no package'}"
             )
         warnings.warn(
-            f"the {self.kind} {name!r} was that of {package}; {here} is installed", stacklevel=3
+            f"the {self.kind} {name!r} came from {package}; {here} is installed", stacklevel=3
         )
 
     def for_workers(self) -> dict[str, Any]:
-        """What was registered in this process, for one that it starts.
+        """The objects registered in this process, to pass to a worker process.
 
         Raises:
             KetformerError: an object that another process could not import.
@@ -221,13 +221,13 @@ class Registry(Mapping[str, Item], Generic[Item]):
     def _find(self, name: object) -> _Entry | None:
         if not isinstance(name, str):
             return None
-        if name in self._built_in:  # before anything that installed packages say
+        if name in self._built_in:  # takes precedence over installed packages
             return self._built_in[name]
         return self._registered.get(name) or self._offered.get(name)
 
     @cached_property
     def _offered(self) -> dict[str, _Entry]:
-        """What installed packages offer, in the order of names."""
+        """The objects that installed packages offer, sorted by name."""
         found: dict[str, _Entry] = {}
         for point in sorted(entry_points(group=self.group), key=lambda p: p.name):
             package = _requirement(point)
@@ -235,7 +235,7 @@ class Registry(Mapping[str, Item], Generic[Item]):
             if point.name in found and found[point.name].package != package:
                 owner = found[point.name].package
             if owner or not _NAME.fullmatch(point.name):
-                why = f"{owner} has it" if owner else "not a plain lower-case name"
+                why = f"{owner} already has it" if owner else "not a plain lower-case name"
                 warnings.warn(
                     f"the {self.kind} {point.name!r} of {package} is left out: {why}", stacklevel=2
                 )
@@ -245,7 +245,7 @@ class Registry(Mapping[str, Item], Generic[Item]):
 
 
 def registered_here() -> dict[str, dict[str, Any]]:
-    """What this process has registered, for :func:`register_again` in another one.
+    """Everything registered in this process, for :func:`register_again` in another one.
 
     Raises:
         KetformerError: an object that another process could not import.
@@ -263,7 +263,7 @@ def register_again(registered: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _project(package: str) -> str:
-    """The name of ``name==version``, as package indexes compare names."""
+    """The name in ``name==version``, normalised as package indexes do."""
     return re.sub(r"[-_.]+", "-", package.partition("==")[0]).lower()
 
 
@@ -301,14 +301,14 @@ def _package_of(target: str) -> str | None:
 
 
 def _require_importable(kind: str, name: str, target: Any) -> None:
-    """Refuse an object that another process would not find where this one does."""
+    """Refuse an object that a worker process could not import."""
     try:
         sent = pickle.dumps(target)  # by reference, as multiprocessing sends it
     except Exception as error:  # pickle raises what the object's own methods raise
         why = f"cannot be sent to worker processes ({error})"
     else:
-        # A script is run again by each worker, what was typed is not.
+        # Each worker runs a script again, but not what was typed into a session.
         if b"__main__" not in sent or hasattr(sys.modules["__main__"], "__file__"):
             return
         why = "is defined in this notebook or session, where worker processes cannot import it"
-    raise KetformerError(f"the {kind} {name!r} {why}: put it into a module, or use one process")
+    raise KetformerError(f"the {kind} {name!r} {why}: move it into a module, or use one process")

@@ -1,4 +1,4 @@
-"""Timings that can be compared: the candidates take turns."""
+"""Comparable timings: the candidates take turns."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def bench_device() -> torch.device:
 
 
 def finished(work: Callable[[], Any], device: torch.device) -> Callable[[], None]:
-    """The work, and a wait for the device to have done it."""
+    """The work, followed by a wait until the device has finished it."""
 
     def run() -> None:
         work()
@@ -40,11 +40,11 @@ def finished(work: Callable[[], Any], device: torch.device) -> Callable[[], None
 
 @contextmanager
 def profiles_in(folder: Path | None) -> Iterator[None]:
-    """Within this, :func:`interleaved` also runs each work once under torch's profiler.
+    """Within this block, :func:`interleaved` also runs each candidate once under torch's profiler.
 
     Args:
         folder: where a table (``.txt``) and a trace (``.json``, for Perfetto or Chrome) of
-            each work go; None profiles nothing.
+            each candidate go; None turns profiling off.
     """
     token = _PROFILES.set(folder)
     try:
@@ -61,14 +61,14 @@ def interleaved(
     *,
     warmups: int = 1,
 ) -> dict[str, list[float]]:
-    """Seconds of each, taking turns so that a busy moment of the machine hits all alike.
+    """Seconds of each candidate; they take turns, so that a busy moment affects all alike.
 
     Args:
-        timed: what to run, by name.
-        repeats: rounds.
+        timed: the candidates, by name.
+        repeats: timed rounds.
         step: called with (done, total).
         label: what they do, for the name of a profile.
-        warmups: rounds before that are not timed, which fill caches.
+        warmups: untimed rounds beforehand, which fill caches.
     """
     for _ in range(warmups):
         for work in timed.values():
@@ -105,7 +105,7 @@ def _profile(work: Callable[[], Any], folder: Path, title: str) -> None:
 def compared(
     seconds: dict[str, list[float]], against: str, work: str, device: str
 ) -> list[dict[str, Any]]:
-    """A row for each of :func:`interleaved`'s timings: medians, range, and ``ratio`` to one."""
+    """A row for each candidate of :func:`interleaved`: median, range, and ``ratio`` to one."""
     return [
         {
             "name": name,
@@ -130,8 +130,8 @@ def inference_seconds(
 
     Args:
         models: by name, in evaluation mode.
-        inputs: by the same names, what each model is called with, ``input_ids`` at least.
-        repeats: timed passes of each.
+        inputs: by the same names, each model's inputs, at least ``input_ids``.
+        repeats: timed passes of each model.
     """
 
     def work(name: str) -> Callable[[], None]:

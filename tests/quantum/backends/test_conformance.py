@@ -1,4 +1,4 @@
-"""Every backend does what a backend must, and a broken one is found out."""
+"""Every backend passes the conformance suite, and a broken one fails it."""
 
 import sys
 from dataclasses import replace
@@ -43,7 +43,7 @@ def test_findings_of_a_good_backend():
 
 
 class ToyBackend(TorchBackend):
-    """Our simulator, of circuits and angles that are changed first."""
+    """Our simulator, run on modified circuits and angles."""
 
     name = "toy"
 
@@ -169,7 +169,7 @@ class NoiseIgnored(ToyBackend):
 
 
 class NoiseMixedIn(ToyBackend):
-    """Takes the probability of an error for the share of the fully mixed state."""
+    """Mistakes the probability of an error for the share of the maximally mixed state."""
 
     def _distributions(self, circuit, rows):
         noise = Noise(self.noise.one_qubit * 3 / 4, self.noise.two_qubit * 15 / 16)
@@ -177,7 +177,7 @@ class NoiseMixedIn(ToyBackend):
 
 
 class ErrorsCancelled(ToyBackend):
-    """Leaves out gates that undo each other, and their errors."""
+    """Drops gates that cancel, and their errors with them."""
 
     def _prepared(self, circuit):
         gates = []
@@ -260,7 +260,7 @@ def test_what_a_backend_cannot_do_is_not_a_failure():
     passed = {name for name, outcome in outcomes.items() if outcome == "passed"}
     assert passed == {"order_of_qubits", "samples", "seeds", "shots", "mistakes"}
     assert outcomes["states"] == outcomes["expectations"] == "not offered"
-    # It takes noise on gates, and does nothing about it.
+    # It accepts noise on gates but ignores it.
     assert outcomes["noisy_samples"] == "failed"
 
 
@@ -278,7 +278,7 @@ def test_fair_samples_stay_within_the_allowance():
 
 def test_impossible_outcomes_are_found():
     certain = torch.tensor([[1.0, 0.0]])
-    with pytest.raises(MismatchError, match="an impossible outcome came"):
+    with pytest.raises(MismatchError, match="an impossible outcome occurred"):
         frequencies("drawn", torch.tensor([[0] * 999 + [1]]), certain)
     with pytest.raises(MismatchError, match=r"outside 0\.\.1"):
         frequencies("drawn", torch.tensor([[0, 2]]), certain)
@@ -316,7 +316,7 @@ def test_a_broken_package_says_why(monkeypatch, tmp_path):
 def test_backends_are_found_without_their_packages(monkeypatch, name):
     module = backend_class(name).__module__
     monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setattr(backends, name, sys.modules[module])  # put back afterwards
+    monkeypatch.setattr(backends, name, sys.modules[module])  # restored afterwards
     monkeypatch.delitem(sys.modules, module)
     assert backend_class(name).name == name
     assert sys.modules[module] is getattr(backends, name)

@@ -1,4 +1,4 @@
-"""What is CUDA-Q's own: its targets, what it keeps for the whole process, and several QPUs."""
+"""What is specific to CUDA-Q: its targets, process-wide state, and several QPUs."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ EXACT = 1e-10
 
 @pytest.fixture
 def api():
-    """CUDA-Q itself, its target put back afterwards."""
+    """The module ``cudaq``; its target is restored afterwards."""
     api = CudaQBackend()._cudaq
     target = api.get_target()
     yield api
@@ -49,7 +49,7 @@ def test_the_density_matrix_shows_no_state():
         ({"target": "nvidia", "target_option": "mqpu"}, "nvidia needs an NVIDIA GPU"),
         ({"target": "tensornet-mps"}, "tensornet-mps needs an NVIDIA GPU"),
         ({"target": "ionq"}, "the CUDA-Q target ionq: IONQ_API_KEY"),
-        ({"target": "qpp-cpu", "noise": Noise(0.1)}, "qpp-cpu simulates no noise on gates"),
+        ({"target": "qpp-cpu", "noise": Noise(0.1)}, "qpp-cpu cannot simulate noise on gates"),
     ],
 )
 def test_targets_that_cannot_be_used_are_one_clear_line(api, monkeypatch, options, message):
@@ -141,7 +141,7 @@ def test_shots_and_exact_results_of_a_target_that_only_measures():
 
 
 class SeveralQPUs:
-    """CUDA-Q, as if it had three QPUs: work is counted and then done on the one there is."""
+    """CUDA-Q pretending to have three QPUs: calls are counted, then run on the only one."""
 
     def __init__(self, api):
         self._api = api

@@ -1,4 +1,4 @@
-"""What no machine can hold is refused with what it would take, before anything is allocated."""
+"""Circuits that fit no machine are refused, naming the memory needed, before any allocation."""
 
 import sys
 
@@ -10,7 +10,7 @@ from ketformer.quantum import Circuit, PauliStrings
 from ketformer.quantum.backends import BACKENDS, open_backend
 
 CIRCUIT = Circuit(44).h(0).ry(43, "a")
-# CUDA-Q has no wheels but for Linux.
+# CUDA-Q has wheels only for Linux.
 HERE = {name for name in BACKENDS if name != "cudaq" or sys.platform == "linux"}
 ANGLES = torch.zeros(1, 1, dtype=torch.float64)
 CALLS = {

@@ -1,4 +1,4 @@
-"""What is PennyLane's own: its devices, its batches and its adjoint derivative."""
+"""What is specific to PennyLane: its devices, batches and adjoint derivative."""
 
 from functools import partial
 
@@ -30,7 +30,7 @@ DERIVATIVE = 1e-8
 def test_another_device_conforms():
     make = partial(PennyLaneBackend, device="lightning.qubit")
     findings = {f.name: f for f in check_backend(make, draws=3)}
-    # It has no channels, so noise on gates is refused.
+    # The device has no channels, so noise on gates is refused.
     for name in ("gate_noise", "noisy_samples"):
         message = findings.pop(name).message
         assert message.startswith("KetformerError: the PennyLane device lightning.qubit: ")
@@ -93,7 +93,7 @@ def test_adjoint_derivatives_are_those_of_autograd(drawn, seed):
 
 @pytest.mark.parametrize("device", ["default.qubit", "lightning.qubit"])
 def test_adjoint_derivatives_of_a_mechanism(device):
-    # Names occur in several gates, with factors of a half and of minus a half.
+    # Names occur in several gates, with factors 1/2 and -1/2.
     circuit = hadamard_test(rotation_ring_ansatz(3, 2), rotation_ring_ansatz(3, 2))
     strings = PauliStrings(("IIIZ", "XIYZ"))
     angles = random_angles(circuit, 2, 3)
@@ -123,7 +123,7 @@ def test_adjoint_is_refused_where_it_does_not_exist():
 
 
 def autograd(circuit, rows, strings):
-    """The same derivatives, ``[N, S, P]``, of our own simulator."""
+    """The same derivatives, ``[N, S, P]``, from our own simulator."""
 
     def expectations(row):
         return pauli_expectations(run(circuit, row), strings)

@@ -1,4 +1,4 @@
-"""What is Qiskit's own: its circuits, Aer's methods and noise, and devices."""
+"""What is specific to Qiskit: its circuits, Aer's methods and noise, and devices."""
 
 from functools import partial
 
@@ -31,7 +31,7 @@ from ketformer.quantum.backends.qiskit import QiskitBackend, to_qiskit
 
 from ..helpers import assert_equal_to, circuits, random_angles, seeds
 
-# Of Aer, which knows no decay times of the simulated devices.
+# Aer warns that it has no decay times for the simulated devices.
 pytestmark = pytest.mark.filterwarnings("ignore:Qiskit backend:UserWarning")
 
 EXACT = 1e-10
@@ -97,7 +97,7 @@ def test_a_device_must_be_one():
 
 
 def test_what_aer_refuses_is_a_clear_error(monkeypatch):
-    # Ours refuses first; what it lets pass may be refused all the same.
+    # Our check comes first; Aer may still refuse what passes it.
     monkeypatch.setattr(base, "require_memory", lambda complaint, needed: None)
     with pytest.raises(KetformerError, match=r"^Aer: ERROR: .*Insufficient memory"):
         QiskitBackend().probabilities(Circuit(48).ry(0, "a"), torch.zeros(1, 1))
@@ -127,7 +127,7 @@ def test_aers_readout_error_is_ours():
 
 @pytest.mark.parametrize(("one", "two"), [(0.03, 0.0), (0.0, 0.08), (0.03, 0.08)])
 def test_noise_is_pauli_errors_all_alike(one, two):
-    """Aer's own Pauli errors, each with its probability written out."""
+    """Compare with Aer's Pauli errors, with each probability written out."""
     model = NoiseModel(basis_gates=[*ONE_QUBIT, "cx"])
     errors = pauli_error([("I", 1 - one), *((p, one / 3) for p in "XYZ")])
     model.add_all_qubit_quantum_error(errors, ONE_QUBIT)
@@ -152,7 +152,7 @@ def test_parts_of_a_batch_make_the_whole(monkeypatch):
     whole = QiskitBackend().expectations(circuit, angles, strings)
     monkeypatch.setattr(module, "_CHUNK", 2 * 2**2)
     assert_equal_to(EXACT, QiskitBackend().expectations(circuit, angles, strings), whole)
-    # Two rows at a time, and each part with a seed of its own.
+    # Two rows at a time, and each part has its own seed.
     sampled = QiskitBackend(shots=4, seed=3).sample(circuit, angles[:1].expand(40, -1))
     assert len({tuple(row.tolist()) for row in sampled}) > 20
 
@@ -208,5 +208,5 @@ def test_an_angle_that_transpilation_removes():
 
 
 def names(circuit):
-    """Of its parameters."""
+    """Names of the circuit's parameters."""
     return {parameter.name for parameter in circuit.parameters}

@@ -1,11 +1,11 @@
-"""What several tests of molecules begin with."""
+"""Shared by the tests of molecules."""
 
 import pytest
 
 
 @pytest.fixture
 def file(tmp_path):
-    """Write a file and give back its path as text."""
+    """``file(name, content)``: write a file and return its path as text."""
 
     def write(name, content):
         path = tmp_path / name

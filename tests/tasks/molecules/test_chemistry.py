@@ -1,4 +1,4 @@
-"""What is a molecule and what is none, and the worker processes."""
+"""What counts as a molecule, and the worker processes."""
 
 import os
 import subprocess
@@ -46,7 +46,7 @@ def test_rdkit_is_afterwards_as_loud_as_it_was(capfd):
 
 
 def test_a_long_chain_is_a_molecule_and_a_longer_one_none():
-    """RDKit would end the process over one of 20,000 atoms."""
+    """RDKit would crash the process on a chain of 20,000 atoms."""
     assert parse("C" * 2_000).GetNumAtoms() == 2_000
     assert parse("C" * 2_001) is None
     assert parse("C" * 30_000) is None
@@ -81,7 +81,7 @@ def process_and_first(chunk):
 
 def die_at_the_last(chunk):
     if len(chunk) < CHUNK:
-        os._exit(9)  # as when the system kills it: no exception, no farewell
+        os._exit(9)  # as if the system killed it: no exception, no cleanup
 
 
 @pytest.mark.parametrize("processes", [1, 2, None])
@@ -140,7 +140,7 @@ import os, time
 from ketformer.tasks.molecules.chemistry import CHUNK, map_chunks
 
 def say_and_wait(chunk):
-    os.write(1, b"%d\\n" % os.getpid())  # at once, or two lines may run together
+    os.write(1, b"%d\\n" % os.getpid())  # in one write, or two lines may run together
     time.sleep(60)
 
 if __name__ == "__main__":
@@ -155,5 +155,5 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     )
     workers = [int(parent.stdout.readline()) for _ in range(2)]
     parent.kill()
-    parent.communicate(timeout=20)  # returns when the last of them has closed its end
+    parent.communicate(timeout=20)  # returns once the last worker has closed the pipe
     assert len(set(workers)) == 2

@@ -1,4 +1,4 @@
-"""The embedded molecules are all there are: counted in another way, and against known counts."""
+"""The embedded set of molecules is complete: checked by brute force and against known counts."""
 
 from collections import Counter
 from itertools import combinations, combinations_with_replacement, permutations, product

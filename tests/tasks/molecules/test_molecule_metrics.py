@@ -1,4 +1,4 @@
-"""Metrics of sampled molecules by hand, and by what must hold of any sample."""
+"""Metrics of sampled molecules: by hand, and by what must hold for any sample."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_metrics_by_hand():
         "uniqueness": 3 / 5,
         "novelty": 2 / 3,
         "product": 2 / 8,
-        "in_training": 2 / 5,  # of samples, where 1 - novelty is of molecules
+        "in_training": 2 / 5,  # counts samples, while 1 - novelty counts molecules
         "at": {},
     }
 
@@ -137,7 +137,7 @@ def test_property_errors_of_no_valid_molecule():
 
 
 def test_a_target_for_no_column_is_refused():
-    with pytest.raises(KetformerError, match=r"no property 'c' was computed; there are a, b"):
+    with pytest.raises(KetformerError, match=r"no property 'c' was computed; computed: a, b"):
         property_errors(np.zeros((1, 2)), {"c": 1}, ["a", "b"])
 
 

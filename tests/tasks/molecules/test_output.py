@@ -1,4 +1,4 @@
-"""The table of molecules and the SDF file, read back."""
+"""The table of molecules and the SDF file, as read back."""
 
 import csv
 

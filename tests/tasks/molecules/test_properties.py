@@ -1,4 +1,4 @@
-"""Descriptors against values worked out by hand, in one process or more, and the cache."""
+"""Descriptors against values computed by hand, in one process or several, and the cache."""
 
 import pickle
 
@@ -18,7 +18,7 @@ ALKANES = ["C" * (1 + number % 9) for number in range(CHUNK + 1)]  # two chunks,
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path):
-    """Where the cache lies: nothing of a test reaches the user's own."""
+    """The cache folder during a test, apart from the user's."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path / "ketformer" / "molecules"
 
@@ -143,7 +143,7 @@ def test_workers_compute_what_one_process_does():
 
 @pytest.fixture
 def computed(monkeypatch):
-    """Counts how often properties are really computed."""
+    """The calls that really compute properties."""
     calls = []
 
     def compute(*arguments, **options):

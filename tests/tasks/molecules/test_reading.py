@@ -1,4 +1,4 @@
-"""Sets of molecules: canonical, told apart, cached; and what is said if they cannot be had."""
+"""Sets of molecules: canonical, distinct, cached; and the errors when they cannot be loaded."""
 
 import errno
 import gzip
@@ -36,7 +36,7 @@ def qm9_path(shared_file):
 
 
 def complaint(path, **arguments):
-    """The message for molecules that cannot be had: one line, and nothing in the cache."""
+    """The message for molecules that cannot be loaded: one line, and nothing in the cache."""
     before = set(cache_folder().rglob("*"))
     with pytest.raises(KetformerError) as caught:
         load_molecules(path, **arguments)
@@ -63,7 +63,7 @@ TOO_LONG = ["C" * 2001, "C(" * 50_000 + "C" + ")" * 50_000]
     "broken", [*NOT_SMILES, *NOT_MOLECULES, *TOO_LONG], ids=lambda text: ascii(text[:12])
 )
 def test_what_is_no_molecule_is_none_and_says_nothing(capfd, broken):
-    """RDKit would end the process over the last of them."""
+    """RDKit would crash the process on the last of them."""
     assert canonicalise(["C", broken, "O"]) == ["C", None, "O"]
     assert capfd.readouterr() == ("", "")
 
@@ -92,7 +92,7 @@ def test_several_processes_give_the_same_in_the_same_order(capfd):
 
 def test_neither_a_name_nor_a_file_is_an_error_that_lists_the_names(tmp_path):
     for name in ("nothing.csv", str(tmp_path), "", "x" * 5000, "a\0b", "tinyshakespeare"):
-        assert "sets of molecules: embedded, qm9" in complaint(name)
+        assert "molecule sets: embedded, qm9" in complaint(name)
 
 
 def test_a_file_of_an_unknown_kind_is_an_error_that_lists_the_kinds(file):
@@ -127,7 +127,7 @@ TABLE = "smiles,x,y,z\nOCC,0.1,1e300,C\nC1CC,2,3,C\nCCO,4,5,C\nN,,-0.0,N\n"
 
 @pytest.fixture
 def rdkit_calls(monkeypatch):
-    """How many SMILES each reading gave to RDKit."""
+    """How many SMILES each call passed to RDKit."""
     calls = []
 
     def counted(smiles, **arguments):
@@ -225,7 +225,7 @@ def test_a_disk_that_is_full_leaves_nothing_behind(monkeypatch, file):
 
 
 def test_qm9(monkeypatch, qm9_path, rdkit_calls):
-    """One test for all of it, for RDKit needs its time."""
+    """All in one test, because RDKit takes a while."""
     monkeypatch.setenv("KETFORMER_DATA", str(qm9_path.parent))
     molecules = load_molecules("qm9")
     assert_equal(load_molecules("qm9"), molecules)

@@ -53,7 +53,7 @@ def test_nearest_neighbours_are_those_of_a_double_loop(rows, monkeypatch):
     expected = naive_similarities(generated, DRUGS).max(axis=1).mean()
     assert 0 < expected < 1
     assert snn(generated, DRUGS) == pytest.approx(expected, rel=1e-6)
-    # the mean is over the generated: the other way round it is another number
+    # the mean is over the generated side, so swapping the sides gives another number
     assert snn(DRUGS, generated) == pytest.approx(
         naive_similarities(DRUGS, generated).max(axis=1).mean(), rel=1e-6
     )
@@ -116,7 +116,7 @@ TWO_SIDED = [snn, fragment_similarity, scaffold_similarity, fcd]
 @pytest.mark.parametrize("broken", ["X", "", "C C"])
 def test_what_is_no_molecule_is_refused_by_name(function, broken):
     for sides in ([["C", broken], ["C", "CC"]], [["C", "CC"], ["C", broken]]):
-        with pytest.raises(KetformerError, match=rf"^{broken!r} is no molecule"):
+        with pytest.raises(KetformerError, match=rf"^{broken!r} is not a molecule"):
             function(*sides)
 
 
@@ -137,7 +137,7 @@ def test_the_distance_of_a_set_to_itself_is_nothing():
 
 
 def test_the_distance_is_that_of_fcd_torch():
-    with warnings.catch_warnings():  # it is old, and some day its own sum will fail
+    with warnings.catch_warnings():  # it is old, and calls functions that will be removed
         warnings.simplefilter("ignore", DeprecationWarning)
         expected = fcd_torch.FCD(device="cpu")(OTHERS, DRUGS)
     assert expected > 1
@@ -172,7 +172,7 @@ def test_the_frechet_distance_by_hand():
 
 @pytest.mark.parametrize("sides", [(["C"], DRUGS), (DRUGS, ["C"])])
 def test_one_molecule_has_no_distance(sides):
-    with pytest.raises(KetformerError, match="two molecules on either side"):
+    with pytest.raises(KetformerError, match="two molecules on each side"):
         fcd(*sides)
 
 
@@ -182,7 +182,7 @@ def test_a_missing_fcd_torch_is_named_with_its_remedy(monkeypatch):
         fcd(DRUGS, OTHERS)
     assert "\n" not in str(caught.value)
     with pytest.raises(KetformerError, match=r"ketformer\[molecules\]"):
-        distribution_metrics(["C"], OTHERS, with_fcd=True)  # even where there is none
+        distribution_metrics(["C"], OTHERS, with_fcd=True)  # even where the distance is undefined
     assert distribution_metrics(DRUGS, OTHERS)["fcd"] is None
 
 

@@ -1,4 +1,4 @@
-"""Every SMILES comes back as it went in, and nothing that is not SMILES goes in."""
+"""Every SMILES survives encoding and decoding, and anything else is refused."""
 
 import re
 
@@ -18,7 +18,7 @@ from ketformer.tasks.molecules.tokenizer import (
 )
 
 SPECIAL = ["[CLS]", "[EOS]", "<pad>"]
-# Some are also sequences of shorter ones, and one is nearly special.
+# Some are also sequences of shorter tokens, and one is nearly a special token.
 RARE = "B Br Cl P S F I b s p * . / \\ $ : ~ @ + -> <- 0 6 %10 %(100) [C@@H] [13CH3-:2] [CLS+] [é]"
 TOKENS = sorted({*QM9_VOCABULARY, *RARE.split(), "[ EOS]"} - {*SPECIAL})
 TOKENIZER = smiles_tokenizer(TOKENS)
@@ -72,7 +72,7 @@ def test_what_is_split_adds_up_to_the_smiles(smiles):
 @settings(max_examples=200, deadline=None)
 @given(st.text(st.sampled_from("CNlBr[]()=1%<>padEOSL !é\n")))
 def test_a_text_is_split_whole_or_refused_at_the_first_wrong_place(text):
-    """The place named is where the longest beginning that is SMILES ends."""
+    """The position named is the end of the longest prefix that is SMILES."""
     try:
         tokens = split_smiles(text)
     except KetformerError as error:

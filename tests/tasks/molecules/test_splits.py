@@ -1,4 +1,4 @@
-"""Splits: nothing twice, nothing lost, and exactly the published one."""
+"""Splits: nothing repeated, nothing lost, and exactly the published one."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_the_standard_split_depends_on_the_seed_alone():
 
 
 def test_the_published_split_of_qm9():
-    """Twice the same permutation of seed 42, as the released code has it."""
+    """The permutation of seed 42 is applied twice, as in the released code."""
     parts = split_molecules(range(133_798), "published", seed=7)
     assert len(parts["train"]) == 127_109
     assert len(parts["validation"]) == 6_689

@@ -1,4 +1,4 @@
-"""Files of molecules: read however they were written, and what is said if they cannot be."""
+"""Molecule files: read in any way they may be written, and the errors when they cannot be read."""
 
 import csv
 import hashlib
@@ -110,13 +110,13 @@ def test_the_smiles_column_can_be_named(file):
         (
             "a,b\nC,1\n",
             {},
-            "no columns are called smiles; say which one to read; there are: 'a', 'b'",
+            "no columns are called smiles; say which one to read; columns: 'a', 'b'",
         ),
-        ("smiles,b\nC,1\n", {"column": "c"}, "no columns are called 'c'; there are: 'smiles', 'b'"),
-        ("smiles,b\nC,1\n", {"numeric": ["c"]}, "no columns are called 'c'; there are: 'smiles'"),
+        ("smiles,b\nC,1\n", {"column": "c"}, "no columns are called 'c'; columns: 'smiles', 'b'"),
+        ("smiles,b\nC,1\n", {"numeric": ["c"]}, "no columns are called 'c'; columns: 'smiles'"),
         ("smiles,b,b\nC,1,2\n", {"numeric": ["b"]}, "2 columns are called 'b'"),
-        ("CCO\nC\n", {}, "there are: 'CCO'"),
-        ('a,"b\nc"\nC,1\n', {}, r"there are: 'a', 'b\nc'"),
+        ("CCO\nC\n", {}, "columns: 'CCO'"),
+        ('a,"b\nc"\nC,1\n', {}, r"columns: 'a', 'b\nc'"),
         (",".join("abcdefghijklmnopqrstuvwxyz"), {}, "'t', …"),
         ("smiles,b\nC,1\nC\n", {}, "line 3 has 1 fields, but the header has 2"),
         ("smiles,b\nC,1,2\n", {}, "line 2 has 3 fields, but the header has 2"),

@@ -1,4 +1,4 @@
-"""Where circuits run: our simulators, and other people's as extras, imported on first use."""
+"""Where circuits run: our simulators, and external ones as extras, imported on first use."""
 
 from typing import TYPE_CHECKING
 

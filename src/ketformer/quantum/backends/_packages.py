@@ -1,4 +1,4 @@
-"""Packages that come as extras, imported when something first needs them."""
+"""Optional packages, imported on first use."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def require_package(name: str, extra: str) -> Any:
     """Import a package that an extra of Ketformer installs.
 
     Args:
-        name: of the package, as one imports it.
-        extra: the extra, which has the name of its backend.
+        name: import name of the package.
+        extra: name of the extra, which is also the name of its backend.
 
     Returns:
         The module.
 
     Raises:
-        KetformerError: the package is missing, or broken; the message names the remedy.
+        KetformerError: the package is missing or broken; the message says how to fix it.
     """
     title = _TITLES.get(name, name)
     try:

@@ -1,4 +1,4 @@
-"""Circuits to try a backend on, and how what it makes of them is compared."""
+"""Circuits for the backends' conformance checks, and comparisons of the results."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from ketformer.quantum.preparation import amplitude_preparation
 from ketformer.utils import conformance
 from ketformer.utils.conformance import MismatchError
 
-#: How far from its expectation a sampled number may lie. By chance, one in two million does.
+#: How far a sampled number may lie from its expectation. By chance, one in two million exceeds it.
 STANDARD_ERRORS = 5.0
 
 
 @dataclass(frozen=True)
 class Scope:
-    """How much is tried.
+    """How much the checks cover.
 
     Attributes:
-        draws: random circuits.
-        max_qubits: of a random circuit.
-        seed: of the circuits, their angles and the shots.
+        draws: number of random circuits.
+        max_qubits: largest number of qubits in a random circuit.
+        seed: seed of the circuits, their angles and the shots.
     """
 
     draws: int = 8
@@ -37,31 +37,31 @@ class Scope:
     seed: int = 0
 
     def circuits(self) -> tuple[Circuit, ...]:
-        """Random circuits, every gate, the smallest circuits, and those of the mechanisms."""
+        """Random circuits, every single gate, minimal circuits, and those of the mechanisms."""
         return (*self.drawn(), *_every_gate(), *_smallest(), *mechanisms())
 
     def drawn(self) -> Iterator[Circuit]:
-        """Random circuits of all gates, with names that repeat, factors and fixed angles."""
+        """Random circuits from all gates, with repeated angle names, factors and fixed angles."""
         source = random.Random(self.seed)
         for _ in range(self.draws):
             n = source.randint(1, self.max_qubits)
             yield Circuit(n, tuple(_gate(source, n) for _ in range(source.randint(4, 14))))
 
     def angles(self, circuit: Circuit, *batch: int) -> Tensor:
-        """Angles ``[*batch, P]``, in radians, of two turns either way."""
+        """Random angles ``[*batch, P]``, in radians, up to two turns either way."""
         generator = torch.Generator().manual_seed(self.seed)
         shape = (*batch, len(circuit.parameters))
         return (torch.rand(shape, generator=generator, dtype=torch.float64) - 0.5) * 8 * math.pi
 
     def strings(self, n_qubits: int) -> PauliStrings:
-        """Random Pauli strings, with one that stands twice, and the identity."""
+        """Random Pauli strings, one of them repeated, the identity, and Z on every qubit."""
         source = random.Random(self.seed)
         drawn = ["".join(source.choices("IXYZ", k=n_qubits)) for _ in range(6)]
         return PauliStrings((*drawn, drawn[0], "I" * n_qubits, "Z" * n_qubits))
 
 
 def mechanisms() -> Iterator[Circuit]:
-    """The circuits of our mechanisms, small."""
+    """Small versions of our mechanisms' circuits."""
     yield amplitude_preparation(3)
     yield entangling_ansatz(3, 2)
     yield hadamard_test(rotation_ring_ansatz(2, 2), rotation_ring_ansatz(2, 2))
@@ -71,20 +71,20 @@ def mechanisms() -> Iterator[Circuit]:
 def close(
     what: str, found: Tensor, expected: Tensor, tolerance: float, circuit: Circuit | None = None
 ) -> float:
-    """The largest difference, which must be within ``tolerance``; of one shape, too."""
+    """Return the largest difference; the shapes must agree, the difference be in ``tolerance``."""
     return conformance.close(what, found, expected, tolerance, _of(circuit))
 
 
 def frequencies(
     what: str, outcomes: Tensor, probabilities: Tensor, circuit: Circuit | None = None
 ) -> float:
-    """The largest deviation of how often each outcome came, in standard errors.
+    """The largest deviation of an outcome's frequency, in standard errors.
 
     Args:
-        what: is compared, for the message.
+        what: what is compared, for the message.
         outcomes: ``[..., shots]``, basis indices.
         probabilities: ``[..., 2^n]``.
-        circuit: for the message.
+        circuit: the circuit that was run, for the message.
     """
     shots, size = outcomes.shape[-1], probabilities.shape[-1]
     if not bool(((outcomes >= 0) & (outcomes < size)).all()):
@@ -93,7 +93,7 @@ def frequencies(
     counts = torch.stack([torch.bincount(row, minlength=size) for row in rows])
     expected = probabilities.reshape(-1, size) * shots
     if bool(((expected < 1e-9) & (counts > 0)).any()):
-        raise MismatchError(f"{what}: an impossible outcome came{_of(circuit)}")
+        raise MismatchError(f"{what}: an impossible outcome occurred{_of(circuit)}")
     # Anscombe's arcsine scale, on which the standard error is 1 for rare outcomes as well.
     scaled = [((x + 0.375) / (shots + 0.75)).sqrt().clamp(max=1).asin() for x in (counts, expected)]
     deviation = float((scaled[0] - scaled[1]).abs().max()) * 2 * math.sqrt(shots + 0.5)
@@ -101,7 +101,7 @@ def frequencies(
 
 
 def within_errors(what: str, deviation: float, circuit: Circuit | None = None) -> float:
-    """The deviation, which must be within :data:`STANDARD_ERRORS`."""
+    """Return the deviation, which must be within :data:`STANDARD_ERRORS`."""
     if not deviation <= STANDARD_ERRORS:
         raise MismatchError(
             f"{what}: off by {deviation:.1f} standard errors, {STANDARD_ERRORS:g} "
@@ -112,7 +112,7 @@ def within_errors(what: str, deviation: float, circuit: Circuit | None = None) -
 
 
 def _every_gate() -> Iterator[Circuit]:
-    """Each gate with no, one and two controls, on a state that each of them changes."""
+    """Each gate with zero, one and two controls, on a state that each of them changes."""
     spread = Circuit(3)
     for qubit in range(3):
         spread = spread.ry(qubit, 0.7 + qubit).rz(qubit, 1.1 - qubit)

@@ -1,4 +1,4 @@
-"""What every backend does, and the parts of it that are the same for all."""
+"""The base class of all backends, with everything that they share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ketformer.utils.machine import require_memory
 
 
 class BackendOptions(TypedDict, total=False):
-    """What every backend takes and hands on to :class:`Backend`."""
+    """Options that every backend accepts and passes on to :class:`Backend`."""
 
     shots: int | None
     noise: Noise | None
@@ -31,21 +31,21 @@ class Backend:
 
     A backend implements four methods for rows of angles, in float64 and on the CPU:
     :meth:`_states`, :meth:`_distributions`, :meth:`_expectations` and :meth:`_outcomes`.
-    What is the same for all is here: batches, equal rows run once, the axes of Pauli
+    This class handles the rest: batches, equal rows (run once), the axes of Pauli
     strings, shots, and readout errors.
 
     Args:
         shots: measurements of each circuit; None for exact expectations.
-        noise: errors of gates and of the readout; None for none.
-        seed: of the shots; two runs in a row still draw anew.
+        noise: gate and readout errors; None for a noiseless device.
+        seed: seed of the shots; consecutive calls still draw different outcomes.
 
     Raises:
-        KetformerError: shots that are not positive.
+        KetformerError: ``shots`` is not positive.
     """
 
     #: The name in the registry.
     name: ClassVar[str]
-    #: Packages that it needs, as they are imported.
+    #: Import names of the packages that it needs.
     packages: ClassVar[tuple[str, ...]] = ()
     #: Largest difference from exact arithmetic that the conformance suite allows.
     tolerance: float = 1e-6
@@ -62,23 +62,23 @@ class Backend:
             self.generator.seed()
         else:
             self.generator.manual_seed(seed)
-        #: Circuits run so far, each row of angles and setting of axes being one.
+        #: Circuits run so far; each row of angles counts once per setting of axes.
         self.circuits_run = 0
 
     @classmethod
     def is_installed(cls) -> bool:
-        """Whether the packages that it needs are there."""
+        """Whether the packages that it needs are installed."""
         return all(find_spec(package) is not None for package in cls.packages)
 
     @property
     def is_exact(self) -> bool:
-        """Whether expectations are those of the ideal circuit."""
+        """Whether expectations are exact: no shots and no noise."""
         return self.shots is None and self.noise == Noise()
 
-    # --- What users call ---------------------------------------------------------------------
+    # --- Public interface --------------------------------------------------------------------
 
     def expectations(self, circuit: Circuit, angles: Tensor, strings: PauliStrings) -> Tensor:
-        """<P_s> of the state that the circuit makes from |0…0>.
+        """<P_s> in the state that the circuit prepares from |0…0>.
 
         Args:
             circuit: ``P`` named parameters on ``n`` qubits.
@@ -86,10 +86,12 @@ class Backend:
             strings: ``S`` strings on ``n`` qubits.
 
         Returns:
-            ``[..., S]``. Estimates from ``shots`` measurements, if a number is set.
+            ``[..., S]``, estimated from ``shots`` measurements if ``shots`` is set.
         """
         if strings.n_qubits != circuit.n_qubits:
-            raise ValueError(f"strings on {strings.n_qubits} qubits, a circuit on {circuit}")
+            raise ValueError(
+                f"strings on {strings.n_qubits} qubits, a circuit on {circuit.n_qubits}"
+            )
         rows, inverse = self._rows(circuit, angles)
         if self.shots is None and self.noise == Noise():
             self.circuits_run += len(rows) * len(measurement_settings(strings))
@@ -104,17 +106,17 @@ class Backend:
         return self._like(out[inverse], angles)
 
     def probabilities(self, circuit: Circuit, angles: Tensor) -> Tensor:
-        """Probability ``[..., 2^n]`` of each outcome, readout errors included, without shots."""
+        """Exact probability ``[..., 2^n]`` of each outcome, including readout errors."""
         rows, inverse = self._rows(circuit, angles)
         self.circuits_run += len(rows)
         distribution = self._distributions(self._prepared(circuit), rows)
         return self._like(read_out(distribution, self.noise.readout)[inverse], angles)
 
     def state(self, circuit: Circuit, angles: Tensor) -> Tensor:
-        """Amplitudes ``[..., 2^n]``, complex, qubit 0 at the most significant bit.
+        """Amplitudes ``[..., 2^n]``, complex, with qubit 0 as the most significant bit.
 
         Raises:
-            KetformerError: under noise, or where the backend has no state to show.
+            KetformerError: there is noise on gates, or the backend has no statevector.
         """
         if self.noise.on_gates:
             raise KetformerError("a noisy circuit has no state vector; ask for probabilities")
@@ -125,13 +127,13 @@ class Backend:
         return states.to(angles.device, wanted)
 
     def sample(self, circuit: Circuit, angles: Tensor, shots: int | None = None) -> Tensor:
-        """Measured basis indices ``[..., shots]``, int64, qubit 0 at the most significant bit.
+        """Measured basis indices ``[..., shots]``, int64, with qubit 0 as the most significant bit.
 
-        Equal circuits are measured apart here.
+        Equal rows are measured independently here.
         """
         shots = self.shots if shots is None else shots
         if shots is None or shots < 1:
-            raise KetformerError("a positive number of shots is needed to sample")
+            raise KetformerError("sampling needs a positive number of shots")
         rows = self._flat(circuit, angles)
         outcomes = self._read_outcomes(self._prepared(circuit), rows, shots)
         return outcomes.reshape(*angles.shape[:-1], shots).to(angles.device)
@@ -143,26 +145,26 @@ class Backend:
         self._cannot("show a state")
 
     def _distributions(self, circuit: Circuit, rows: Tensor) -> Tensor:
-        """Exact probabilities ``[N, 2^n]``, under the noise on gates."""
+        """Exact probabilities ``[N, 2^n]``, including noise on gates."""
         self._cannot("give exact probabilities")
 
     def _expectations(self, circuit: Circuit, rows: Tensor, strings: PauliStrings) -> Tensor:
-        """Exact expectations ``[N, S]``, under the noise on gates."""
+        """Exact expectations ``[N, S]``, including noise on gates."""
         self._cannot("give exact expectations; set shots")
 
     def _outcomes(self, circuit: Circuit, rows: Tensor, shots: int, seed: int) -> Tensor:
-        """Basis indices ``[N, shots]``, int64, under the noise on gates."""
+        """Basis indices ``[N, shots]``, int64, including noise on gates."""
         self._cannot("sample")
 
     # -----------------------------------------------------------------------------------------
 
     def _measured(self, circuit: Circuit, rows: Tensor, strings: PauliStrings) -> Tensor:
-        """<P_s> of strings of I and Z, by shots or exactly, under noise."""
+        """<P_s> of strings of I and Z under noise, from shots or exact."""
         circuit = self._prepared(circuit)
         if self.shots is not None:
             return parities(self._read_outcomes(circuit, rows, self.shots), strings)
         self.circuits_run += len(rows)
-        # A bit that is flipped with probability p shrinks each Z by 1 - 2p.
+        # Flipping a bit with probability p shrinks each Z by 1 - 2p.
         weight = torch.tensor([s.count("Z") for s in strings.strings], dtype=rows.dtype)
         return self._expectations(circuit, rows, strings) * (1 - 2 * self.noise.readout) ** weight
 
@@ -179,9 +181,9 @@ class Backend:
         return decompose(circuit) if self.noise.on_gates else circuit
 
     def memory_for(self, n_qubits: int) -> int:
-        """Bytes that one circuit takes at least; 0 where nothing is simulated exactly.
+        """A lower bound for the bytes that one circuit takes; 0 if it is not simulated exactly.
 
-        A state of complex numbers and what it becomes, or the same of a mixed state.
+        Two complex statevectors (input and output of a gate), or two density matrices.
         """
         return 2 * 16 << (n_qubits * (2 if self.noise.on_gates else 1))
 
@@ -201,7 +203,7 @@ class Backend:
         return rows.reshape(math.prod(angles.shape[:-1]), angles.shape[-1])
 
     def _rows(self, circuit: Circuit, angles: Tensor) -> tuple[Tensor, Tensor]:
-        """Distinct rows of angles, and which of them each circuit of the batch is."""
+        """The distinct rows of angles, and the index among them of each row in the batch."""
         flat = self._flat(circuit, angles)
         if not flat.shape[-1]:  # no angle: one circuit, whatever the batch
             return flat[:1], torch.zeros(len(flat), dtype=torch.long)
@@ -215,7 +217,7 @@ class Backend:
         raise NotOfferedError(f"the backend {self.name} cannot {what}")
 
     def close(self) -> None:
-        """Give back what the backend holds; nothing by default."""
+        """Release the backend's resources; does nothing by default."""
 
     def __enter__(self) -> Any:
         return self

@@ -1,4 +1,4 @@
-"""What a backend must do, as checks that anyone can run on a backend of their own.
+"""Conformance checks for backends, to run on your own backend as well.
 
 :func:`check_backend` runs them all. In a test file::
 
@@ -7,7 +7,7 @@
         check(MyBackend)
 
 Exact results are compared with our own simulator, to within the backend's ``tolerance``;
-what is sampled, with the exact probabilities, to within :data:`STANDARD_ERRORS`.
+samples are compared with the exact probabilities, to within :data:`STANDARD_ERRORS`.
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ _SCOPE = Scope()
 def check_backend(
     make: Factory, *, draws: int = 8, max_qubits: int = 4, seed: int = 0
 ) -> list[Finding]:
-    """Try everything that a backend must do.
+    """Run every conformance check on a backend.
 
     Args:
-        make: gives the backend, called with any of ``shots``, ``noise`` and ``seed``.
-        draws: random circuits of each check that uses them.
-        max_qubits: of a random circuit.
-        seed: of the circuits, their angles and the shots.
+        make: returns the backend; called with any of ``shots``, ``noise`` and ``seed``.
+        draws: number of random circuits in each check that uses them.
+        max_qubits: largest number of qubits in a random circuit.
+        seed: seed of the circuits, their angles and the shots.
 
     Returns:
-        One finding a check; an error of the backend is one, too.
+        One finding per check; an error raised by the backend is also a finding.
     """
     return findings(CONFORMANCE, make, Scope(draws, max_qubits, seed))
 
@@ -79,7 +79,7 @@ def _order_of_qubits(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
 
 
 def _states(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
-    """Amplitudes, their phase included: overlaps of two states are made of them."""
+    """Amplitudes agree, including their phase, on which overlaps depend."""
     with make() as backend:
         for circuit in scope.circuits():
             angles = scope.angles(circuit, 2)
@@ -109,7 +109,7 @@ def _expectations(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
 
 
 def _names_and_factors(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
-    """An angle has a factor; a name may stand in several gates; columns go by first use."""
+    """Angles have factors, names may repeat, and columns are in order of first use."""
     turns = (("b", 1.0), ("a", 0.5), ("b", -2.0), (0.3, 3.0), ("a", 0.0))
     circuit = Circuit(1, tuple(Gate("RY", 0, angle=Angle(*turn)) for turn in turns))
     with make() as backend:
@@ -120,7 +120,7 @@ def _names_and_factors(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
 
 
 def _batches(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
-    """Any leading shape, none included; equal rows give equal results; float32 stays so."""
+    """Any leading shape works, even none; equal rows give equal results; float32 is kept."""
     ansatz, strings = entangling_ansatz(2, 1), PauliStrings(("ZI", "XX", "YI"))
     with make(seed=scope.seed) as backend:
         for circuit in (ansatz, Circuit(2).h(0).cnot(0, 1)):
@@ -145,7 +145,7 @@ def _batches(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
 
 
 def _readout_noise(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
-    """Each bit is read wrongly with the given probability."""
+    """Each bit is misread with the given probability."""
     error, circuit, strings = 0.15, entangling_ansatz(3, 1), scope.strings(3)
     angles = scope.angles(circuit, 2)
     state = run(circuit, angles)
@@ -161,7 +161,7 @@ def _readout_noise(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
 
 
 def _gate_noise(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
-    """Pauli errors after each one-qubit gate and each CNOT, all alike."""
+    """All Pauli errors are equally likely, after each one-qubit gate and each CNOT."""
     circuits = (*scope.drawn(), *mechanisms())
     for noise in (_NOISE, Noise(one_qubit=0.02), Noise(two_qubit=0.05)):
         with make(noise=noise) as backend, TorchBackend(noise=noise) as ours:
@@ -172,7 +172,7 @@ def _gate_noise(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
                 expected = noisy_probabilities(run_noisy(decompose(circuit), angles, noise))
                 yield close("noisy probabilities", found, expected, backend.tolerance, circuit)
                 if backend.shots is None:
-                    # The gates that turn an axis onto Z are as noisy as any.
+                    # The gates that rotate an axis onto Z are noisy as well.
                     found = backend.expectations(circuit, angles, strings)
                     expected = ours.expectations(circuit, angles, strings)
                     yield close("noisy expectations", found, expected, backend.tolerance, circuit)
@@ -192,7 +192,7 @@ def _noisy_samples(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
 
 
 def _samples(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
-    """Outcomes come as often as they should, and so they do in any part of the shots."""
+    """Outcomes have the right frequencies, also in any part of the shots."""
     with make(shots=_SHOTS, seed=scope.seed) as backend:
         for circuit in scope.circuits():
             angles = scope.angles(circuit, 2)
@@ -204,7 +204,7 @@ def _samples(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
 
 
 def _seeds(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
-    """A seed repeats the outcomes; another seed, the next call and equal rows draw anew."""
+    """A seed reproduces the outcomes; another seed, another call and equal rows draw anew."""
     for circuit in (Circuit(3).h(0).h(1).ry(2, "a"), Circuit(3).h(0).h(1).h(2)):
         angles = torch.ones(2, len(circuit.parameters), dtype=torch.float64)
         calls = []
@@ -219,7 +219,7 @@ def _seeds(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
 
 
 def _shots(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
-    """Expectations are means of the outcomes: unbiased, and with the spread of so many shots."""
+    """Expectations are means of outcomes: unbiased, with the variance of that many shots."""
     circuit, strings = entangling_ansatz(2, 1), PauliStrings(("ZI", "XY", "YZ", "IX"))
     shots, calls, angles = 50, 60, scope.angles(circuit, 2)
     exact = pauli_expectations(run(circuit, angles), strings)
@@ -234,18 +234,18 @@ def _shots(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
 
 
 def _mistakes(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
-    """What makes no sense is refused with a ``ValueError``."""
+    """Invalid calls are refused with a ``ValueError``."""
     circuit, zz = Circuit(2).ry(0, "a").ry(1, "b"), PauliStrings(("ZZ",))
     right, wrong = torch.zeros(3, 2), torch.zeros(3, 1)
     with make(shots=10, seed=scope.seed) as backend:
         refused: dict[str, Callable[[], object]] = {
-            "a state of too few angles": lambda: backend.state(circuit, wrong),
-            "probabilities of too few angles": lambda: backend.probabilities(circuit, wrong),
-            "expectations of too few angles": lambda: backend.expectations(circuit, wrong, zz),
-            "a sample of too few angles": lambda: backend.sample(circuit, wrong),
-            "angles of no parameter": lambda: backend.sample(Circuit(1), wrong),
-            "other strings": lambda: backend.expectations(circuit, right, PauliStrings(("Z",))),
-            "a sample of less than no shots": lambda: backend.sample(circuit, right, -1),
+            "a state with too few angles": lambda: backend.state(circuit, wrong),
+            "probabilities with too few angles": lambda: backend.probabilities(circuit, wrong),
+            "expectations with too few angles": lambda: backend.expectations(circuit, wrong, zz),
+            "a sample with too few angles": lambda: backend.sample(circuit, wrong),
+            "angles without parameters": lambda: backend.sample(Circuit(1), wrong),
+            "wrong strings": lambda: backend.expectations(circuit, right, PauliStrings(("Z",))),
+            "a sample with negative shots": lambda: backend.sample(circuit, right, -1),
             "no shots": lambda: make(shots=0),
             "a noisy state": lambda: make(noise=_NOISE).state(circuit, right),
         }
@@ -258,7 +258,7 @@ def _mistakes(make: Factory, scope: Scope = _SCOPE) -> Iterator[float]:
     yield 0.0
 
 
-#: Every check, each to be called with a factory.
+#: Every check; each takes a factory.
 CONFORMANCE: tuple[Check, ...] = tuple(
     Check(body.__name__.strip("_"), body)
     for body in (

@@ -1,4 +1,4 @@
-"""CUDA-Q: NVIDIA's simulators on CPUs and GPUs, and the hardware that it drives."""
+"""CUDA-Q: NVIDIA's simulators on CPUs and GPUs, and the hardware that it supports."""
 
 from __future__ import annotations
 
@@ -26,39 +26,39 @@ from ketformer.quantum.pauli_plan import PauliPlan
 _DENSITY_MATRIX = "density-matrix-cpu"
 # Targets that hold whole states in this machine's memory.
 _ON_CPU = ("qpp-cpu", _DENSITY_MATRIX)
-# Kernels kept; each holds its compiled code.
+# Kernels to cache; each holds its compiled code.
 _KERNELS = 128
-# Rows in one call, whose results are held together.
+# Rows in one call; all their results are in memory at once.
 _BATCH = 1024
-# More strings than these are faster on a CPU from the state than by observe, one by one.
+# With more strings, a CPU is faster computing them from the state than with observe, one by one.
 _FEW_STRINGS = 4
-# Numbers of states held at once.
+# Amplitudes in memory at once.
 _AMPLITUDES = 1 << 22
-# Circuits that wait at each of several QPUs.
+# Circuits queued at each of several QPUs.
 _IN_FLIGHT = 8
-# CUDA-Q's target, noise and seed are the process's, so only one backend runs at a time.
+# CUDA-Q's target, noise and seed are global to the process, so only one backend runs at a time.
 _ONE_AT_A_TIME = threading.RLock()
 
 
 class CudaQBackend(Backend):
     """Circuits on a CUDA-Q target.
 
-    The target is set while circuits run and the previous one put back afterwards, without
-    a noise model: CUDA-Q forgets it when the target changes. Sampling seeds the generator
+    The target is set while circuits run, and the previous one is restored afterwards, without
+    its noise model, which CUDA-Q drops when the target changes. Sampling seeds the generator
     of the whole process. ``nvidia`` without the option ``fp64`` computes in single
     precision.
 
     Args:
         shots: see :class:`~ketformer.quantum.backends.Backend`.
-        noise: likewise. Without shots it needs the target ``density-matrix-cpu``.
+        noise: likewise. Without shots, noise on gates needs the target ``density-matrix-cpu``.
         seed: likewise.
         target: name of a CUDA-Q target; None for ``qpp-cpu``, or ``density-matrix-cpu`` under
             noise on gates.
-        target_option: the target's option, e.g. ``mqpu`` to use all GPUs at once, ``fp64``.
+        target_option: option of the target, e.g. ``mqpu`` to use all GPUs at once, or ``fp64``.
 
     Raises:
         KetformerError: CUDA-Q is missing, or the target is unknown, lacks its GPU or its
-            key, or cannot do what is asked.
+            key, or does not support the request.
     """
 
     name = "cudaq"
@@ -93,15 +93,15 @@ class CudaQBackend(Backend):
             raise KetformerError(
                 f"unknown CUDA-Q target {self.target!r}; cudaq.get_targets() lists them"
             )
-        # Without a GPU, CUDA-Q says so at length, or ends the process.
+        # Without a GPU, CUDA-Q prints a long message or terminates the process.
         needs_gpu = self.target.startswith(("nvidia", "tensornet"))
         if needs_gpu and not self._cudaq.num_available_gpus():
             raise KetformerError(f"the CUDA-Q target {self.target} needs an NVIDIA GPU: none found")
         if self.noise.on_gates and self.target == "qpp-cpu":
-            raise KetformerError(f"qpp-cpu simulates no noise on gates; {_DENSITY_MATRIX} does")
+            raise KetformerError(f"qpp-cpu cannot simulate noise on gates; {_DENSITY_MATRIX} can")
 
     def memory_for(self, n_qubits: int) -> int:
-        """Of this machine for the simulators on its CPU; others have memory of their own."""
+        """Memory that simulators on this machine's CPU need; 0 for other targets."""
         return super().memory_for(n_qubits) if self.target in _ON_CPU else 0
 
     def close(self) -> None:
@@ -125,7 +125,7 @@ class CudaQBackend(Backend):
         with self._exactly():
             for model in self._noisily.values():
                 with warnings.catch_warnings():
-                    # Deprecated in favour of an argument, which get_state does not take.
+                    # Deprecated in favour of an argument that get_state does not accept.
                     warnings.simplefilter("ignore", DeprecationWarning)
                     self._cudaq.set_noise(model)
             found = self._run("get_state", rows, self._kernel(circuit))
@@ -134,7 +134,7 @@ class CudaQBackend(Backend):
         return _in_our_order(diagonals, circuit.n_qubits).clamp_min(0)
 
     def _expectations(self, circuit: Circuit, rows: Tensor, strings: PauliStrings) -> Tensor:
-        # Strings of I and Z only under noise: for others, observe adds gates that are noisy too.
+        # Under noise the strings are of I and Z: for others, observe would add noisy gates.
         terms = {s: self._spin(s) for s in set(strings.strings) if s.strip("I")}
         if self.target == "qpp-cpu" and len(terms) > _FEW_STRINGS:
             plan = PauliPlan(strings, rows.device)
@@ -165,7 +165,7 @@ class CudaQBackend(Backend):
                 counts = dict(result.items())
                 values = torch.tensor([int(bits, 2) for bits in counts])
                 drawn = values.repeat_interleave(torch.tensor(list(counts.values())))
-                # Counts have no order, and any part of the shots must be a fair sample.
+                # Counts have no order, but any part of the shots must be a fair sample.
                 row[:] = drawn[torch.randperm(shots, generator=generator)]
         return outcomes
 
@@ -174,7 +174,7 @@ class CudaQBackend(Backend):
     def _run(
         self, function: str, rows: Tensor, kernel: Any, *more: Any, **options: Any
     ) -> Iterator[Any]:
-        """What a function of CUDA-Q gives for each row, which is its last argument."""
+        """The results of a CUDA-Q function for each row, passed as its last argument."""
         call = partial(getattr(self._cudaq, function), kernel, *more, **options)
         if self.n_qpus > 1:
             launch = getattr(self._cudaq, f"{function}_async")
@@ -183,14 +183,14 @@ class CudaQBackend(Backend):
             kernel = _adapted(kernel)
             yield from (self._cudaq.get_state(kernel, *_arguments(row)) for row in rows)
         elif rows.shape[1]:
-            # An array is a batch to CUDA-Q, several times faster than a call for each row.
+            # CUDA-Q takes an array as a batch, several times faster than a call per row.
             for part in rows.split(_BATCH):
                 yield from call(part.numpy())
         else:
             yield from (call() for _ in rows)
 
     def _spread(self, launch: Callable[..., Any], rows: Tensor) -> Iterator[Any]:
-        """The same over all QPUs in turn, in the rows' order, a few at each of them waiting."""
+        """Results in row order, computed on all QPUs in turn, with a few queued at each."""
         waiting: deque[Any] = deque()
         for index, row in enumerate(rows):
             if len(waiting) == _IN_FLIGHT * self.n_qpus:
@@ -201,7 +201,7 @@ class CudaQBackend(Backend):
 
     @contextmanager
     def _exactly(self) -> Iterator[None]:
-        """:meth:`_running`, where no shots are drawn."""
+        """:meth:`_running` for exact results, if the target can give them."""
         if self._only_measures:
             self._cannot(f"give exact results on {self.target}; set shots")
         if self.noise.on_gates and self.target != _DENSITY_MATRIX:
@@ -211,7 +211,7 @@ class CudaQBackend(Backend):
 
     @contextmanager
     def _running(self) -> Iterator[None]:
-        """Our target, for the time being."""
+        """Set our target inside this context and restore the previous one afterwards."""
         api = self._cudaq
         with _ONE_AT_A_TIME:
             previous = api.get_target()
@@ -219,7 +219,7 @@ class CudaQBackend(Backend):
             try:
                 yield
             finally:
-                api.set_target(previous)  # which forgets the noise, too
+                api.set_target(previous)  # this also drops the noise
 
     def _set_target(self) -> None:
         option = {} if self.target_option is None else {"option": self.target_option}
@@ -236,7 +236,7 @@ class CudaQBackend(Backend):
         else:
             kernel, angles = self._cudaq.make_kernel(), None
         if self.noise.on_gates:
-            # Gates that undo each other would be left out, and their errors with them.
+            # The optimiser would drop gates that cancel, and their errors with them.
             kernel.disable_quantum_optimization()
         qubits = kernel.qalloc(circuit.n_qubits)
         for gate in circuit.gates:
@@ -261,14 +261,14 @@ class CudaQBackend(Backend):
 
 def _import() -> Any:
     with warnings.catch_warnings():
-        # Of functions that will change some day; nothing that a user could act on.
+        # About future changes of functions; users cannot do anything about it.
         about = r"The CUDA-Q `sample` and `observe` algorithmic primitives will change"
         warnings.filterwarnings("ignore", about, FutureWarning)
         return require_package("cudaq", "cudaq")
 
 
 def _noise_model(api: Any, noise: Noise) -> Any:
-    """CUDA-Q's depolarising channels have our convention: p is the probability of an error."""
+    """CUDA-Q's depolarising channels use our convention: p is the probability of an error."""
     model = api.NoiseModel()
     for name in ROTATIONS + FIXED_GATES:
         model.add_all_qubit_channel(name.lower(), api.DepolarizationChannel(noise.one_qubit))
@@ -277,7 +277,7 @@ def _noise_model(api: Any, noise: Noise) -> Any:
 
 
 def _adapted(kernel: Any) -> Any:
-    """The kernel in the form that CUDA-Q gives it at each call, which takes milliseconds."""
+    """The kernel converted once, which CUDA-Q would otherwise do in milliseconds at each call."""
     from cudaq.kernel.kernel_decorator import mk_decorator
 
     return mk_decorator(kernel)
@@ -289,6 +289,6 @@ def _arguments(row: Tensor) -> tuple[list[float], ...]:
 
 
 def _in_our_order(rows: Tensor, n_qubits: int) -> Tensor:
-    """CUDA-Q has qubit 0 at the least significant bit."""
+    """Reorder the amplitudes: CUDA-Q has qubit 0 at the least significant bit."""
     grid = rows.reshape(len(rows), *(2,) * n_qubits)
     return grid.permute(0, *range(n_qubits, 0, -1)).reshape(len(rows), -1)

@@ -15,12 +15,12 @@ from ketformer.quantum.pauli import PauliStrings
 from ketformer.quantum.pauli_plan import PauliPlan
 from ketformer.quantum.simulate import run
 
-# Numbers held at once; rows beyond that wait.
+# Numbers in memory at once; larger batches are split.
 _CHUNK = 1 << 22
 
 
 class TorchBackend(Backend):
-    """Exact simulation in torch: state vectors, or Pauli vectors under noise."""
+    """Exact simulation in torch: statevectors, or Pauli vectors under noise."""
 
     name = "torch"
     tolerance = 1e-10
@@ -74,7 +74,7 @@ class TorchBackend(Backend):
 
 
 class ShotsBackend(TorchBackend):
-    """Finite sampling of the exact state; 1,000 shots unless another number is given."""
+    """Finitely many shots drawn from the exact state; 1,000 by default."""
 
     name = "shots"
 

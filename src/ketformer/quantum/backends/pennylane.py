@@ -22,12 +22,12 @@ _GATES = {
     "RX": "RX", "RY": "RY", "RZ": "RZ",
     "H": "Hadamard", "X": "PauliX", "Y": "PauliY", "Z": "PauliZ",
 }  # fmt: skip
-# Numbers held at once; rows beyond that wait.
+# Numbers in memory at once; larger batches are split.
 _CHUNK = 1 << 22
 
 
 class PennyLaneBackend(Backend):
-    """Circuits on a PennyLane device, whole batches at once where the device takes them.
+    """Circuits on a PennyLane device, in whole batches where the device supports them.
 
     Args:
         shots: see :class:`~ketformer.quantum.backends.Backend`.
@@ -37,7 +37,7 @@ class PennyLaneBackend(Backend):
             ``default.qubit``, or ``default.mixed`` under noise on gates.
 
     Raises:
-        KetformerError: PennyLane or the device is missing, or it cannot do what is asked.
+        KetformerError: PennyLane or the device is missing, or does not support the request.
     """
 
     name = "pennylane"
@@ -56,25 +56,25 @@ class PennyLaneBackend(Backend):
         self._open(1)
 
     def memory_for(self, n_qubits: int) -> int:
-        """Of this machine for PennyLane's own simulators; a plugin's device has its own."""
+        """Memory that PennyLane's own simulators need; 0 for the devices of plugins."""
         own = self.device in ("default.qubit", "default.mixed", "lightning.qubit")
         return super().memory_for(n_qubits) if own else 0
 
     def adjoint(self, circuit: Circuit, angles: Tensor, strings: PauliStrings) -> Tensor:
         """Derivative of each expectation by each named angle, by adjoint differentiation.
 
-        One pass over the circuit and one back, however many angles there are.
+        It takes one forward and one backward pass, however many angles there are.
 
         Args:
-            circuit: ``P`` named parameters on ``n`` qubits, at most two controls a gate.
+            circuit: ``P`` named parameters on ``n`` qubits, at most two controls per gate.
             angles: ``[..., P]`` in radians.
             strings: ``S`` strings on ``n`` qubits.
 
         Returns:
-            ``[..., S, P]``, without shots.
+            ``[..., S, P]``, exact.
 
         Raises:
-            KetformerError: under noise on gates, or on a device without this derivative.
+            KetformerError: there is noise on gates, or the device lacks this derivative.
         """
         if self.noise.on_gates:
             self._cannot("differentiate a noisy circuit by the adjoint method")
@@ -83,7 +83,7 @@ class PennyLaneBackend(Backend):
         native = decompose(circuit)
         gates = [g.angle for g in native.gates if g.angle is not None]
         named = [i for i, angle in enumerate(gates) if angle.is_parameter]
-        # A name that stands in several gates collects what each of them says.
+        # The derivative by a name is the sum over all gates that use it.
         chain = torch.zeros(len(named), len(circuit.parameters), dtype=torch.float64)
         for place, i in enumerate(named):
             chain[place, circuit.parameters.index(str(gates[i].value))] = gates[i].factor
@@ -127,7 +127,7 @@ class PennyLaneBackend(Backend):
     # -----------------------------------------------------------------------------------------
 
     def _batches(self, circuit: Circuit, rows: Tensor, measured: Sequence[Any]) -> Tensor:
-        """Exact results ``[N, …]``, several scalar measurements side by side."""
+        """Exact results ``[N, …]``, with several scalar measurements side by side."""
         n = circuit.n_qubits
         device = self._open(n)
         # Sixteen Kraus operators act on each density matrix.
@@ -147,7 +147,7 @@ class PennyLaneBackend(Backend):
         measured: Sequence[Any],
         shots: int | None = None,
     ) -> Sequence[Any]:
-        """One result for each measurement, its first axis the rows, if there are angles."""
+        """One result per measurement; with angles, its first axis is the rows."""
         columns = [column.numpy() for column in rows.T]
         tape = self._qml.tape.QuantumScript(
             self._operations(circuit, columns), measured, shots=shots
@@ -161,7 +161,7 @@ class PennyLaneBackend(Backend):
     def _jacobians(
         self, circuit: Circuit, rows: Tensor, strings: PauliStrings, named: list[int]
     ) -> Tensor:
-        """``[N, S, A]``: by the angle of each gate that has a named one."""
+        """``[N, S, A]``: derivatives by the angle of each gate with a named angle."""
         device = self._open(circuit.n_qubits)
         tapes = []
         for row in rows.tolist():
@@ -180,7 +180,7 @@ class PennyLaneBackend(Backend):
         return torch.from_numpy(found).reshape(len(rows), len(strings), len(named))
 
     def _operations(self, circuit: Circuit, columns: Sequence[Any]) -> list[Any]:
-        """The circuit's gates, and its errors; ``columns`` are one row's angles or many rows'."""
+        """The circuit's gates and errors; each column holds one angle, for one row or many."""
         qml, noise = self._qml, self.noise
         values = dict(zip(circuit.parameters, columns, strict=True))
         operations = []
@@ -204,7 +204,7 @@ class PennyLaneBackend(Backend):
     def _open(self, n_qubits: int, **options: Any) -> Any:
         try:
             return self._qml.device(self.device, wires=n_qubits, **options)
-        except Exception as error:  # whatever a plugin raises
+        except Exception as error:  # plugins may raise anything
             raise self._refused(error) from None
 
     def _refused(self, error: Exception) -> KetformerError:
@@ -213,7 +213,7 @@ class PennyLaneBackend(Backend):
 
 
 def _kraus(error: float) -> list[Any]:
-    """Nothing happens, or one of the fifteen errors on two qubits, all alike."""
+    """Kraus operators: no error, or one of fifteen equally likely errors on two qubits."""
     paulis = [
         np.array(matrix, dtype=complex)
         for matrix in ([[1, 0], [0, 1]], [[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]])

@@ -1,4 +1,4 @@
-"""Qiskit: the Aer simulators, and any device that is a ``BackendV2``."""
+"""Qiskit: the Aer simulators, and any ``BackendV2`` device."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from ketformer.quantum.circuit import FIXED_GATES, ROTATIONS, Angle, Circuit
 from ketformer.quantum.noise import Noise
 from ketformer.quantum.pauli import PauliStrings
 
-# Of Aer's methods those that can run any of our circuits.
+# The Aer methods that can run any of our circuits.
 _METHODS = ("automatic", "statevector", "density_matrix", "matrix_product_state")
 _ONE_QUBIT = [name.lower() for name in ROTATIONS + FIXED_GATES]
-# Transpiled circuits kept.
+# Transpiled circuits to cache.
 _COMPILED = 256
-# Numbers held at once; rows beyond that wait.
+# Numbers in memory at once; larger batches are split.
 _CHUNK = 1 << 20
 
 
 class QiskitBackend(Backend):
-    """Circuits on Aer, or by Qiskit's primitives on a device.
+    """Circuits on Aer, or on a device through Qiskit's primitives.
 
-    A device is asked for shots only; its noise is its own.
+    A device only gives shots, with its own noise.
 
     Args:
         shots: see :class:`~ketformer.quantum.backends.Backend`. A device needs them.
         noise: likewise; only for Aer.
         seed: likewise.
         device: a ``BackendV2``, or the name of an Aer method such as
-            ``matrix_product_state``, ``aer_simulator_`` before it or not; None for
+            ``matrix_product_state``, with or without the prefix ``aer_simulator_``; None for
             ``statevector``, or ``density_matrix`` under noise on gates.
 
     Raises:
-        KetformerError: Qiskit is missing, or the device is unknown or cannot do what is
-            asked.
+        KetformerError: Qiskit is missing, or the device is unknown or does not support the
+            request.
     """
 
     name = "qiskit"
@@ -80,7 +80,7 @@ class QiskitBackend(Backend):
         self._saving.cache_clear()
 
     def memory_for(self, n_qubits: int) -> int:
-        """None of ours on a device, nor for a matrix product state, whose size nobody knows."""
+        """Memory that Aer needs; 0 on a device or for matrix product states of unknown size."""
         exact = self._aer is not None and self._aer.options.method != "matrix_product_state"
         return super().memory_for(n_qubits) if exact else 0
 
@@ -115,7 +115,7 @@ class QiskitBackend(Backend):
     # -----------------------------------------------------------------------------------------
 
     def _exact_method(self) -> str:
-        """Aer's method, where it gives exact results."""
+        """Aer's method, if it can give exact results."""
         if self._aer is None:
             self._cannot(f"give exact results on {self.device.name}; set shots")
         method = str(self._aer.options.method)
@@ -124,8 +124,8 @@ class QiskitBackend(Backend):
         return method
 
     def _transpile(self, circuit: Circuit, measure: bool = False) -> Any:
-        # Qiskit has qubit 0 at the least significant bit. With the qubits in reverse, its states,
-        # its outcomes and its Pauli labels all read like ours.
+        # Qiskit has qubit 0 at the least significant bit. With the qubits reversed, its states,
+        # outcomes and Pauli labels match ours.
         reverse = to_qiskit(circuit).reverse_bits()
         if measure:
             reverse.measure_all()
@@ -140,7 +140,7 @@ class QiskitBackend(Backend):
         return saving
 
     def _saved(self, saving: Any, circuit: Circuit, rows: Tensor, labels: list[str]) -> Tensor:
-        """``[N, labels, …]``: what the circuit saves under each label."""
+        """``[N, labels, …]``: the data that the circuit saves under each label."""
         size = max(1, _CHUNK >> circuit.n_qubits)
         parts = [
             np.array([[getattr(data, label) for label in labels] for data in found])
@@ -155,7 +155,7 @@ class QiskitBackend(Backend):
         return np.array([[int(outcome, 16) for outcome in data.memory] for data in found])
 
     def _run(self, compiled: Any, circuit: Circuit, rows: Tensor, **options: Any) -> list[Any]:
-        """Aer's data for each row."""
+        """Aer's result data for each row."""
         columns = _columns(compiled, circuit, rows)
         if columns:
             binds = {p: columns[p.name].tolist() for p in compiled.parameters}
@@ -168,7 +168,7 @@ class QiskitBackend(Backend):
         return [experiment.data for experiment in result.results]
 
     def _sampled(self, measured: Any, circuit: Circuit, rows: Tensor, shots: int, seed: int) -> Any:
-        """The same by the primitive of devices."""
+        """Outcomes ``[N, shots]`` from the device's sampler primitive."""
         from qiskit.primitives import BackendSamplerV2
 
         columns = _columns(measured, circuit, rows)
@@ -176,15 +176,15 @@ class QiskitBackend(Backend):
         pubs = [(measured, angles)] * (1 if columns else len(rows))
         sampler = BackendSamplerV2(backend=self.device, options={"seed_simulator": seed})
         read = [result.data.meas.array for result in sampler.run(pubs, shots=shots).result()]
-        # Bytes, the most significant first.
+        # Bytes, most significant first.
         places = 256 ** np.arange(read[0].shape[-1])[::-1]
         return np.concatenate([(r @ places).reshape(-1, shots) for r in read])
 
 
 def to_qiskit(circuit: Circuit) -> Any:
-    """The circuit as a ``qiskit.QuantumCircuit``, qubit ``i`` of ours on its qubit ``i``.
+    """The circuit as a ``qiskit.QuantumCircuit``, with the same qubit indices.
 
-    Named angles become a ``Parameter`` of their name, times their factor. Mind that Qiskit
+    A named angle becomes a ``Parameter`` of that name, times its factor. Note that Qiskit
     sorts a circuit's ``parameters`` by name.
 
     Raises:
@@ -205,7 +205,7 @@ def to_qiskit(circuit: Circuit) -> Any:
 
 
 def _angle(angle: Angle, parameters: dict[str, Any]) -> Any:
-    # A parameter times one is an expression to Qiskit, drawn as such and slower to bind.
+    # Qiskit treats a parameter times one as an expression, drawn as such and slower to bind.
     plain = angle.is_parameter and angle.factor == 1
     return parameters[str(angle.value)] if plain else angle.bound(parameters)
 
@@ -229,7 +229,7 @@ def _noise_model(noise: Noise) -> Any:
     from qiskit_aer.noise import NoiseModel, depolarizing_error
 
     model = NoiseModel(basis_gates=[*_ONE_QUBIT, "cx"])
-    # Aer mixes with the fully mixed state, which holds the state itself once in 4 or 16 parts.
+    # Aer mixes in the maximally mixed state, of which 1 part in 4 or 16 is the state itself.
     for gates, error, n in ((_ONE_QUBIT, noise.one_qubit, 1), (["cx"], noise.two_qubit, 2)):
         if error:
             mixed = error * 4**n / (4**n - 1)
@@ -238,7 +238,7 @@ def _noise_model(noise: Noise) -> Any:
 
 
 def _columns(compiled: Any, circuit: Circuit, rows: Tensor) -> dict[str, Any]:
-    """Each parameter's angles ``[N]``, but of those that transpilation did away with."""
+    """The angles ``[N]`` of each parameter that transpilation has not removed."""
     left = {parameter.name for parameter in compiled.parameters}
     pairs = zip(circuit.parameters, rows.T.numpy(), strict=True)
     return {name: column for name, column in pairs if name in left}

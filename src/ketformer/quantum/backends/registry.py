@@ -1,7 +1,7 @@
-"""Which backends there are.
+"""The registry of backends.
 
-A new one is one file beside this and one line in `BACKENDS`, or an entry point of another
-package.
+To add one, put a file beside this one and a line in `BACKENDS`, or declare an entry point in
+another package.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def _check(name: str, found: Any) -> None:
         raise KetformerError(f"backend {name!r}: {found!r} is not a subclass of Backend")
 
 
-#: Every backend by its name; of other packages, too, see :mod:`ketformer.utils.registry`.
+#: Every backend by name, including those of other packages (:mod:`ketformer.utils.registry`).
 BACKENDS: Registry[type[Backend]] = Registry(
     "backend",
     "ketformer.backends",
@@ -48,17 +48,17 @@ def backend_class(name: str) -> type[Backend]:
 
 
 def installed_backends() -> list[str]:
-    """Names of the backends whose packages are there."""
+    """Names of the backends whose packages are installed."""
     return [name for name, cls in BACKENDS.loaded() if cls.is_installed()]
 
 
 def open_backend(name: str, **options: Any) -> Backend:
-    """Make a backend by its registry name.
+    """Create a backend by its registry name.
 
     Args:
         name: a key of :data:`BACKENDS`.
-        **options: ``shots``, ``noise`` and ``seed`` for each; a backend's own besides.
-            ``noise`` may be a mapping of the fields of :class:`~ketformer.quantum.Noise`.
+        **options: ``shots``, ``noise``, ``seed`` and the backend's own options. ``noise`` may
+            be a mapping with the fields of :class:`~ketformer.quantum.Noise`.
 
     Raises:
         KetformerError: an unknown name or option, or a package that is not installed; the

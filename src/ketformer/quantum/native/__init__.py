@@ -1,7 +1,7 @@
-"""Kernels in C for the CPU, compiled on first use; whoever has no compiler does without them.
+"""Kernels in C for the CPU, compiled on first use; without a compiler, torch does the work.
 
-``KETFORMER_NATIVE=0`` switches them off. The same functions in torch stand beside each, and tests
-hold the two together.
+``KETFORMER_NATIVE=0`` switches them off. Each kernel has a counterpart in torch, and tests compare
+the two.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FLAGS = ("-O3", "-march=native", "-shared", "-fPIC")
 
 @lru_cache(maxsize=1)
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels, or None: switched off, or there is no compiler that makes them."""
+    """The compiled kernels; None if they are switched off or cannot be compiled."""
     if os.environ.get("KETFORMER_NATIVE", "1") == "0":
         return None
     compiler = shutil.which(os.environ.get("CC", "cc"))
@@ -49,7 +49,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def _compile(compiler: str, sources: list[str], target: Path) -> None:
-    """Beside the target, then renamed: processes that start together do not see half a file."""
+    """Compile to a temporary file, then rename it, so that no other process sees half a file."""
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         made = Path(folder) / target.name
@@ -64,13 +64,13 @@ def _compile(compiler: str, sources: list[str], target: Path) -> None:
 
 
 def _check_owner(path: Path) -> None:
-    """Code that another user put there is not loaded; where users have no numbers, any is."""
+    """Refuse code that belongs to another user, on systems that have user ids."""
     if hasattr(os, "getuid") and os.stat(path).st_uid != os.getuid():
         raise PermissionError(f"{path} belongs to another user")
 
 
 def _processor() -> str:
-    """What ``-march=native`` stands for, so that machines can share a home folder."""
+    """What ``-march=native`` stands for here, so that machines can share a home folder."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

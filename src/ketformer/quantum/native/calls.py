@@ -1,4 +1,4 @@
-"""Calling the kernels with tensors."""
+"""Calls of the kernels with tensors."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch import Tensor
 from ketformer.quantum.native import library
 
 _KINDS = {torch.float32: "f32", torch.float64: "f64"}
-#: Tokens that are worth a thread of their own.
+#: Tokens per thread, at least.
 _GRAIN = 256
 
 
 def operation(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function an operation of torch, ``torch.ops.ketformer.…``, opaque to compilers.
+    """Register a function as a torch operation, ``torch.ops.ketformer.…``, opaque to compilers.
 
-    Unlike ``torch.library.custom_op`` it leaves the gradient alone: the operation is called from
+    Unlike ``torch.library.custom_op`` it does not handle gradients: the operation is called from
     an ``autograd.Function``, which torch.func can differentiate.
     """
     name = f"ketformer::{function.__name__}"
@@ -30,19 +30,19 @@ def operation(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def wants_gradient(*tensors: Tensor | None) -> bool:
-    """Whether autograd would follow what is computed from these."""
+    """Whether autograd would record a computation with these tensors."""
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
 def contiguous(*tensors: Any) -> tuple[Any, ...]:
-    """All of them, None where there is None."""
+    """The tensors made contiguous; None stays None."""
     return tuple(None if tensor is None else tensor.contiguous() for tensor in tensors)
 
 
 def kernel(name: str, like: Tensor) -> Callable[..., int]:
-    """The function of that name for the type of ``like``, which must be float32 or float64."""
+    """The kernel of that name for the type of ``like``, which must be float32 or float64."""
     found = library()
-    assert found is not None  # whoever calls has asked
+    assert found is not None  # checked by the caller
     kernel: Any = getattr(found, f"{name}_{_KINDS[like.dtype]}")
 
     def call(*arguments: Any) -> int:
@@ -53,17 +53,17 @@ def kernel(name: str, like: Tensor) -> Callable[..., int]:
 
 
 def address(tensor: Tensor | None) -> ctypes.c_void_p:
-    """Where a contiguous tensor lies; NULL for None."""
+    """Address of a contiguous tensor's data; NULL for None."""
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
 def thread_count(count: int) -> int:
-    """On how many threads :func:`in_parts` works."""
+    """Number of threads that :func:`in_parts` uses."""
     return max(1, min(torch.get_num_threads(), count // _GRAIN))
 
 
 def in_parts(part: Callable[[int, int, int], int], count: int) -> None:
-    """``part(begin, end, thread)`` for all tokens, on as many threads as torch uses."""
+    """Call ``part(begin, end, thread)`` over all tokens, on as many threads as torch uses."""
     threads = thread_count(count)
     edges = [count * i // threads for i in range(threads + 1)]
     if threads == 1:
@@ -72,4 +72,4 @@ def in_parts(part: Callable[[int, int, int], int], count: int) -> None:
         with ThreadPoolExecutor(threads) as pool:
             failed = any(pool.map(part, edges[:-1], edges[1:], range(threads)))
     if failed:
-        raise MemoryError("no memory for the tiles of states")
+        raise MemoryError("not enough memory for the tiles of states")

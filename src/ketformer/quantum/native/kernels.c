@@ -1,12 +1,13 @@
-/* Circuits on tiles of states. First: circuits that all tokens share, and the expectations of many Pauli strings behind them.
+/* Circuits on tiles of states. First, circuits that all tokens share, followed by the expectations
+   of many Pauli strings.
 
-   A tile of tokens stays in the processor's cache from the first gate to the last string; tokens
-   are the innermost, so every loop is a vector's. Nothing of a state is written to memory: the
-   backward pass runs the circuit again, then backwards, undoing it gate by gate.
+   A tile of tokens stays in the processor's cache from the first gate to the last string. Tokens
+   are the innermost dimension, so every loop is vectorised. No state is written to memory: the
+   backward pass runs the circuit again, then undoes it gate by gate.
 
    Strings that flip the same bits share one product of amplitudes y[b] y[b ^ flip]. Their signs
-   are characters of the bits: with the bits that none of them asks for summed out, a
-   Walsh-Hadamard transform over the others gives all strings at once. */
+   are characters of the bits: after summing out the bits that no string uses, a Walsh-Hadamard
+   transform over the others gives all strings at once. */
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -19,9 +20,9 @@
 
 enum { RX, RY, PERMUTE };
 
-/* Numbers below the least normal one are 0 in a kernel: gradients through attention weights such as
-   exp(-90) are such numbers, and processors take a hundred times as long over them. The mode is
-   this thread's; it is returned, to be put back. */
+/* Flush denormal numbers to 0 in a kernel: gradients through attention weights such as exp(-90)
+   are denormal, and processors take a hundred times as long for them. The mode belongs to the
+   thread; the previous one is returned for put_back. */
 static inline uint64_t flush_denormals(void) {
 #if defined(__SSE__)
     const uint32_t before = _mm_getcsr();
@@ -49,32 +50,32 @@ static inline void put_back(uint64_t before) {
 
 struct shape {
     int32_t n_qubits;
-    int32_t width;    /* amplitudes that are given; those up to 2^n_qubits are 0 */
+    int32_t width;    /* number of given amplitudes; the rest up to 2^n_qubits are 0 */
     int32_t heads;
-    int32_t states;   /* heads, or 1: all heads begin with the same state */
-    int32_t strings;  /* of each head */
-    int32_t n_angles; /* of each head */
+    int32_t states;   /* heads, or 1 if all heads start from the same state */
+    int32_t strings;  /* per head */
+    int32_t n_angles; /* per head */
     int32_t n_gates;
-    /* Each gate: RX or RY, bit, angle; or PERMUTE, number of the table, 0. Bit 0 is the least. */
+    /* Each gate: RX or RY, bit, angle; or PERMUTE, table index, 0. Bit 0 is the lowest. */
     const int32_t *gates;
-    const int32_t *sources; /* tables of 2^n_qubits: which amplitude moves to each place */
-    /* For each head groups of flip, pivot, odd, wanted, count, then count times (string, index,
-       factor): the flipped bits; the highest of them (-1 for none), which leaves half of the
-       products to be made; whether the strings have an odd number of Y; the bits that are
-       transformed; where the string's sum stands in the transform. */
+    const int32_t *sources; /* tables of 2^n_qubits: the amplitude that moves to each place */
+    /* For each head, groups of flip, pivot, odd, wanted, count, then count times (string, index,
+       factor): the flipped bits; the highest of them (-1 for none), which halves the number of
+       products; whether the strings have an odd number of Y; the bits that are transformed; the
+       index of the string's sum in the transform. */
     const int32_t *program;
     const int32_t *starts; /* where each head's groups begin; heads + 1 numbers */
 };
 
-/* Real circuits from |0…0>, with angles of each state's own and angles that all states share. */
+/* Real circuits from |0…0>, with angles per state and angles that all states share. */
 struct states_shape {
     int32_t n_qubits;
     int32_t groups;
     int32_t n_own;    /* own angles of each state in each group */
-    int32_t n_angles; /* shared ones of each group */
+    int32_t n_angles; /* shared angles of each group */
     int32_t n_gates;
-    int32_t growing; /* how many gates at the start are RY on bits 0, 1, 2, … in this order */
-    const int32_t *gates; /* as above, RY alone; angles below n_own are own ones */
+    int32_t growing; /* number of leading gates that are RY on bits 0, 1, 2, … in this order */
+    const int32_t *gates; /* as above, but only RY and PERMUTE; angles below n_own are own angles */
     const int32_t *sources;
 };
 

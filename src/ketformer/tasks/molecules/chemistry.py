@@ -35,19 +35,19 @@ CHUNK = 2_000  # about two seconds of work
 _shared: ContextVar[Callable[[int], ProcessPoolExecutor] | None] = ContextVar(
     "_shared", default=None
 )
-_LONGEST = 2_000  # RDKit recurses along chains, and those of 20,000 atoms end the process
+_LONGEST = 2_000  # RDKit recurses along chains, and one of 20,000 atoms crashes the process
 
 
 def parse(smiles: str, *, keep_hydrogens: bool = False) -> Mol | None:
-    """The sanitised molecule, or None if the text is none; RDKit's messages are held back.
+    """The sanitised molecule, or None if the text is not one; RDKit's messages are suppressed.
 
-    RDKit reads ``""`` as a molecule without atoms, and drops without a word whatever
-    follows a blank or a character beyond ASCII; here none of these is a molecule, nor is
-    a SMILES of more than 2,000 characters, which could end the process.
+    RDKit reads ``""`` as a molecule without atoms, and silently drops whatever follows a
+    blank or a non-ASCII character; here none of these is a molecule, nor is a SMILES of
+    more than 2,000 characters, which could crash the process.
 
     Args:
         smiles: any text.
-        keep_hydrogens: leave those written as atoms, as in ``[H]C``, in the graph.
+        keep_hydrogens: keep hydrogens that are written as atoms, as in ``[H]C``, in the graph.
     """
     from rdkit.Chem import MolFromSmiles, SmilesParserParams
     from rdkit.rdBase import BlockLogs
@@ -87,20 +87,20 @@ def map_chunks(
     progress: bool = True,
     label: str = "molecules",
 ) -> list[Result]:
-    """What ``function`` makes of each run of at most 2,000 items, in their order.
+    """Apply ``function`` to chunks of at most 2,000 items; return the results in order.
 
     Args:
         function: must be picklable, and must use neither torch nor threads.
-        items: up to 2,000 are worked on in this process, without a bar.
+        items: up to 2,000 are processed in this process, without a bar.
         processes: at most that many; by default as many as there are processor cores.
         progress: whether a bar is drawn on stderr.
-        label: of the bar.
+        label: label of the bar.
 
     Raises:
         KetformerError: a worker process was killed.
     """
     workers = min(processes or available_cores(), math.ceil(len(items) / CHUNK))
-    size = min(CHUNK, math.ceil(len(items) / max(workers, 1)) or 1)  # none of them stays idle
+    size = min(CHUNK, math.ceil(len(items) / max(workers, 1)) or 1)  # no worker stays idle
     chunks = [items[start : start + size] for start in range(0, len(items), size)]
     results = []
     silent = not progress or len(chunks) < 2
@@ -116,7 +116,7 @@ def map_chunks(
 
 @contextmanager
 def worker_processes() -> Iterator[None]:
-    """All calls of :func:`map_chunks` in the block share their workers, started by the first."""
+    """Let all calls of :func:`map_chunks` in the block share the workers that the first starts."""
     with ExitStack() as pools:
         token = _shared.set(cache(lambda processes: pools.enter_context(_pool(processes))))
         try:
@@ -143,12 +143,12 @@ def _mapper(processes: int) -> Iterator[Callable[..., Iterator[Any]]]:
 
 @contextmanager
 def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes.
+    """A pool of worker processes.
 
-    They are forked where that is sound: a new interpreter takes half a second, and runs the
+    They are forked where that is safe: a new interpreter takes half a second, and runs the
     user's script again unless it is guarded by ``if __name__ == "__main__"``. A fork copies no
-    threads, and is trouble for code that waits for them; the workers run RDKit on one thread,
-    and touch neither torch nor CUDA.
+    threads, which breaks code that waits for them; but the workers run RDKit on one thread, and
+    touch neither torch nor CUDA.
     """
     import rdkit.Chem  # noqa: F401  # before the fork: once, not once in each worker
 
@@ -161,10 +161,10 @@ def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _prepare_worker() -> None:
-    """A worker ends with its parent, and only then.
+    """Make a worker end with its parent, and only then.
 
-    Ctrl-C reaches the workers too; the parent answers it, by sending them no more work. If the
-    parent is killed, it says nothing: they would wait for work for ever.
+    Ctrl-C reaches the workers too, but the parent handles it by sending them no more work. A
+    parent that is killed tells them nothing, and they would wait for work forever.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -26,14 +26,14 @@ class MoleculeData:
     """Molecules ready for training.
 
     Attributes:
-        source: as they were read.
-        tokenizer: of all their tokens.
+        source: the molecules as read.
+        tokenizer: knows all their tokens.
         smiles: canonical SMILES of each part.
         ids: token ids ``[N, L]`` of each part.
         conditions: ``[N, C]`` of each part in their own units, NaN where unknown.
-        names: of the conditions.
-        means: of the training part; 0 if conditions are not to be standardised.
-        stds: likewise, or 1.
+        names: names of the conditions.
+        means: means in the training part; 0 if conditions are not standardised.
+        stds: standard deviations, likewise; or 1.
         count_padding: whether padding counts in the loss.
     """
 
@@ -49,7 +49,7 @@ class MoleculeData:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """``name`` and ``sha256``, and what became of the rows."""
+        """``name`` and ``sha256``, and the numbers of rows, kept and left out."""
         source = self.source
         return {
             "name": source.name,
@@ -89,7 +89,7 @@ class MoleculeData:
         )
 
     def training_sets(self, context: int) -> tuple[Rows, Rows]:
-        """The training part, and the validation part or an even choice of it."""
+        """The training part, and the validation part or an even selection from it."""
         longest = self.ids["train"].shape[1]
         if longest - 1 > context:
             raise KetformerError(
@@ -121,21 +121,21 @@ def prepare_molecules(
     tokenizer: PreTrainedTokenizerFast | None = None,
     progress: bool = True,
 ) -> MoleculeData:
-    """Load, split and tokenise molecules, and standardise what they are conditioned on.
+    """Load, split and tokenise molecules, with their conditions.
 
-    The vocabulary holds the tokens of all parts, so that none has an unknown one. Means
+    The vocabulary holds the tokens of all parts, so that no part has an unknown token. Means
     and deviations are those of the training part.
 
     Args:
         data: a data set's name or a path.
         split: see :data:`~ketformer.tasks.molecules.splits.SPLITS`.
-        seed: of the standard split.
-        column: with SMILES, of a table.
-        conditions: names of properties or columns, separated by commas; ``all`` is the nine
+        seed: seed of the standard split.
+        column: the column with SMILES in a table.
+        conditions: names of properties or columns, separated by commas; ``all`` means the nine
             properties.
-        standardise: subtract the training part's mean, divide by its deviation.
+        standardise: subtract the training part's mean, divide by its standard deviation.
         count_padding: whether padding counts in the loss.
-        tokenizer: of a trained model; it must know every token.
+        tokenizer: the tokenizer of a trained model; it must know every token.
         progress: show bars on standard error.
 
     Raises:
@@ -175,19 +175,21 @@ def prepare_molecules(
 
 
 def condition_names(conditions: str | None) -> list[str]:
-    """The names in ``LogP,TPSA``; ``all`` is the nine properties that need no column."""
+    """The names in ``LogP,TPSA``; ``all`` means the nine properties that need no column."""
     if not conditions:
         return []
     if conditions == "all":
         return list(PROPERTIES)
     names = [name.strip() for name in conditions.split(",")]
     if not all(names) or len(set(names)) < len(names):
-        raise KetformerError(f"conditions must be distinct names with commas, got {conditions!r}")
+        raise KetformerError(
+            f"conditions must be distinct names, separated by commas, got {conditions!r}"
+        )
     return names
 
 
 def _conditions(source: Molecules, names: Sequence[str], progress: bool) -> np.ndarray:
-    """``[N, C]`` in the order of ``names``."""
+    """The values of the conditions ``[N, C]``, in the order of ``names``."""
     computed = [name for name in names if name in PROPERTIES]
     values = cached_properties(source.smiles, computed, progress=progress) if computed else None
     columns = [

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from ketformer.errors import KetformerError
 
-#: Up to this many heavy atoms unless asked otherwise: 5,453 molecules in two seconds.
+#: The largest number of heavy atoms by default: 5,453 molecules in two seconds.
 MAX_HEAVY_ATOMS = 5
-# 6 makes 47,521 molecules in twenty seconds; each further atom takes ten times as long.
+# 6 gives 47,521 molecules in twenty seconds; each further atom takes ten times as long.
 _LARGEST = 7
 
 _VALENCE = {"C": 4, "N": 3, "O": 2, "F": 1}
@@ -19,13 +19,13 @@ _HIGHEST_BOND = 3
 
 
 class _Graph(NamedTuple):
-    """Atoms, and the order of the bond between each bonded pair ``(low, high)`` of them."""
+    """Atoms, and the bond order of each bonded pair ``(low, high)`` of them."""
 
     atoms: tuple[str, ...]
     bonds: dict[tuple[int, int], int]
 
     def free_valences(self) -> list[int]:
-        """Of each atom: the hydrogens on it."""
+        """The number of hydrogens on each atom."""
         free = [_VALENCE[atom] for atom in self.atoms]
         for pair, order in self.bonds.items():
             for atom in pair:
@@ -34,11 +34,11 @@ class _Graph(NamedTuple):
 
 
 def embedded_smiles(max_heavy_atoms: int = MAX_HEAVY_ATOMS) -> list[str]:
-    """Canonical SMILES of every molecule of C, N, O and F with up to so many heavy atoms.
+    """Canonical SMILES of every molecule of C, N, O and F with up to that many heavy atoms.
 
-    Every one means: connected, neutral, without radicals, of valences 4, 3, 2 and 1,
-    with single, double and triple bonds and any rings, strained ones too; hydrogens
-    fill up the valences. Ordered by heavy atoms, then as text.
+    That is every connected and neutral molecule without radicals, of valences 4, 3, 2 and
+    1, with single, double and triple bonds and any rings, including strained ones;
+    hydrogens fill the valences. They are ordered by heavy atoms, then as text.
 
     Raises:
         KetformerError: a size that is not from 1 to 7.
@@ -50,11 +50,11 @@ def embedded_smiles(max_heavy_atoms: int = MAX_HEAVY_ATOMS) -> list[str]:
 
 @lru_cache
 def _all_up_to(max_heavy_atoms: int) -> tuple[str, ...]:
-    """Level by level; the levels are graphs, in which aromatic bonds are single and double.
+    """Build the molecules level by level, as graphs whose aromatic bonds are single and double.
 
-    Nothing is missed. Any molecule has an atom without which it stays connected. What is
-    left is in the level below, the atom comes back with a single bond, and its other
-    bonds come back one order at a time.
+    Nothing is missed. Any molecule has an atom whose removal leaves it connected. The rest
+    is in the level below; the atom is added to it with a single bond, and its other bonds
+    are added one order at a time.
     """
     from rdkit import Chem
 
@@ -67,12 +67,12 @@ def _all_up_to(max_heavy_atoms: int) -> tuple[str, ...]:
 
 
 def _distinct(graphs: Iterable[_Graph]) -> dict[str, _Graph]:
-    """One graph of each kind, by its own canonical SMILES."""
+    """The distinct graphs, by canonical SMILES."""
     return {_text(graph): graph for graph in graphs}
 
 
 def _larger(graph: _Graph) -> Iterator[_Graph]:
-    """One atom more, by a single bond."""
+    """Every graph with one more atom, attached by a single bond."""
     new = len(graph.atoms)
     for old, free in enumerate(graph.free_valences()):
         if free:
@@ -81,7 +81,7 @@ def _larger(graph: _Graph) -> Iterator[_Graph]:
 
 
 def _more_bonded(graph: _Graph) -> Iterator[_Graph]:
-    """One bond more between two of the atoms: a higher order, or a ring closed."""
+    """Every graph with one more bond between two atoms: a higher order, or a closed ring."""
     free = graph.free_valences()
     for pair in combinations(range(len(graph.atoms)), 2):
         order = graph.bonds.get(pair, 0)
@@ -90,7 +90,7 @@ def _more_bonded(graph: _Graph) -> Iterator[_Graph]:
 
 
 def _add_bonds(level: dict[str, _Graph]) -> None:
-    """Add what comes of these graphs by more bonds, and what comes of those, and so on."""
+    """Add every graph that can be reached from these by adding bonds."""
     fresh = list(level.values())
     while fresh:
         made = _distinct(g for graph in fresh for g in _more_bonded(graph))
@@ -99,7 +99,7 @@ def _add_bonds(level: dict[str, _Graph]) -> None:
 
 
 def _text(graph: _Graph) -> str:
-    """A canonical SMILES of exactly these bonds, for nothing is perceived as aromatic."""
+    """A canonical SMILES with exactly these bonds: aromaticity is not perceived."""
     from rdkit import Chem
 
     molecule = Chem.RWMol()

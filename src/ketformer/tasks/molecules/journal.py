@@ -1,4 +1,4 @@
-"""How far a long sampling has come, beside its table, so that the same command goes on."""
+"""Progress of a long sampling, kept beside its table so that the same command can resume it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _ROWS = 8192  # read at a time
 
 @dataclass(frozen=True)
 class Progress:
-    """What of a table is safe on the disk.
+    """The part of a table that is safely on disk.
 
     Attributes:
-        rows: molecules in it.
-        size: of the file with them, in bytes.
+        rows: number of molecules in it.
+        size: size of the file with these, in bytes.
         generator: state of the random generator after them, in hexadecimal.
     """
 
@@ -33,12 +33,12 @@ class Progress:
 
 
 class Journal:
-    """Notes after each block; of a table that was not finished, where to go on.
+    """Notes the progress after each block, and tells where to resume an unfinished table.
 
     Args:
-        table: the CSV file to be.
-        key: of everything that decides its content; notes of another key are not followed.
-        num: rows of the finished table.
+        table: the final CSV file.
+        key: identifies everything that decides its content; notes with another key are ignored.
+        num: number of rows in the finished table.
     """
 
     def __init__(self, table: Path, key: str, num: int) -> None:
@@ -48,7 +48,7 @@ class Journal:
         self.file = _file_of(table)
 
     def read(self) -> Progress | None:
-        """How far an interrupted call of the same kind came; None if there was none."""
+        """The progress of an interrupted call of the same kind; None if there was none."""
         try:
             noted = json.loads(self.file.read_text(encoding="utf-8"))
             key, progress = noted.pop("key"), Progress(**noted)
@@ -58,7 +58,7 @@ class Journal:
         if key != self.key:
             if progress.rows < self.num and written.is_file():
                 warnings.warn(
-                    f"{self.table} was left unfinished by another command; it begins anew",
+                    f"{self.table} was left unfinished by another command; starting over",
                     stacklevel=2,
                 )
             return None
@@ -67,19 +67,19 @@ class Journal:
         return progress
 
     def written(self, progress: Progress) -> Path:
-        """The file that holds the rows: under its own name once it has all of them."""
+        """The file that holds the rows; it has its final name once it has all of them."""
         part = part_of(self.table)
         return self.table if progress.rows == self.num and not part.is_file() else part
 
     def note(self, progress: Progress) -> None:
-        """Keep how far the table has come; either the old note or the new one is there."""
+        """Save the progress; after a crash either the old note or the new one is there."""
         with replacing(self.file) as part, part.open("w", encoding="utf-8") as file:
             json.dump({"key": self.key, **asdict(progress)}, file)
             file.flush()
             os.fsync(file.fileno())
 
     def rows(self, progress: Progress) -> Iterator[Sequence[dict[str, str]]]:
-        """The rows that are safe, some thousands at a time."""
+        """The rows that are safely on disk, some thousands at a time."""
         with self.written(progress).open(encoding="utf-8", newline="") as file:
             rows = islice(csv.DictReader(file), progress.rows)
             while block := list(islice(rows, _ROWS)):
@@ -87,7 +87,7 @@ class Journal:
 
 
 def forget(table: Path) -> None:
-    """The table and what belongs to it are finished: the next call begins anew."""
+    """Remove the notes of a finished table, so that the next call starts over."""
     _file_of(table).unlink(missing_ok=True)
 
 

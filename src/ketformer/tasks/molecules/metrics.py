@@ -1,7 +1,7 @@
-"""How good sampled molecules are, each number with its denominator.
+"""Metrics of sampled molecules, each with its denominator.
 
-The names are those of MOSES (Polykovskiy et al. 2020); what they divide by differs
-between papers, so it is said here of each.
+The names are those of MOSES (Polykovskiy et al. 2020); the denominators differ between
+papers, so each is stated here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PREFIXES = (1_000, 10_000)  # the sizes at which uniqueness is usually reported
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Sampled molecules and what holds of each; all are of the same length and order.
+    """Sampled molecules and facts about each; all fields have the same length and order.
 
     Attributes:
         sampled: the SMILES as sampled.
@@ -46,10 +46,10 @@ def judge(
     seen: set[str] | None = None,
     progress: bool = True,
 ) -> Judged:
-    """Parse what was sampled, and compare it with itself and with the training set.
+    """Parse the samples, and compare them with each other and with the training set.
 
     Args:
-        sampled: in the order of sampling.
+        sampled: SMILES in the order of sampling.
         training: canonical SMILES.
         seen: canonical SMILES sampled earlier; those sampled now are added, so that a
             long sampling can be judged block by block.
@@ -77,11 +77,11 @@ def judge(
 
 
 def generation_metrics(judged: Judged) -> dict[str, Any]:
-    """Counts of sampled molecules and the shares made of them.
+    """Counts of sampled molecules, and shares computed from them.
 
-    A share without anything to divide by is None. The keys:
+    A share is None if its denominator is 0. The keys:
 
-    - ``sampled``: their number;
+    - ``sampled``: the number of samples;
     - ``valid``: how many of them are valid, repeats included;
     - ``unique``: how many distinct molecules are among the valid;
     - ``novel``: how many distinct molecules among them are not in the training set;
@@ -91,9 +91,9 @@ def generation_metrics(judged: Judged) -> dict[str, Any]:
     - ``product``: novel / sampled, the product of these three;
     - ``in_training``: valid samples that are in the training set, repeats included,
       / valid. It is not 1 - novelty, which counts every molecule once;
-    - ``at``: the same of the first 1,000 and 10,000 samples, by ``"1000"`` and
-      ``"10000"``, as far as more were sampled: uniqueness falls with the number
-      of samples, and can only be compared at the same number.
+    - ``at``: the same for the first 1,000 and 10,000 samples, under ``"1000"`` and
+      ``"10000"``, if more were sampled: uniqueness falls with the number of
+      samples, and can only be compared at the same number.
     """
     number = len(judged.valid)
     at = {str(first): _shares(judged, first) for first in PREFIXES if first < number}
@@ -103,26 +103,26 @@ def generation_metrics(judged: Judged) -> dict[str, Any]:
 def property_errors(
     values: NDArray[np.float64], requested: Mapping[str, float], names: Sequence[str]
 ) -> dict[str, dict[str, float | int | None]]:
-    """How far the valid molecules are from the properties asked for.
+    """How far the valid molecules are from the requested properties.
 
     Args:
-        values: ``[N, P]``, a row of NaN for what is not valid (:func:`compute_properties`).
+        values: ``[N, P]``, a row of NaN for an invalid molecule (:func:`compute_properties`).
         requested: target by property name, in the unit of the property.
-        names: of the columns.
+        names: names of the columns.
 
     Returns:
-        By property: ``target``; ``count``, the number of valid molecules; ``mean``, of the
-        property over them; ``mae``, the sum of ``|value - target|`` / count. The last two
+        By property: ``target``; ``count``, the number of valid molecules; ``mean``, that of
+        the property over them; ``mae``, the sum of ``|value - target|`` / count. The last two
         are None if there is no valid molecule.
 
     Raises:
-        KetformerError: a target for what is none of the columns.
+        KetformerError: a target for a property that has no column.
     """
     errors = {}
     valid = values[~np.isnan(values).any(axis=1)]
     for name, target in requested.items():
         if name not in names:
-            raise KetformerError(f"no property {name!r} was computed; there are {', '.join(names)}")
+            raise KetformerError(f"no property {name!r} was computed; computed: {', '.join(names)}")
         column = valid[:, list(names).index(name)]
         errors[name] = {
             "target": target,
@@ -146,7 +146,7 @@ def wasserstein(
     Args:
         properties_generated: ``[N, P]``; rows with NaN are skipped.
         properties_reference: ``[M, P]``; rows with NaN are skipped.
-        names: of the columns.
+        names: names of the columns.
 
     Returns:
         By property; None if a side has no valid molecule.

@@ -26,23 +26,23 @@ _EMBEDDING_SEED = 0x5DF
 
 
 def part_of(table: Path) -> Path:
-    """Where a table is written until it is whole, and is found again after a kill."""
+    """Where a table is written until it is complete, and is found again after a kill."""
     return table.with_name(f".{table.name}.part")
 
 
 class MoleculeTable:
     """A CSV of sampled molecules that holds one block of rows in memory at a time.
 
-    The file takes its name when the ``with`` block ends without an exception; until then,
-    and after an exception, a table of that name stays as it was, and what was written lies
-    beside it.
+    The file gets its final name when the ``with`` block ends without an exception. Until
+    then, and after an exception, an existing table of that name is unchanged, and the new
+    rows are in a file beside it.
 
     Args:
-        path: of the CSV file; its folder is made.
+        path: the CSV file; its folder is created.
         properties: names of the property columns, in the order of the array's columns.
-        requested: values that were asked for, the same in every row, in columns
+        requested: the requested values, the same in every row, in columns
             ``requested_<name>``.
-        size: bytes of an unfinished table to go on from.
+        size: bytes of an unfinished table to resume.
 
     Raises:
         OSError: the file cannot be written.
@@ -81,14 +81,14 @@ class MoleculeTable:
     ) -> None:
         try:
             self._file.close()
-        except OSError:  # the disk is full: the exception that is on its way says so
+        except OSError:  # the disk is full: the pending exception says so
             if error is None:
                 raise
         if error is None:
             part_of(self.path).replace(self.path)
 
     def sync(self) -> int:
-        """Bytes written so far, all of them on the disk."""
+        """Write everything to disk; return the number of bytes so far."""
         self._file.flush()
         os.fsync(self._file.fileno())
         return os.fstat(self._file.fileno()).st_size
@@ -105,16 +105,16 @@ class MoleculeTable:
         """Append N rows.
 
         Args:
-            sampled: N SMILES as they were sampled.
+            sampled: N SMILES as sampled.
             canonical: N canonical SMILES, None where there is none.
-            valid: N times whether it is a molecule.
-            duplicate: N times whether it came before; None leaves the cell empty.
-            novel: N times whether it is outside the training set; None leaves the cell empty.
+            valid: for each, whether it is a molecule.
+            duplicate: for each, whether it came before; None leaves the cell empty.
+            novel: for each, whether it is outside the training set; None leaves the cell empty.
             properties: ``[N, P]``, P the number of property columns, NaN where unknown; it may
-                be left out where the table has none.
+                be left out if the table has no property columns.
 
         Raises:
-            ValueError: the columns are not equally long.
+            ValueError: the columns have different lengths.
         """
         values = np.empty((len(sampled), 0)) if properties is None else np.asarray(properties)
         if values.shape != (len(sampled), len(self._properties)):
@@ -146,22 +146,22 @@ def write_sdf(
 
     A record's name is its SMILES as given. In three dimensions the hydrogens are explicit and
     the coordinates (in Å) come from ETKDG and MMFF94 with a fixed seed; a molecule that cannot
-    be embedded is written flat, and a warning says how many there were.
+    be embedded is written flat, and a warning says how many there are.
 
     Args:
-        path: of the file; its folder is made.
-        smiles: N SMILES; those that are not valid are skipped.
+        path: the file; its folder is created.
+        smiles: N SMILES; invalid ones are skipped.
         properties: ``[N, P]``, written as the fields ``names``; NaN leaves the field out.
         names: P names.
-        three_dimensional: instead of the flat coordinates of a drawing.
+        three_dimensional: write coordinates in space instead of those of a flat drawing.
         progress: show a bar.
 
     Returns:
-        How many molecules were written.
+        The number of molecules written.
 
     Raises:
-        ValueError: there is not a row of properties for each SMILES, or not a name for each
-            column.
+        ValueError: ``properties`` does not have a row for each SMILES and a column for each
+            name.
         OSError: the file cannot be written.
     """
     from rdkit.Chem import SDWriter
@@ -187,7 +187,7 @@ def write_sdf(
             for name, value in zip(names, numbers, strict=True):
                 if not math.isnan(value):
                     molecule.SetProp(name, _number(value))
-            # The writer's own stream would not tell of a full disk; Python's file does.
+            # The writer's own stream would not report a full disk; Python's file does.
             file.write(SDWriter.GetText(molecule))
             written += 1
     if flat:
@@ -200,7 +200,7 @@ def write_sdf(
 
 
 def _embed(molecule: Mol) -> tuple[Mol, bool]:
-    """With hydrogens and coordinates, and whether they are of three dimensions."""
+    """The molecule with hydrogens and coordinates, and whether these are three-dimensional."""
     from rdkit import Chem, rdBase
     from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
@@ -210,7 +210,7 @@ def _embed(molecule: Mol) -> tuple[Mol, bool]:
     with rdBase.BlockLogs():
         if rdDistGeom.EmbedMolecule(full, options) != 0:
             return _flatten(molecule), False
-        # Where MMFF94 has no parameters the geometry of ETKDG stays.
+        # Where MMFF94 has no parameters, the geometry from ETKDG stays.
         if rdForceFieldHelpers.MMFFHasAllMoleculeParams(full):
             rdForceFieldHelpers.MMFFOptimizeMolecule(full)
     return full, True

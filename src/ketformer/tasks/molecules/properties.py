@@ -1,4 +1,4 @@
-"""What a molecule is like: nine descriptors, computed by RDKit, in parallel and remembered.
+"""Properties of molecules: nine descriptors, computed by RDKit in parallel, and cached.
 
 RDKit is imported where it is used, so that text tasks never pay for it.
 """
@@ -35,7 +35,7 @@ PROPERTIES: dict[str, str] = {
     "StereoCenters": "atom stereocentres, assigned or not, number",
 }
 
-_CACHE_FORMAT = 1  # to be raised whenever a property is defined anew
+_CACHE_FORMAT = 1  # raise it whenever the definition of a property changes
 
 
 def compute_properties(
@@ -48,7 +48,7 @@ def compute_properties(
     """Properties of each molecule, as RDKit defines them.
 
     MW is ``Descriptors.MolWt``, LogP ``Crippen.MolLogP`` (Wildman and Crippen 1999), TPSA
-    ``CalcTPSA`` (Ertl et al. 2000, N and O alone); HBA, HBD, nRot, nRing, nHet and
+    ``CalcTPSA`` (Ertl et al. 2000, N and O only); HBA, HBD, nRot, nRing, nHet and
     StereoCenters are the counts of ``rdMolDescriptors``. Stereocentres are those of RDKit's
     legacy perception, which its SMILES parser runs by default: the same number as
     ``len(FindMolChiralCenters(molecule, includeUnassigned=True))``. The newer perception
@@ -78,11 +78,11 @@ def compute_properties(
 def cached_properties(
     smiles: Sequence[str], names: Sequence[str] = tuple(PROPERTIES), progress: bool = True
 ) -> NDArray[np.float64]:
-    """:func:`compute_properties`, kept in the cache folder for lists of 2,000 and more.
+    """:func:`compute_properties`, with results cached for lists of 2,000 and more.
 
     The file is named after a hash of the molecules, the names and RDKit's version, so
-    a stale one is never read. A broken file is made anew; a folder that cannot be
-    written means no more than that nothing is kept.
+    a stale one is never read. A broken file is written again; if the folder cannot be
+    written, nothing is cached.
     """
     if len(smiles) < CHUNK:
         return compute_properties(smiles, names, progress=progress)
@@ -138,6 +138,6 @@ def _load(path: Path, shape: tuple[int, int]) -> NDArray[np.float64] | None:
 
 
 def _store(path: Path, values: NDArray[np.float64]) -> None:
-    """Best effort: the cache saves time and nothing else."""
+    """Best effort: the cache only saves time."""
     with suppress(OSError), replacing(path) as part, part.open("wb") as out:
         np.save(out, values, allow_pickle=False)

@@ -22,10 +22,10 @@ from ketformer.tasks.molecules.embedded import MAX_HEAVY_ATOMS, embedded_smiles
 from ketformer.tasks.molecules.tables import SUFFIXES, Table, read_table, shortened
 from ketformer.utils.files import cache_folder, read_bytes, replacing
 
-#: What :func:`load_molecules` knows by name.
+#: The sets that :func:`load_molecules` knows by name.
 MOLECULE_SETS = ("embedded", "qm9")
 
-# To be raised when the same file would now give something else.
+# Raise it when the same file would give a different result.
 _CACHE_FORMAT = 2
 
 
@@ -34,14 +34,14 @@ class Molecules:
     """Distinct molecules and where they came from.
 
     Attributes:
-        name: as asked for.
-        sha256: of the file, or of the embedded set.
+        name: as requested.
+        sha256: the hash of the file, or of the embedded set.
         smiles: canonical (RDKit) and distinct, in the order of the file.
-        columns: the numeric columns asked for, float64, in the order of ``smiles``;
+        columns: the requested numeric columns, float64, in the order of ``smiles``;
             of equal molecules the first counts. An empty cell is NaN.
-        rows: molecules in the file.
-        broken: those of them that RDKit cannot read; they are left out.
-        duplicates: those that equal an earlier one; they are left out.
+        rows: number of molecules in the file.
+        broken: how many of them RDKit cannot read; they are left out.
+        duplicates: how many equal an earlier one; they are left out.
         first_broken: the first broken one with its line; None if there is none.
     """
 
@@ -63,16 +63,16 @@ def load_molecules(
     max_heavy_atoms: int = MAX_HEAVY_ATOMS,
     progress: bool = True,
 ) -> Molecules:
-    """A named set, or the molecules of a file; what RDKit makes of a file is cached.
+    """Load a named set, or the molecules of a file; RDKit's result for a file is cached.
 
     Args:
         name_or_path: ``embedded``, ``qm9``, a ``.csv`` or ``.tsv`` file with a
             header, or a ``.smi``, ``.smiles`` or ``.txt`` file with a SMILES and
             perhaps a name on each line.
-        column: of a table, with the SMILES; unless given, the one that is called
-            ``smiles`` or ``canonical_smiles`` in whatever case.
+        column: the column of a table with the SMILES; by default the one called
+            ``smiles`` or ``canonical_smiles``, in upper or lower case.
         numeric: columns of a table to be read as numbers.
-        max_heavy_atoms: of the embedded set.
+        max_heavy_atoms: size of the largest molecules of the embedded set.
         progress: show a bar while the molecules of a large file are read.
 
     Raises:
@@ -108,10 +108,10 @@ def canonicalise(
     """RDKit's canonical SMILES of each; None where :func:`~.chemistry.parse` finds no molecule.
 
     Args:
-        smiles: any texts; blanks around them do not count.
-        processes: at most that many; one for each available core unless given.
-        progress: show a bar on stderr, if there are some thousands.
-        label: of the bar.
+        smiles: any texts; surrounding blanks are ignored.
+        processes: at most that many; by default one for each available core.
+        progress: show a bar on stderr, for more than 2,000 texts.
+        label: label of the bar.
 
     Raises:
         KetformerError: a worker process was killed.
@@ -133,11 +133,9 @@ def _find(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if not os.path.isfile(path):
         known = ", ".join(MOLECULE_SETS)
-        raise KetformerError(
-            f"no set of molecules or file {name_or_path!r}; sets of molecules: {known}"
-        )
+        raise KetformerError(f"no molecule set or file {name_or_path!r}; molecule sets: {known}")
     if path.suffix.lower() not in SUFFIXES:
-        raise KetformerError(f"{path}: files of molecules end in one of {', '.join(SUFFIXES)}")
+        raise KetformerError(f"{path}: molecule files end in one of {', '.join(SUFFIXES)}")
     return path
 
 
@@ -173,7 +171,7 @@ def _molecules(
 
 
 def _cache_file(digest: str, suffix: str, column: str | None, numeric: Sequence[str]) -> Path:
-    """Named after everything that its content depends on."""
+    """The cache file, named after everything that its content depends on."""
     import rdkit
 
     asked = [_CACHE_FORMAT, rdkit.__version__, digest, suffix, column, list(numeric)]
@@ -182,7 +180,7 @@ def _cache_file(digest: str, suffix: str, column: str | None, numeric: Sequence[
 
 
 def _from_cache(path: Path, name: str, digest: str) -> Molecules | None:
-    """None if there is nothing, or nothing whole."""
+    """The cached molecules; None if the file is missing or broken."""
     try:
         stored = json.loads(gzip.decompress(path.read_bytes()))
         columns = {key: np.array(values) for key, values in stored.pop("columns").items()}
@@ -192,7 +190,7 @@ def _from_cache(path: Path, name: str, digest: str) -> Molecules | None:
 
 
 def _to_cache(path: Path, molecules: Molecules) -> None:
-    """Best effort: what cannot be kept is worked out again next time."""
+    """Best effort: what cannot be cached is computed again next time."""
     stored = {
         "smiles": molecules.smiles,
         "columns": {key: values.tolist() for key, values in molecules.columns.items()},

@@ -1,4 +1,4 @@
-"""Molecules as a data set for Trainer: one padded row of token ids each, and its conditions."""
+"""Molecules as a data set for Trainer: a padded row of token ids each, with its conditions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ IGNORED = -100
 
 
 class MoleculeRows(Dataset[dict[str, Tensor]]):
-    """Rows ``[CLS] tokens [EOS] <pad>…`` with the tokens one further on as targets.
+    """Rows ``[CLS] tokens [EOS] <pad>…`` with the following token at each position as target.
 
     Args:
         ids: ``[N, L]`` token ids.
-        pad_token_id: what fills the rows up.
+        pad_token_id: the id of the padding.
         conditions: ``[N, C]`` in their own units, NaN where unknown.
         count_padding: whether padding counts as a target, as in arXiv 2502.19214.
     """
@@ -40,12 +40,12 @@ class MoleculeRows(Dataset[dict[str, Tensor]]):
         return {key: value[0] for key, value in self.__getitems__([index]).items()}
 
     def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
-        """A whole batch at once (torch's DataLoader asks for it in this way)."""
+        """A whole batch at once; torch's DataLoader calls this."""
         chosen = as_tensor(indices)
         rows = self.ids[chosen]
         if self.count_padding:
             targets = rows[:, 1:]
-        else:  # columns that are padding throughout change nothing
+        else:  # drops columns that hold only padding
             rows = rows[:, : int(self.lengths[chosen].max())]
             targets = rows[:, 1:].masked_fill(rows[:, 1:] == self.pad_token_id, IGNORED)
         batch = {"input_ids": rows[:, :-1], "shift_labels": targets}

@@ -1,4 +1,4 @@
-"""How alike generated and held-out molecules are, as distributions.
+"""Similarity of generated and held-out molecules, as distributions.
 
 The metrics are those of MOSES (Polykovskiy et al. 2020) and GuacaMol (Brown et al. 2019);
 the implementations are our own. Generated molecules count as often as they were generated.
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
 _BITS = 1024
-_ROWS = 1_000  # of a table of similarities held at once: 40 MB against 10,000 molecules
+_ROWS = 1_000  # rows of similarities held at once: 40 MB against 10,000 molecules
 
 
 def snn(generated: Sequence[str], reference: Sequence[str]) -> float:
     """Similarity to the nearest neighbour, in [0, 1].
 
     The largest Tanimoto similarity to a reference molecule, averaged over the generated
-    ones; of Morgan fingerprints of radius 2 folded to 1,024 bits, as in MOSES.
+    ones, for Morgan fingerprints of radius 2 folded to 1,024 bits, as in MOSES.
 
     Raises:
-        KetformerError: a side is empty or holds what is no molecule.
+        KetformerError: a side is empty or holds an invalid molecule.
     """
     nearest = [
         table.max(axis=1) for table in _tanimoto(_fingerprints(generated), _fingerprints(reference))
@@ -46,13 +46,13 @@ def snn(generated: Sequence[str], reference: Sequence[str]) -> float:
 
 
 def internal_diversity(generated: Sequence[str], p: int = 1) -> float:
-    """``1 - (mean of T(a, b)^p)^(1/p)``, over all pairs a, b, a molecule with itself included.
+    """``1 - (mean of T(a, b)^p)^(1/p)`` over all pairs a, b, including a molecule with itself.
 
     T is the Tanimoto similarity of :func:`snn`. The formula is that of MOSES' paper; its
     code takes the root for each molecule before it averages, which differs for p > 1.
 
     Raises:
-        KetformerError: no molecules, or one that is none.
+        KetformerError: there are no molecules, or an invalid one.
     """
     prints = _fingerprints(generated)
     total = sum(float((table**p).sum(dtype=np.float64)) for table in _tanimoto(prints, prints))
@@ -60,13 +60,13 @@ def internal_diversity(generated: Sequence[str], p: int = 1) -> float:
 
 
 def fragment_similarity(generated: Sequence[str], reference: Sequence[str]) -> float:
-    """Cosine between the counts of BRICS fragments on either side, in [0, 1].
+    """Cosine between the two sides' counts of BRICS fragments, in [0, 1].
 
     Every molecule is cut at all its BRICS bonds (Degen et al. 2008); the fragments keep
     the numbers of their attachment points.
 
     Raises:
-        KetformerError: a side is empty or holds what is no molecule.
+        KetformerError: a side is empty or holds an invalid molecule.
     """
     similarity = _cosine(_fragments(generated), _fragments(reference))
     assert similarity is not None  # every molecule has a fragment, if only itself
@@ -74,16 +74,16 @@ def fragment_similarity(generated: Sequence[str], reference: Sequence[str]) -> f
 
 
 def scaffold_similarity(generated: Sequence[str], reference: Sequence[str]) -> float | None:
-    """Cosine between the counts of Bemis-Murcko scaffolds on either side, in [0, 1].
+    """Cosine between the two sides' counts of Bemis-Murcko scaffolds, in [0, 1].
 
     As in the code of MOSES, only scaffolds of at least two rings count: those without
-    any are empty, and single rings would outweigh all others.
+    rings are empty, and single rings would outweigh all others.
 
     Returns:
-        None if a side has no such scaffold.
+        The cosine, or None if a side has no such scaffold.
 
     Raises:
-        KetformerError: a side is empty or holds what is no molecule.
+        KetformerError: a side is empty or holds an invalid molecule.
     """
     return _cosine(_scaffolds(generated), _scaffolds(reference))
 
@@ -98,18 +98,18 @@ def fcd(
     """Fréchet ChemNet distance (Preuer et al. 2018), with the network of fcd_torch.
 
     ``|m - n|² + tr(C + D - 2 (C D)^½)``, with m, n the means and C, D the covariances
-    (over number - 1) of ChemNet's penultimate layer on either side. 0 is best; it falls
+    (over number - 1) of ChemNet's penultimate layer on each side. 0 is best; it falls
     with the number of molecules, so compare it at the same number. ChemNet reads up to 349
     characters of SMILES, and a mixture only up to its first dot.
 
     Raises:
-        KetformerError: fcd_torch is not installed, a side has fewer than two molecules,
-            or holds what is no molecule.
+        KetformerError: fcd_torch is not installed, or a side has fewer than two molecules
+            or an invalid one.
     """
     network = _chemnet(device)
     for smiles in (generated, reference):
         if len(smiles) < 2:
-            raise KetformerError("the Fréchet ChemNet distance needs two molecules on either side")
+            raise KetformerError("the Fréchet ChemNet distance needs two molecules on each side")
         _molecules(smiles)
     silent = not progress
     with tqdm(desc="fcd", total=len(generated) + len(reference), disable=silent) as bar:
@@ -128,21 +128,21 @@ def distribution_metrics(
     with_fcd: bool | None = None,
     device: str | torch.device = "cpu",
 ) -> dict[str, float | int | None]:
-    """All of the above, of at most ``sample`` molecules of either side.
+    """All metrics above, computed on at most ``sample`` molecules of each side.
 
     Args:
         generated: the valid samples, repeats included. What RDKit refuses is left out.
         reference: held-out molecules.
         sample: larger sides are reduced to this many, drawn without replacement.
-        seed: of that draw.
+        seed: seed of that draw.
         progress: whether a bar is drawn on stderr for the Fréchet ChemNet distance.
-        with_fcd: whether to compute it; None: if fcd_torch is installed.
+        with_fcd: whether to compute that distance; None means if fcd_torch is installed.
         device: for ChemNet.
 
     Returns:
         ``generated`` and ``reference``, the numbers of molecules compared, and ``fcd``,
         ``snn``, ``internal_diversity``, ``fragment_similarity``, ``scaffold_similarity``.
-        What cannot be computed is None: anything about an empty side, ``fcd`` of fewer
+        What cannot be computed is None: anything about an empty side, ``fcd`` for fewer
         than two molecules or without fcd_torch.
 
     Raises:
@@ -151,7 +151,7 @@ def distribution_metrics(
     if with_fcd is None:
         with_fcd = importlib.util.find_spec("fcd_torch") is not None
     elif with_fcd:
-        _import_fcd_torch()  # before the work, not after it
+        _import_fcd_torch()  # fails before the work, not after it
     ours, theirs = _draw(generated, sample, seed), _draw(reference, sample, seed)
     both = bool(ours and theirs)
     enough = min(len(ours), len(theirs)) >= 2
@@ -179,13 +179,13 @@ def _molecules(smiles: Sequence[str]) -> list[Mol]:
     molecules = []
     for text in smiles:
         if (molecule := parse(text)) is None:
-            raise KetformerError(f"{text!r} is no molecule that RDKit accepts")
+            raise KetformerError(f"{text!r} is not a molecule that RDKit accepts")
         molecules.append(molecule)
     return molecules
 
 
 def _fingerprints(smiles: Sequence[str]) -> NDArray[np.float32]:
-    """``[N, 1024]`` of 0 and 1: as floats, so that a matrix product counts common bits.
+    """Fingerprints ``[N, 1024]`` of 0 and 1, as floats so that a matrix product counts common bits.
 
     That product is five times as fast as RDKit's BulkTanimotoSimilarity, and exact.
     """
@@ -201,7 +201,7 @@ def _fingerprints(smiles: Sequence[str]) -> NDArray[np.float32]:
 def _tanimoto(
     some: NDArray[np.float32], others: NDArray[np.float32]
 ) -> Iterator[NDArray[np.float32]]:
-    """Common bits over bits of either, of some rows at a time against all others."""
+    """Common bits over the bits of either, for some rows at a time against all others."""
     bits = others.sum(axis=1)
     for start in range(0, len(some), _ROWS):
         rows = some[start : start + _ROWS]
@@ -259,7 +259,7 @@ def _chemnet(device: str | torch.device) -> torch.nn.Module:
 def _activations(
     network: torch.nn.Module, smiles: Sequence[str], bar: tqdm[Any]
 ) -> NDArray[np.float64]:
-    """``[N, 512]``, of the SMILES as fcd_torch canonises and encodes them."""
+    """ChemNet's activations ``[N, 512]`` for SMILES canonicalised and encoded by fcd_torch."""
     dataset = importlib.import_module("fcd_torch.utils").SmilesDataset(list(smiles))
     device = next(network.parameters()).device
     activations = []
@@ -270,7 +270,7 @@ def _activations(
 
 
 def _frechet(some: NDArray[np.float64], others: NDArray[np.float64]) -> float:
-    """Squared Fréchet distance of the normal distributions fitted to the rows of either side.
+    """Squared Fréchet distance of the normal distributions fitted to the rows of each side.
 
     With C = R Rᵀ and D = S Sᵀ, the trace of (C D)^½ is the sum of the singular values of
     Rᵀ S: no square root of an almost singular product, and no imaginary parts to drop.

@@ -9,7 +9,7 @@ import torch
 
 from ketformer.errors import KetformerError
 
-#: Name to what it means.
+#: The splits by name, and what they mean.
 SPLITS = {
     "standard": "random 90 / 5 / 5 % for training, validation and test, whatever the file's order",
     "published": "random 95 % for training, 5 % for validation and test (arXiv 2502.19214)",
@@ -28,7 +28,7 @@ def split_molecules(smiles: Sequence[str], split: str, seed: int = 42) -> dict[s
     Args:
         smiles: canonical and distinct.
         split: a key of ``SPLITS``.
-        seed: of the ``standard`` split.
+        seed: seed of the ``standard`` split.
 
     Raises:
         KetformerError: an unknown split, or so few molecules that a part is empty.

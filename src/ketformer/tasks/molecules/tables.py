@@ -1,4 +1,4 @@
-"""Files of SMILES as they are written: tables with a header, and lists."""
+"""Reading files of SMILES: tables with a header, and lists."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 from ketformer.errors import KetformerError
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
-#: Of the files that can be read.
+#: Suffixes of the files that can be read.
 SUFFIXES = (*_DELIMITERS, ".smi", ".smiles", ".txt")
 
 _SMILES_NAMES = ("smiles", "canonical_smiles")
-# Each digit can be matched in one way only, so that a long cell takes no longer than it should.
+# Each digit matches in one way only, so that a long cell causes no backtracking.
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
@@ -26,9 +26,9 @@ class Table:
     """The rows of a file.
 
     Attributes:
-        lines: where each starts, from 1.
-        smiles: as written.
-        columns: the numeric ones asked for.
+        lines: the line on which each row starts, from 1.
+        smiles: the SMILES as written.
+        columns: the requested numeric columns.
     """
 
     lines: list[int]
@@ -37,17 +37,17 @@ class Table:
 
 
 def read_table(path: Path, raw: bytes, column: str | None, numeric: Sequence[str]) -> Table:
-    """The rows of a file; arguments as of :func:`~.reading.load_molecules`.
+    """Read the rows of a file; see :func:`~.reading.load_molecules` for the arguments.
 
     Args:
-        path: its ending says what kind it is.
+        path: the suffix gives the kind of file.
         raw: the bytes of the file.
-        column: with the SMILES.
+        column: the column with the SMILES.
         numeric: columns to be read as numbers.
 
     Raises:
-        KetformerError: it is not UTF-8, not a table, without such a column or without
-            any row; a cell is not a number.
+        KetformerError: the file is not UTF-8, not a table, lacks such a column or has no
+            rows; or a cell is not a number.
     """
     try:
         text = raw.decode("utf-8").removeprefix("\ufeff")
@@ -55,7 +55,7 @@ def read_table(path: Path, raw: bytes, column: str | None, numeric: Sequence[str
         raise KetformerError(f"{path}: not UTF-8 text (byte {error.start})") from None
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        raise KetformerError(f"{path}: line {line} holds NUL, so this is no table, or not UTF-8")
+        raise KetformerError(f"{path}: line {line} holds NUL, so this is not a table, or not UTF-8")
     if delimiter := _DELIMITERS.get(path.suffix.lower()):
         table = _columns(path, text, delimiter, column, numeric)
     elif column is not None or numeric:
@@ -68,7 +68,7 @@ def read_table(path: Path, raw: bytes, column: str | None, numeric: Sequence[str
 
 
 def _list(text: str) -> Table:
-    """A SMILES on each line, whatever follows it; a heading is passed over."""
+    """Read a SMILES from each line, ignoring whatever follows it; a heading is skipped."""
     table = Table([], [], {})
     for line, content in enumerate(io.StringIO(text, newline=None), start=1):
         words = content.split(maxsplit=1)
@@ -125,20 +125,20 @@ def _smiles_column(path: Path, header: list[str]) -> str:
         return names[0]
     raise KetformerError(
         f"{path}: {len(names) or 'no'} columns are called smiles; "
-        f"say which one to read; there are: {_listed(header)}"
+        f"say which one to read; columns: {_listed(header)}"
     )
 
 
 def _place(path: Path, header: list[str], name: str) -> int:
     if (times := header.count(name)) != 1:
         raise KetformerError(
-            f"{path}: {times or 'no'} columns are called {name!r}; there are: {_listed(header)}"
+            f"{path}: {times or 'no'} columns are called {name!r}; columns: {_listed(header)}"
         )
     return header.index(name)
 
 
 def _number(text: str) -> float | None:
-    """NaN if there is nothing; None for anything but a plain finite number."""
+    """The number in a cell: NaN if it is empty, None if it is not a plain finite number."""
     if not text:
         return math.nan
     value = float(text) if _NUMBER.fullmatch(text) else math.inf
@@ -150,5 +150,5 @@ def _listed(names: list[str]) -> str:
 
 
 def shortened(text: str) -> str:
-    """A text as it is quoted in a message."""
+    """A text as quoted in a message, cut if it is long."""
     return repr(text if len(text) <= 60 else f"{text[:59]}…")

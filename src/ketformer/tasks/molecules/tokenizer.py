@@ -22,12 +22,12 @@ _QM9_TOKENS = (
 #: The vocabulary of QM9's canonical SMILES (RDKit), by token id.
 QM9_VOCABULARY = tuple(_QM9_TOKENS.split())
 
-# The special tokens look like bracket atoms, so those are told not to match them. Read alike by
-# Python and by the tokenizers library.
+# The special tokens look like bracket atoms, whose pattern therefore excludes them. Python and the
+# tokenizers library read the patterns alike.
 _PATTERN = "|".join(
     (
         r"\[(?!CLS\]|EOS\])[^\[\]]+\]",  # an atom in brackets
-        r"Br|Cl|[BCNOPSFI]|[bcnosp]|\*",  # an atom without
+        r"Br|Cl|[BCNOPSFI]|[bcnosp]|\*",  # an atom without brackets
         r"%\([0-9]+\)|%[0-9][0-9]|[0-9]",  # a ring closure
         r"->|<-|[-=#$:/\\~]",  # a bond
         r"[().@+]",
@@ -40,8 +40,8 @@ def split_smiles(smiles: str) -> list[str]:
     """The tokens of a SMILES: atoms, bonds, ring numbers, parentheses and dots.
 
     Raises:
-        UnreadableError: an empty SMILES, or a character that belongs to no token; it
-            is named with its place. Special tokens are no text either.
+        UnreadableError: an empty SMILES, or a character that belongs to no token, which
+            is named with its position. Special tokens are not SMILES either.
     """
     tokens = _TOKEN.findall(smiles)
     if not tokens or "".join(tokens) != smiles:
@@ -53,16 +53,15 @@ def vocabulary_of(smiles: Sequence[str]) -> set[str]:
     """Every token that occurs in some SMILES.
 
     Raises:
-        KetformerError: as :func:`split_smiles`.
+        KetformerError: see :func:`split_smiles`.
     """
     return set(chain.from_iterable(map(split_smiles, smiles)))
 
 
 def smiles_tokenizer(tokens: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A tokenizer of these tokens and ``<pad>``, ``[CLS]`` and ``[EOS]``, numbered in text order.
+    """A tokenizer for these tokens, ``<pad>``, ``[CLS]`` and ``[EOS]``, numbered in text order.
 
-    There is no unknown token. Called as transformers does it, it writes
-    ``[CLS] tokens [EOS]``.
+    There is no unknown token. Called as in transformers, it writes ``[CLS] tokens [EOS]``.
 
     Raises:
         KetformerError: a token that is not exactly one token of a SMILES.
@@ -70,7 +69,7 @@ def smiles_tokenizer(tokens: Iterable[str]) -> PreTrainedTokenizerFast:
     ordinary = set(tokens) - {BOS, EOS, PAD}
     for token in sorted(ordinary):
         if not _TOKEN.fullmatch(token):
-            raise KetformerError(f"{token!r} is not a token of SMILES")
+            raise KetformerError(f"{token!r} is not a SMILES token")
     vocabulary = {token: i for i, token in enumerate(sorted(ordinary | {BOS, EOS, PAD}))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_PATTERN), "isolated")
@@ -98,11 +97,11 @@ def encode_smiles(
     Args:
         tokenizer: from :func:`smiles_tokenizer`.
         smiles: one row each.
-        length: of a row; that of the longest unless given.
+        length: length of a row; by default that of the longest.
 
     Raises:
-        UnreadableError: as :func:`split_smiles`; or a token outside the vocabulary,
-            or a SMILES longer than ``length``; it is named.
+        UnreadableError: see :func:`split_smiles`; or a token outside the vocabulary or a
+            SMILES longer than ``length``, which is named.
     """
     vocabulary = tokenizer.get_vocab()
     bos, eos, pad = vocabulary[BOS], vocabulary[EOS], vocabulary[PAD]
@@ -122,7 +121,7 @@ def encode_smiles(
             f"{smiles[int(lengths.argmax())]!r} has {longest} tokens with {BOS} and {EOS}, "
             f"but the length is {length}"
         )
-    # One gather for all rows: a tensor for each would take longer than everything else.
+    # One assignment for all rows: a tensor for each would take longer than everything else.
     ids = torch.full((len(rows), length), pad, dtype=torch.int64)
     ids[torch.arange(length) < lengths[:, None]] = torch.tensor(
         list(chain.from_iterable(rows)), dtype=torch.int64
@@ -131,10 +130,10 @@ def encode_smiles(
 
 
 def decode_smiles(tokenizer: PreTrainedTokenizerFast, ids: Tensor) -> list[str]:
-    """SMILES of ``[n_rows, n_tokens]`` ids: what stands before the first ``[EOS]``.
+    """SMILES of ``[n_rows, n_tokens]`` ids: the text before the first ``[EOS]``.
 
-    A leading ``[CLS]`` is dropped. Any other special token is written out as it is,
-    so that no chemistry toolkit takes what a model wrote amiss for a molecule.
+    A leading ``[CLS]`` is dropped. Any other special token is written out, so that no
+    chemistry toolkit mistakes a malformed output for a molecule.
     """
     token_of = {i: token for token, i in tokenizer.get_vocab().items()}
     texts = ("".join(map(token_of.__getitem__, row)) for row in ids.tolist())
@@ -160,7 +159,7 @@ def _why_not(smiles: str) -> str:
 
 
 def _what_is_unknown(smiles: str, tokens: list[str], vocabulary: dict[str, int]) -> str:
-    """Which of a SMILES' tokens the vocabulary lacks; at least one is known to."""
+    """A message about the first token of a SMILES that the vocabulary lacks."""
     first = next(i for i, token in enumerate(tokens) if token not in vocabulary)
     place = sum(map(len, tokens[:first]))
     return (

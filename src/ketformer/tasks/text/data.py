@@ -33,7 +33,7 @@ class TextData:
         return {"vocab_size": len(self.tokenizer)}
 
     def training_sets(self, context: int) -> tuple[Rows, Rows]:
-        """Every window of the training part; windows of the validation part side by side."""
+        """Every window of the training part; adjacent windows of the validation part."""
         limit = max(EVAL_TARGETS // context, 1)
         return (
             TextWindows(self.parts["train"], context, stride=1),

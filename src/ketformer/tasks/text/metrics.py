@@ -8,9 +8,8 @@ import jiwer
 def error_rates(references: list[str], hypotheses: list[str]) -> tuple[float, float]:
     """Character and word error rate: edits over reference length, summed over all texts (jiwer).
 
-    Spaces and line breaks count as characters; words are what stands between them.
-    Texts without any word count towards the character rate alone. Insertions can
-    bring either rate above 1.
+    Spaces and line breaks count as characters and separate words. Texts without words
+    count only towards the character rate. Insertions can bring either rate above 1.
     """
     characters = jiwer.process_characters(
         references,

@@ -14,9 +14,9 @@ _PIECE = 1 << 16
 
 
 def char_tokenizer(text: str) -> PreTrainedTokenizerFast:
-    """One token for each distinct character of ``text``, in code point order.
+    """A tokenizer with a token for each distinct character of ``text``, in code point order.
 
-    There is no unknown token and no special one: the vocabulary is the alphabet.
+    There are no unknown and no special tokens: the vocabulary is the alphabet.
     """
     alphabet = {character: i for i, character in enumerate(sorted(set(text)))}
     tokenizer = Tokenizer(models.WordLevel(alphabet))
@@ -29,11 +29,11 @@ def bpe_tokenizer(text: str, vocab_size: int) -> PreTrainedTokenizerFast:
     """A byte-level BPE trained on ``text``; it can encode any text.
 
     Raises:
-        KetformerError: fewer tokens than there are bytes.
+        KetformerError: fewer tokens than the 256 bytes.
     """
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     if vocab_size < len(alphabet):
-        raise KetformerError(f"a byte-level BPE needs a vocab_size of {len(alphabet)} at least")
+        raise KetformerError(f"a byte-level BPE needs a vocab_size of at least {len(alphabet)}")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
@@ -44,7 +44,7 @@ def bpe_tokenizer(text: str, vocab_size: int) -> PreTrainedTokenizerFast:
 
 
 def bpe_from(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of known tokens and merges."""
+    """A byte-level BPE with the given tokens and merges."""
     tokenizer = Tokenizer(models.BPE(vocabulary, merges))
     return _byte_level(tokenizer)
 
@@ -53,14 +53,14 @@ def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> Tensor:
     """Token ids of a text, ``[n_tokens]`` int64.
 
     Raises:
-        UnreadableError: a character outside a character tokenizer's alphabet; it is
-            named with its place. Or a text that is not valid Unicode.
+        UnreadableError: a character outside a character tokenizer's alphabet, which is
+            named with its position; or a text that is not valid Unicode.
     """
     backend = tokenizer.backend_tokenizer
     if not isinstance(backend.model, models.WordLevel):
         try:
             return torch.tensor(backend.encode(text).ids, dtype=torch.int64)
-        except TypeError:  # lone surrogates: bytes of a command line that were not UTF-8
+        except TypeError:  # lone surrogates: bytes from the command line that were not UTF-8
             raise UnreadableError("the text is not valid Unicode") from None
     alphabet = backend.get_vocab()
     if unknown := set(text) - set(alphabet):

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from ketformer.errors import KetformerError
 
-#: Name to what it means.
+#: The splits by name, and what they mean.
 SPLITS = {
     "standard": "contiguous 90 / 5 / 5 % for training, validation and test",
     "published": "first 64 % for training, last 4 % for validation and test (arXiv 2603.03318)",
@@ -16,7 +16,7 @@ SPLITS = {
 
 
 def split_text(text: str, split: str) -> dict[str, str]:
-    """``train``, ``validation`` and ``test`` parts.
+    """Split a text into ``train``, ``validation`` and ``test`` parts.
 
     ``published`` follows the released code of arXiv 2603.03318, which splits 80/20
     twice: it trains on the first 64 % and tests on the last 4 %, its only held-out
@@ -38,7 +38,7 @@ def split_text(text: str, split: str) -> dict[str, str]:
 
 
 class TextWindows(Dataset[dict[str, Tensor]]):
-    """Windows of ``context`` tokens, each with the ``context`` tokens one further on as targets.
+    """Windows of ``context`` tokens, with the following token at each position as target.
 
     A batch is two gathers from one tensor, so that loading stays off the critical path.
 
@@ -56,7 +56,7 @@ class TextWindows(Dataset[dict[str, Tensor]]):
         if len(tokens) < context + 1:
             raise KetformerError(
                 f"the text has {len(tokens)} tokens, but a context of {context} "
-                f"needs {context + 1} at least"
+                f"needs at least {context + 1}"
             )
         self.tokens = tokens
         self.context = context
@@ -71,7 +71,7 @@ class TextWindows(Dataset[dict[str, Tensor]]):
         return {key: value[0] for key, value in self.__getitems__([index]).items()}
 
     def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
-        """A whole batch at once (torch's DataLoader asks for it in this way)."""
+        """A whole batch at once; torch's DataLoader calls this."""
         window = self.starts[torch.tensor(indices)][:, None] + torch.arange(self.context + 1)
         tokens = self.tokens[window]
         return {"input_ids": tokens[:, :-1], "shift_labels": tokens[:, 1:]}
