@@ -15,7 +15,6 @@ from commands import subprocess_environment, write_settings
 from ketformer.runs import open_run
 
 PLUGIN = Path(__file__).resolve().parents[1] / "plugin"
-pytestmark = pytest.mark.xdist_group(__name__)
 
 # Runs several commands in one process; starting it costs more than they do.
 IN_TURN = """

@@ -66,6 +66,9 @@ def test_six_models_each_beside_what_was_published(result):
     assert [row["name"] for row in result["rows"]] == ROWS
     assert result["paper"] == "arXiv 2502.19214"
     assert result["gradient"] == "exact"
+    for row in result["rows"]:
+        for curve in ("loss_by_position", "prefix_loss_by_position"):
+            assert len(row[curve]) > 5
 
 
 def test_the_sequence_models_take_every_seed_and_the_conditional_ones_one(result):
