@@ -61,7 +61,7 @@ def text_tab(subject: Subject) -> None:
         with gr.Column(scale=3, min_width=280):
             drawn = gr.HTML(note("Write a text first."), elem_classes="picture")
 
-    def go_on(
+    def continue_text(
         prompt: str, length: int, temperature: float, top_k: int, top_p: float, seed: int
     ) -> Iterator[str]:
         with mistakes_as_messages():
@@ -79,7 +79,9 @@ def text_tab(subject: Subject) -> None:
             return text_attention(run, text, layer, None if head < 0 else head)
 
     asked = [prompt, length, temperature, top_k, top_p, seed]
-    writing = gr.on([start.click, prompt.submit], go_on, asked, text, concurrency_id=ONE_AT_A_TIME)
+    writing = gr.on(
+        [start.click, prompt.submit], continue_text, asked, text, concurrency_id=ONE_AT_A_TIME
+    )
     seen = {"fn": look, "inputs": [text, layer, head], "outputs": drawn}
     writing.success(**seen, concurrency_id=ONE_AT_A_TIME)
     stopped = stop.click(None, cancels=writing)

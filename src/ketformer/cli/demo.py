@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ketformer.cli.common import Parser, print_json, print_rows, use_one_thread
+from ketformer.errors import KetformerError
 from ketformer.report import write_report
 from ketformer.reproduction import run_demo
 from ketformer.utils.machine import default_processes
@@ -25,6 +26,8 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: Any) -> int:
     """Train, compare and sample; print the tables and the report's path."""
+    if options.steps is not None and options.steps < 1:
+        raise KetformerError(f"steps must be positive, got {options.steps}")
     use_one_thread()
     jobs = default_processes() if options.jobs is None else options.jobs
     result = run_demo(options.out, steps=options.steps, processes=jobs)
