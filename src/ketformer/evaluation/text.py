@@ -19,6 +19,7 @@ from ketformer.tasks.metric import computed
 from ketformer.tasks.text import (
     SPLITS,
     TextWindows,
+    count_characters,
     encode,
     error_rates,
     split_text,
@@ -88,7 +89,7 @@ def evaluate_text(
         "targets": forced.losses.numel(),
         "cross_entropy": loss,
         "bits_per_character": float(forced.losses.sum())
-        / (math.log(2) * sum(map(len, references))),
+        / (math.log(2) * max(count_characters(run.tokenizer, forced.targets), 1)),
         "perplexity": math.exp(min(loss, 700)),
         "prefix_cross_entropy": float(prefix.mean()),
         "prefix_targets": prefix.numel(),
