@@ -1,6 +1,7 @@
 """``ketformer evaluate``: the stable keys, and numbers that an independent sum confirms."""
 
 import math
+import random
 import shutil
 
 import pytest
@@ -45,6 +46,26 @@ def test_cross_entropies_are_what_a_plain_loop_finds(honest, text, result):
     # One character is one token here.
     bits = float(losses.mean()) / math.log(2)
     assert result["bits_per_character"] == pytest.approx(bits, rel=1e-5)
+
+
+def test_bits_per_character_count_the_characters_of_the_text(ketformer, tmp_path):
+    """Windows of 8 bytes cut Chinese characters, which have 3."""
+    draw = random.Random(0)
+    content = "".join(draw.choices("天地玄黄宇宙洪荒日月盈昃辰宿列张，。\n", k=1500))
+    file = tmp_path / "chinese.txt"
+    file.write_text(content, encoding="utf-8")
+    settings = write_settings(
+        tmp_path / "own.yaml", file, tokenizer="bpe", vocab_size=256, training={"max_steps": 1}
+    )
+    assert ketformer("train", settings, "--out", tmp_path / "run").code == 0
+    result = ketformer("evaluate", tmp_path / "run", "--json").json
+    first = [  # the first byte of each character of the test part
+        byte & 0b11000000 != 0b10000000 for byte in content[int(0.95 * 1500) :].encode()
+    ]
+    assert result["targets"] % 8 == 0
+    characters = sum(first[1 : 1 + result["targets"]])  # the first token is no target
+    bits = result["cross_entropy"] * result["targets"] / math.log(2)
+    assert result["bits_per_character"] == pytest.approx(bits / characters, rel=1e-6)
 
 
 def test_a_leaky_model_is_found_out(ketformer, leaky):

@@ -1,10 +1,18 @@
 """``ketformer generate``: prompts, seeds, beams, and the same text with and without the cache."""
 
+import io
 import itertools
+import sys
 
 import pytest
 import torch
+from hypothesis import given, settings, strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from ketformer.cli import main
+from ketformer.generation.continuation import stream_tokens
+from ketformer.generation.text import _decoded
+from ketformer.tasks.text import bpe_tokenizer, encode
 
 
 @pytest.fixture
@@ -117,3 +125,84 @@ def test_mistakes(ketformer, honest, options, told):
 def _load(run):
     model = AutoModelForCausalLM.from_pretrained(run).eval()
     return model, AutoTokenizer.from_pretrained(run)
+
+
+class Terminal(io.StringIO):
+    """A standard output that is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def on_terminal(monkeypatch):
+    """``on_terminal("generate", …)``: the terminal afterwards, with the exit ``code``."""
+
+    def call(*args):
+        terminal = Terminal()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", terminal)
+            terminal.code = main([str(arg) for arg in args])
+        return terminal
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--prompt", "the cat"),
+        (),
+        ("--prompt", "the", "--num", 3),
+        ("--temperature", 0, "--num_beams", 2),
+    ],
+    ids=["a prompt", "no prompt", "three texts", "beams"],
+)
+def test_a_terminal_shows_in_the_end_what_a_pipe_gets(ketformer, on_terminal, honest, options):
+    command = ("generate", honest, "--max_new_tokens", 30, *options)
+    assert on_terminal(*command).getvalue() == ketformer(*command).out
+
+
+def test_a_terminal_shows_each_character_as_it_is_written(on_terminal, honest, monkeypatch):
+    written = []
+
+    def counted(*args, **options):
+        for piece in stream_tokens(*args, **options):
+            written.append(piece)
+            yield piece
+
+    monkeypatch.setattr("ketformer.generation.text.stream_tokens", counted)
+    shown = []  # (tokens written, characters shown), at each flush
+    monkeypatch.setattr(
+        Terminal, "flush", lambda self: shown.append((len(written), len(self.getvalue())))
+    )
+    on_terminal("generate", honest, "--prompt", "the", "--max_new_tokens", 30)
+    assert shown[:31] == [(n, 3 + n) for n in range(31)]
+
+
+def test_json_on_a_terminal_is_one_object_at_the_end(ketformer, on_terminal, honest):
+    command = ("generate", honest, "--max_new_tokens", 9, "--json")
+    assert on_terminal(*command).getvalue() == ketformer(*command).out
+
+
+def test_a_bad_prompt_on_a_terminal_prints_nothing(on_terminal, honest):
+    terminal = on_terminal("generate", honest, "--prompt", "Ω", "--num", 2)
+    assert (terminal.code, terminal.getvalue()) == (2, "")
+
+
+BYTES = bpe_tokenizer("天地人 é 👩‍🚀 the cat\n" * 30, 300)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 299), min_size=1, max_size=3)))
+def test_any_byte_pairs_are_shown_as_they_are_decoded_at_the_end(pieces):
+    """Also bytes that are no character, which an untrained model writes."""
+    parts = list(_decoded(BYTES, [torch.tensor([piece]) for piece in pieces]))
+    assert "".join(parts) == BYTES.decode([i for piece in pieces for i in piece])
+
+
+def test_a_character_is_shown_when_its_last_byte_is_written():
+    tokenizer = bpe_tokenizer("", 256)
+    ids = encode(tokenizer, "a天é")
+    assert list(_decoded(tokenizer, ids[:, None, None])) == ["a", "天", "é"]
+    assert list(_decoded(tokenizer, ids[:-1, None, None])) == ["a", "天", "\ufffd"]

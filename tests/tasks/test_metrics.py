@@ -6,12 +6,20 @@ import time
 import jiwer
 import pytest
 import torch
+from hypothesis import given, settings, strategies as st
 from torch.nn import functional as F
 
 from ketformer.attention import ATTENTION
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.tasks.losses import prefix_losses, teacher_forced
-from ketformer.tasks.text import TextWindows, error_rates
+from ketformer.tasks.text import (
+    TextWindows,
+    bpe_tokenizer,
+    char_tokenizer,
+    count_characters,
+    encode,
+    error_rates,
+)
 from ketformer.utils.timing import inference_seconds
 
 VOCABULARY, CONTEXT = 11, 6
@@ -198,3 +206,28 @@ def test_a_real_model_takes_some_time():
     ids = some_windows().all()["input_ids"]
     inputs = {"model": {"input_ids": ids}}
     assert inference_seconds({"model": small_model()}, inputs, repeats=2)["model"] > 0
+
+
+# --- Characters in tokens ----------------------------------------------------------------------
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.text(st.characters(exclude_categories=["Cs"])) | st.text("天地玄黄，é👩‍🚀a\n"),
+    st.sampled_from([256, 300, 600]),
+    st.integers(1, 9),
+)
+def test_the_characters_of_windows_add_up_to_those_of_the_text(text, vocab_size, context):
+    """Whatever the alphabet, and wherever a window's edge cuts a character."""
+    for tokenizer in (bpe_tokenizer(text, vocab_size), char_tokenizer(text)):
+        windows = encode(tokenizer, text).split(context)
+        assert sum(count_characters(tokenizer, window) for window in windows) == len(text)
+
+
+def test_a_cut_character_counts_where_it_begins():
+    tokenizer = bpe_tokenizer("", 256)
+    ids = encode(tokenizer, "a天é")  # 1, 3 and 2 bytes
+    assert count_characters(tokenizer, ids[:2]) == 2
+    assert count_characters(tokenizer, ids[2:]) == 1
+    assert count_characters(tokenizer, ids.view(2, 3)) == 3  # of any shape
+    assert count_characters(tokenizer, ids[:0]) == 0

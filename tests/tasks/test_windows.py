@@ -95,7 +95,7 @@ def test_with_stride_one_every_window_is_there():
 @pytest.mark.parametrize("limit", [1, 2, 7, 19])
 def test_a_limit_takes_windows_from_the_whole_text(limit):
     windows = TextWindows(torch.arange(101), context=5, stride=5, limit=limit)
-    starts = windows.starts
+    starts = windows.all()["input_ids"][:, 0]
     assert len(windows) == len(set(starts.tolist())) == limit
     assert set(starts.tolist()) <= set(range(0, 100, 5))
     assert starts[0] == 0
@@ -106,7 +106,7 @@ def test_a_limit_takes_windows_from_the_whole_text(limit):
 
 def test_a_limit_beyond_the_windows_changes_nothing():
     few, all_of_them = (TextWindows(torch.arange(21), 5, 5, limit=n) for n in (99, None))
-    assert torch.equal(few.starts, all_of_them.starts)
+    assert torch.equal(few.all()["input_ids"], all_of_them.all()["input_ids"])
 
 
 @pytest.mark.parametrize("length", [0, 1, 4])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -99,17 +101,34 @@ def _text(opened: Run, options: Any) -> int:
         **chosen,
     )
     num, prompt = 1 if options.num is None else options.num, options.prompt or ""
-    texts = generate_text(opened, prompt, num, sampling)
+    streams = sys.stdout.isatty() and not options.json
+    texts = generate_text(opened, prompt, num, sampling, show=_printer(num) if streams else None)
     if options.out:
         write_text(Path(options.out), "\n\n".join(texts) + "\n")
     if options.json:
         print_json({"run": options.run, "prompt": prompt, "texts": texts})
         return 0
-    for i, text in enumerate(texts):
-        if num > 1:
-            print(f"── {i + 1} ──")
-        print(text)
+    if streams:
+        print()  # ends the first text, which is printed already
+    for i in range(1 if streams else 0, num):
+        print(_heading(i, num) + texts[i])
     return 0
+
+
+def _printer(num: int) -> Callable[[str], None]:
+    """Prints the first text part by part, so that whoever waits for it can read on."""
+    parts = 0
+
+    def show(part: str) -> None:
+        nonlocal parts
+        print(part if parts else _heading(0, num) + part, end="", flush=True)
+        parts += 1
+
+    return show
+
+
+def _heading(i: int, num: int) -> str:
+    return f"── {i + 1} ──\n" if num > 1 else ""
 
 
 def _molecules(opened: Run, options: Any) -> int:

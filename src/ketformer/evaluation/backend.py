@@ -114,7 +114,9 @@ def evaluation_sequences(
     quantum_mechanisms(run.model)
     limit = LIMIT if limit is None else limit
     if run.task != "molecules":
-        windows, source = evaluation_windows(run, data=data, split=split, limit=limit)
+        windows, source = evaluation_windows(
+            run, data=data, split=split, limit=limit, progress=progress
+        )
         batch = windows.all()
         return Sequences({"input_ids": batch["input_ids"]}, batch["shift_labels"]), source
     molecules, _, source = evaluation_rows(

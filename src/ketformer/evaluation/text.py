@@ -19,6 +19,7 @@ from ketformer.tasks.metric import computed
 from ketformer.tasks.text import (
     SPLITS,
     TextWindows,
+    count_characters,
     encode,
     error_rates,
     split_text,
@@ -65,7 +66,9 @@ def evaluate_text(
         KetformerError: the data or split is unknown, or has characters the model has no
             token for.
     """
-    windows, source = evaluation_windows(run, data=data, split=split, limit=limit)
+    windows, source = evaluation_windows(
+        run, data=data, split=split, limit=limit, progress=progress
+    )
     with Bars(progress, "window") as bars:
         forced = teacher_forced(run.model, windows, step=bars("teacher-forced"))
         short = prefix_windows(windows)
@@ -86,7 +89,7 @@ def evaluate_text(
         "targets": forced.losses.numel(),
         "cross_entropy": loss,
         "bits_per_character": float(forced.losses.sum())
-        / (math.log(2) * sum(map(len, references))),
+        / (math.log(2) * max(count_characters(run.tokenizer, forced.targets), 1)),
         "perplexity": math.exp(min(loss, 700)),
         "prefix_cross_entropy": float(prefix.mean()),
         "prefix_targets": prefix.numel(),
@@ -103,7 +106,12 @@ def evaluate_text(
 
 
 def evaluation_windows(
-    run: Run, *, data: str | None = None, split: str | None = None, limit: int | None = None
+    run: Run,
+    *,
+    data: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    progress: bool = True,
 ) -> tuple[TextWindows, dict[str, str]]:
     """The windows to evaluate a text model on, and their source.
 
@@ -116,7 +124,9 @@ def evaluation_windows(
     check_same_data(run, {"name": source.name, "sha256": source.sha256})
     text = split_text(source.text, way)[part]
     context = run.model.config.max_position_embeddings
-    windows = TextWindows(encode(run.tokenizer, text), context, stride=context, limit=limit)
+    with Bars(progress, "character") as bars:
+        tokens = encode(run.tokenizer, text, dtype=torch.int32, step=bars("encoding"))
+    windows = TextWindows(tokens, context, stride=context, limit=limit)
     return windows, {"data": source.name, "split": way, "part": part}
 
 
@@ -139,7 +149,7 @@ def _free_running(run: Run, windows: TextWindows) -> tuple[list[str], list[str]]
             f"the text has {len(tokens)} tokens, too few for continuations of {given + context}"
         )
     starts = torch.linspace(0, last, min(_CONTINUATIONS, last + 1)).long()
-    prompts = torch.stack([tokens[s : s + given] for s in starts])
+    prompts = torch.stack([tokens[s : s + given] for s in starts]).long()
     truth = torch.stack([tokens[s + given : s + given + context] for s in starts])
     written = continue_tokens(run.model, prompts.to(run.model.device), context, do_sample=False)
     return run.tokenizer.batch_decode(written.cpu()), run.tokenizer.batch_decode(truth)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import tee
 
 import torch
-from transformers import set_seed
+from transformers import PreTrainedTokenizerFast, set_seed
 
 from ketformer.errors import KetformerError, UnreadableError
 from ketformer.generation.continuation import stream_tokens
@@ -52,7 +53,12 @@ class Sampling:
 
 
 def generate_text(
-    run: Run, prompt: str, num: int = 1, sampling: Sampling | None = None
+    run: Run,
+    prompt: str,
+    num: int = 1,
+    sampling: Sampling | None = None,
+    *,
+    show: Callable[[str], None] | None = None,
 ) -> list[str]:
     """Continue a prompt ``num`` times.
 
@@ -62,6 +68,8 @@ def generate_text(
             alphabet's first character if the alphabet has no line break.
         num: how many continuations.
         sampling: how tokens are chosen.
+        show: called with the prompt, then with each part of the first continuation as it is
+            written.
 
     Returns:
         The prompt with each continuation.
@@ -72,16 +80,35 @@ def generate_text(
     sampling = sampling or Sampling()
     if num < 1:
         raise KetformerError(f"num must be positive, got {num}")
-    pieces = list(_pieces(run, prompt, num, sampling))
-    return [prompt + text for text in run.tokenizer.batch_decode(torch.cat(pieces, dim=-1).cpu())]
+    pieces = _pieces(run, prompt, num, sampling)
+    if show:
+        pieces, watched = tee(pieces)
+        show(prompt)
+        for part in _decoded(run.tokenizer, watched):
+            show(part)
+    tokens = torch.cat(list(pieces), dim=-1).cpu()
+    return [prompt + text for text in run.tokenizer.batch_decode(tokens)]
 
 
 def stream_text(run: Run, prompt: str, sampling: Sampling | None = None) -> Iterator[str]:
     """Continue a prompt once, yielding the whole text so far as it is written."""
-    written = torch.empty(1, 0, dtype=torch.int64)
-    for piece in _pieces(run, prompt, 1, sampling or Sampling()):
-        written = torch.cat([written, piece.cpu()], dim=-1)
-        yield prompt + run.tokenizer.decode(written[0])
+    text = prompt
+    for part in _decoded(run.tokenizer, _pieces(run, prompt, 1, sampling or Sampling())):
+        text += part
+        yield text
+
+
+def _decoded(tokenizer: PreTrainedTokenizerFast, pieces: Iterable[torch.Tensor]) -> Iterator[str]:
+    """The first row's text part by part, in whole characters, which byte pairs can cut."""
+    held: list[int] = []
+    for piece in pieces:
+        held += piece[0].tolist()
+        part = tokenizer.decode(held)
+        if not part.endswith("\ufffd"):
+            yield part
+            held = []
+    if held:
+        yield tokenizer.decode(held)
 
 
 def _pieces(run: Run, prompt: str, num: int, sampling: Sampling) -> Iterator[torch.Tensor]:

@@ -34,6 +34,7 @@ def prepare(settings: Settings, *, progress: bool = True) -> TextData | Molecule
         split=settings.split,
         tokenizer=settings.tokenizer,
         vocab_size=settings.vocab_size,
+        progress=progress,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
@@ -12,11 +13,12 @@ from ketformer.errors import KetformerError
 from ketformer.tasks.base import EVAL_TARGETS, Rows
 from ketformer.tasks.datasets import Text, load_text
 from ketformer.tasks.text import TextWindows, bpe_tokenizer, char_tokenizer, encode, split_text
+from ketformer.utils.progress import Bars
 
 
 @dataclass(frozen=True)
 class TextData:
-    """A text ready for training: where it came from, its tokenizer, its parts as token ids."""
+    """A text ready for training: where it came from, its tokenizer, its parts as int32 ids."""
 
     source: Text
     tokenizer: PreTrainedTokenizerFast
@@ -42,7 +44,12 @@ class TextData:
 
 
 def prepare_text(
-    data: str, *, split: str = "standard", tokenizer: str = "char", vocab_size: int | None = None
+    data: str,
+    *,
+    split: str = "standard",
+    tokenizer: str = "char",
+    vocab_size: int | None = None,
+    progress: bool = True,
 ) -> TextData:
     """Load, split and tokenise a text.
 
@@ -54,16 +61,23 @@ def prepare_text(
         split: see :data:`~ketformer.tasks.text.SPLITS`.
         tokenizer: ``char`` or ``bpe``.
         vocab_size: tokens of a BPE; 1,024 by default.
+        progress: show bars on standard error.
 
     Raises:
         KetformerError: unknown data, split or tokenizer.
     """
     source = load_text(data)
     texts = split_text(source.text, split)
-    if tokenizer == "char":
-        made = char_tokenizer(source.text)
-    elif tokenizer == "bpe":
-        made = bpe_tokenizer(texts["train"], vocab_size or 1024)
-    else:
-        raise KetformerError(f"unknown tokenizer {tokenizer!r}; known: char, bpe")
-    return TextData(source, made, {name: encode(made, text) for name, text in texts.items()})
+    with Bars(progress, "character") as bars:
+        if tokenizer == "char":
+            made = char_tokenizer(source.text)
+        elif tokenizer == "bpe":
+            learning = bars("learning byte pairs")
+            made = bpe_tokenizer(texts["train"], vocab_size or 1024, step=learning)
+        else:
+            raise KetformerError(f"unknown tokenizer {tokenizer!r}; known: char, bpe")
+        parts = {
+            name: encode(made, text, dtype=torch.int32, step=bars(f"encoding {name}"))
+            for name, text in texts.items()
+        }
+    return TextData(source, made, parts)

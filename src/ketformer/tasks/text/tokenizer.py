@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import torch
+import random
+import re
+from collections.abc import Callable, Iterator
+
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from ketformer.errors import KetformerError, UnreadableError
+from ketformer.errors import KetformerError
 
-# Long texts are encoded in pieces of this many characters, so that memory stays bounded.
-_PIECE = 1 << 16
+_PIECE = 1 << 16  # characters that a BPE reads at once for its training
+# A BPE's training takes about 100 bytes of memory for each byte of the distinct words, so it reads
+# at most so many, or a 16th of the text's length. Scripts without spaces have long, rare words.
+_WORD_BYTES = 1 << 21
+_WORD = re.compile(r"\w+|[^\w\s]+")
 
 
 def char_tokenizer(text: str) -> PreTrainedTokenizerFast:
@@ -25,8 +30,16 @@ def char_tokenizer(text: str) -> PreTrainedTokenizerFast:
     return _as_fast(tokenizer)
 
 
-def bpe_tokenizer(text: str, vocab_size: int) -> PreTrainedTokenizerFast:
+def bpe_tokenizer(
+    text: str, vocab_size: int, *, step: Callable[[int, int], None] | None = None
+) -> PreTrainedTokenizerFast:
     """A byte-level BPE trained on ``text``; it can encode any text.
+
+    Args:
+        text: if its distinct words have more than 2 MB, and more bytes than a 16th of its
+            characters, random parts with so many are used, so that memory stays bounded.
+        vocab_size: tokens.
+        step: called with (done, total), in characters.
 
     Raises:
         KetformerError: fewer tokens than the 256 bytes.
@@ -39,7 +52,7 @@ def bpe_tokenizer(text: str, vocab_size: int) -> PreTrainedTokenizerFast:
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size, initial_alphabet=sorted(alphabet), show_progress=False
     )
-    tokenizer.train_from_iterator(text.splitlines(keepends=True), trainer)
+    tokenizer.train_from_iterator(_lines(text, step), trainer)
     return _byte_level(tokenizer)
 
 
@@ -49,29 +62,35 @@ def bpe_from(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> PreTr
     return _byte_level(tokenizer)
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> Tensor:
-    """Token ids of a text, ``[n_tokens]`` int64.
+def _lines(text: str, step: Callable[[int, int], None] | None) -> Iterator[str]:
+    """The lines of a text with their ends, in any order, until there are enough words."""
+    places = list(_pieces(text))
+    random.Random(0).shuffle(places)
+    words: set[str] = set()
+    size = done = 0
+    for start, end in places:
+        piece = text[start:end]
+        yield from piece.splitlines(keepends=True)
+        new = set(_WORD.findall(piece)) - words
+        words |= new
+        size += sum(len(word.encode()) for word in new)
+        enough = size >= max(_WORD_BYTES, len(text) // 16)
+        done = len(text) if enough else done + len(piece)
+        if step:
+            step(done, len(text))
+        if enough:
+            return
 
-    Raises:
-        UnreadableError: a character outside a character tokenizer's alphabet, which is
-            named with its position; or a text that is not valid Unicode.
-    """
-    backend = tokenizer.backend_tokenizer
-    if not isinstance(backend.model, models.WordLevel):
-        try:
-            return torch.tensor(backend.encode(text).ids, dtype=torch.int64)
-        except TypeError:  # lone surrogates: bytes from the command line that were not UTF-8
-            raise UnreadableError("the text is not valid Unicode") from None
-    alphabet = backend.get_vocab()
-    if unknown := set(text) - set(alphabet):
-        place, character = next((i, c) for i, c in enumerate(text) if c in unknown)
-        raise UnreadableError(
-            f"character {character!r} (U+{ord(character):04X}) at position {place} is not in the "
-            f"model's alphabet of {len(alphabet)}"
-        )
-    pieces = [text[i : i + _PIECE] for i in range(0, len(text), _PIECE)]
-    ids = [i for e in backend.encode_batch(pieces) for i in e.ids]
-    return torch.tensor(ids, dtype=torch.int64)
+
+def _pieces(text: str) -> Iterator[tuple[int, int]]:
+    """Where pieces of whole lines begin and end; very long lines are cut before a space."""
+    start = 0
+    while start < len(text):
+        end = start + _PIECE
+        if end < len(text):
+            end = text.rfind("\n", start, end) + 1 or max(text.rfind(" ", start + 1, end), 0) or end
+        yield start, min(end, len(text))
+        start = end
 
 
 def _byte_level(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:

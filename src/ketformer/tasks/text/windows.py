@@ -43,7 +43,7 @@ class TextWindows(Dataset[dict[str, Tensor]]):
     A batch is two gathers from one tensor, so that loading stays off the critical path.
 
     Args:
-        tokens: ``[n_tokens]`` ids.
+        tokens: ``[n_tokens]`` ids, of any integer type; batches are int64.
         context: tokens in a window.
         stride: tokens between windows; 1 for training, ``context`` to see each target once.
         limit: at most that many windows, evenly spaced over the text.
@@ -60,20 +60,25 @@ class TextWindows(Dataset[dict[str, Tensor]]):
             )
         self.tokens = tokens
         self.context = context
-        self.starts = torch.arange(0, len(tokens) - context, stride)
-        if limit is not None and limit < len(self.starts):
-            self.starts = self.starts[torch.linspace(0, len(self.starts) - 1, limit).long()]
+        self.stride = stride
+        self.count = len(range(0, len(tokens) - context, stride))
+        self.kept: Tensor | None = None  # the windows within the limit
+        if limit is not None and limit < self.count:
+            self.kept = torch.linspace(0, self.count - 1, limit).long()
 
     def __len__(self) -> int:
-        return len(self.starts)
+        return self.count if self.kept is None else len(self.kept)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         return {key: value[0] for key, value in self.__getitems__([index]).items()}
 
     def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
         """A whole batch at once; torch's DataLoader calls this."""
-        window = self.starts[torch.tensor(indices)][:, None] + torch.arange(self.context + 1)
-        tokens = self.tokens[window]
+        chosen = torch.tensor(indices)
+        if self.kept is not None:
+            chosen = self.kept[chosen]
+        window = (self.stride * chosen)[:, None] + torch.arange(self.context + 1)
+        tokens = self.tokens[window].long()
         return {"input_ids": tokens[:, :-1], "shift_labels": tokens[:, 1:]}
 
     def all(self) -> dict[str, Tensor]:
