@@ -45,7 +45,7 @@ def test_a_run_that_was_stopped_on_the_way_is_repeated_in_one_go(ketformer, own,
         ketformer("train", settings, "--out", run)
     assert ketformer("train", "--out", run, "--resume").code == 0
     assert json.loads((run / "manifest.json").read_text())["resumed"] == [
-        {"step": 5, "changed": []}
+        {"step": 5, "changed": {}}
     ]
     assert ketformer("reproduce", run, "--out", tmp_path / "again").code == 0
 
@@ -88,7 +88,7 @@ def test_what_is_not_as_it_was_is_said(ketformer, own, tmp_path):
     (warning,) = [line for line in done.err.splitlines() if "warning" in line]
     assert "cpu an abacus then" in warning
     assert f"torch 1.0 then, {torch.__version__} now" in warning
-    assert "max_steps changed at step 10" in warning
+    assert "max_steps changed at step 10 from 10 to 20" in warning
     assert len(done.json["differs"]) == 3
 
 

@@ -11,7 +11,7 @@ from ketformer.errors import KetformerError
 from ketformer.models import PRESETS
 from ketformer.runs import Settings, load_settings
 from ketformer.runs.directory import SETTINGS_FILE
-from ketformer.runs.settings import add_settings_arguments
+from ketformer.runs.settings import add_settings_arguments, read_options
 from ketformer.training import train
 
 EXAMPLE = """  ketformer train char-small --attention qisa --data tinyshakespeare
@@ -64,6 +64,8 @@ def _settings_and_out(options: Any, given: dict[str, Any]) -> tuple[Settings, Pa
         settings = load_settings(str(saved))
         if options.preset and load_settings(options.preset).name != settings.name:
             raise KetformerError(f"{out} was made from {settings.name}, not {options.preset}")
+        if options.preset and options.preset not in PRESETS:
+            given = {**read_options(options.preset), **given}  # the file may have been edited
     elif options.preset:
         settings = load_settings(options.preset)
     else:

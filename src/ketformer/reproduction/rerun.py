@@ -12,7 +12,12 @@ from safetensors.torch import load_file
 
 from ketformer.errors import KetformerError
 from ketformer.runs import load_settings, open_run, read_metrics
-from ketformer.runs.directory import SETTINGS_FILE, WEIGHTS_FILE, make_manifest
+from ketformer.runs.directory import (
+    SETTINGS_FILE,
+    WEIGHTS_FILE,
+    changes_on_the_way,
+    make_manifest,
+)
 from ketformer.training import train
 
 # Facts of the machine that can change the last digit of a sum.
@@ -92,7 +97,4 @@ def _differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
         else:
             pairs[key] = (old.get(key), new[key])
     found = [f"{name} {a} then, {b} now" for name, (a, b) in pairs.items() if a != b]
-    for change in then.get("resumed", []):
-        if change["changed"]:
-            found.append(f"{' and '.join(change['changed'])} changed at step {change['step']}")
-    return found
+    return [*found, *changes_on_the_way(then)]

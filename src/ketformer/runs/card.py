@@ -12,7 +12,12 @@ from huggingface_hub import EvalResult
 from ketformer.attention import attention_class
 from ketformer.models import KetformerConfig
 from ketformer.models.card import compose_card, write_card
-from ketformer.runs.directory import SETTINGS_FILE, read_manifest, read_metrics
+from ketformer.runs.directory import (
+    SETTINGS_FILE,
+    changes_on_the_way,
+    read_manifest,
+    read_metrics,
+)
 from ketformer.runs.settings import Settings, read_settings
 from ketformer.tasks.datasets import DATASETS
 from ketformer.tasks.metric import METRICS, metrics_of
@@ -87,6 +92,8 @@ def _training_section(settings: Settings, manifest: Mapping[str, Any]) -> str:
     }
     if isinstance(imported := manifest.get("imported"), dict):
         facts["imported from"] = f"{imported.get('file')}, {imported.get('paper')}"
+    if changes := changes_on_the_way(manifest):
+        facts["resumed"] = "; ".join(changes)
     options = yaml.safe_dump(settings.training, sort_keys=False)
     return f"## Training\n\n{markdown_table(['', ''], facts.items())}\n```yaml\n{options}```\n"
 

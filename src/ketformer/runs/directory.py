@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,6 +108,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
             raise KetformerError(
                 f"{path / MANIFEST_FILE}: {key} must be {_SAID[kind]}, got {manifest[key]!r}"
             )
+    for row in manifest.get("resumed", []):
+        if not _is_resume(row):
+            raise KetformerError(
+                f"{path / MANIFEST_FILE}: resumed must list steps and what changed, got {row!r}"
+            )
     found = manifest.get("format", 1)  # the first manifests had no format
     if found > FORMAT:
         raise KetformerError(
@@ -115,6 +120,29 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"formats up to {FORMAT}: upgrade Ketformer"
         )
     return manifest
+
+
+def changes_on_the_way(manifest: Mapping[str, Any]) -> list[str]:
+    """What changed where the run was resumed, in words; see :func:`read_manifest`."""
+    said = []
+    for row in manifest.get("resumed", []):
+        changed = row["changed"]
+        for name in changed:
+            values = ""  # older manifests list only the names
+            if isinstance(changed, dict):
+                values = " from {} to {}".format(*changed[name])
+            said.append(f"{name} changed at step {row['step']}{values}")
+    return said
+
+
+def _is_resume(row: object) -> bool:
+    """Whether an entry of ``resumed`` is a step and the options that changed there."""
+    match row:
+        case {"step": int(), "changed": [*names]}:
+            return all(isinstance(name, str) for name in names)
+        case {"step": int(), "changed": dict(changed)}:
+            return all(isinstance(pair, list) and len(pair) == 2 for pair in changed.values())
+    return False
 
 
 def save_model(

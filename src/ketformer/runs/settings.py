@@ -189,6 +189,17 @@ def load_settings(preset_or_path: str) -> Settings:
         return settings.override({**own, **model, **training})
 
 
+def read_options(path: str | Path) -> dict[str, Any]:
+    """The ``key: value`` pairs that a settings file gives, for :meth:`Settings.override`.
+
+    Raises:
+        KetformerError: it is missing or broken.
+    """
+    own, model, training = _read(Path(path))
+    own.pop("name", None)
+    return {**own, **model, **training}
+
+
 def read_settings(path: Path) -> Settings:
     """Read the settings file of a run directory.
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import Trainer, TrainingArguments
+from transformers import SchedulerType, Trainer, TrainingArguments, get_scheduler
 from transformers.integrations import get_reporting_integration_callbacks
 
 from ketformer.errors import KetformerError
@@ -33,18 +36,7 @@ def training_arguments(settings: Settings, out: Path) -> TrainingArguments:
     Raises:
         KetformerError: Trainer refuses an option, would fail on it or would ignore it.
     """
-    options = deepcopy(settings.training)
-    steps = options.get("max_steps", -1)
-    tenth = max(steps // 10, 1) if steps > 0 else 500
-    options.setdefault("logging_steps", min(tenth, 50))
-    options.setdefault("eval_strategy", "steps")
-    options.setdefault("eval_steps", tenth)
-    options.setdefault("save_steps", tenth)
-    options.setdefault("save_total_limit", 2)
-    options.setdefault("report_to", "tensorboard")
-    options.setdefault("per_device_eval_batch_size", options.get("per_device_train_batch_size", 8))
-    # Without this, torchrun's processes on a machine with only CPUs would not find each other.
-    options.setdefault("use_cpu", not torch.accelerator.is_available())
+    options = _with_defaults(settings.training)
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
     try:
         arguments = TrainingArguments(
@@ -61,7 +53,50 @@ def training_arguments(settings: Settings, out: Path) -> TrainingArguments:
     _check_ranges(arguments)
     _check_device(arguments)
     _check_libraries(arguments)
+    _check_schedule(arguments)
     return arguments
+
+
+def changed_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The options that differ between two settings' ``training``, each as ``[before, now]``.
+
+    An option that is not given has its default, so that giving the default changes nothing.
+    """
+    known = {f.name: f.default for f in fields(TrainingArguments) if f.default is not MISSING}
+    old, new = ({**known, **_with_defaults(options)} for options in (before, now))
+    return {
+        key: [old.get(key), new.get(key)]
+        for key in sorted({*before, *now})
+        if old.get(key) != new.get(key)
+    }
+
+
+def steps_in_all(arguments: TrainingArguments, rows: int) -> int:
+    """The last step of a training on so many rows, as Trainer counts it."""
+    if arguments.max_steps > 0:
+        return int(arguments.max_steps)
+    batches = rows / (arguments.train_batch_size * arguments.world_size)
+    whole: int = math.floor(batches) if arguments.dataloader_drop_last else math.ceil(batches)
+    per_epoch = max(math.ceil(whole / arguments.gradient_accumulation_steps), 1)
+    steps: int = math.ceil(arguments.num_train_epochs * per_epoch)
+    return steps
+
+
+def _with_defaults(training: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the options with our defaults where they differ from Trainer's."""
+    options = deepcopy(dict(training))
+    steps = options.get("max_steps", -1)
+    tenth = max(steps // 10, 1) if steps > 0 else 500
+    options.setdefault("logging_steps", min(tenth, 50))
+    options.setdefault("eval_strategy", "steps")
+    options.setdefault("eval_steps", tenth)
+    options.setdefault("save_steps", tenth)
+    options.setdefault("save_total_limit", 2)
+    options.setdefault("report_to", "tensorboard")
+    options.setdefault("per_device_eval_batch_size", options.get("per_device_train_batch_size", 8))
+    # Without this, torchrun's processes on a machine with only CPUs would not find each other.
+    options.setdefault("use_cpu", not torch.accelerator.is_available())
+    return options
 
 
 def is_sharded(arguments: TrainingArguments) -> bool:
@@ -111,6 +146,8 @@ def _check_ranges(arguments: TrainingArguments) -> None:
         raise KetformerError(f"max_steps must be positive, got {arguments.max_steps}")
     if arguments.max_steps == -1 and arguments.num_train_epochs <= 0:
         raise KetformerError(f"num_train_epochs must be positive, got {arguments.num_train_epochs}")
+    if arguments.dataloader_persistent_workers and arguments.dataloader_num_workers == 0:
+        raise KetformerError("dataloader_persistent_workers needs dataloader_num_workers above 0")
     if arguments.metric_for_best_model not in (None, "loss", "eval_loss"):
         raise KetformerError(
             f"metric_for_best_model must be loss, got {arguments.metric_for_best_model!r}"
@@ -119,6 +156,8 @@ def _check_ranges(arguments: TrainingArguments) -> None:
 
 def _check_libraries(arguments: TrainingArguments) -> None:
     """Refuse a tracker or an optimiser whose library is missing, before a file is written."""
+    if arguments.use_liger_kernel:
+        raise KetformerError("use_liger_kernel: Liger has no kernels for Ketformer's models")
     with _silent_finalizers():
         try:
             for callback in get_reporting_integration_callbacks(arguments.report_to):
@@ -129,6 +168,24 @@ def _check_libraries(arguments: TrainingArguments) -> None:
         else:
             return
     raise KetformerError(complaint)
+
+
+def _check_schedule(arguments: TrainingArguments) -> None:
+    """Refuse a schedule that lacks an option or has a wrong one, before a file is written."""
+    steps = max(arguments.max_steps, 1)
+    weight = torch.nn.Parameter(torch.zeros(1))
+    try:
+        get_scheduler(
+            arguments.lr_scheduler_type,
+            optimizer=torch.optim.SGD([weight], lr=arguments.learning_rate),
+            num_warmup_steps=arguments.get_warmup_steps(steps),
+            num_training_steps=steps,
+            scheduler_specific_kwargs=arguments.lr_scheduler_kwargs,
+        )
+    except (ValueError, TypeError, ArithmeticError) as error:
+        said = " ".join(str(error).split())
+        name = SchedulerType(arguments.lr_scheduler_type).value
+        raise KetformerError(f"lr_scheduler_type {name}: {said}") from None
 
 
 @contextmanager

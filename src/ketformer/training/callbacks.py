@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 from tqdm.auto import tqdm
-from transformers import (
-    TrainerCallback,
-)
+from transformers import TrainerCallback
+from transformers.integrations import TensorBoardCallback
 
 from ketformer.errors import Stopped
 from ketformer.runs.directory import (
@@ -34,6 +33,19 @@ class MetricsFile(TrainerCallback):
         if state.is_world_process_zero and logs:
             with self.file.open("a", encoding="utf-8") as lines:
                 lines.write(json_line({"step": state.global_step, **logs}))
+
+
+class TensorBoard(TensorBoardCallback):
+    """Trainer's TensorBoard log without the steps that a resume takes back, as a kill does."""
+
+    tb_writer: Any
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **options: Any) -> None:
+        """Open the log; what was written of later steps than the checkpoint's is not shown."""
+        if state.is_world_process_zero and self.tb_writer is None:
+            first = state.global_step + 1 if state.global_step else 0
+            self.tb_writer = self._SummaryWriter(log_dir=self.logging_dir, purge_step=first)
+        super().on_train_begin(args, state, control, **options)
 
 
 class ProgressBar(TrainerCallback):

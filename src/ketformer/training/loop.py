@@ -16,6 +16,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.integrations import TensorBoardCallback
 
 from ketformer.attention.measured import measured_by
 from ketformer.errors import KetformerError
@@ -36,7 +37,7 @@ from ketformer.runs.directory import (
 )
 from ketformer.tasks.base import Prepared, Rows
 from ketformer.training.arguments import batch_of, is_sharded, training_arguments
-from ketformer.training.callbacks import MetricsFile, ProgressBar, StopOnSignal
+from ketformer.training.callbacks import MetricsFile, ProgressBar, StopOnSignal, TensorBoard
 from ketformer.training.checkpoints import clear_unusable, step_of
 from ketformer.training.failures import surviving, writing
 from ketformer.training.resume import (
@@ -87,10 +88,11 @@ def train(
     model = build_model(settings, data)
     measured = _measured(settings, model)
     sets = data.training_sets(model.config.max_position_embeddings)
-    checkpoint = checkpoint_to_resume(out, settings, data, arguments) if resume else None
+    rows = len(sets[0])  # type: ignore[arg-type]  # both tasks' data sets have a length
+    checkpoint = checkpoint_to_resume(out, settings, data, arguments, rows) if resume else None
+    finished = finished_state(checkpoint, arguments, rows)
     if arguments.process_index == 0:
         _begin(out, settings, data, model, arguments, checkpoint)
-    finished = finished_state(checkpoint, arguments)
     if finished:
         weights = chosen_checkpoint(finished, checkpoint, arguments)
         model = KetformerForCausalLM.from_pretrained(weights)
@@ -154,6 +156,8 @@ def _trainer(
     except (ValueError, ImportError) as error:  # a package that an option needs, say
         raise KetformerError(" ".join(str(error).split())) from None
     trainer.remove_callback(PrinterCallback)
+    if trainer.pop_callback(TensorBoardCallback):
+        trainer.add_callback(TensorBoard())
     return trainer
 
 
@@ -212,7 +216,7 @@ def _begin(
 ) -> None:
     """Write what is known before the first step, and cut the metrics back to the checkpoint."""
     out.mkdir(parents=True, exist_ok=True)
-    resumed = resumed_at(out, settings, checkpoint) if checkpoint else []
+    resumed = resumed_at(out, settings, arguments, checkpoint) if checkpoint else []
     write_text(out / SETTINGS_FILE, yaml.safe_dump(settings.to_dict(), sort_keys=False))
     manifest = make_manifest(
         data={**data.facts, "split": settings.split},

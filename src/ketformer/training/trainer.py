@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import rotate_checkpoints
 
 from ketformer.errors import KetformerError, NotFiniteError
+from ketformer.runs.directory import SETTINGS_FILE
 from ketformer.training.checkpoints import PART, name_of, publish, where_to_go_on
 from ketformer.training.failures import writing
 from ketformer.utils.files import write_json
@@ -19,6 +22,9 @@ from ketformer.utils.mappings import read_json
 
 #: The file with the batch that made a loss or gradient infinite or not a number.
 NOT_FINITE = "not_finite.json"
+
+# What an optimiser's groups hold of the options, besides the learning rate.
+_HYPERPARAMETERS = ("weight_decay", "betas", "eps")
 
 
 class SafeTrainer(Trainer):
@@ -55,6 +61,8 @@ class SafeTrainer(Trainer):
         try:
             with writing(self.out, str(target)):
                 super()._save_checkpoint(model, trial)
+                if self.args.should_save:  # the options up to here; a later resume may change them
+                    shutil.copyfile(self.out / SETTINGS_FILE, part / SETTINGS_FILE)
                 if self.state.best_model_checkpoint == str(part):
                     self.state.best_model_checkpoint = str(target)
                     if self.args.should_save:
@@ -87,6 +95,34 @@ class SafeTrainer(Trainer):
         self._tr_loss = torch.tensor(losses["running"], device=self.args.device)
         self._globalstep_last_logged = losses["logged"]
         self._restored = True
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Restore what the steps have made, momenta and the like, and keep to the options.
+
+        Trainer would restore the checkpoint's options too and ignore those given now. A schedule
+        that is a function of the step is at the restored step; one that follows the losses has
+        its own rate, and `training.resume` refuses to change it.
+        """
+        own = [
+            {key: group[key] for key in _HYPERPARAMETERS if key in group}
+            for group in self.optimizer.param_groups
+        ]
+        rates = list(getattr(self.lr_scheduler, "base_lrs", []))
+        super()._load_optimizer_and_scheduler(checkpoint)
+        groups = self.optimizer.param_groups
+        for group, options in zip(groups, own, strict=True):
+            group.update(options)
+        schedule = self.lr_scheduler
+        if isinstance(schedule, LambdaLR):
+            schedule.base_lrs = rates
+            for group, rate, share in zip(groups, rates, schedule.lr_lambdas, strict=True):
+                group.update(initial_lr=rate, lr=rate * share(schedule.last_epoch))
+            schedule._last_lr = [group["lr"] for group in groups]
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        """Restore float16's scale of the gradients, unless the run goes on without float16."""
+        if getattr(self.accelerator, "scaler", None) is not None:
+            super()._load_scaler(checkpoint)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log as Trainer does, but average the loss of a resumed run over all its steps."""
