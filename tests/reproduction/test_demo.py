@@ -162,7 +162,9 @@ def test_its_own_folder_is_replaced(ketformer, small_demo, out, monkeypatch):
 
 
 def test_steps_must_be_positive(ketformer, tmp_path):
-    ketformer("demo", "--steps", 0, "--json", "--out", tmp_path / "d").assert_mistake("steps must be positive")
+    ketformer("demo", "--steps", 0, "--json", "--out", tmp_path / "d").assert_mistake(
+        "steps must be positive"
+    )
 
 
 @pytest.mark.slow
