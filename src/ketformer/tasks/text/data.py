@@ -42,7 +42,12 @@ class TextData:
 
 
 def prepare_text(
-    data: str, *, split: str = "standard", tokenizer: str = "char", vocab_size: int | None = None
+    data: str,
+    *,
+    split: str = "standard",
+    tokenizer: str = "char",
+    vocab_size: int | None = None,
+    encoding: str | None = None,
 ) -> TextData:
     """Load, split and tokenise a text.
 
@@ -54,11 +59,12 @@ def prepare_text(
         split: see :data:`~ketformer.tasks.text.SPLITS`.
         tokenizer: ``char`` or ``bpe``.
         vocab_size: tokens of a BPE; 1,024 by default.
+        encoding: of a file; recognised if not given.
 
     Raises:
         KetformerError: unknown data, split or tokenizer.
     """
-    source = load_text(data)
+    source = load_text(data, encoding)
     texts = split_text(source.text, split)
     if tokenizer == "char":
         made = char_tokenizer(source.text)
