@@ -31,6 +31,10 @@ def test_cells_that_are_no_plain_number_are_counted_and_named_with_their_lines()
     ]
 
 
+def test_a_typographic_minus_is_a_minus():
+    assert read(["\N{MINUS SIGN}1,5", "2"], ",") == ([-1.5, 2], [])
+
+
 def test_more_than_three_are_not_all_named():
     _, (note,) = read(["1", *["NA"] * 5])
     assert note.endswith("5 missing ('NA' in line 3, 'NA' in line 4, 'NA' in line 5, …)")

@@ -136,19 +136,19 @@ def records(path: Path, text: str, delimiter: str, before: int) -> Iterator[tupl
     for _ in range(before):
         lines.readline()
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    while True:
-        line = before + reader.line_num + 1
-        limit = csv.field_size_limit(min(len(text) + 1, 2**31 - 1))  # global: lifted for one record
-        try:
+    limit = csv.field_size_limit(min(len(text) + 1, 2**31 - 1))  # of all readers in the process
+    try:
+        while True:
+            line = before + reader.line_num + 1
             record = next(reader, None)
-        except csv.Error as error:
-            raise KetformerError(f"{path}: line {line}: {error}") from None
-        finally:
-            csv.field_size_limit(limit)
-        if record is None:
-            return
-        if any(cell.strip() for cell in record):
-            yield line, record
+            if record is None:
+                return
+            if any(cell.strip() for cell in record):
+                yield line, record
+    except csv.Error as error:
+        raise KetformerError(f"{path}: line {line}: {error}") from None
+    finally:
+        csv.field_size_limit(limit)
 
 
 def column_place(path: Path, names: Sequence[str], name: str, also: Iterable[str] = ()) -> int:

@@ -50,6 +50,8 @@ def decimal_mark(
     certain = False
     for name, cells in columns.items():
         for line, cell in zip(lines, cells, strict=True):
+            if point and "," not in cell and cell.count(".") < 2:
+                continue  # it would show nothing new
             mark, sure = _mark(cell)
             certain |= sure
             if mark == "," and (sure or not comma):
@@ -103,8 +105,10 @@ def read_numbers(
     units: dict[str, list[tuple[int, float]]] = defaultdict(list)
     plain = 0
     for row, cell in enumerate(cells):
-        text = cell.strip().replace("\N{MINUS SIGN}", "-")
+        text = cell.strip()
         value = number(text, decimal) if text else math.nan
+        if value is None and text.startswith("\N{MINUS SIGN}"):
+            value = number(f"-{text[1:]}", decimal)
         if value is not None:
             plain += not math.isnan(value)
         elif text.casefold() in _MISSING:
