@@ -76,6 +76,38 @@ def test_a_table_with_the_column_named(train, table, smiles):
     assert yaml.safe_load((run / "settings.yaml").read_text())["column"] == "structure"
 
 
+def test_a_table_as_another_program_wrote_it(train, smiles, tmp_path):
+    rows = [f"{i};{text};{i % 7},5" for i, text in enumerate([*smiles, *smiles])]
+    path = tmp_path / "lims.csv"
+    path.write_bytes("\r\n".join(["Größe;SMILES;LogP", *rows]).encode("cp1252"))
+    recognised = train("--data", path, "--conditions", "logp", out="recognised")
+    options = ("--delimiter", ";", "--decimal", ",", "--encoding", "cp1252", "--column", "smiles")
+    told = train("--data", path, "--conditions", "column:LogP", *options, out="told")
+    for run in (recognised, told):
+        config, data = read(run / "config.json"), read(run / "manifest.json")["data"]
+        assert config["condition_names"] == ["column:LogP"]
+        assert (data["rows"], data["duplicates"]) == (2 * len(smiles), len(smiles))
+        assert data["replicates"]["LogP"]["conflicting"] > 0
+    assert read(recognised / "config.json") == read(told / "config.json")
+    first = train("--data", path, "--conditions", "logp", "--replicates", "first", out="first")
+    assert read(first / "config.json")["condition_means"] != pytest.approx(
+        read(told / "config.json")["condition_means"]
+    )
+
+
+def test_a_measured_column_is_evaluated_as_such_and_requested_in_any_case(
+    ketformer, train, smiles, tmp_path
+):
+    path = tmp_path / "own.csv"
+    path.write_text("\n".join(["smiles,LogP", *[f"{s},{50 + i}" for i, s in enumerate(smiles)]]))
+    run = train("--data", path, "--conditions", "LogP,TPSA")
+    done = ketformer("generate", run, "--num", 5, "--condition", "logp=60", "tpsa=20", "--json")
+    assert list(json.loads(done.out)["requested"]) == ["TPSA"]  # RDKit's LogP is another quantity
+    ketformer("generate", run, "--condition", "LgP=1").assert_mistake("did you mean 'LogP'?")
+    ketformer("generate", run, "--condition", "LogP=1", "logp=2").assert_mistake("requested twice")
+    assert ketformer("evaluate", run, "--limit", 5).code == 0
+
+
 def test_the_context_is_that_of_the_longest_molecule(ketformer, tiny_molecules, tmp_path):
     settings = yaml.safe_load(Path(tiny_molecules).read_text())
     del settings["model"]["max_position_embeddings"]
@@ -99,7 +131,8 @@ def test_broken_and_repeated_molecules_are_left_out_and_counted(
     data = read(tmp_path / "run/manifest.json")["data"]
     counts = {key: data[key] for key in ("rows", "molecules", "broken", "duplicates")}
     assert counts == {"rows": 125, "molecules": 120, "broken": 3, "duplicates": 2}
-    (warning,) = [line for line in done.err.splitlines() if "warning" in line]
+    merged, warning = [line for line in done.err.splitlines() if "warning" in line]
+    assert "mixed.smi: 2 of 125 rows repeat a molecule and are merged" in merged
     assert warning.startswith("ketformer: warning: 3 of 125 SMILES")
     assert "line 121" in warning
     assert "'C('" in warning
@@ -231,7 +264,8 @@ def test_a_table_without_the_column(refused, table):
         ("words.smi", "hello\nworld\n", "no SMILES that RDKit can read; line 1: 'hello'"),
         ("few.smi", "C\nCC\nCCC\n", "3 molecules are too few"),
         ("ragged.csv", "smiles,a\nC,1,2\n", "line 2 has 3 fields, but the header has 2"),
-        ("molecules.sdf", "C\n", "molecule files end in"),
+        ("molecules.sdf", "C\n", "no SMILES that RDKit can read; line 1"),
+        ("molecules.xlsx", "C\n", "molecule files end in"),
     ],
 )
 def test_a_file_without_molecules_to_train_on(refused, tmp_path, name, content, told):
@@ -248,7 +282,9 @@ def test_a_file_that_is_not_there(refused):
     [
         ("name", "line 2: name is 'molecule 0, small', not a number"),
         ("LogP,nope", "no columns are called 'nope'"),
-        ("logp", "no columns are called 'logp'"),  # names are as they are written
+        ("tpsaa", "no columns are called 'tpsaa'"),
+        ("rdkit:nope", "RDKit's properties have no 'nope'"),
+        ("column:LogP", "no columns are called 'LogP'"),
         ("LogP,LogP", "distinct names"),
         ("LogP,", "distinct names"),
     ],
@@ -258,9 +294,16 @@ def test_conditions_that_are_not_there(refused, table, conditions, told):
 
 
 def test_a_list_has_no_columns(refused):
-    refused("--conditions", "LogP,score", told="only .csv and .tsv files have columns")
-    refused("--column", "smiles", told="only .csv and .tsv files have columns")
+    refused("--conditions", "LogP,score", told="a list of SMILES without a header has no columns")
+    refused("--column", "smiles", told="a list of SMILES without a header has no columns")
     refused("--data", "embedded", "--conditions", "score", told="have no columns")
+
+
+def test_options_of_a_file_that_are_none(refused, table):
+    refused("--data", table, "--decimal", ";", told="decimal")
+    refused("--data", table, "--replicates", "last", told="replicates")
+    refused("--data", table, "--delimiter", "tabs", told="delimiter must be one character")
+    refused("--data", table, "--encoding", "klingon", told="unknown encoding 'klingon'")
 
 
 def test_a_condition_that_does_not_vary(refused, tmp_path):

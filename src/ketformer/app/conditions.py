@@ -18,6 +18,7 @@ from ketformer.generation import MoleculeSampling, Sampled, generate_molecules, 
 from ketformer.generation.molecules import captions_of
 from ketformer.runs import Run
 from ketformer.runs.data import molecules_of
+from ketformer.tasks.molecules.conditions import as_asked
 from ketformer.tasks.molecules.properties import PROPERTIES
 
 #: The most molecules to draw, and to list in the table; the files have all of them.
@@ -110,7 +111,8 @@ def _requestable(name: str, mean: float, std: float, needed: bool) -> Requestabl
 
 def _statistics(run: Run, names: list[str]) -> tuple[list[float], list[float]]:
     try:
-        data = molecules_of(run.settings, run.tokenizer, progress=False)
+        settings = run.settings.override({"conditions": as_asked(names)})
+        data = molecules_of(settings, run.tokenizer, progress=False)
     except KetformerError:  # not on this machine
         return [0.0] * len(names), [1.0] * len(names)
     values = data.conditions["train"].double().numpy()

@@ -19,6 +19,7 @@ from ketformer.runs import Run
 from ketformer.runs.data import molecules_of
 from ketformer.tasks.losses import BATCH, prefix_losses, teacher_forced
 from ketformer.tasks.metric import computed
+from ketformer.tasks.molecules.conditions import as_asked
 from ketformer.tasks.molecules.data import MoleculeData
 from ketformer.tasks.molecules.metrics import wasserstein
 from ketformer.tasks.molecules.properties import PROPERTIES, cached_properties, compute_properties
@@ -114,7 +115,11 @@ def evaluation_rows(
     if limit is not None and limit < 1:
         raise KetformerError(f"limit must be positive, got {limit}")
     way, part = way_and_part(run.settings.split, split, SPLITS)
-    settings = run.settings.override({"split": way, **({"data": data} if data else {})})
+    # A model's names say where its conditions came from, whatever columns other data have.
+    changes = {"split": way, "conditions": as_asked(run.model.config.condition_names or [])}
+    if data:  # which may be written in another way
+        changes |= {"data": data, "delimiter": None, "decimal": None, "encoding": None}
+    settings = run.settings.override(changes)
     prepared = molecules_of(settings, run.tokenizer, progress=progress)
     check_same_data(run, prepared.facts)
     rows = prepared.rows(part, count_padding=True)

@@ -120,7 +120,9 @@ def evaluation_windows(
     if limit is not None and limit < 1:
         raise KetformerError(f"limit must be positive, got {limit}")
     way, part = way_and_part(run.settings.split, split, SPLITS)
-    source = load_text(found_from_anywhere(data or run.settings.data))
+    source = load_text(
+        found_from_anywhere(data or run.settings.data), None if data else run.settings.encoding
+    )
     check_same_data(run, {"name": source.name, "sha256": source.sha256})
     text = split_text(source.text, way)[part]
     context = run.model.config.max_position_embeddings

@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,13 @@ from tqdm.auto import tqdm
 
 from ketformer.drawing.molecules import molecule_grid
 from ketformer.errors import KetformerError
-from ketformer.generation.sampling import BATCH, MoleculeSampling, generator_of, sample_molecules
+from ketformer.generation.sampling import (
+    BATCH,
+    MoleculeSampling,
+    generator_of,
+    named_conditions,
+    sample_molecules,
+)
 from ketformer.runs import Run
 from ketformer.runs.data import molecules_of
 from ketformer.tasks.molecules.chemistry import worker_processes
@@ -101,6 +107,7 @@ def generate_molecules(
         KetformerError: the run is of text, or does not have a requested condition.
     """
     sampling = sampling or MoleculeSampling()
+    sampling = replace(sampling, conditions=named_conditions(run, sampling.conditions))
     generator = generator_of(run, sampling)
     sample_molecules(run, num, sampling)  # refuses mistakes before a file is created
     requested = dict(sampling.conditions)

@@ -11,6 +11,8 @@ from torch import Tensor
 from ketformer.errors import KetformerError
 from ketformer.generation.decoding import sample_sequences
 from ketformer.runs import Run
+from ketformer.tasks.molecules.conditions import find_condition
+from ketformer.tasks.molecules.quoting import nearest
 from ketformer.tasks.molecules.tokenizer import decode_smiles
 
 #: Rows sampled together; their keys and values determine the memory needed.
@@ -112,6 +114,25 @@ def _batches(
         yield decode_smiles(tokenizer, ids.cpu())
 
 
+def named_conditions(run: Run, requested: Mapping[str, float]) -> dict[str, float]:
+    """The requested values by the model's own names, which users may write in another case.
+
+    Raises:
+        KetformerError: a name that the model does not have, or one that is requested twice.
+    """
+    names = run.model.config.condition_names or []
+    found = {name: find_condition(name, names) for name in requested}
+    if unknown := sorted(name for name, own in found.items() if own is None):
+        offered = f"its conditions: {', '.join(names)}" if names else "it was trained without any"
+        raise KetformerError(
+            f"{run.path} has no condition {', '.join(unknown)}; {offered}"
+            f"{nearest(unknown[0], (own.removeprefix('column:') for own in names))}"
+        )
+    if len(set(found.values())) < len(found):
+        raise KetformerError(f"a condition is requested twice: {', '.join(requested)}")
+    return {str(found[name]): value for name, value in requested.items()}
+
+
 def requested_conditions(run: Run, requested: Mapping[str, float]) -> Tensor | None:
     """The conditions ``[C]``, NaN where not requested; None if the model has no conditions.
 
@@ -119,10 +140,8 @@ def requested_conditions(run: Run, requested: Mapping[str, float]) -> Tensor | N
         KetformerError: a name that the model does not have, a value that is not finite, or
             a missing condition in a model that needs them all.
     """
+    requested = named_conditions(run, requested)
     names = run.model.config.condition_names or []
-    if unknown := sorted(set(requested) - set(names)):
-        offered = f"its conditions: {', '.join(names)}" if names else "it was trained without any"
-        raise KetformerError(f"{run.path} has no condition {', '.join(unknown)}; {offered}")
     for name, value in requested.items():
         if not abs(value) < float("inf"):
             raise KetformerError(f"condition {name} must be a finite number, got {value}")

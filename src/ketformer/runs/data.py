@@ -10,6 +10,7 @@ from ketformer.models.checks import check_memory
 from ketformer.runs.settings import Settings
 from ketformer.tasks.base import Prepared
 from ketformer.tasks.molecules.data import MoleculeData, prepare_molecules
+from ketformer.tasks.molecules.dialect import Dialect
 from ketformer.tasks.text.data import TextData, prepare_text
 
 
@@ -20,7 +21,14 @@ def prepare(settings: Settings, *, progress: bool = True) -> TextData | Molecule
         KetformerError: unknown data, split, tokenizer or condition, or broken data.
     """
     foreign = (
-        {"column": None, "conditions": None, "count_padding": False}
+        {
+            "column": None,
+            "conditions": None,
+            "count_padding": False,
+            "delimiter": None,
+            "decimal": None,
+            "replicates": "mean",
+        }
         if settings.task == "text"
         else {"tokenizer": "char", "vocab_size": None}
     )
@@ -35,6 +43,7 @@ def prepare(settings: Settings, *, progress: bool = True) -> TextData | Molecule
         tokenizer=settings.tokenizer,
         vocab_size=settings.vocab_size,
         progress=progress,
+        encoding=settings.encoding,
     )
 
 
@@ -55,6 +64,8 @@ def molecules_of(
         seed=settings.training.get("seed", 42),
         column=settings.column,
         conditions=settings.conditions,
+        dialect=Dialect(settings.delimiter, settings.decimal, settings.encoding),
+        replicates=settings.replicates,
         standardise=settings.standardise_conditions,
         count_padding=settings.count_padding,
         tokenizer=tokenizer,

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import docstring_parser
 import jsonargparse
@@ -27,6 +27,7 @@ from ketformer.quantum.backends.registry import BACKENDS
 from ketformer.quantum.gradients import Gradient
 from ketformer.tasks.datasets import found_from_anywhere
 from ketformer.tasks.metric import Task
+from ketformer.tasks.molecules.replicates import Merge
 from ketformer.utils.mappings import read_yaml
 
 # A run's directory is named after its settings.
@@ -102,9 +103,18 @@ class Settings:
         split: ``standard`` or ``published``.
         tokenizer: for text: ``char`` or ``bpe``.
         vocab_size: number of tokens of a BPE; the data decides it for the other tokenizers.
-        column: for molecules: the column with SMILES in a CSV file.
-        conditions: for molecules: properties to condition on, e.g. ``LogP,TPSA`` (in YAML also
-            a list), or numeric columns of the file; ``all`` means the nine that can be computed.
+        encoding: of a file, e.g. ``utf-16`` or ``cp1252``; recognised if not given.
+        column: for molecules: the column with SMILES in a table, or its number from 1 if the
+            table has no header.
+        delimiter: for molecules: what separates the fields of a table: one character, ``tab`` or
+            ``space``; recognised if not given.
+        decimal: for molecules: the decimal mark, ``.`` or ``,``; recognised if not given.
+        replicates: for molecules: what becomes of the known values of rows with the same
+            molecule: ``mean``, ``median`` or ``first``.
+        conditions: for molecules: numeric columns of the file to condition on, or properties,
+            e.g. ``LogP,TPSA`` (in YAML also a list). A column comes before a property of that
+            name; ``rdkit:LogP`` and ``column:LogP`` say which. ``all`` means the nine that can
+            be computed.
         standardise_conditions: subtract the training set's mean and divide by its standard
             deviation.
         count_padding: for molecules: count padding in the loss, as arXiv 2502.19214 does.
@@ -123,7 +133,11 @@ class Settings:
     split: str = "standard"
     tokenizer: str = "char"
     vocab_size: int | None = None
+    encoding: str | None = None
     column: str | None = None
+    delimiter: str | None = None
+    decimal: Literal[".", ","] | None = None
+    replicates: Merge = "mean"
     conditions: str | None = None
     standardise_conditions: bool = True
     count_padding: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from filelock import FileLock
 
 from ketformer.errors import KetformerError
 from ketformer.tasks import downloads
+from ketformer.tasks.file_encoding import decoded, decompressed
 from ketformer.utils.files import cache_folder, read_bytes
 
 
@@ -79,12 +81,16 @@ class Text:
     sha256: str
 
 
-def load_text(name_or_path: str) -> Text:
-    """Load a named data set, or a UTF-8 text file.
+def load_text(name_or_path: str, encoding: str | None = None) -> Text:
+    """Load a named data set, or a text file, perhaps compressed by gzip.
+
+    Args:
+        name_or_path: a key of :data:`DATASETS`, or a path.
+        encoding: of a file; by default UTF-8, or UTF-16 or UTF-32 where recognised.
 
     Raises:
-        KetformerError: no such name or file, an empty file, bytes that are not
-            UTF-8 or hold NUL, or a stored file whose hash is wrong.
+        KetformerError: no such name or file, an empty file, bytes that are not text in the
+            encoding or hold NUL, or a stored file whose hash is wrong.
     """
     if name_or_path == "embedded":
         return _embedded_text()
@@ -96,13 +102,14 @@ def load_text(name_or_path: str) -> Text:
             known = ", ".join(DATASETS)
             raise KetformerError(f"no data set or file {name_or_path!r}; data sets: {known}")
     raw = read_bytes(path)
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise KetformerError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    text, used = decoded(path, decompressed(path, raw), encoding)
+    if not encoding and used != "utf-8":
+        warnings.warn(f"{path}: read as {used.upper()}", stacklevel=2)
     if "\0" in text:
         raise KetformerError(
-            f"{path}: character {text.index(chr(0))} is NUL, so this is not text, or not UTF-8"
+            f"{path}: character {text.index(chr(0))} is NUL, so this is not text, "
+            f"or not {used.upper()}; "
+            "--encoding names another"
         )
     if not text.strip():
         raise KetformerError(f"{path}: the file has no text")

@@ -96,7 +96,8 @@ def test_neither_a_name_nor_a_file_is_an_error_that_lists_the_names(tmp_path):
 
 
 def test_a_file_of_an_unknown_kind_is_an_error_that_lists_the_kinds(file):
-    assert "end in one of .csv, .tsv, .smi, .smiles, .txt" in complaint(file("a.sdf", "C\n"))
+    known = "end in one of .csv, .tsv, .smi, .smiles, .txt, .sdf, .sd, perhaps with .gz"
+    assert known in complaint(file("a.xlsx", "C\n"))
 
 
 def test_a_file_that_may_not_be_read_is_an_error(monkeypatch, file):
@@ -141,6 +142,8 @@ def rdkit_calls(monkeypatch):
 def assert_equal(first, second):
     for field in ("name", "sha256", "smiles", "rows", "broken", "duplicates", "first_broken"):
         assert getattr(first, field) == getattr(second, field)
+    for field in ("headings", "spreads", "notes"):
+        assert getattr(first, field) == getattr(second, field)
     assert list(first.columns) == list(second.columns)
     for name in first.columns:
         assert first.columns[name].dtype == second.columns[name].dtype == np.float64
@@ -176,10 +179,10 @@ def test_whatever_changes_the_answer_changes_the_place_in_the_cache(monkeypatch,
 
 
 def test_the_same_bytes_as_a_table_and_as_a_list_are_different(file, rdkit_calls):
-    content = "smiles,x\nC,1\n"
-    assert load_molecules(file("a.csv", content)).smiles == ["C"]
-    assert "no SMILES" in complaint(file("a.smi", content))
-    assert rdkit_calls == [1, 2]
+    content = "smiles,x\nC,1\nN\n"
+    assert "line 3 has 1 fields" in complaint(file("a.csv", content))
+    assert load_molecules(file("a.smi", content)).smiles == ["C", "N"]
+    assert rdkit_calls == [2]
 
 
 @pytest.mark.parametrize(

@@ -42,11 +42,11 @@ def test_a_table_is_read_with_its_numbers(file):
     assert molecules.first_broken is None
 
 
-def test_of_equal_molecules_the_first_counts_and_broken_ones_are_left_out(file):
+def test_equal_molecules_are_merged_and_broken_ones_are_left_out(file):
     path = file("a.csv", "smiles,x\nOCC,1\nC1CC,2\nCCO,3\n\n,\nC(,4\nN,5\nC(C)O,6\n")
     molecules = load_molecules(path, numeric=["x"])
     assert molecules.smiles == ["CCO", "N"]
-    assert molecules.columns["x"].tolist() == [1, 5]
+    assert molecules.columns["x"].tolist() == [(1 + 3 + 6) / 3, 5]
     assert (molecules.rows, molecules.broken, molecules.duplicates) == (6, 2, 2)
     assert molecules.first_broken == "line 3: 'C1CC'"
 
@@ -89,12 +89,12 @@ def test_whatever_stands_in_other_columns_is_read_past(tmp_path, rows, delimiter
     path = tmp_path / ("a.csv" if delimiter == "," else "a.tsv")
     path.write_bytes(out.getvalue().encode())
     molecules = load_molecules(str(path), numeric=["x"])
-    first = {}
+    values = {}
     for _, smiles, x in rows:
-        first.setdefault(smiles, x)
-    assert molecules.smiles == canonicalise(list(first))
-    assert molecules.columns["x"].tolist() == list(first.values())
-    assert (molecules.rows, molecules.duplicates) == (len(rows), len(rows) - len(first))
+        values.setdefault(smiles, []).append(x)
+    assert molecules.smiles == canonicalise(list(values))
+    assert molecules.columns["x"] == pytest.approx([np.mean(own) for own in values.values()])
+    assert (molecules.rows, molecules.duplicates) == (len(rows), len(rows) - len(values))
 
 
 def test_the_smiles_column_can_be_named(file):
@@ -110,28 +110,26 @@ def test_the_smiles_column_can_be_named(file):
         (
             "a,b\nC,1\n",
             {},
-            "no columns are called smiles; say which one to read; columns: 'a', 'b'",
+            "no columns are called smiles; --column says which one to read; columns: 'a', 'b'; "
+            "'a' holds molecules",
         ),
         ("smiles,b\nC,1\n", {"column": "c"}, "no columns are called 'c'; columns: 'smiles', 'b'"),
         ("smiles,b\nC,1\n", {"numeric": ["c"]}, "no columns are called 'c'; columns: 'smiles'"),
         ("smiles,b,b\nC,1,2\n", {"numeric": ["b"]}, "2 columns are called 'b'"),
-        ("CCO\nC\n", {}, "columns: 'CCO'"),
         ('a,"b\nc"\nC,1\n', {}, r"columns: 'a', 'b\nc'"),
         (",".join("abcdefghijklmnopqrstuvwxyz"), {}, "'t', …"),
         ("smiles,b\nC,1\nC\n", {}, "line 3 has 1 fields, but the header has 2"),
         ("smiles,b\nC,1,2\n", {}, "line 2 has 3 fields, but the header has 2"),
         ('smiles,b\nC,"1\n', {}, "line 2: unexpected end of data"),
-        ("smiles\nC\n" + "C" * 200_000, {}, "line 3: field larger than field limit"),
         ("smiles,b\n", {}, "the file has no molecules"),
         ("smiles,b\n,\n\n , \n", {}, "the file has no molecules"),
         ("", {}, "the file has no molecules"),
         (b"\xef\xbb\xbf\r\n", {}, "the file has no molecules"),
         ("smiles\nC1CC\nx\n", {}, "no SMILES that RDKit can read; line 2: 'C1CC'"),
         (b"smiles\nC\nN\0\n", {}, "line 3 holds NUL"),
-        ("smiles\nC\n".encode("utf-16-le"), {}, "line 1 holds NUL"),
         (b"smiles,b\nC,1" + b"," * 10_000_000, {}, "line 2 has 10000002 fields"),
-        (b'smiles\n"' + b"C" * 10_000_000, {}, "line 2: field larger than field limit"),
-        (b"smiles\nC\xe9", {}, "not UTF-8 text (byte 8)"),
+        (b'smiles\n"' + b"C" * 10_000_000, {}, "line 2: unexpected end of data"),
+        (b"smiles\nC\x81", {}, "not UTF-8 text (byte 8); --encoding names another"),
         (b"\xef\xbb\xbfsmiles\nC\xff", {}, "not UTF-8 text (byte 11)"),
     ],
 )
@@ -143,12 +141,13 @@ def test_a_table_that_cannot_be_read_says_why(file, content, arguments, said):
 
 
 @pytest.mark.parametrize(
-    "cell",
-    ["nan", "inf", "-Infinity", "1e999", "one", "1_0", "0x1", "1 2", "١", "1,5", "-", ".", "e5"],
+    "cell", ["inf", "-Infinity", "1e999", "one", "1_0", "0x1", "1 2", "١", "1,5,2", "e5", "2 nM"]
 )
-def test_what_is_not_a_number_is_named_with_its_line(file, cell):
-    path = file("a.csv", f'smiles,gap\nC,1\nO,"{cell}"\n')
+def test_a_column_with_more_texts_than_numbers_is_none_of_numbers(file, cell):
+    path = file("a.csv", f'smiles,gap\nC,1\nO,"{cell}"\nN,red\n')
     assert f"line 3: gap is {cell!r}, not a number" in complaint(path, numeric=["gap"])
+    path = file("a.csv", f'smiles,gap\nC,1\nO,"{cell}"\n')
+    assert np.isnan(load_molecules(path, numeric=["gap"]).columns["gap"]).tolist() == [False, True]
 
 
 @pytest.mark.parametrize("cell", ["1", "+1.", ".5", "-2.5E-3", " 7 ", "1e5"])
@@ -187,4 +186,6 @@ def test_a_list_of_nothing_is_an_error(file, content):
 
 @pytest.mark.parametrize("arguments", [{"column": "smiles"}, {"numeric": ["x"]}], ids=repr)
 def test_a_list_has_no_columns(file, arguments):
-    assert "only .csv and .tsv files have columns" in complaint(file("a.smi", "C\n"), **arguments)
+    assert "a list of SMILES without a header has no columns" in complaint(
+        file("a.smi", "C\n"), **arguments
+    )

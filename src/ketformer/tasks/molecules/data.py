@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,11 @@ from transformers import PreTrainedTokenizerFast
 
 from ketformer.errors import KetformerError
 from ketformer.tasks.base import EVAL_TARGETS, Rows
+from ketformer.tasks.molecules.conditions import Condition, parse_names
+from ketformer.tasks.molecules.dialect import RECOGNISED, Dialect
 from ketformer.tasks.molecules.properties import PROPERTIES, cached_properties
-from ketformer.tasks.molecules.reading import Molecules, load_molecules
+from ketformer.tasks.molecules.reading import MOLECULE_SETS, Molecules, load_molecules
+from ketformer.tasks.molecules.replicates import Merge
 from ketformer.tasks.molecules.rows import MoleculeRows
 from ketformer.tasks.molecules.splits import split_molecules
 from ketformer.tasks.molecules.tokenizer import encode_smiles, smiles_tokenizer, vocabulary_of
@@ -49,9 +52,9 @@ class MoleculeData:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """``name`` and ``sha256``, and the numbers of rows, kept and left out."""
+        """``name`` and ``sha256``, the numbers of rows, kept and left out, and replicates."""
         source = self.source
-        return {
+        facts = {
             "name": source.name,
             "sha256": source.sha256,
             "rows": source.rows,
@@ -59,6 +62,10 @@ class MoleculeData:
             "broken": source.broken,
             "duplicates": source.duplicates,
         }
+        replicates = {
+            key: asdict(spread) for key, spread in source.spreads.items() if spread.replicated
+        }
+        return {**facts, "replicates": replicates} if replicates else facts
 
     @property
     def model_keys(self) -> dict[str, Any]:
@@ -116,6 +123,8 @@ def prepare_molecules(
     seed: int = 42,
     column: str | None = None,
     conditions: str | None = None,
+    dialect: Dialect = RECOGNISED,
+    replicates: Merge = "mean",
     standardise: bool = True,
     count_padding: bool = False,
     tokenizer: PreTrainedTokenizerFast | None = None,
@@ -131,8 +140,10 @@ def prepare_molecules(
         split: see :data:`~ketformer.tasks.molecules.splits.SPLITS`.
         seed: seed of the standard split.
         column: the column with SMILES in a table.
-        conditions: names of properties or columns, separated by commas; ``all`` means the nine
-            properties.
+        conditions: names of columns or properties, separated by commas; a column comes first,
+            unless ``rdkit:`` or ``column:`` says which. ``all`` means the nine properties.
+        dialect: how a file is written, where it is not recognised.
+        replicates: how rows with the same molecule become one: ``mean``, ``median`` or ``first``.
         standardise: subtract the training part's mean, divide by its standard deviation.
         count_padding: whether padding counts in the loss.
         tokenizer: the tokenizer of a trained model; it must know every token.
@@ -141,9 +152,22 @@ def prepare_molecules(
     Raises:
         KetformerError: unknown data, column, split, condition or token.
     """
-    names = condition_names(conditions)
-    own = [name for name in names if name not in PROPERTIES]
-    source = load_molecules(data, column=column, numeric=own, progress=progress)
+    asked = parse_names(conditions)
+    source = load_molecules(
+        data,
+        column=column,
+        numeric=[condition.name for condition in asked if condition.needs_column],
+        optional=[condition.name for condition in asked if condition.takes_column],
+        dialect=dialect,
+        replicates=replicates,
+        progress=progress,
+    )
+    names = [condition.resolved(source.headings) for condition in asked]
+    if len(set(names)) < len(names):
+        raise KetformerError(f"conditions must be distinct names, got {', '.join(names)}")
+    notes = source.notes if data not in MOLECULE_SETS else []  # what those hold is known
+    for line in [*notes, *_preferred(asked, source.headings)]:
+        warnings.warn(f"{source.name}: {line}", stacklevel=2)
     if source.broken:
         warnings.warn(
             f"{source.broken:,} of {source.rows:,} SMILES in {source.name} are broken and left "
@@ -153,7 +177,7 @@ def prepare_molecules(
     tokenizer = tokenizer or smiles_tokenizer(vocabulary_of(source.smiles))
     ids = encode_smiles(tokenizer, source.smiles)
     parts = split_molecules(source.smiles, split, seed)
-    values = _conditions(source, names, progress)
+    values = _conditions(source, asked, progress)
     means, stds = [0.0] * len(names), [1.0] * len(names)
     if names and standardise:
         means, stds = _statistics(values[parts["train"]], names)
@@ -174,28 +198,25 @@ def prepare_molecules(
     )
 
 
-def condition_names(conditions: str | None) -> list[str]:
-    """The names in ``LogP,TPSA``; ``all`` means the nine properties that need no column."""
-    if not conditions:
-        return []
-    if conditions == "all":
-        return list(PROPERTIES)
-    names = [name.strip() for name in conditions.split(",")]
-    if not all(names) or len(set(names)) < len(names):
-        raise KetformerError(
-            f"conditions must be distinct names, separated by commas, got {conditions!r}"
-        )
-    return names
+def _preferred(asked: Sequence[Condition], headings: Mapping[str, str]) -> list[str]:
+    """Lines about columns that are taken although RDKit computes a property of that name."""
+    return [
+        f"{condition.computed} is the file's column {headings[condition.name]!r}; "
+        f"rdkit:{condition.computed} would be RDKit's"
+        for condition in asked
+        if condition.takes_column and condition.name in headings
+    ]
 
 
-def _conditions(source: Molecules, names: Sequence[str], progress: bool) -> np.ndarray:
-    """The values of the conditions ``[N, C]``, in the order of ``names``."""
+def _conditions(source: Molecules, asked: Sequence[Condition], progress: bool) -> np.ndarray:
+    """The values of the conditions ``[N, C]``, in the order asked for."""
+    names = [condition.resolved(source.headings) for condition in asked]
     computed = [name for name in names if name in PROPERTIES]
     values = cached_properties(source.smiles, computed, progress=progress) if computed else None
     columns = [
-        source.columns[name] if values is None or name not in computed
+        source.columns[condition.name] if values is None or name not in computed
         else values[:, computed.index(name)]
-        for name in names
+        for condition, name in zip(asked, names, strict=True)
     ]  # fmt: skip
     return np.stack(columns, axis=1) if columns else np.empty((len(source.smiles), 0))
 

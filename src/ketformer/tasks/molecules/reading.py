@@ -9,24 +9,28 @@ import os
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ketformer.errors import KetformerError
 from ketformer.tasks.datasets import DATASETS, locate
 from ketformer.tasks.molecules.chemistry import canonical_smiles, map_chunks
+from ketformer.tasks.molecules.dialect import RECOGNISED, Dialect
 from ketformer.tasks.molecules.embedded import MAX_HEAVY_ATOMS, embedded_smiles
-from ketformer.tasks.molecules.tables import SUFFIXES, Table, read_table, shortened
+from ketformer.tasks.molecules.quoting import shortened
+from ketformer.tasks.molecules.replicates import Merge, Spread, merged, told
+from ketformer.tasks.molecules.tables import SUFFIXES, Table, read_table, suffix_of
 from ketformer.utils.files import cache_folder, read_bytes, replacing
 
 #: The sets that :func:`load_molecules` knows by name.
 MOLECULE_SETS = ("embedded", "qm9")
 
 # Raise it when the same file would give a different result.
-_CACHE_FORMAT = 2
+_CACHE_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,15 @@ class Molecules:
         name: as requested.
         sha256: the hash of the file, or of the embedded set.
         smiles: canonical (RDKit) and distinct, in the order of the file.
-        columns: the requested numeric columns, float64, in the order of ``smiles``;
-            of equal molecules the first counts. An empty cell is NaN.
+        columns: the requested numeric columns by the name asked for, float64, in the order of
+            ``smiles``; NaN where no row of a molecule has a value.
         rows: number of molecules in the file.
         broken: how many of them RDKit cannot read; they are left out.
-        duplicates: how many equal an earlier one; they are left out.
+        duplicates: how many equal an earlier one; they are merged into it.
         first_broken: the first broken one with its line; None if there is none.
+        headings: the names of the columns as the file writes them, by the name asked for.
+        spreads: how much the rows of a molecule differ in each column, by the file's name for it.
+        notes: lines about how the file was read, and what was merged.
     """
 
     name: str
@@ -53,6 +60,9 @@ class Molecules:
     broken: int
     duplicates: int
     first_broken: str | None
+    headings: dict[str, str] = field(default_factory=dict)
+    spreads: dict[str, Spread] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def load_molecules(
@@ -60,25 +70,33 @@ def load_molecules(
     *,
     column: str | None = None,
     numeric: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    dialect: Dialect = RECOGNISED,
+    replicates: Merge = "mean",
     max_heavy_atoms: int = MAX_HEAVY_ATOMS,
     progress: bool = True,
 ) -> Molecules:
     """Load a named set, or the molecules of a file; RDKit's result for a file is cached.
 
     Args:
-        name_or_path: ``embedded``, ``qm9``, a ``.csv`` or ``.tsv`` file with a
-            header, or a ``.smi``, ``.smiles`` or ``.txt`` file with a SMILES and
-            perhaps a name on each line.
+        name_or_path: ``embedded``, ``qm9``, a ``.csv`` or ``.tsv`` table, a ``.smi``,
+            ``.smiles`` or ``.txt`` file with a SMILES and perhaps a name on each line, or an
+            ``.sdf`` file; each also with ``.gz``.
         column: the column of a table with the SMILES; by default the one called
-            ``smiles`` or ``canonical_smiles``, in upper or lower case.
-        numeric: columns of a table to be read as numbers.
+            ``smiles`` or ``canonical_smiles``, in upper or lower case. In a table without a
+            header, columns are called 1, 2 and so on.
+        numeric: columns of a table, or fields of an SDF, to be read as numbers.
+        optional: the same, if the file has them.
+        dialect: how the file is written, where it is not recognised.
+        replicates: ``mean``, ``median`` or ``first``: how the known values of rows with the same
+            molecule become one.
         max_heavy_atoms: size of the largest molecules of the embedded set.
         progress: show a bar while the molecules of a large file are read.
 
     Raises:
-        KetformerError: no such name, file or column; a file that is not UTF-8 or not
-            a table; a cell that is not a number; no molecule that RDKit can read; a worker
-            process that was killed.
+        KetformerError: no such name, file or column; a file that is not text or not a table,
+            or may be read in several ways; a column with more texts than numbers; no molecule
+            that RDKit can read; a worker process that was killed.
     """
     if name_or_path == "embedded":
         if column is not None or numeric:
@@ -89,11 +107,12 @@ def load_molecules(
     path = _find(name_or_path)
     raw = read_bytes(path)
     digest = hashlib.sha256(raw).hexdigest()
-    cached = _cache_file(digest, path.suffix.lower(), column, numeric)
+    asked = [column, list(numeric), list(optional), asdict(dialect), replicates]
+    cached = _cache_file(digest, suffix_of(path), asked)
     if (molecules := _from_cache(cached, name_or_path, digest)) is None:
-        table = read_table(path, raw, column, numeric)
+        table = read_table(path, raw, column, numeric, optional, dialect, progress=progress)
         canonical = canonicalise(table.smiles, progress=progress, label=f"reading {path.name}")
-        molecules = _molecules(path, name_or_path, digest, table, canonical)
+        molecules = _molecules(path, name_or_path, digest, table, canonical, replicates)
         _to_cache(cached, molecules)
     return molecules
 
@@ -134,47 +153,64 @@ def _find(name_or_path: str) -> Path:
     if not os.path.isfile(path):
         known = ", ".join(MOLECULE_SETS)
         raise KetformerError(f"no molecule set or file {name_or_path!r}; molecule sets: {known}")
-    if path.suffix.lower() not in SUFFIXES:
-        raise KetformerError(f"{path}: molecule files end in one of {', '.join(SUFFIXES)}")
+    if suffix_of(path) not in SUFFIXES:
+        known = ", ".join(SUFFIXES)
+        raise KetformerError(f"{path}: molecule files end in one of {known}, perhaps with .gz")
     return path
 
 
 def _molecules(
-    path: Path, name: str, digest: str, table: Table, canonical: list[str | None]
+    path: Path,
+    name: str,
+    digest: str,
+    table: Table,
+    canonical: list[str | None],
+    replicates: Merge,
 ) -> Molecules:
-    first: dict[str, int] = {}
+    found: dict[str, int] = {}
+    places = np.full(len(canonical), -1)
     broken = []
     for i, smiles in enumerate(canonical):
         if smiles is None:
             broken.append(i)
         else:
-            first.setdefault(smiles, i)
+            places[i] = found.setdefault(smiles, len(found))
     first_broken = None
     if broken:
         first_broken = f"line {table.lines[broken[0]]}: {shortened(table.smiles[broken[0]])}"
-    if not first:
+    if not found:
         raise KetformerError(f"{path}: no SMILES that RDKit can read; {first_broken}")
-    kept = list(first.values())
+    distinct = list(found)
+    both = {
+        key: merged(np.array(values), places, distinct, replicates)
+        for key, values in table.columns.items()
+    }
+    duplicates = len(canonical) - len(broken) - len(found)
+    spreads = {table.headings[key]: spread for key, (_, spread) in both.items()}
+    repeats = told(len(canonical), duplicates, spreads, replicates)
     return Molecules(
         name=name,
         sha256=digest,
-        smiles=list(first),
-        columns={key: np.array(values)[kept] for key, values in table.columns.items()},
+        smiles=distinct,
+        columns={key: values for key, (values, _) in both.items()},
         rows=len(canonical),
         broken=len(broken),
-        duplicates=len(canonical) - len(broken) - len(first),
+        duplicates=duplicates,
         first_broken=first_broken,
+        headings=table.headings,
+        spreads=spreads,
+        notes=[*table.notes, *repeats],
     )
 
 
 # --- Cache -------------------------------------------------------------------------------------
 
 
-def _cache_file(digest: str, suffix: str, column: str | None, numeric: Sequence[str]) -> Path:
+def _cache_file(digest: str, suffix: str, arguments: list[Any]) -> Path:
     """The cache file, named after everything that its content depends on."""
     import rdkit
 
-    asked = [_CACHE_FORMAT, rdkit.__version__, digest, suffix, column, list(numeric)]
+    asked = [_CACHE_FORMAT, rdkit.__version__, digest, suffix, *arguments]
     key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
     return cache_folder() / "molecules" / f"{key}.json.gz"
 
@@ -184,7 +220,8 @@ def _from_cache(path: Path, name: str, digest: str) -> Molecules | None:
     try:
         stored = json.loads(gzip.decompress(path.read_bytes()))
         columns = {key: np.array(values) for key, values in stored.pop("columns").items()}
-        return Molecules(name=name, sha256=digest, columns=columns, **stored)
+        spreads = {key: Spread(**values) for key, values in stored.pop("spreads").items()}
+        return Molecules(name=name, sha256=digest, columns=columns, spreads=spreads, **stored)
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -198,6 +235,9 @@ def _to_cache(path: Path, molecules: Molecules) -> None:
         "broken": molecules.broken,
         "duplicates": molecules.duplicates,
         "first_broken": molecules.first_broken,
+        "headings": molecules.headings,
+        "spreads": {key: asdict(spread) for key, spread in molecules.spreads.items()},
+        "notes": molecules.notes,
     }
     with suppress(OSError), replacing(path) as part:
         part.write_bytes(gzip.compress(json.dumps(stored).encode(), compresslevel=1))

@@ -1,24 +1,36 @@
-"""Reading files of SMILES: tables with a header, and lists."""
+"""Reading files of molecules: tables, lists of SMILES, and SDF."""
 
 from __future__ import annotations
 
-import csv
 import io
-import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ketformer.errors import KetformerError
+from ketformer.tasks.file_encoding import decoded, decompressed
+from ketformer.tasks.molecules.dialect import (
+    DELIMITERS,
+    RECOGNISED,
+    Dialect,
+    Layout,
+    column_place,
+    is_smiles_name,
+    recognise,
+    records,
+)
+from ketformer.tasks.molecules.numbers import decimal_mark, read_numbers
+from ketformer.tasks.molecules.properties import PROPERTIES
+from ketformer.tasks.molecules.quoting import matching
+from ketformer.tasks.molecules.sdf import read_sdf
 
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
-#: Suffixes of the files that can be read.
-SUFFIXES = (*_DELIMITERS, ".smi", ".smiles", ".txt")
+_SDF = (".sdf", ".sd")
+#: Suffixes of the files that can be read, each also with ``.gz``.
+SUFFIXES = (*DELIMITERS, ".smi", ".smiles", ".txt", *_SDF)
 
-_SMILES_NAMES = ("smiles", "canonical_smiles")
-# Each digit matches in one way only, so that a long cell causes no backtracking.
-_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+# None of these marks is SMILES.
+_AFTER_SMILES = re.compile(r"[\s,;|]")
 
 
 @dataclass(frozen=True)
@@ -28,15 +40,33 @@ class Table:
     Attributes:
         lines: the line on which each row starts, from 1.
         smiles: the SMILES as written.
-        columns: the requested numeric columns.
+        columns: the requested numeric columns, by the name asked for.
+        headings: those names as the file writes them.
+        notes: lines about how the file was read.
     """
 
     lines: list[int]
     smiles: list[str]
     columns: dict[str, list[float]]
+    headings: dict[str, str]
+    notes: list[str]
 
 
-def read_table(path: Path, raw: bytes, column: str | None, numeric: Sequence[str]) -> Table:
+def suffix_of(path: Path) -> str:
+    """The suffix that says what a file holds, in lower case and without ``.gz``."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
+def read_table(
+    path: Path,
+    raw: bytes,
+    column: str | None = None,
+    numeric: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    dialect: Dialect = RECOGNISED,
+    *,
+    progress: bool = True,
+) -> Table:
     """Read the rows of a file; see :func:`~.reading.load_molecules` for the arguments.
 
     Args:
@@ -44,111 +74,93 @@ def read_table(path: Path, raw: bytes, column: str | None, numeric: Sequence[str
         raw: the bytes of the file.
         column: the column with the SMILES.
         numeric: columns to be read as numbers.
+        optional: the same, if the file has them.
+        dialect: how the file is written.
+        progress: show a bar while structures are read.
 
     Raises:
-        KetformerError: the file is not UTF-8, not a table, lacks such a column or has no
-            rows; or a cell is not a number.
+        KetformerError: the file is not text or not a table, lacks such a column, has no rows, or
+            may be read in several ways; or most cells of a column are not numbers.
     """
-    try:
-        text = raw.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise KetformerError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    suffix = suffix_of(path)
+    content = decompressed(path, raw)
+    text, encoding = decoded(path, content, dialect.encoding, otherwise="cp1252")
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        raise KetformerError(f"{path}: line {line} holds NUL, so this is not a table, or not UTF-8")
-    if delimiter := _DELIMITERS.get(path.suffix.lower()):
-        table = _columns(path, text, delimiter, column, numeric)
-    elif column is not None or numeric:
-        raise KetformerError(f"{path}: only {' and '.join(_DELIMITERS)} files have columns")
-    else:
-        table = _list(text)
-    if not table.smiles:
-        raise KetformerError(f"{path}: the file has no molecules")
-    return table
-
-
-def _list(text: str) -> Table:
-    """Read a SMILES from each line, ignoring whatever follows it; a heading is skipped."""
-    table = Table([], [], {})
-    for line, content in enumerate(io.StringIO(text, newline=None), start=1):
-        words = content.split(maxsplit=1)
-        if words and not (line == 1 and words[0].casefold() in _SMILES_NAMES):
-            table.lines.append(line)
-            table.smiles.append(words[0])
-    return table
-
-
-def _columns(
-    path: Path, text: str, delimiter: str, column: str | None, numeric: Sequence[str]
-) -> Table:
-    table = Table([], [], {name: [] for name in numeric})
-    records = _records(path, text, delimiter)
-    _, header = next(records, (0, []))
-    header = [name.strip() for name in header]
-    if not header:
-        return table
-    place = _place(path, header, column or _smiles_column(path, header))
-    places = {name: _place(path, header, name) for name in numeric}
-    for line, record in records:
-        if len(record) != len(header):
-            raise KetformerError(
-                f"{path}: line {line} has {len(record)} fields, but the header has {len(header)}"
-            )
-        table.lines.append(line)
-        table.smiles.append(record[place])
-        for name, values in table.columns.items():
-            if (value := _number(record[places[name]].strip())) is None:
-                cell = shortened(record[places[name]])
-                raise KetformerError(f"{path}: line {line}: {name} is {cell}, not a number")
-            values.append(value)
-    return table
-
-
-def _records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The records that are not blank, with the lines that they start on."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            record = next(reader, None)
-        except csv.Error as error:  # a quote that is never closed, an enormous field
-            raise KetformerError(f"{path}: line {line}: {error}") from None
-        if record is None:
-            return
-        if any(cell.strip() for cell in record):
-            yield line, record
-
-
-def _smiles_column(path: Path, header: list[str]) -> str:
-    names = [name for name in header if name.casefold() in _SMILES_NAMES]
-    if len(names) == 1:
-        return names[0]
-    raise KetformerError(
-        f"{path}: {len(names) or 'no'} columns are called smiles; "
-        f"say which one to read; columns: {_listed(header)}"
-    )
-
-
-def _place(path: Path, header: list[str], name: str) -> int:
-    if (times := header.count(name)) != 1:
         raise KetformerError(
-            f"{path}: {times or 'no'} columns are called {name!r}; columns: {_listed(header)}"
+            f"{path}: line {line} holds NUL, so this is not a table, or not {encoding.upper()}; "
+            "--encoding names another"
         )
-    return header.index(name)
+    how = [] if dialect.encoding or encoding == "utf-8" else [f"as {encoding.upper()}"]
+    if suffix in _SDF:
+        if column is not None or dialect.delimiter is not None:
+            raise KetformerError(f"{path}: an SDF file has no column of SMILES and no delimiter")
+        entries = read_sdf(text, progress, f"reading {path.name}")
+        lines, smiles = [line for line, _, _ in entries], [text for _, text, _ in entries]
+        names = list(dict.fromkeys(name for _, _, fields in entries for name in fields))
+        chosen = _chosen(path, names, numeric, optional)
+        cells = {key: [f.get(names[i], "") for _, _, f in entries] for key, i in chosen.items()}
+    elif layout := recognise(path, text, suffix, dialect.delimiter, column):
+        how += layout.notes
+        names = layout.names
+        chosen = _chosen(path, names, numeric, optional)
+        lines, smiles, cells = _fields(path, text, layout, chosen)
+    else:
+        if column is not None or numeric:
+            raise KetformerError(f"{path}: a list of SMILES without a header has no columns")
+        names, chosen, cells = [], {}, {}
+        lines, smiles = _list(text)
+    if not smiles:
+        raise KetformerError(f"{path}: the file has no molecules")
+    decimal = decimal_mark(path, cells, lines, dialect.decimal)
+    how += ["with decimal commas"] if decimal == "," and dialect.decimal is None else []
+    notes = [f"read {', '.join(how)}"] if how else []
+    columns = {}
+    for key, place in chosen.items():
+        columns[key], said = read_numbers(path, names[place], cells[key], lines, decimal)
+        notes += said
+    return Table(lines, smiles, columns, {key: names[i] for key, i in chosen.items()}, notes)
 
 
-def _number(text: str) -> float | None:
-    """The number in a cell: NaN if it is empty, None if it is not a plain finite number."""
-    if not text:
-        return math.nan
-    value = float(text) if _NUMBER.fullmatch(text) else math.inf
-    return value if math.isfinite(value) else None
+def _chosen(
+    path: Path, names: Sequence[str], numeric: Sequence[str], optional: Sequence[str]
+) -> dict[str, int]:
+    """Where the wanted columns stand, by the names asked for."""
+    there = [name for name in optional if matching(name, names)]
+    return {name: column_place(path, names, name, PROPERTIES) for name in (*numeric, *there)}
 
 
-def _listed(names: list[str]) -> str:
-    return ", ".join(map(shortened, names[:20])) + (", …" if len(names) > 20 else "")
+def _fields(
+    path: Path, text: str, layout: Layout, chosen: dict[str, int]
+) -> tuple[list[int], list[str], dict[str, list[str]]]:
+    lines: list[int] = []
+    smiles: list[str] = []
+    cells: dict[str, list[str]] = {key: [] for key in chosen}
+    rows = records(path, text, layout.delimiter, layout.before)
+    if layout.headed:
+        next(rows)
+    width = len(layout.names)
+    for line, record in rows:
+        if len(record) != width:
+            first = "the header" if layout.headed else "the first line"
+            raise KetformerError(
+                f"{path}: line {line} has {len(record)} fields, but {first} has {width}"
+            )
+        lines.append(line)
+        smiles.append(record[layout.smiles])
+        for key, place in chosen.items():
+            cells[key].append(record[place])
+    return lines, smiles, cells
 
 
-def shortened(text: str) -> str:
-    """A text as quoted in a message, cut if it is long."""
-    return repr(text if len(text) <= 60 else f"{text[:59]}…")
+def _list(text: str) -> tuple[list[int], list[str]]:
+    """A SMILES from each line, ignoring whatever follows it; a heading is skipped."""
+    lines, smiles = [], []
+    for line, content in enumerate(io.StringIO(text, newline=None), start=1):
+        if not (content := content.strip()):
+            continue
+        word = _AFTER_SMILES.split(content, maxsplit=1)[0] or content
+        if not (line == 1 and is_smiles_name(word)):
+            lines.append(line)
+            smiles.append(word)
+    return lines, smiles

@@ -50,6 +50,7 @@ def prepare_text(
     tokenizer: str = "char",
     vocab_size: int | None = None,
     progress: bool = True,
+    encoding: str | None = None,
 ) -> TextData:
     """Load, split and tokenise a text.
 
@@ -62,11 +63,12 @@ def prepare_text(
         tokenizer: ``char`` or ``bpe``.
         vocab_size: tokens of a BPE; 1,024 by default.
         progress: show bars on standard error.
+        encoding: of a file; recognised if not given.
 
     Raises:
         KetformerError: unknown data, split or tokenizer.
     """
-    source = load_text(data)
+    source = load_text(data, encoding)
     texts = split_text(source.text, split)
     with Bars(progress, "character") as bars:
         if tokenizer == "char":

@@ -1,0 +1,133 @@
+"""Names of conditions: the file's columns, RDKit's properties, and which of them is meant."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from rdkit.Chem import Crippen, MolFromSmiles
+
+from ketformer.errors import KetformerError
+from ketformer.tasks.molecules.conditions import as_asked, find_condition, parse_names
+from ketformer.tasks.molecules.data import prepare_molecules
+from ketformer.tasks.molecules.properties import PROPERTIES
+
+SMILES = ["C" * n + end for n in range(1, 13) for end in ("", "O", "N")]
+ROWS = [f"{text},{100 + i},{200 + i},{300 + i}" for i, text in enumerate(SMILES)]
+BOTH = "\n".join(["smiles,LogP,logp,score", *ROWS])
+LOWER = BOTH.replace("LogP", "other")
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def prepared(path, conditions):
+    """The data, and the lines that were told."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        data = prepare_molecules(path, conditions=conditions, standardise=False)
+    return data, [str(line.message).removeprefix(f"{path}: ") for line in told]
+
+
+def column(data, name):
+    """The values of a condition by molecule, in the file's order."""
+    place = data.names.index(name)
+    values = {}
+    for part, smiles in data.smiles.items():
+        values |= dict(zip(smiles, data.conditions[part][:, place].tolist(), strict=True))
+    return [values[text] for text in data.source.smiles]
+
+
+@pytest.mark.parametrize(
+    ("content", "asked", "name", "first"),
+    [
+        (BOTH, "LogP", "column:LogP", 100),
+        (BOTH, "logp", "logp", 200),
+        (LOWER, "LogP", "logp", 200),
+        (LOWER, "LOGP", "logp", 200),
+        (LOWER, "column:LogP", "logp", 200),
+        (BOTH, "Column: LogP", "column:LogP", 100),
+        (BOTH, "SCORE", "score", 300),
+    ],
+)
+def test_the_files_own_column_wins(file, content, asked, name, first):
+    path = file("a.csv", content)
+    data, told = prepared(path, asked)
+    assert data.names == (name,)
+    assert column(data, name) == [first + i for i in range(len(SMILES))]
+    plain = ":" not in asked and asked != "SCORE"
+    heading = name.removeprefix("column:")
+    line = f"LogP is the file's column '{heading}'; rdkit:LogP would be RDKit's"
+    assert told == ([line] if plain else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "asked"),
+    [
+        ("a.csv", BOTH, "rdkit:LogP"),
+        ("a.csv", BOTH, "RDKit:logp"),
+        ("a.csv", "\n".join(["smiles", *SMILES]), "logp"),
+        ("a.smi", "\n".join(SMILES), "LOGP"),
+    ],
+)
+def test_rdkit_is_taken_where_it_is_named_or_there_is_no_column(file, name, content, asked):
+    data, told = prepared(file(name, content), asked)
+    assert (data.names, told) == (("LogP",), [])
+    expected = [Crippen.MolLogP(MolFromSmiles(text)) for text in data.source.smiles]
+    np.testing.assert_allclose(column(data, "LogP"), expected, rtol=1e-6)
+
+
+def test_both_at_once(file):
+    data, _ = prepared(file("a.csv", BOTH), "rdkit:LogP,column:LogP,logp")
+    assert data.names == ("LogP", "column:LogP", "logp")
+    again, told = prepared(file("a.csv", BOTH), as_asked(data.names))
+    assert (again.names, told) == (data.names, [])
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("scores", "no columns are called 'scores'; columns: 'smiles', 'LogP', 'logp', 'score'; "
+                   "did you mean 'score'?"),
+        ("TPSAA", "did you mean 'TPSA'?"),
+        ("rdkit:score", "RDKit's properties have no 'score'; known: MW,"),
+        ("rdkit:lgP", "did you mean 'LogP'?"),
+        ("LOGP", "2 columns are called 'LOGP'"),
+        ("LogP,column:LogP", "distinct names, got column:LogP, column:LogP"),
+        ("LogP,", "conditions must be distinct names, separated by commas"),
+        ("column:", "conditions must be distinct names, separated by commas"),
+    ],
+)  # fmt: skip
+def test_a_name_that_is_not_there_or_not_clear(file, asked, said):
+    with pytest.raises(KetformerError) as caught:
+        prepare_molecules(file("a.csv", BOTH), conditions=asked)
+    assert said in str(caught.value)
+
+
+headings = st.sampled_from([*PROPERTIES, "logp", "score", "Score", "µ"])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(headings, unique=True, min_size=1), st.data())
+def test_a_models_names_ask_for_its_own_conditions_again(columns, data):
+    """Whatever the columns of the file it meets."""
+    asked = parse_names(data.draw(st.sampled_from(["all", *columns, *PROPERTIES])))
+    names = [condition.resolved({name: name for name in columns}) for condition in asked]
+    elsewhere = {name: name for name in [*columns, *PROPERTIES]}
+    again = parse_names(as_asked(names))
+    assert [condition.resolved(elsewhere) for condition in again] == names
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("LogP", "LogP"), ("logp", "LogP"), ("rdkit:LogP", "LogP"), ("column:logp", None),
+        ("mw", "column:MW"), ("column:MW", "column:MW"), ("score", None), ("Score", "Score"),
+        ("tpsa", None),
+    ],
+)  # fmt: skip
+def test_a_request_finds_the_models_condition(asked, found):
+    names = ["LogP", "column:MW", "Score", "SCORE"]
+    assert find_condition(asked, names) == found
