@@ -62,8 +62,9 @@ class Registers(nn.Module):
         if tokens is None:
             raise KetformerError(_NO_TOKENS)
         ids, places = torch.broadcast_tensors(tokens.input_ids, tokens.position_ids)
-        token_states = run(self.circuit, self.tokens)
-        place_states = run(self.circuit, self.positions)
+        wide = unitaries.dtype  # angles lose too many digits in half precision
+        token_states = run(self.circuit, self.tokens.to(wide))
+        place_states = run(self.circuit, self.positions.to(wide))
         if self.has_fewer_pairs(tokens):  # compute each pair once, then look it up
             pairs = _kron(token_states[:, None], place_states[None])  # [V, P, 2^n]
             table = torch.einsum("vpd,zhed->vpzhe", pairs, unitaries).flatten(0, 1).flatten(1)
@@ -72,7 +73,8 @@ class Registers(nn.Module):
         else:
             states = _kron(F.embedding(ids, token_states), F.embedding(places, place_states))
             if self.conditions is not None:
-                states = _kron(states, run(self.circuit, self._condition_angles(tokens))[:, None])
+                conditions = run(self.circuit, self._condition_angles(tokens).to(wide))
+                states = _kron(states, conditions[:, None])
             turned = torch.einsum("btd,zhed->btzhe", states, unitaries)
         query, key = turned.permute(2, 0, 3, 1, 4)
         return query, key
