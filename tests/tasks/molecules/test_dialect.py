@@ -121,6 +121,11 @@ def test_names_after_commas_are_no_smiles(file):
         ('smiles;y\nC;"1,234"\n', {"numeric": ["y"]}, "the decimal mark with --decimal"),
         ("smiles;y\nC;1,5\nN;2.5\n", {"numeric": ["y"]}, "the decimal mark with --decimal"),
         (b"smiles,y\nC,\x81\n", {}, "--encoding names another"),
+        (
+            "smiles,结构\nC,1\n".encode("gbk"),
+            {"numeric": ["结构"]},
+            "read as CP1252, --encoding names",
+        ),
         ("structure,y\nCCO,1\n", {}, "'structure' holds molecules"),
         ("structure,y\nCCO,1\n", {"column": "structur"}, "did you mean 'structure'?"),
     ],

@@ -23,7 +23,7 @@ def test_cells_that_are_no_plain_number_are_counted_and_named_with_their_lines()
     known = {0: 1, 7: 3.5, 9: 4, 11: 5}
     assert {i: v for i, v in enumerate(values) if not math.isnan(v)} == known
     assert notes == [
-        "y: 1 values are taken without their uncertainty ('3.5 ± 0.2' in line 9)",
+        "y: values taken without their uncertainty: 1 ('3.5 ± 0.2' in line 9)",
         "y: 7 of 12 values are no plain number and count as unknown: "
         "2 qualified ('> 10' in line 3, '<0,5' in line 10), "
         "3 missing ('NA' in line 4, 'n.d.' in line 5, '-' in line 12), "

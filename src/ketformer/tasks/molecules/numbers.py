@@ -143,7 +143,7 @@ def read_numbers(
     if uncertain_rows := odd.pop("uncertain", []):
         examples = _examples(uncertain_rows, cells, lines)
         notes.append(
-            f"{name}: {len(uncertain_rows):,} values are taken without their uncertainty {examples}"
+            f"{name}: values taken without their uncertainty: {len(uncertain_rows):,} {examples}"
         )
     if any(odd.values()):
         kinds = [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,34 +93,54 @@ def read_table(
             "--encoding names another"
         )
     how = [] if dialect.encoding or encoding == "utf-8" else [f"as {encoding.upper()}"]
+    guessed = encoding == "cp1252" and dialect.encoding is None
     if suffix in _SDF:
         if column is not None or dialect.delimiter is not None:
             raise KetformerError(f"{path}: an SDF file has no column of SMILES and no delimiter")
-        entries = read_sdf(text, progress, f"reading {path.name}")
-        lines, smiles = [line for line, _, _ in entries], [text for _, text, _ in entries]
-        names = list(dict.fromkeys(name for _, _, fields in entries for name in fields))
-        chosen = _chosen(path, names, numeric, optional)
-        cells = {key: [f.get(names[i], "") for _, _, f in entries] for key, i in chosen.items()}
-    elif layout := recognise(path, text, suffix, dialect.delimiter, column):
-        how += layout.notes
-        names = layout.names
-        chosen = _chosen(path, names, numeric, optional)
-        lines, smiles, cells = _fields(path, text, layout, chosen)
+        rows = _structures(path, text, numeric, optional, progress)
     else:
-        if column is not None or numeric:
-            raise KetformerError(f"{path}: a list of SMILES without a header has no columns")
-        names, chosen, cells = [], {}, {}
-        lines, smiles = _list(text)
-    if not smiles:
+        with _doubting(encoding if guessed else None):
+            layout = recognise(path, text, suffix, dialect.delimiter, column)
+            if layout is None and (column is not None or numeric):
+                raise KetformerError(
+                    f"{path}: a list of SMILES without a header has no columns; --delimiter makes "
+                    "it a table"
+                )
+            rows = _fields(path, text, layout, numeric, optional) if layout else _list(text)
+            how += layout.notes if layout else ()
+    if not rows.smiles:
         raise KetformerError(f"{path}: the file has no molecules")
-    decimal = decimal_mark(path, cells, lines, dialect.decimal)
+    decimal = decimal_mark(path, rows.cells, rows.lines, dialect.decimal)
     how += ["with decimal commas"] if decimal == "," and dialect.decimal is None else []
     notes = [f"read {', '.join(how)}"] if how else []
     columns = {}
-    for key, place in chosen.items():
-        columns[key], said = read_numbers(path, names[place], cells[key], lines, decimal)
+    for key, cells in rows.cells.items():
+        columns[key], said = read_numbers(path, rows.headings[key], cells, rows.lines, decimal)
         notes += said
-    return Table(lines, smiles, columns, {key: names[i] for key, i in chosen.items()}, notes)
+    return Table(rows.lines, rows.smiles, columns, rows.headings, notes)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows as written: the wanted cells and their headings, by the names asked for."""
+
+    lines: list[int]
+    smiles: list[str]
+    headings: dict[str, str]
+    cells: dict[str, list[str]]
+
+
+@contextmanager
+def _doubting(encoding: str | None) -> Iterator[None]:
+    """Add to an error about names that the encoding they are read in is a guess."""
+    try:
+        yield
+    except KetformerError as error:
+        if encoding is None:
+            raise
+        raise KetformerError(
+            f"{error}; read as {encoding.upper()}, --encoding names another"
+        ) from None
 
 
 def _chosen(
@@ -130,37 +151,52 @@ def _chosen(
     return {name: column_place(path, names, name, PROPERTIES) for name in (*numeric, *there)}
 
 
+def _structures(
+    path: Path, text: str, numeric: Sequence[str], optional: Sequence[str], progress: bool
+) -> _Rows:
+    entries = read_sdf(text, progress, f"reading {path.name}")
+    names = list(dict.fromkeys(name for _, _, fields in entries for name in fields))
+    chosen = _chosen(path, names, numeric, optional)
+    headings = {key: names[place] for key, place in chosen.items()}
+    return _Rows(
+        [line for line, _, _ in entries],
+        [smiles for _, smiles, _ in entries],
+        headings,
+        {key: [own.get(name, "") for _, _, own in entries] for key, name in headings.items()},
+    )
+
+
 def _fields(
-    path: Path, text: str, layout: Layout, chosen: dict[str, int]
-) -> tuple[list[int], list[str], dict[str, list[str]]]:
-    lines: list[int] = []
-    smiles: list[str] = []
-    cells: dict[str, list[str]] = {key: [] for key in chosen}
-    rows = records(path, text, layout.delimiter, layout.before)
+    path: Path, text: str, layout: Layout, numeric: Sequence[str], optional: Sequence[str]
+) -> _Rows:
+    chosen = _chosen(path, layout.names, numeric, optional)
+    headings = {key: layout.names[place] for key, place in chosen.items()}
+    rows = _Rows([], [], headings, {key: [] for key in chosen})
+    content = records(path, text, layout.delimiter, layout.before)
     if layout.headed:
-        next(rows)
+        next(content)
     width = len(layout.names)
-    for line, record in rows:
+    for line, record in content:
         if len(record) != width:
             first = "the header" if layout.headed else "the first line"
             raise KetformerError(
                 f"{path}: line {line} has {len(record)} fields, but {first} has {width}"
             )
-        lines.append(line)
-        smiles.append(record[layout.smiles])
+        rows.lines.append(line)
+        rows.smiles.append(record[layout.smiles])
         for key, place in chosen.items():
-            cells[key].append(record[place])
-    return lines, smiles, cells
+            rows.cells[key].append(record[place])
+    return rows
 
 
-def _list(text: str) -> tuple[list[int], list[str]]:
+def _list(text: str) -> _Rows:
     """A SMILES from each line, ignoring whatever follows it; a heading is skipped."""
-    lines, smiles = [], []
+    rows = _Rows([], [], {}, {})
     for line, content in enumerate(io.StringIO(text, newline=None), start=1):
         if not (content := content.strip()):
             continue
         word = _AFTER_SMILES.split(content, maxsplit=1)[0] or content
         if not (line == 1 and is_smiles_name(word)):
-            lines.append(line)
-            smiles.append(word)
-    return lines, smiles
+            rows.lines.append(line)
+            rows.smiles.append(word)
+    return rows
