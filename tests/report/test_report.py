@@ -17,6 +17,7 @@ from ketformer.report.samples import samples_section
 from ketformer.report.study import Study, checked
 from ketformer.report.table import paired_table, results_table
 from ketformer.runs import open_run
+from ketformer.runs.directory import weights_sha256
 from ketformer.tasks.molecules.properties import PROPERTIES
 from report_page import Page, assert_self_contained
 
@@ -369,7 +370,8 @@ def test_other_mistakes(ketformer, folder, tmp_path):
     run = shutil.copytree(folder / "honest", tmp_path / "run")
     wrong = tmp_path / "page.pdf"
     ketformer("report", run, "--out", wrong).assert_mistake("--out must be an .html file")
-    (run / "evaluation.json").write_text('{"causal": true, "cer": "low"}')
+    broken = {"causal": True, "cer": "low", "weights_sha256": weights_sha256(run)}
+    (run / "evaluation.json").write_text(json.dumps(broken))
     ketformer("report", run).assert_mistake("evaluation.json: cer must be a number")
     (run / "model.safetensors").write_bytes(b"no")
     ketformer("report", run, "--out", tmp_path / "p.html").assert_mistake("model.safetensors")

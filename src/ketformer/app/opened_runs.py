@@ -14,6 +14,7 @@ from ketformer.circuits.mechanisms import experiments
 from ketformer.errors import KetformerError
 from ketformer.generation.molecules import training_molecules
 from ketformer.runs import Run, open_run
+from ketformer.runs.directory import weights_sha256
 
 # Enough for any leak to show, and quick with large models.
 _SEQUENCES, _LENGTH = 2, 32
@@ -65,18 +66,19 @@ class Subject:
 
 
 def open_subject(path: str | Path) -> Subject:
-    """Open a run for the page; a run that is already open is not read again.
+    """Open a run for the page; it is read again only if its weights have changed.
 
     Raises:
         KetformerError: the run is unfinished or broken.
     """
     if not str(path).strip():
         raise KetformerError("no run directory is given")
-    return _opened(Path(str(path).strip()).expanduser().resolve())
+    folder = Path(str(path).strip()).expanduser().resolve()
+    return _opened(folder, weights_sha256(folder))
 
 
 @cache
-def _opened(path: Path) -> Subject:
+def _opened(path: Path, sha256: str | None) -> Subject:
     run = open_run(path)
     length = min(run.model.config.max_position_embeddings, _LENGTH)
     return Subject(run, audit_causality(run.model, length=length, sequences=_SEQUENCES))

@@ -68,7 +68,8 @@ def build_page(paths: Sequence[Path], folder: Path) -> gr.Blocks:
         shown = gr.State([str(path) for path in paths])
 
         def tabs(paths: list[str]) -> None:
-            subjects = [open_subject(path) for path in paths]
+            with mistakes_as_messages():  # one may be in training again
+                subjects = [open_subject(path) for path in paths]
             kinds: list[tuple[str, list[Subject], Callable[[Subject], None]]] = [
                 ("Text", [s for s in subjects if not s.is_molecules], text_tab),
                 (

@@ -11,11 +11,9 @@ from rich.live import Live
 from rich.table import Table
 
 from ketformer.comparison.jobs import Job
-from ketformer.evaluation import EVALUATION
 from ketformer.runs import read_metrics
-from ketformer.runs.directory import WEIGHTS_FILE
+from ketformer.runs.directory import WEIGHTS_FILE, read_evaluation
 from ketformer.training.trainer import NOT_FINITE
-from ketformer.utils.mappings import read_json
 
 
 class Board:
@@ -77,8 +75,7 @@ class Board:
 
 def state_of(job: Job) -> str:
     """A run's state: ``waiting``, ``step 120/300 2.01``, ``measuring``, or its final loss."""
-    if job.evaluation is not None and (job.path / EVALUATION).is_file():
-        result = read_json(job.path / EVALUATION)
+    if job.evaluation is not None and (result := read_evaluation(job.path)):
         loss = result.get("prefix_cross_entropy", result.get("loss"))
         return f"{loss:.4f}" if isinstance(loss, float) else "done"
     if (job.path / NOT_FINITE).is_file():

@@ -172,6 +172,7 @@ def _row(variant: Variant, results: list[dict[str, Any]], run: Run) -> dict[str,
         **{key: first[key] for key in (*CURVES[run.task], "target_errors") if key in first},
         "sample": sample_of(run),
         "run": str(run.path),
+        "weights_sha256": [result["weights_sha256"] for result in results],
     }
 
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ketformer.errors import KetformerError, NotFiniteError
-from ketformer.evaluation import EVALUATION, evaluate, save_evaluation
+from ketformer.evaluation import evaluate, save_evaluation
 from ketformer.runs import Settings, load_settings, open_run, read_metrics
-from ketformer.runs.directory import SETTINGS_FILE, WEIGHTS_FILE
+from ketformer.runs.directory import SETTINGS_FILE, WEIGHTS_FILE, read_evaluation
 from ketformer.training import train
 from ketformer.training.trainer import NOT_FINITE
-from ketformer.utils.mappings import read_json
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,8 @@ def run_job(job: Job) -> dict[str, Any]:
     if (path / SETTINGS_FILE).is_file():
         if load_settings(str(path / SETTINGS_FILE)) != job.settings:
             raise KetformerError(f"{path} holds a run with other settings; choose another --out")
-        if job.evaluation is not None and (path / EVALUATION).is_file():
-            return read_json(path / EVALUATION)
+        if job.evaluation is not None and (result := read_evaluation(path)):
+            return result
     trial = job.evaluation is None
     if not (path / WEIGHTS_FILE).is_file():
         if trial and (path / NOT_FINITE).is_file():

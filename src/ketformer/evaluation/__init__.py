@@ -16,7 +16,6 @@ if TYPE_CHECKING:
         noise_study as noise_study,
     )
     from ketformer.evaluation.dispatch import (
-        EVALUATION as EVALUATION,
         evaluate as evaluate,
         save_evaluation as save_evaluation,
     )

@@ -85,6 +85,7 @@ def evaluate_on_backend(
     noise = backend.noise
     return {
         "run": str(run.path),
+        "weights_sha256": run.weights_sha256,
         "attention": run.model.config.attention,
         "parameters": run.model.num_parameters(),
         **source,

@@ -54,6 +54,7 @@ def noise_study(
     rows, source = evaluation_sequences(run, limit=limit, progress=progress)
     out: dict[str, Any] = {
         "run": str(run.path),
+        "weights_sha256": run.weights_sha256,
         "attention": run.model.config.attention,
         **source,
         "sequences": len(rows),
@@ -135,6 +136,7 @@ def gradient_study(
             step(done + 1, len(tried))
     return {
         "run": str(run.path),
+        "weights_sha256": run.weights_sha256,
         "attention": run.model.config.attention,
         **source,
         "sequences": len(rows),

@@ -9,9 +9,8 @@ from ketformer.evaluation.molecules import evaluate_molecules
 from ketformer.evaluation.text import evaluate_text
 from ketformer.runs import Run
 from ketformer.runs.card import write_run_card
+from ketformer.runs.directory import EVALUATION_FILE
 from ketformer.utils.files import write_json
-
-EVALUATION = "evaluation.json"
 
 
 def evaluate(
@@ -47,7 +46,7 @@ def evaluate(
 
 def save_evaluation(run: Run, result: dict[str, Any]) -> Path:
     """Save an evaluation in the run directory and on the run's card."""
-    path = run.path / EVALUATION
+    path = run.path / EVALUATION_FILE
     write_json(path, result)
-    write_run_card(run.path, run.model.config, result)
+    write_run_card(run.path, run.model.config)
     return path

@@ -82,6 +82,7 @@ def evaluate_text(
     seconds = inference_seconds({"model": run.model}, {"model": inputs})["model"]
     return {
         "run": str(run.path),
+        "weights_sha256": run.weights_sha256,
         "attention": run.model.config.attention,
         "parameters": run.model.num_parameters(),
         "causal": audit_causality(run.model, sequences=4).causal,

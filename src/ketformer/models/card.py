@@ -138,13 +138,14 @@ def _loading(attention: str) -> str:
     return text
 
 
-def write_card(folder: str | PathLike[str], text: str) -> None:
-    """Write a card unless there is an edited one."""
+def write_card(folder: str | PathLike[str], text: str) -> bool:
+    """Write a card unless there is an edited one, and return whether it was written."""
     file = Path(folder) / CARD
     if file.is_file() and not _may_replace(file.read_text(encoding="utf-8")):
-        return
+        return False
     sealed = f"{text}\n<!-- made by ketformer, {_hash(text)} -->\n"
     ModelCard(sealed).save(file)
+    return True
 
 
 def _may_replace(text: str) -> bool:

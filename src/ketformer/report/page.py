@@ -133,9 +133,15 @@ def _sentence(study: Study) -> str:
 def _note(study: Study) -> str | None:
     if not study.missing:
         return None
-    every = len(study.missing) == len(study.rows)
-    which = "The run directories are" if every else f"The runs of {', '.join(study.missing)} are"
+    gone = [name for name in study.missing if name not in study.changed]
+    causes = []
+    if len(gone) == len(study.rows):
+        causes.append("The run directories are missing")
+    elif gone:
+        causes.append(f"The runs of {', '.join(gone)} are missing")
+    if study.changed:
+        causes.append(f"The runs of {', '.join(study.changed)} have changed since their numbers")
     return (
-        f"{which} missing: sections that need their models and logs (loss curves, attention, "
+        f"{'. '.join(causes)}: sections that need their models and logs (loss curves, attention, "
         "requested properties) are left out."
     )

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ketformer.comparison import summarise
 from ketformer.errors import KetformerError
-from ketformer.evaluation import EVALUATION, evaluate, save_evaluation
+from ketformer.evaluation import evaluate, save_evaluation
 from ketformer.evaluation.speed import timing_inputs
 from ketformer.generation.preview import sample_of
 from ketformer.report.study import Study, checked
 from ketformer.runs import Run, open_run
-from ketformer.runs.directory import SETTINGS_FILE
+from ketformer.runs.directory import EVALUATION_FILE, SETTINGS_FILE, read_evaluation
 from ketformer.tasks.metric import CURVES, TASKS, metrics_of
 from ketformer.utils.mappings import read_json
 from ketformer.utils.timing import inference_seconds
@@ -97,8 +98,13 @@ def _of_runs(task: str, opened: list[Run], progress: bool) -> Study:
 
 
 def _evaluation(run: Run, progress: bool) -> dict[str, Any]:
-    if (run.path / EVALUATION).is_file():
-        return read_json(run.path / EVALUATION)
+    if (found := read_evaluation(run.path)) is not None:
+        return found
+    if (run.path / EVALUATION_FILE).is_file():
+        warnings.warn(
+            f"{run.path / EVALUATION_FILE} is not of the run's present weights: measuring again",
+            stacklevel=2,
+        )
     result = evaluate(run, with_fcd=False, progress=progress)
     save_evaluation(run, result)
     return result
@@ -109,7 +115,7 @@ def _row(name: str, run: Run, evaluation: dict[str, Any]) -> dict[str, Any]:
     values = {metric.name: evaluation.get(metric.name) for metric in metrics_of(run.task)}
     for metric, value in values.items():
         if value is not None and not isinstance(value, int | float):
-            raise KetformerError(f"{run.path / EVALUATION}: {metric} must be a number")
+            raise KetformerError(f"{run.path / EVALUATION_FILE}: {metric} must be a number")
     return {
         "name": name,
         "attention": config.attention,
@@ -124,4 +130,5 @@ def _row(name: str, run: Run, evaluation: dict[str, Any]) -> dict[str, Any]:
         },
         "sample": sample_of(run),
         "run": str(run.path),
+        "weights_sha256": [run.weights_sha256],
     }

@@ -12,10 +12,9 @@ from typing import Any
 
 from ketformer.comparison.tables import Columns, columns_of
 from ketformer.errors import KetformerError
-from ketformer.evaluation import EVALUATION
 from ketformer.runs import Run, open_run
+from ketformer.runs.directory import read_evaluation, weights_sha256
 from ketformer.tasks.metric import CURVES, TASKS, metrics_of
-from ketformer.utils.mappings import read_json
 
 _KINDS: dict[str, tuple[type, str]] = {
     "name": (str, "text"),
@@ -29,6 +28,7 @@ _KINDS: dict[str, tuple[type, str]] = {
     "paired": (dict, "a mapping"),
     "published": (dict, "a mapping"),
     "target_errors": (list, "a list"),
+    "weights_sha256": (list, "a list"),
 }
 _NUMBERS = ("parameters", "inference_ms", "relative_inference_time", "learning_rate", "seeds")
 _NEEDED = ("name", "causal")
@@ -73,18 +73,20 @@ class Study:
         return notes
 
     def first(self, row: dict[str, Any]) -> Path | None:
-        """The run directory of a row's first seed; None if it is gone."""
-        return self._found(row["run"]) if row.get("run") else None
+        """The run directory of a row's first seed; None if it is gone or was trained on."""
+        path = self._found(row["run"]) if row.get("run") else None
+        return path if path and self._is_measured(row, 0, path) else None
 
     def all_runs(self, row: dict[str, Any]) -> list[Path]:
-        """The run directories of a row's seeds that still exist."""
+        """The run directories of a row's seeds that still hold the weights it is about."""
         first = row.get("run")
         if not first:
             return []
         stem, mark, _ = first.rpartition("-seed")
         seeds = self.result.get("seeds")
         names = [f"{stem}{mark}{seed}" for seed in seeds] if mark and seeds else [first]
-        return [path for path in map(self._found, names) if path]
+        found = enumerate(map(self._found, names))
+        return [path for i, path in found if path and self._is_measured(row, i, path)]
 
     def open(self, row: dict[str, Any]) -> Run | None:
         """The run of a row's first seed; None if it is gone.
@@ -113,15 +115,26 @@ class Study:
         """Names of the rows whose run is gone."""
         return [row["name"] for row in self.rows if self.first(row) is None]
 
+    @cached_property
+    def changed(self) -> list[str]:
+        """Names of those whose run is there, but with other weights than were measured."""
+        there = {row["name"] for row in self.rows if row.get("run") and self._found(row["run"])}
+        return [name for name in self.missing if name in there]
+
     def curves(self, row: dict[str, Any]) -> tuple[list[Any], list[Any]] | None:
         """Losses by position, teacher-forced and with the prefix alone, if they were saved."""
         forced, prefix = CURVES[self.task]
         held: Any = row
-        if forced not in row and (path := self.first(row)) and (path / EVALUATION).is_file():
-            held = _plain(read_json(path / EVALUATION))
+        if forced not in row and (path := self.first(row)):
+            held = _plain(read_evaluation(path) or {})
         if not (_is_curve(held.get(forced)) and _is_curve(held.get(prefix))):
             return None
         return held[forced], held[prefix]
+
+    def _is_measured(self, row: dict[str, Any], number: int, path: Path) -> bool:
+        """Whether a run has the weights that the row's numbers are of; older rows do not say."""
+        measured = row.get("weights_sha256") or []
+        return number >= len(measured) or measured[number] == weights_sha256(path)
 
     def _found(self, written: str) -> Path | None:
         """The run directory next to the result, or where it was when the result was written."""

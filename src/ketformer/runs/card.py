@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from huggingface_hub import EvalResult
 
 from ketformer.attention import attention_class
 from ketformer.models import KetformerConfig
-from ketformer.models.card import compose_card, write_card
+from ketformer.models.card import CARD, compose_card, write_card
 from ketformer.runs.directory import (
     SETTINGS_FILE,
     changes_on_the_way,
+    read_evaluation,
     read_manifest,
     read_metrics,
 )
@@ -24,18 +26,17 @@ from ketformer.tasks.metric import METRICS, metrics_of
 from ketformer.utils.markdown import markdown_table
 
 
-def write_run_card(
-    path: Path, config: KetformerConfig, evaluation: Mapping[str, Any] | None = None
-) -> None:
+def write_run_card(path: Path, config: KetformerConfig) -> None:
     """Write a run's card from its directory, unless somebody has edited the card.
+
+    It has the results on the test part if its present weights have been evaluated.
 
     Args:
         path: the run directory.
         config: the configuration of its model.
-        evaluation: results on the test part, once measured.
     """
     manifest, settings = read_manifest(path), read_settings(path / SETTINGS_FILE)
-    measured = evaluation or {}
+    measured = read_evaluation(path) or {}
     known = {**manifest, **measured}
     metrics = {
         metric.name: measured[metric.name]
@@ -64,12 +65,18 @@ def write_run_card(
         sections=[
             _data_section(data, name),
             _training_section(settings, manifest),
-            _metrics_section(metrics, read_metrics(path), path.name),
+            _metrics_section(
+                metrics, measured.get("weights_sha256"), read_metrics(path), path.name
+            ),
         ],
         tags=[*(["chemistry", "smiles"] if molecules else []), *([f"arxiv:{paper}"] * bool(paper))],
         eval_results=results or None,
     )
-    write_card(path, text)
+    if not write_card(path, text):
+        warnings.warn(
+            f"{path / CARD} has been edited and is kept; its numbers may be of other weights",
+            stacklevel=2,
+        )
 
 
 def _data_section(data: Mapping[str, Any], name: str) -> str:
@@ -98,12 +105,15 @@ def _training_section(settings: Settings, manifest: Mapping[str, Any]) -> str:
     return f"## Training\n\n{markdown_table(['', ''], facts.items())}\n```yaml\n{options}```\n"
 
 
-def _metrics_section(metrics: Mapping[str, float], logged: list[dict[str, Any]], run: str) -> str:
+def _metrics_section(
+    metrics: Mapping[str, float], sha256: str | None, logged: list[dict[str, Any]], run: str
+) -> str:
     title = "## Metrics\n\n"
     if metrics:
-        return title + markdown_table(
+        table = markdown_table(
             ["", ""], ((METRICS[key].title, f"{value:.4g}") for key, value in metrics.items())
         )
+        return f"{title}{table}\nMeasured on the weights with SHA-256 `{sha256}`.\n"
     losses = [row["eval_loss"] for row in logged if "eval_loss" in row]
     last = f"Last validation loss: {losses[-1]:.4g} nats per target. " if losses else ""
     return f"{title}{last}`ketformer evaluate {run}` adds the metrics on the test part here.\n"

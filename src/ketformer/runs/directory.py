@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from ketformer.utils.mappings import read_json
 SETTINGS_FILE = "settings.yaml"
 METRICS_FILE = "metrics.jsonl"
 MANIFEST_FILE = "manifest.json"
+EVALUATION_FILE = "evaluation.json"
 CHECKPOINTS_FOLDER = "checkpoints"
 SAMPLES_FOLDER = "samples"
 WEIGHTS_FILE = "model.safetensors"
@@ -57,6 +60,7 @@ class Run:
         tokenizer: the saved tokenizer.
         settings: the resolved settings of the training run.
         manifest: versions, commit, data hash, seed and hardware.
+        weights_sha256: hash of the weights' file, to which every measurement of them is bound.
     """
 
     path: Path
@@ -64,6 +68,7 @@ class Run:
     tokenizer: PreTrainedTokenizerFast
     settings: Settings
     manifest: dict[str, Any]
+    weights_sha256: str
 
     @property
     def task(self) -> Task:
@@ -89,11 +94,28 @@ def open_run(path: str | Path) -> Run:
     manifest = read_manifest(path)
     settings = read_settings(path / SETTINGS_FILE)
     tokenizer = load_tokenizer(path)
-    model = _load_model(path, tokenizer)
+    model, sha256 = _load_model(path, tokenizer), weights_sha256(path)
     if settings.task == "molecules" and tokenizer.eos_token_id is None:
         raise KetformerError(f"{path}: a model of molecules, but not a SMILES tokenizer")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Run(path, model.to(device).eval(), tokenizer, settings, manifest)
+    return Run(path, model.to(device).eval(), tokenizer, settings, manifest, str(sha256))
+
+
+def weights_sha256(path: Path) -> str | None:
+    """The SHA-256 of a run's weights; None if it has none, because its training is unfinished."""
+    file = path.resolve() / WEIGHTS_FILE
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return _sha256(file, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _sha256(file: Path, *version: int) -> str:
+    """The hash of a version of a file, which is read only once."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -231,6 +253,19 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue  # the process was killed while it wrote this line
     return rows
+
+
+def read_evaluation(path: Path) -> dict[str, Any] | None:
+    """The evaluation saved in a run directory; None if there is none of its present weights.
+
+    Raises:
+        KetformerError: the file is broken.
+    """
+    sha256 = weights_sha256(path)
+    if sha256 is None or not (path / EVALUATION_FILE).is_file():
+        return None
+    found = read_json(path / EVALUATION_FILE)
+    return found if found.get("weights_sha256") == sha256 else None
 
 
 def write_metrics(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -22,6 +22,7 @@ from ketformer.attention.measured import measured_by
 from ketformer.errors import KetformerError
 from ketformer.generation.preview import sample_of
 from ketformer.models import KetformerForCausalLM
+from ketformer.models.card import CARD
 from ketformer.quantum.backends import open_backend
 from ketformer.quantum.gradients import outcomes_of
 from ketformer.runs import Settings, open_run, read_metrics
@@ -31,6 +32,7 @@ from ketformer.runs.directory import (
     MANIFEST_FILE,
     SAMPLES_FOLDER,
     SETTINGS_FILE,
+    WEIGHTS_FILE,
     make_manifest,
     save_model,
     write_metrics,
@@ -91,14 +93,16 @@ def train(
     rows = len(sets[0])  # type: ignore[arg-type]  # both tasks' data sets have a length
     checkpoint = checkpoint_to_resume(out, settings, data, arguments, rows) if resume else None
     finished = finished_state(checkpoint, arguments, rows)
-    if arguments.process_index == 0:
-        _begin(out, settings, data, model, arguments, checkpoint)
     if finished:
         weights = chosen_checkpoint(finished, checkpoint, arguments)
         model = KetformerForCausalLM.from_pretrained(weights)
     stop, bar = StopOnSignal(out), ProgressBar(label)
     callbacks = [MetricsFile(out), *([bar] if progress else []), stop]
     trainer = _trainer(out, model, arguments, sets, callbacks)
+    if arguments.process_index == 0:
+        if not finished:  # its model is of fewer steps; the checkpoint holds the same weights
+            (out / WEIGHTS_FILE).unlink(missing_ok=True)
+        _begin(out, settings, data, model, arguments, checkpoint)
     if finished:
         loss, seconds = _restore(trainer, finished, str(checkpoint)), 0.0
     else:
@@ -235,6 +239,8 @@ def _begin(
     clear_unusable(out, checkpoint)
     done = step_of(checkpoint) if checkpoint else 0
     write_metrics(out, [row for row in read_metrics(out) if row["step"] <= done])
+    if checkpoint and (out / CARD).is_file():
+        write_run_card(out, model.config)
 
 
 def _counted(batch: dict[str, Any]) -> dict[str, Any]:
