@@ -24,6 +24,7 @@ from ketformer.tasks.text import (
     error_rates,
     split_text,
 )
+from ketformer.tasks.text.encoding import BAR_DELAY
 from ketformer.utils.progress import Bars
 from ketformer.utils.timing import inference_seconds
 
@@ -127,7 +128,7 @@ def evaluation_windows(
     check_same_data(run, {"name": source.name, "sha256": source.sha256})
     text = split_text(source.text, way)[part]
     context = run.model.config.max_position_embeddings
-    with Bars(progress, "character") as bars:
+    with Bars(progress, "character", BAR_DELAY) as bars:
         tokens = encode(run.tokenizer, text, dtype=torch.int32, step=bars("encoding"))
     windows = TextWindows(tokens, context, stride=context, limit=limit)
     return windows, {"data": source.name, "split": way, "part": part}

@@ -16,11 +16,13 @@ class Bars:
     Args:
         shown: whether to draw the bars, on standard error.
         unit: what is counted.
+        delay: seconds that work must take for its bar to appear.
     """
 
-    def __init__(self, shown: bool, unit: str) -> None:
+    def __init__(self, shown: bool, unit: str, delay: float = 0.0) -> None:
         self.shown = shown
         self.unit = unit
+        self.delay = delay
         self.open: list[Any] = []
 
     def __enter__(self) -> Bars:
@@ -28,7 +30,9 @@ class Bars:
 
     def __call__(self, label: str) -> Callable[[int, int], None]:
         """Open a bar and return the function that moves it."""
-        bar = tqdm(desc=label, unit=self.unit, disable=not self.shown, leave=False)
+        bar = tqdm(
+            desc=label, unit=self.unit, disable=not self.shown, leave=False, delay=self.delay
+        )
         self.open.append(bar)
 
         def step(done: int, total: int) -> None:

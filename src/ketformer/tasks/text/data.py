@@ -13,6 +13,7 @@ from ketformer.errors import KetformerError
 from ketformer.tasks.base import EVAL_TARGETS, Rows
 from ketformer.tasks.datasets import Text, load_text
 from ketformer.tasks.text import TextWindows, bpe_tokenizer, char_tokenizer, encode, split_text
+from ketformer.tasks.text.encoding import BAR_DELAY
 from ketformer.utils.progress import Bars
 
 
@@ -70,7 +71,7 @@ def prepare_text(
     """
     source = load_text(data, encoding)
     texts = split_text(source.text, split)
-    with Bars(progress, "character") as bars:
+    with Bars(progress, "character", BAR_DELAY) as bars:
         if tokenizer == "char":
             made = char_tokenizer(source.text)
         elif tokenizer == "bpe":

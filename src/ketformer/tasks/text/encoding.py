@@ -12,6 +12,8 @@ from transformers import PreTrainedTokenizerFast
 
 from ketformer.errors import UnreadableError
 
+#: Seconds until a bar appears: most texts are encoded at once.
+BAR_DELAY = 0.3
 _PIECE = 1 << 16  # characters encoded at once
 _MARGIN = 64  # tokens at the end of a piece that later text may still change
 _Pieces = Iterator[tuple[int, np.ndarray]]  # (characters done, the next ids)
