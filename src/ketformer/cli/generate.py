@@ -14,7 +14,7 @@ from ketformer.generation import (
     generate_text,
     write_molecules,
 )
-from ketformer.generation.molecules import parse_conditions, training_molecules
+from ketformer.generation.molecules import known_molecules, parse_conditions
 from ketformer.runs import Run, open_run
 from ketformer.utils.files import write_text
 
@@ -129,7 +129,7 @@ def _molecules(opened: Run, options: Any) -> int:
         opened,
         1000 if options.num is None else options.num,
         sampling,
-        training=training_molecules(opened),
+        known=known_molecules(opened),
         table=out,
     )
     files = write_molecules(sampled, out) if out else {}

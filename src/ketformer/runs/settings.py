@@ -81,6 +81,7 @@ _NOT_SET = {
     "condition_names",
     "condition_means",
     "condition_stds",
+    "condition_ranges",
 }
 
 
@@ -104,7 +105,11 @@ class Settings:
         vocab_size: number of tokens of a BPE; the data decides it for the other tokenizers.
         column: for molecules: the column with SMILES in a CSV file.
         conditions: for molecules: properties to condition on, e.g. ``LogP,TPSA`` (in YAML also
-            a list), or numeric columns of the file; ``all`` means the nine that can be computed.
+            a list), or numeric columns of the file; ``all`` means the nine that can be computed,
+            less those that do not vary; ``all,-MW`` leaves one out.
+        standardise: for molecules: what to remove from each besides atom maps before equal ones
+            are merged: salts, charges, isotopes, stereo, e.g. ``salts,charges`` (in YAML also a
+            list); ``all`` means all four.
         standardise_conditions: subtract the training set's mean and divide by its standard
             deviation.
         count_padding: for molecules: count padding in the loss, as arXiv 2502.19214 does.
@@ -125,6 +130,7 @@ class Settings:
     vocab_size: int | None = None
     column: str | None = None
     conditions: str | None = None
+    standardise: str | None = None
     standardise_conditions: bool = True
     count_padding: bool = False
     backend: str | None = None
@@ -213,9 +219,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     for key, part in zip(("model", "training"), parts, strict=True):
         if not isinstance(part, dict):
             raise KetformerError(f"{path}: {key} must be a mapping of keys to values")
-    match own.get("conditions"):
-        case [_, *_] as listed if all(isinstance(n, str) and "," not in n for n in listed):
-            own["conditions"] = ",".join(listed)  # the natural form in YAML
+    for key in ("conditions", "standardise"):
+        match own.get(key):
+            case [_, *_] as listed if all(isinstance(n, str) and "," not in n for n in listed):
+                own[key] = ",".join(listed)  # the natural form in YAML
     return own, *parts
 
 

@@ -9,16 +9,15 @@ import os
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ketformer.errors import KetformerError
 from ketformer.tasks.datasets import DATASETS, locate
-from ketformer.tasks.molecules.chemistry import canonical_smiles, map_chunks
 from ketformer.tasks.molecules.embedded import MAX_HEAVY_ATOMS, embedded_smiles
+from ketformer.tasks.molecules.standardise import Standardised, standardised
 from ketformer.tasks.molecules.tables import SUFFIXES, Table, read_table, shortened
 from ketformer.utils.files import cache_folder, read_bytes, replacing
 
@@ -26,7 +25,7 @@ from ketformer.utils.files import cache_folder, read_bytes, replacing
 MOLECULE_SETS = ("embedded", "qm9")
 
 # Raise it when the same file would give a different result.
-_CACHE_FORMAT = 2
+_CACHE_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -36,13 +35,17 @@ class Molecules:
     Attributes:
         name: as requested.
         sha256: the hash of the file, or of the embedded set.
-        smiles: canonical (RDKit) and distinct, in the order of the file.
+        smiles: canonical (RDKit) and distinct, in the order of the file, without atom maps and
+            the marks that were to be removed.
         columns: the requested numeric columns, float64, in the order of ``smiles``;
             of equal molecules the first counts. An empty cell is NaN.
         rows: number of molecules in the file.
         broken: how many of them RDKit cannot read; they are left out.
         duplicates: how many equal an earlier one; they are left out.
         first_broken: the first broken one with its line; None if there is none.
+        lines: the line on which each molecule is first; empty if there is no file.
+        changed: by mark, the number of rows from which it was removed.
+        merged: how many of the duplicates differed only in these marks.
     """
 
     name: str
@@ -53,6 +56,9 @@ class Molecules:
     broken: int
     duplicates: int
     first_broken: str | None
+    lines: list[int] = field(default_factory=list)
+    changed: dict[str, int] = field(default_factory=dict)
+    merged: int = 0
 
 
 def load_molecules(
@@ -60,6 +66,7 @@ def load_molecules(
     *,
     column: str | None = None,
     numeric: Sequence[str] = (),
+    marks: Sequence[str] = (),
     max_heavy_atoms: int = MAX_HEAVY_ATOMS,
     progress: bool = True,
 ) -> Molecules:
@@ -72,6 +79,8 @@ def load_molecules(
         column: the column of a table with the SMILES; by default the one called
             ``smiles`` or ``canonical_smiles``, in upper or lower case.
         numeric: columns of a table to be read as numbers.
+        marks: what to remove from each molecule besides atom maps: keys of
+            :data:`~ketformer.tasks.molecules.standardise.MARKS`.
         max_heavy_atoms: size of the largest molecules of the embedded set.
         progress: show a bar while the molecules of a large file are read.
 
@@ -89,39 +98,13 @@ def load_molecules(
     path = _find(name_or_path)
     raw = read_bytes(path)
     digest = hashlib.sha256(raw).hexdigest()
-    cached = _cache_file(digest, path.suffix.lower(), column, numeric)
+    cached = _cache_file(digest, path.suffix.lower(), column, numeric, marks)
     if (molecules := _from_cache(cached, name_or_path, digest)) is None:
         table = read_table(path, raw, column, numeric)
-        canonical = canonicalise(table.smiles, progress=progress, label=f"reading {path.name}")
-        molecules = _molecules(path, name_or_path, digest, table, canonical)
+        found = standardised(table.smiles, marks, progress=progress, label=f"reading {path.name}")
+        molecules = _molecules(path, name_or_path, digest, table, found)
         _to_cache(cached, molecules)
     return molecules
-
-
-def canonicalise(
-    smiles: Sequence[str],
-    *,
-    processes: int | None = None,
-    progress: bool = True,
-    label: str = "canonicalise",
-) -> list[str | None]:
-    """RDKit's canonical SMILES of each; None where :func:`~.chemistry.parse` finds no molecule.
-
-    Args:
-        smiles: any texts; surrounding blanks are ignored.
-        processes: at most that many; by default one for each available core.
-        progress: show a bar on stderr, for more than 2,000 texts.
-        label: label of the bar.
-
-    Raises:
-        KetformerError: a worker process was killed.
-    """
-    parts = map_chunks(_canonical_chunk, smiles, processes, progress, label)
-    return list(chain.from_iterable(parts))
-
-
-def _canonical_chunk(smiles: Sequence[str]) -> list[str | None]:
-    return [canonical_smiles(text.strip()) for text in smiles]
 
 
 # --- Files -------------------------------------------------------------------------------------
@@ -139,12 +122,10 @@ def _find(name_or_path: str) -> Path:
     return path
 
 
-def _molecules(
-    path: Path, name: str, digest: str, table: Table, canonical: list[str | None]
-) -> Molecules:
+def _molecules(path: Path, name: str, digest: str, table: Table, found: Standardised) -> Molecules:
     first: dict[str, int] = {}
     broken = []
-    for i, smiles in enumerate(canonical):
+    for i, smiles in enumerate(found.smiles):
         if smiles is None:
             broken.append(i)
         else:
@@ -160,21 +141,26 @@ def _molecules(
         sha256=digest,
         smiles=list(first),
         columns={key: np.array(values)[kept] for key, values in table.columns.items()},
-        rows=len(canonical),
+        rows=len(found.smiles),
         broken=len(broken),
-        duplicates=len(canonical) - len(broken) - len(first),
+        duplicates=len(found.smiles) - len(broken) - len(first),
         first_broken=first_broken,
+        lines=[table.lines[i] for i in kept],
+        changed=found.changed,
+        merged=found.merged,
     )
 
 
 # --- Cache -------------------------------------------------------------------------------------
 
 
-def _cache_file(digest: str, suffix: str, column: str | None, numeric: Sequence[str]) -> Path:
+def _cache_file(
+    digest: str, suffix: str, column: str | None, numeric: Sequence[str], marks: Sequence[str]
+) -> Path:
     """The cache file, named after everything that its content depends on."""
     import rdkit
 
-    asked = [_CACHE_FORMAT, rdkit.__version__, digest, suffix, column, list(numeric)]
+    asked = [_CACHE_FORMAT, rdkit.__version__, digest, suffix, column, list(numeric), list(marks)]
     key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
     return cache_folder() / "molecules" / f"{key}.json.gz"
 
@@ -198,6 +184,9 @@ def _to_cache(path: Path, molecules: Molecules) -> None:
         "broken": molecules.broken,
         "duplicates": molecules.duplicates,
         "first_broken": molecules.first_broken,
+        "lines": molecules.lines,
+        "changed": molecules.changed,
+        "merged": molecules.merged,
     }
     with suppress(OSError), replacing(path) as part:
         part.write_bytes(gzip.compress(json.dumps(stored).encode(), compresslevel=1))
