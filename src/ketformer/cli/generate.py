@@ -66,7 +66,8 @@ def add_arguments(parser: Parser) -> None:
     molecules = parser.add_argument_group("molecules")
     molecules.add_argument(
         "--condition", type=str, nargs="+", default=[], metavar="NAME=NUMBER",
-        help="requested properties, e.g. LogP=2.0 TPSA=60; the others stay unknown",
+        help="requested properties, e.g. LogP=2.0 TPSA=60; the others stay unknown; a value "
+        "outside what the training data hold gets a warning with their range",
     )  # fmt: skip
     molecules.add_argument(
         "--special_tokens", type=bool | None, default=None,

@@ -8,6 +8,7 @@ from rdkit import Chem, rdBase
 from ketformer.errors import KetformerError
 from ketformer.tasks.molecules.chemistry import canonical_smiles, parse
 from ketformer.tasks.molecules.data import prepare_molecules
+from ketformer.tasks.molecules.embedded import embedded_smiles
 from ketformer.tasks.molecules.metrics import judge
 from ketformer.tasks.molecules.properties import compute_properties
 from ketformer.tasks.molecules.reading import load_molecules
@@ -137,6 +138,11 @@ def test_reading_says_what_was_removed(tmp_path):
 def test_an_unknown_mark_is_named(asked):
     with pytest.raises(KetformerError, match="standardise can remove salts, charges, isotopes, st"):
         marks_of(asked)
+
+
+def test_the_embedded_molecules_are_sound_and_have_no_marks():
+    smiles = embedded_smiles(4)
+    assert canonicalise(smiles) == canonicalise(smiles, list(MARKS)) == smiles
 
 
 # --- Sound ---------------------------------------------------------------------------------------
