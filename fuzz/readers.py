@@ -23,7 +23,7 @@ from ketformer.models import KetformerConfig
 from ketformer.models.published import from_published
 from ketformer.runs import load_settings
 from ketformer.tasks.datasets import load_text
-from ketformer.tasks.molecules.reading import canonicalise
+from ketformer.tasks.molecules.standardise import canonicalise
 from ketformer.tasks.molecules.tables import SUFFIXES, read_table
 from ketformer.tasks.molecules.tokenizer import (
     decode_smiles,

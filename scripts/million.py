@@ -51,13 +51,14 @@ def main() -> None:
             rows = sum(1 for _ in csv.DictReader(file))
         size = table.stat().st_size
     said = second.pop("said")
-    kept = ("sampled", "valid", "unique", "novel", "validity", "molecules_per_second")
+    kept = ("sampled", "valid", "unique", "validity", "molecules_per_second")
     stretches = [{k: v for k, v in part.items() if k != "said"} for part in (first, second)]
     result = {
         "weights": given.weights.name,
         "rows": rows,
         "bytes": size,
         **{key: said[key] for key in kept},
+        "novel": said["not_in_training"],
         "stretches": stretches,
         "machine": describe_machine(),
     }

@@ -59,13 +59,22 @@ def test_counts_have_their_denominators(reply):
 
 
 def test_the_table_says_what_was_requested_and_reached(reply):
-    assert reply.columns == ["SMILES", "novel", "LogP requested", "LogP reached", "TPSA", "MW"]
+    assert reply.columns == [
+        "SMILES",
+        "novel",
+        "in training",
+        "LogP requested",
+        "LogP reached",
+        "TPSA",
+        "MW",
+    ]
     smiles = [row[0] for row in reply.rows]
     assert len(set(smiles)) == len(smiles) == reply.counts[2][1]
     values = compute_properties(smiles, ["LogP", "TPSA", "MW"], progress=False)
-    np.testing.assert_allclose([row[3:] for row in reply.rows], values, rtol=1e-3, atol=1e-4)
-    assert {row[2] for row in reply.rows} == {0.5}
-    assert [row[1] == "yes" for row in reply.rows].count(True) == reply.counts[3][1]
+    np.testing.assert_allclose([row[4:] for row in reply.rows], values, rtol=1e-3, atol=1e-4)
+    assert {row[3] for row in reply.rows} == {0.5}
+    assert [row[1] for row in reply.rows].count("yes") == reply.counts[3][1]
+    assert [row[2] for row in reply.rows].count("no") == reply.counts[4][1]
 
 
 def test_the_files_hold_all_of_them(reply):
@@ -89,7 +98,9 @@ def test_if_nothing_is_valid_it_is_said(opened, needy, tmp_path):
     sampling = MoleculeSampling(temperature=50, conditions={"nRot": 1, "MW": 900})
     reply = ask(opened(needy), 1, sampling, tmp_path)
     said = "no valid molecule among 1 sampled; perhaps no molecule has nRot 1, MW 900"
-    assert reply.warnings == [said]
+    beyond = "MW=900 is out of reach: the training data range from 16.04 to "
+    assert reply.warnings[0].startswith(beyond)
+    assert reply.warnings[1:] == [said]
     assert reply.files.keys() == {"csv"}
     assert reply.rows == reply.drawings == []
     assert "<td>–</td>" in counts_html(reply)
@@ -106,5 +117,5 @@ def test_lost_training_data_cost_the_novelty_alone(chemist, smi, tmp_path, monke
     )
     reply = ask(subject, 5, MoleculeSampling(), tmp_path)
     assert reply.warnings[0] == "novelty is not known: small.smi is gone"
-    assert reply.counts[3][1] is None
-    assert {row[1] for row in reply.rows} <= {"unknown"}
+    assert reply.counts[3][1] is reply.counts[4][1] is None
+    assert {cell for row in reply.rows for cell in row[1:3]} <= {"unknown"}

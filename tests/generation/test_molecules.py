@@ -36,6 +36,10 @@ def canonical(smiles):
     return Chem.MolToSmiles(molecule) if molecule else None
 
 
+def read_config(run):
+    return json.loads((run / "config.json").read_text())
+
+
 @pytest.fixture
 def written(generate, molecules, tmp_path):
     """300 molecules in files: the JSON output, and the rows of the CSV."""
@@ -55,12 +59,15 @@ def test_the_table_agrees_with_the_numbers(written, smiles):
     found = [canonical(row["smiles"]) for row in rows]
     valid = [text for text in found if text]
     distinct = set(valid)
-    novel = distinct - trained
+    novel, untrained = distinct - set(smiles), distinct - trained
     assert len(rows) == said["sampled"] == 300
     assert (said["valid"], said["unique"], said["novel"]) == (
         len(valid), len(distinct), len(novel),
     )  # fmt: skip
-    assert 0 < len(novel) < len(distinct) < len(valid) < 300  # so that the numbers differ
+    # So that the numbers differ.
+    assert 0 < len(novel) < len(untrained) < len(distinct) < len(valid) < 300
+    assert said["not_in_training"] == len(untrained)
+    assert said["novelty_to_training"] == pytest.approx(len(untrained) / len(distinct))
     assert said["validity"] == pytest.approx(len(valid) / 300)
     assert said["uniqueness"] == pytest.approx(len(distinct) / len(valid))
     assert said["novelty"] == pytest.approx(len(novel) / len(distinct))
@@ -69,7 +76,8 @@ def test_the_table_agrees_with_the_numbers(written, smiles):
         assert row["canonical_smiles"] == (text or "")
         assert row["valid"] == ("true" if text else "false")
         assert row["duplicate"] == ("true" if text in seen else "false")
-        assert row["novel"] == ("true" if text and text not in trained else "false")
+        assert row["novel"] == ("true" if text in novel else "false")
+        assert row["in_training"] == ("true" if text in trained else "false")
         seen |= {text} - {None}
 
 
@@ -128,6 +136,19 @@ def test_requested_properties_are_in_the_table(generate, conditional, tmp_path):
         assert error["mean"] == pytest.approx(np.mean(values), rel=1e-4)
         expected = np.mean([abs(value - target) for value in values])
         assert error["mae"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_wish_out_of_reach_is_told_before_sampling(ketformer, conditional):
+    asked = ("--num", 5, "--condition", "LogP=1e6", "TPSA=30")
+    done = ketformer("generate", conditional, *asked)
+    assert done.code == 0
+    (warning,) = [line for line in done.err.splitlines() if "warning" in line]
+    assert "LogP=1e+06 is out of reach: the training data range from " in warning
+    assert "standard deviations above their mean" in warning
+    low, high = read_config(conditional)["condition_ranges"][0]
+    assert f"from {low:.4g} to {high:.4g}" in warning
+    near = ketformer("generate", conditional, "--num", 5, "--condition", f"LogP={high}")
+    assert "out of reach" not in near.err
 
 
 def test_a_wish_changes_what_is_written(generate, conditional):
@@ -230,7 +251,8 @@ def test_without_the_training_data_novelty_is_not_known(ketformer, smiles, tmp_p
         assert told in warning
         assert done.json["novelty"] is done.json["novel"] is None
         assert done.json["valid"] == known["valid"] > 0
-        assert {row["novel"] for row in rows_of(out)} == {""}
+        assert done.json["novelty_to_training"] is done.json["not_in_training"] is None
+        assert {row["novel"] + row["in_training"] for row in rows_of(out)} == {""}
 
 
 # --- Mistakes ------------------------------------------------------------------------------------

@@ -4,12 +4,14 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, strategies as st
 from transformers import AutoModelForCausalLM, set_seed
 
 from ketformer.attention import ATTENTION
 from ketformer.audit import audit_causality
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerForCausalLM
+from ketformer.models.conditions import beyond_training
 
 from .helpers import (
     CAUSAL,
@@ -157,25 +159,35 @@ def complaint(model, conditions):
     return str(mistake.value)
 
 
-@pytest.mark.parametrize("conditions", [None, torch.tensor([[1.0, 2.0], [NAN, 2.0]])])
-def test_a_model_that_needs_every_condition_has_no_answer_to_an_unknown_one(conditions):
+@pytest.mark.parametrize(
+    ("conditions", "told"),
+    [
+        (None, r"^this model needs every condition: LogP, TPSA$"),
+        (
+            torch.tensor([[1.0, 2.0], [NAN, 2.0]]),
+            r"^this model needs every condition \(LogP, TPSA\), but condition LogP of row 1 is unk",
+        ),
+    ],
+)
+def test_a_model_that_needs_every_condition_has_no_answer_to_an_unknown_one(conditions, told):
     model, ids = conditional(condition_unknown=False), some_ids(2, 4)
     assert not any("unknown" in name for name, _ in model.named_parameters())
     answers = logits(model, ids, conditions).isnan()
     assert answers[1].all()
     assert answers[0].all() == (conditions is None)
-    with pytest.raises(KetformerError, match=r"^this model needs every condition: LogP, TPSA$"):
+    with pytest.raises(KetformerError, match=told):
         model.generate(ids, conditions=conditions)
     assert logits(model, ids, some_conditions(2)).isfinite().all()
 
 
 def test_an_infinite_condition_has_no_answer():
     model, ids = conditional(), some_ids(2, 4)
-    infinite = torch.tensor([[math.inf, 30.0], [1.0, 30.0]])
+    infinite = torch.tensor([[1.0, 30.0], [1.0, -math.inf]])
     answers = logits(model, ids, infinite)
-    assert answers[0].isnan().all()
-    assert answers[1].isfinite().all()
-    with pytest.raises(KetformerError, match="a condition is infinite; NaN stands for unknown"):
+    assert answers[1].isnan().all()
+    assert answers[0].isfinite().all()
+    told = "condition TPSA of row 1 is infinite; NaN stands for unknown"
+    with pytest.raises(KetformerError, match=told):
         model.generate(ids, conditions=infinite)
 
 
@@ -197,9 +209,12 @@ def test_a_model_without_conditions_refuses_them():
         ({"condition_stds": [1.0]}, "condition_stds has 1 numbers for 2 conditions"),
         ({"condition_names": None}, "condition_means has 2 numbers for 0 conditions"),
         ({"condition_means": [1.0, NAN]}, "condition_means must be finite"),
-        ({"condition_stds": [1.0, math.inf]}, "condition_stds must be finite"),
-        ({"condition_stds": [1.0, 0.0]}, "condition_stds must be positive, got [1.0, 0.0]"),
+        ({"condition_stds": [1.0, math.inf]}, "condition_stds must be finite, got inf for TPSA"),
+        ({"condition_stds": [1.0, 0.0]}, "condition_stds must be positive, got 0.0 for TPSA"),
         ({"condition_stds": [-1, 1.0]}, "condition_stds must be positive"),
+        ({"condition_ranges": [[0, 1]]}, "the smallest and the largest value of each of the 2"),
+        ({"condition_ranges": [[0, 1], [1, 0]]}, "condition_ranges must be the smallest and"),
+        ({"condition_ranges": [[0, 1], [0, NAN]]}, "condition_ranges must be the smallest and"),
         ({"condition_pdrop": 0.6}, "condition_pdrop must lie in [0, 0.5], got 0.6"),
         ({"condition_pdrop": NAN}, "condition_pdrop must lie in [0, 0.5], got nan"),
         (
@@ -218,6 +233,49 @@ def test_conditions_that_do_not_fit_together_are_one_clear_line(changes, said):
         small_config(**{**TWO, **changes})
     assert said in str(mistake.value)
     assert "\n" not in str(mistake.value)
+
+
+# --- Out of reach --------------------------------------------------------------------------------
+
+RANGES = {"condition_ranges": [[1.0, 3.5], [0.0, 99.0]]}
+
+
+@pytest.mark.parametrize(
+    ("known", "asked", "told"),
+    [
+        (RANGES, {"LogP": 3.5, "TPSA": 0.0}, []),
+        (
+            RANGES,
+            {"LogP": 1e6},
+            ["LogP=1e+06 is out of reach: the training data range from 1 to 3.5, and it lies 2e+06 "
+             "standard deviations above their mean 2; is the unit the same?"],
+        ),
+        (RANGES, {"TPSA": -1.0, "LogP": 2.0},
+         ["TPSA=-1 is out of reach: the training data range from 0 to 99, and it lies 2.05 "
+          "standard deviations below their mean 40; is the unit the same?"]),
+        ({}, {"LogP": 3.5, "TPSA": -20.0}, []),  # three deviations, if only these are known
+        ({}, {"LogP": 0.49}, ["LogP=0.49 is out of reach: it lies 3.02 standard deviations below "
+         "their mean 2 in the training data, where they deviate by 0.5; is the unit the same?"]),
+        (
+            {**RANGES, "condition_means": [0.0, 0.0], "condition_stds": [1.0, 1.0]},
+            {"LogP": 4.0},
+            ["LogP=4 is out of reach: the training data range from 1 to 3.5; is the unit the "
+             "same?"],
+        ),
+        ({"condition_means": [0.0, 0.0], "condition_stds": [1.0, 1.0]}, {"LogP": 1e6}, []),
+    ],
+)  # fmt: skip
+def test_a_value_out_of_reach_is_told_with_the_range(known, asked, told):
+    assert beyond_training(small_config(**{**TWO, **known}), asked) == told
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=9), st.floats(-1e9, 1e9))
+def test_it_is_told_just_outside_the_range(values, asked):
+    low, high = min(values), max(values)
+    ranges = {"condition_ranges": [[low, high], [0, 1]]}
+    told = beyond_training(small_config(**{**TWO, **ranges}), {"LogP": asked, "TPSA": 0.5})
+    assert bool(told) == (asked < low or asked > high)
+    assert all(line.startswith(f"LogP={asked:g} is out of reach") for line in told)
 
 
 # --- Hidden while training ---------------------------------------------------------------------

@@ -314,6 +314,86 @@ def test_a_condition_that_does_not_vary(refused, tmp_path):
         refused("--data", tmp_path / "same.csv", "--conditions", name, told=told)
 
 
+def test_all_conditions_go_without_what_does_not_vary(ketformer, tmp_path):
+    """A preset asks for all nine; the user's chains have no rings and no stereocentres."""
+    rows = [f"{'C' * n}{end}" for n in range(1, 12) for end in ("O", "N", "C(=O)O", "F")]
+    (tmp_path / "chains.smi").write_text("\n".join(rows))
+    options = ("--data", tmp_path / "chains.smi", "--max_steps", 2, "--out", tmp_path / "run")
+    done = ketformer("train", "overlap-small", *options)
+    assert done.code == 0, done.err
+    (warning,) = [line for line in done.err.splitlines() if "warning" in line]
+    assert "conditions 'all' go without what does not vary in the training molecules" in warning
+    assert "nRing (it is 0 in each), StereoCenters (it is 0 in each)" in warning
+    seven = [name for name in NINE if name not in ("nRing", "StereoCenters")]
+    config = read(tmp_path / "run/config.json")
+    assert config["condition_names"] == seven
+    values = [Crippen.MolLogP(Chem.MolFromSmiles(smiles)) for smiles in rows]
+    low, high = config["condition_ranges"][seven.index("LogP")]
+    assert min(values) <= low < high <= max(values)
+    settings = yaml.safe_load((tmp_path / "run/settings.yaml").read_text())
+    assert settings["conditions"] == "all,-nRing,-StereoCenters"
+    again = ketformer("train", "--out", tmp_path / "run", "--resume", "--max_steps", 3)
+    assert again.code == 0, again.err
+    assert "does not vary" not in again.err
+    other = tmp_path / "alkanes.smi"  # where HBA does not vary either, but the model has it
+    other.write_text("\n".join("C" * n for n in range(1, 13)))
+    evaluate = ("--data", other, "--samples", 0, "--split", "train")
+    assert ketformer("evaluate", tmp_path / "run", *evaluate).code == 0
+
+
+def test_a_condition_can_be_left_out_of_all(train, refused):
+    run = train("--conditions", "all,-StereoCenters,-MW")
+    assert read(run / "config.json")["condition_names"] == NINE[1:-1]
+    refused("--conditions", "all,-nope", told="'all,-nope' do not have nope to leave out")
+    refused("--conditions", "LogP,-LogP,-MW", told="do not have MW to leave out")
+
+
+def test_a_set_in_which_nothing_varies(refused, tmp_path):
+    (tmp_path / "same.csv").write_text(
+        "smiles,x\n" + "".join(f"{'C' * n},1\n" for n in range(1, 12))
+    )
+    asked = ("--data", tmp_path / "same.csv", "--conditions")
+    refused(*asked, "all,-MW,-LogP,-nRot", told="HBA does not vary in the training molecules of")
+    refused(*asked, "LogP,x", told="(it is 1 in each); leave it out of the conditions 'LogP,x'")
+
+
+@pytest.mark.parametrize(("cell", "told"), [("1e39", "x is 1e+39"), ("-4e38", "x is -4e+38")])
+def test_a_value_that_is_infinite_to_a_model(refused, tmp_path, cell, told):
+    rows = [f"{'C' * n},{n}" for n in range(1, 12)]
+    (tmp_path / "big.csv").write_text("\n".join(["smiles,x", *rows, f"CCO,{cell}"]) + "\n")
+    asked = ("--data", tmp_path / "big.csv", "--conditions", "x")
+    refused(*asked, told=f"big.csv: line 13: 'CCO': {told}, beyond what a model can read (3.4e+38)")
+
+
+def test_values_that_single_precision_cannot_tell_apart_do_not_vary(refused, tmp_path):
+    rows = [f"{'C' * n},{10**12 + n}" for n in range(1, 12)]
+    (tmp_path / "near.csv").write_text("\n".join(["smiles,x", *rows]) + "\n")
+    told = "x does not vary in the training molecules"
+    refused("--data", tmp_path / "near.csv", "--conditions", "x", told=told)
+
+
+def test_a_model_that_needs_every_condition_names_the_molecule_without(refused, tmp_path):
+    rows = [f"{'C' * n},{n if n != 7 else ''}" for n in range(1, 12)]
+    (tmp_path / "gap.csv").write_text("\n".join(["smiles,x", *rows]) + "\n")
+    asked = ("--data", tmp_path / "gap.csv", "--conditions", "LogP,x")
+    told = "gap.csv: line 8: 'CCCCCCC' has no x, but this model needs every condition"
+    refused(*asked, "--condition_unknown", "false", told=told)
+
+
+def test_marks_are_removed_on_request_and_recorded(train, refused, smiles, tmp_path):
+    path = tmp_path / "salts.smi"
+    path.write_text("\n".join([*smiles[:60], "CC[NH3+].[Cl-]", "[CH3:1][OH:2]"]))
+    run = train("--data", path, "--standardise", "charges,salts")
+    data = read(run / "manifest.json")["data"]
+    assert data["removed"] == {"atom maps": 1, "salts": 1, "charges": 1}
+    settings = yaml.safe_load((run / "settings.yaml").read_text())
+    assert settings["standardise"] == "charges,salts"
+    plain = read(train("--data", path, out="plain") / "manifest.json")["data"]
+    assert plain["removed"] == {"atom maps": 1}
+    assert plain["molecules"] - data["molecules"] == ("CCN" in smiles[:60])
+    refused("--data", path, "--standardise", "salt", told="standardise can remove salts, charges")
+
+
 def test_a_molecule_longer_than_the_context(refused):
     told = "the longest molecule has 12 tokens, 13 with [CLS]: more than max_position_embeddings 12"
     refused("--max_position_embeddings", 12, told=told)

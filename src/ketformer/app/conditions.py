@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,11 @@ from ketformer.drawing.molecules import grid_svg
 from ketformer.errors import KetformerError
 from ketformer.generation import MoleculeSampling, Sampled, generate_molecules, write_molecules
 from ketformer.generation.molecules import captions_of
+from ketformer.models.conditions import BeyondTraining
 from ketformer.runs import Run
 from ketformer.runs.data import molecules_of
 from ketformer.tasks.molecules.conditions import as_asked
+from ketformer.tasks.molecules.data import Known
 from ketformer.tasks.molecules.properties import PROPERTIES
 
 #: The most molecules to draw, and to list in the table; the files have all of them.
@@ -59,8 +62,8 @@ class Reply:
     """A model's reply to a request.
 
     Attributes:
-        counts: ``sampled``, ``valid``, ``unique`` and ``novel``, each with its share and what
-            it is a share of.
+        counts: ``sampled``, ``valid``, ``unique``, ``novel`` and ``not trained on``, each with
+            its share and what it is a share of.
         errors: errors by requested property, see
             :func:`~ketformer.tasks.molecules.metrics.property_errors`.
         columns: columns of the table.
@@ -131,10 +134,13 @@ def ask(subject: Subject, num: int, sampling: MoleculeSampling, folder: Path) ->
     Raises:
         KetformerError: the model does not support the request.
     """
-    known, told = subject.training
-    sampled = generate_molecules(
-        subject.run, num, sampling, training=known, table=folder / "molecules.csv", progress=False
-    )
+    known, told = subject.known
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        sampled = generate_molecules(
+            subject.run, num, sampling, known=known, table=folder / "molecules.csv", progress=False
+        )
+    told = [*told, *(str(w.message) for w in caught if w.category is BeyondTraining)]
     files = write_molecules(sampled, folder / "molecules.csv", progress=False)
     if not sampled.molecules:
         wanted = ", ".join(f"{k} {v:g}" for k, v in sampled.requested.items())
@@ -163,27 +169,40 @@ def _counts(metrics: Mapping[str, Any]) -> list[tuple[str, int | None, float | N
         ("sampled", metrics["sampled"], None, ""),
         ("valid", metrics["valid"], metrics["validity"], "of the sampled"),
         ("unique", metrics["unique"], metrics["uniqueness"], "of the valid"),
-        ("novel", metrics["novel"], metrics["novelty"], "of the unique, not in the training set"),
+        ("novel", metrics["novel"], metrics["novelty"], "of the unique, not in the data"),
+        (
+            "not trained on",
+            metrics["not_in_training"],
+            metrics["novelty_to_training"],
+            "of the unique, not in the training part",
+        ),
     ]
 
 
-def _table(sampled: Sampled, known: frozenset[str] | None) -> tuple[list[str], list[list[Any]]]:
+def _table(sampled: Sampled, known: Known | None) -> tuple[list[str], list[list[Any]]]:
     order = list(PROPERTIES)
     asked = [name for name in sampled.requested if name in PROPERTIES]
     others = [name for name in _ALWAYS if name not in asked]
-    columns = ["SMILES", "novel"]
+    columns = ["SMILES", "novel", "in training"]
     for name in asked:
         columns += [f"{name} requested", f"{name} reached"]
     columns += others
     rows = []
     listed = zip(sampled.molecules[:LISTED], sampled.properties[:LISTED], strict=True)
     for smiles, values in listed:
-        novel = "unknown" if known is None else "no" if smiles in known else "yes"
-        row: list[Any] = [smiles, novel]
+        row: list[Any] = [smiles, *_novelty(smiles, known)]
         for name in asked:
             row += [float(f"{sampled.requested[name]:.4g}"), _short(values[order.index(name)])]
         rows.append(row + [_short(values[order.index(name)]) for name in others])
     return columns, rows
+
+
+def _novelty(smiles: str, known: Known | None) -> tuple[str, str]:
+    """Whether a molecule is novel, and whether it is in the training part."""
+    if known is None:
+        return "unknown", "unknown"
+    trained = smiles in known.training
+    return "no" if trained or smiles in known.held_out else "yes", "yes" if trained else "no"
 
 
 def _short(value: float) -> float:

@@ -12,9 +12,10 @@ from ketformer.attention import Attention
 from ketformer.audit import Audit, audit_causality
 from ketformer.circuits.mechanisms import experiments
 from ketformer.errors import KetformerError
-from ketformer.generation.molecules import training_molecules
+from ketformer.generation.molecules import known_molecules
 from ketformer.runs import Run, open_run
 from ketformer.runs.directory import weights_sha256
+from ketformer.tasks.molecules.data import Known
 
 # Enough for any leak to show, and quick with large models.
 _SEQUENCES, _LENGTH = 2, 32
@@ -56,11 +57,11 @@ class Subject:
         return set(experiments(attention, batch=1, length=1)) != {"value"}
 
     @cached_property
-    def training(self) -> tuple[frozenset[str] | None, list[str]]:
-        """The molecules it was trained on, None if they are gone, and warnings."""
+    def known(self) -> tuple[Known | None, list[str]]:
+        """The molecules of its data, None if they are gone, and warnings."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            known = training_molecules(self.run, progress=False)
+            known = known_molecules(self.run, progress=False)
         told = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
         return known, told
 

@@ -16,7 +16,7 @@ from ketformer.generation import (
     generate_text,
     write_molecules,
 )
-from ketformer.generation.molecules import parse_conditions, training_molecules
+from ketformer.generation.molecules import known_molecules, parse_conditions
 from ketformer.runs import Run, open_run
 from ketformer.utils.files import write_text
 
@@ -68,7 +68,8 @@ def add_arguments(parser: Parser) -> None:
     molecules = parser.add_argument_group("molecules")
     molecules.add_argument(
         "--condition", type=str, nargs="+", default=[], metavar="NAME=NUMBER",
-        help="requested properties, e.g. LogP=2.0 TPSA=60; the others stay unknown",
+        help="requested properties, e.g. LogP=2.0 TPSA=60; the others stay unknown; a value "
+        "outside what the training data hold gets a warning with their range",
     )  # fmt: skip
     molecules.add_argument(
         "--special_tokens", type=bool | None, default=None,
@@ -148,7 +149,7 @@ def _molecules(opened: Run, options: Any) -> int:
         opened,
         1000 if options.num is None else options.num,
         sampling,
-        training=training_molecules(opened),
+        known=known_molecules(opened),
         table=out,
     )
     files = write_molecules(sampled, out) if out else {}

@@ -123,6 +123,8 @@ def evaluation_rows(
     settings = run.settings.override(changes)
     prepared = molecules_of(settings, run.tokenizer, progress=progress)
     check_same_data(run, prepared.facts)
+    if not run.model.config.condition_unknown:
+        prepared.require_conditions()
     rows = prepared.rows(part, count_padding=True)
     rows = MoleculeRows(
         rows.ids[:limit],
@@ -176,7 +178,7 @@ def sample_metrics(
         run,
         samples,
         MoleculeSampling(conditions=typical),
-        training=frozenset(prepared.smiles["train"]),
+        known=prepared.known,
         progress=progress,
     )
     valid = sampled.molecules

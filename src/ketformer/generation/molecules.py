@@ -8,7 +8,7 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,17 +27,24 @@ from ketformer.generation.sampling import (
     named_conditions,
     sample_molecules,
 )
+from ketformer.models.conditions import BeyondTraining, beyond_training
 from ketformer.runs import Run
 from ketformer.runs.data import molecules_of
 from ketformer.tasks.molecules.chemistry import worker_processes
+from ketformer.tasks.molecules.data import Known
 from ketformer.tasks.molecules.journal import Journal, Progress, forget
 from ketformer.tasks.molecules.metrics import Judged, generation_metrics, judge, property_errors
-from ketformer.tasks.molecules.output import MoleculeTable, write_sdf
+from ketformer.tasks.molecules.output import COLUMNS, MoleculeTable, write_sdf
 from ketformer.tasks.molecules.properties import PROPERTIES, compute_properties
+from ketformer.tasks.molecules.standardise import marks_of
 
 # Distinct valid molecules kept for the SDF and the picture; the CSV has all.
 _KEPT = 10_000
 _SHOWN = 30
+# The metrics that need the run's data.
+_NOVELTY = (
+    "novel", "novelty", "product", "not_in_training", "novelty_to_training", "in_training",
+)  # fmt: skip
 
 
 @dataclass
@@ -62,8 +69,8 @@ class Sampled:
     per_second: float | None = None
 
 
-def training_molecules(run: Run, *, progress: bool = True) -> frozenset[str] | None:
-    """Canonical SMILES that the run was trained on; None with a warning if they are gone."""
+def known_molecules(run: Run, *, progress: bool = True) -> Known | None:
+    """The molecules of the run's data, None with a warning if they are gone."""
     settings = run.settings.override({"conditions": None})
     try:
         data = molecules_of(settings, run.tokenizer, progress=progress)
@@ -75,7 +82,7 @@ def training_molecules(run: Run, *, progress: bool = True) -> frozenset[str] | N
             f"novelty is not known: {settings.data} has changed since training", stacklevel=2
         )
         return None
-    return frozenset(data.smiles["train"])
+    return data.known
 
 
 def generate_molecules(
@@ -83,7 +90,7 @@ def generate_molecules(
     num: int,
     sampling: MoleculeSampling | None = None,
     *,
-    training: Collection[str] | None = None,
+    known: Known | None = None,
     table: Path | None = None,
     progress: bool = True,
     label: str = "sample",
@@ -98,22 +105,28 @@ def generate_molecules(
         run: an opened run.
         num: how many to sample.
         sampling: how to sample.
-        training: canonical SMILES that are not novel; None leaves novelty unknown.
+        known: the molecules of the run's data, which are not novel; None leaves novelty unknown.
         table: a CSV file for all of them.
         progress: show a bar on standard error.
         label: label of the bar.
 
     Raises:
         KetformerError: the run is of text, or does not have a requested condition.
+
+    Warns:
+        BeyondTraining: a requested value is outside what the training data hold.
     """
     sampling = sampling or MoleculeSampling()
     sampling = replace(sampling, conditions=named_conditions(run, sampling.conditions))
     generator = generator_of(run, sampling)
     sample_molecules(run, num, sampling)  # refuses mistakes before a file is created
     requested = dict(sampling.conditions)
+    for told in beyond_training(run.model.config, requested):
+        warnings.warn(told, BeyondTraining, stacklevel=2)
     computed = [name for name in requested if name in PROPERTIES]
+    marks = marks_of(run.settings.standardise)
     tally = _Tally(computed)
-    journal = Journal(table, _key(run, num, sampling, training), num) if table else None
+    journal = Journal(table, _key(run, num, sampling, known), num) if table else None
     before = journal.read() if journal else None
     if journal and before:
         for rows in journal.rows(before):
@@ -131,8 +144,10 @@ def generate_molecules(
         else nullcontext() as open_table,
     ):
         for block in sample_molecules(run, num, sampling, done=done, generator=generator):
-            judged = judge(block, training or (), seen=tally.seen, progress=False)
-            properties = compute_properties(block, progress=False) if table or computed else None
+            judged = judge(
+                block, *(known or ((), ())), marks=marks, seen=tally.seen, progress=False
+            )
+            properties = _properties(judged.canonical) if table or computed else None
             tally.add(judged, properties)
             _hand_back_memory()
             bar.update(len(block))
@@ -143,14 +158,15 @@ def generate_molecules(
                 judged.canonical,
                 judged.valid.tolist(),
                 judged.duplicate.tolist(),
-                judged.novel.tolist() if training is not None else [None] * len(block),
+                judged.novel.tolist() if known else [None] * len(block),
+                judged.in_training.tolist() if known else [None] * len(block),
                 properties,
             )
             state = generator.get_state().numpy().tobytes().hex()
             journal.note(Progress(tally.count, open_table.sync(), state))
     seconds = time.monotonic() - begun
     metrics = generation_metrics(tally.judged())
-    if training is None:
+    if known is None:
         _forget_novelty(metrics)
     return Sampled(
         metrics=metrics,
@@ -178,13 +194,13 @@ class _Tally:
         self.seen: set[str] = set()
         self.kept: list[str] = []
         self.count = 0
-        self._flags: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._flags: list[tuple[np.ndarray, ...]] = []
         self._values: list[np.ndarray] = []
 
     def add(self, judged: Judged, properties: np.ndarray | None) -> None:
         """Add one block, with its properties ``[N, 9]`` if some are requested."""
         self.count += len(judged.valid)
-        self._flags.append((judged.valid, judged.duplicate, judged.novel))
+        self._flags.append((judged.valid, judged.duplicate, judged.novel, judged.in_training))
         if properties is not None and self.computed:
             self._values.append(properties[judged.valid][:, self.columns])
         fresh = (judged.valid & ~judged.duplicate).nonzero()[0]
@@ -194,13 +210,13 @@ class _Tally:
         """Add rows read from a table."""
         flags = (
             np.array([row[name] == "true" for row in rows])
-            for name in ("valid", "duplicate", "novel")
+            for name in ("valid", "duplicate", "novel", "in_training")
         )
         sampled = [row["smiles"] for row in rows]
         canonical = [row["canonical_smiles"] or None for row in rows]
         self.seen.update(filter(None, canonical))
         # Those in the table are rounded.
-        properties = compute_properties(sampled, progress=False) if self.computed else None
+        properties = _properties(canonical) if self.computed else None
         self.add(Judged(sampled, canonical, *flags), properties)
 
     def judged(self) -> Judged:
@@ -212,18 +228,25 @@ class _Tally:
         return np.concatenate(self._values) if self._values else np.empty((0, len(self.computed)))
 
 
-def _key(run: Run, num: int, sampling: MoleculeSampling, training: Collection[str] | None) -> str:
+def _properties(canonical: Sequence[str | None]) -> np.ndarray:
+    """The nine properties ``[N, 9]`` of the molecules as they are judged; NaN where None."""
+    return compute_properties([smiles or "" for smiles in canonical], progress=False)
+
+
+def _key(run: Run, num: int, sampling: MoleculeSampling, known: Known | None) -> str:
     """A hash of everything that decides the content of a table."""
     digest = hashlib.sha256()
     for name, tensor in run.model.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    known = None if training is None else hashlib.sha256("\n".join(sorted(training)).encode())
+    data = [hashlib.sha256("\n".join(sorted(part)).encode()).hexdigest() for part in known or ()]
     facts = {
         "config": run.model.config.to_dict(),
         "num": num,
         "sampling": asdict(sampling),
-        "training": known and known.hexdigest(),
+        "known": data,
+        "standardise": run.settings.standardise,
+        "columns": COLUMNS,
         "batch": BATCH,
         "device": run.model.device.type,
         "torch": torch.__version__,
@@ -281,4 +304,4 @@ def parse_conditions(given: Sequence[str]) -> dict[str, float]:
 
 def _forget_novelty(metrics: dict[str, Any]) -> None:
     for part in (metrics, *metrics["at"].values()):
-        part.update(novel=None, novelty=None, product=None, in_training=None)
+        part.update(dict.fromkeys(_NOVELTY))

@@ -2,11 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor, nn
 
 from ketformer.errors import KetformerError
 from ketformer.models.configuration import KetformerConfig
+
+# Without a range, a value this many deviations from the mean counts as out of reach.
+_FAR = 3
+
+
+class BeyondTraining(UserWarning):
+    """A requested value is outside what the training data hold."""
+
+
+def beyond_training(config: KetformerConfig, requested: Mapping[str, float]) -> list[str]:
+    """A line for each requested value outside what the training data hold, with their range.
+
+    Models without ranges are judged by mean and deviation; without these either, nothing is said.
+
+    Args:
+        config: the model's configuration.
+        requested: values by name of the condition, in their own units.
+    """
+    names = config.condition_names or []
+    means, stds = config.condition_means or [], config.condition_stds or []
+    scaled = set(means) != {0.0} or set(stds) != {1.0}
+    lines = []
+    for i, name in enumerate(names):
+        if name not in requested:
+            continue
+        value, far = requested[name], (requested[name] - means[i]) / stds[i]
+        side = "above" if far > 0 else "below"
+        away = f"{abs(far):.3g} standard deviations {side} their mean {means[i]:.4g}"
+        if config.condition_ranges:
+            low, high = config.condition_ranges[i]
+            if not low <= value <= high:
+                lines.append(
+                    f"{name}={value:g} is out of reach: the training data range from {low:.4g} to "
+                    f"{high:.4g}{f', and it lies {away}' if scaled else ''}; is the unit the same?"
+                )
+        elif scaled and abs(far) > _FAR:
+            lines.append(
+                f"{name}={value:g} is out of reach: it lies {away} in the training data, where "
+                f"they deviate by {stds[i]:.4g}; is the unit the same?"
+            )
+    return lines
 
 
 def check_conditions(config: KetformerConfig, conditions: Tensor | None) -> None:
@@ -20,17 +63,30 @@ def check_conditions(config: KetformerConfig, conditions: Tensor | None) -> None
         conditions: ``[B, C]`` in their own units, NaN where unknown; None leaves all unknown.
 
     Raises:
-        KetformerError: an infinite value, or an unknown one where the model needs them all.
+        KetformerError: an infinite value, or an unknown one where the model needs them all; the
+            condition and the row, from 0, are named.
     """
     names = config.condition_names or []
-    values = (
-        None if conditions is None else torch.as_tensor(conditions).to(torch.get_default_dtype())
-    )
-    if values is not None and bool(values.isinf().any()):
-        raise KetformerError("a condition is infinite; NaN stands for unknown")
-    missing = bool(names) if values is None else bool(values.isnan().any())
-    if missing and not config.condition_unknown:
-        raise KetformerError(f"this model needs every condition: {', '.join(names)}")
+    if conditions is None:
+        if names and not config.condition_unknown:
+            raise KetformerError(f"this model needs every condition: {', '.join(names)}")
+        return
+    values = torch.as_tensor(conditions).to(torch.get_default_dtype())
+    if found := _first(values.isinf(), names):
+        raise KetformerError(f"{found} is infinite; NaN stands for unknown")
+    if not config.condition_unknown and (found := _first(values.isnan(), names)):
+        raise KetformerError(
+            f"this model needs every condition ({', '.join(names)}), but {found} is unknown"
+        )
+
+
+def _first(bad: Tensor, names: Sequence[str]) -> str:
+    """The first of the bad values ``[B, C]`` by condition and row; empty if there is none."""
+    if not bool(bad.any()):
+        return ""
+    *rows, place = bad.nonzero()[0].tolist()
+    name = f"condition {names[place]}" if place < len(names) else "a condition"
+    return f"{name} of row {', '.join(map(str, rows))}" if rows else name
 
 
 class Standardise(nn.Module):

@@ -64,6 +64,7 @@ class KetformerConfig(PreTrainedConfig):
         condition_names: numbers given with each sequence, e.g. molecular properties.
         condition_means: mean of each condition in the training set, in its own unit.
         condition_stds: its standard deviation, likewise; the two standardise a condition.
+        condition_ranges: its smallest and largest value, likewise; None if not known.
         condition_unknown: whether a condition may be left unknown (NaN); each then has
             a learned vector for that case.
         condition_pdrop: mean share of the conditions hidden while training, at most 0.5;
@@ -101,6 +102,7 @@ class KetformerConfig(PreTrainedConfig):
     condition_names: list[str] | None = None
     condition_means: list[float | int] | None = None
     condition_stds: list[float | int] | None = None
+    condition_ranges: list[list[float | int]] | None = None
     condition_unknown: bool = True
     condition_pdrop: float | int = 0.0
     use_cache: bool = True
@@ -166,10 +168,19 @@ class KetformerConfig(PreTrainedConfig):
             values = getattr(self, key) or []
             if len(values) != len(names):
                 raise ValueError(f"{key} has {len(values)} numbers for {len(names)} conditions")
-            if not all(math.isfinite(value) for value in values):
-                raise ValueError(f"{key} must be finite, got {values}")
-        if not all(std > 0 for std in self.condition_stds or []):
-            raise ValueError(f"condition_stds must be positive, got {self.condition_stds}")
+            for name, value in zip(names, values, strict=True):
+                if not math.isfinite(value):
+                    raise ValueError(f"{key} must be finite, got {value} for {name}")
+        for name, std in zip(names, self.condition_stds or [], strict=True):
+            if not std > 0:
+                raise ValueError(f"condition_stds must be positive, got {std} for {name}")
+        if self.condition_ranges is not None:
+            found = [len(r) == 2 and r[0] <= r[1] for r in self.condition_ranges]
+            if len(found) != len(names) or not all(found):
+                raise ValueError(
+                    "condition_ranges must be the smallest and the largest value of each of the "
+                    f"{len(names)} conditions, got {self.condition_ranges}"
+                )
         if not 0 <= self.condition_pdrop <= 0.5:
             raise ValueError(f"condition_pdrop must lie in [0, 0.5], got {self.condition_pdrop}")
         if self.condition_pdrop and not self.condition_unknown:

@@ -24,7 +24,7 @@ _TEXT_NOTE = (
 )
 _MOLECULES_NOTE = (
     "Losses in nats per token on the test part, padding not counted. Valid is the share of sampled "
-    "molecules, unique of valid ones, novel (not in the training part) of unique ones."
+    "molecules, unique of valid ones, novel (nowhere in the data) of unique ones."
 )
 _NOTES = {"text": _TEXT_NOTE, "molecules": _MOLECULES_NOTE}
 _MADE = {

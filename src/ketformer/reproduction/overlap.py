@@ -80,7 +80,7 @@ _COLUMNS: Columns = (
     ("published valid / unique / novel", "published_samples"),
     ("valid", "validity"),
     ("unique", "uniqueness"),
-    ("novel", "novelty"),
+    ("novel", "novelty_to_training"),  # as published
 )
 
 

@@ -9,6 +9,7 @@ from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.models.checks import check_memory
 from ketformer.runs.settings import Settings
 from ketformer.tasks.base import Prepared
+from ketformer.tasks.molecules.conditions import without_conditions
 from ketformer.tasks.molecules.data import MoleculeData, prepare_molecules
 from ketformer.tasks.molecules.dialect import Dialect
 from ketformer.tasks.text.data import TextData, prepare_text
@@ -28,6 +29,7 @@ def prepare(settings: Settings, *, progress: bool = True) -> TextData | Molecule
             "delimiter": None,
             "decimal": None,
             "replicates": "mean",
+            "standardise": None,
         }
         if settings.task == "text"
         else {"tokenizer": "char", "vocab_size": None}
@@ -66,11 +68,20 @@ def molecules_of(
         conditions=settings.conditions,
         dialect=Dialect(settings.delimiter, settings.decimal, settings.encoding),
         replicates=settings.replicates,
-        standardise=settings.standardise_conditions,
+        standardise=settings.standardise,
+        standardise_conditions=settings.standardise_conditions,
         count_padding=settings.count_padding,
         tokenizer=tokenizer,
         progress=progress,
     )
+
+
+def as_prepared(settings: Settings, data: Prepared) -> Settings:
+    """The settings with the conditions that the data were prepared with."""
+    if not isinstance(data, MoleculeData) or not data.left_out:
+        return settings
+    names = without_conditions(str(settings.conditions), data.left_out)
+    return settings.override({"conditions": names})
 
 
 def build_model(settings: Settings, data: Prepared) -> KetformerForCausalLM:
@@ -80,5 +91,7 @@ def build_model(settings: Settings, data: Prepared) -> KetformerForCausalLM:
         KetformerError: a setting does not fit, or the model would be too large for this machine.
     """
     config = KetformerConfig(**{**data.model_keys, **settings.model})
+    if isinstance(data, MoleculeData) and not config.condition_unknown:
+        data.require_conditions()
     check_memory(config)
     return KetformerForCausalLM(config)

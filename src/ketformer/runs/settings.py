@@ -82,6 +82,7 @@ _NOT_SET = {
     "condition_names",
     "condition_means",
     "condition_stds",
+    "condition_ranges",
 }
 
 
@@ -114,7 +115,10 @@ class Settings:
         conditions: for molecules: numeric columns of the file to condition on, or properties,
             e.g. ``LogP,TPSA`` (in YAML also a list). A column comes before a property of that
             name; ``rdkit:LogP`` and ``column:LogP`` say which. ``all`` means the nine that can
-            be computed.
+            be computed, less those that do not vary; ``all,-MW`` leaves one out.
+        standardise: for molecules: what to remove from each besides atom maps before equal ones
+            are merged: salts, charges, isotopes, stereo, e.g. ``salts,charges`` (in YAML also a
+            list); ``all`` means all four.
         standardise_conditions: subtract the training set's mean and divide by its standard
             deviation.
         count_padding: for molecules: count padding in the loss, as arXiv 2502.19214 does.
@@ -139,6 +143,7 @@ class Settings:
     decimal: Literal[".", ","] | None = None
     replicates: Merge = "mean"
     conditions: str | None = None
+    standardise: str | None = None
     standardise_conditions: bool = True
     count_padding: bool = False
     backend: str | None = None
@@ -238,9 +243,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     for key, part in zip(("model", "training"), parts, strict=True):
         if not isinstance(part, dict):
             raise KetformerError(f"{path}: {key} must be a mapping of keys to values")
-    match own.get("conditions"):
-        case [_, *_] as listed if all(isinstance(n, str) and "," not in n for n in listed):
-            own["conditions"] = ",".join(listed)  # the natural form in YAML
+    for key in ("conditions", "standardise"):
+        match own.get(key):
+            case [_, *_] as listed if all(isinstance(n, str) and "," not in n for n in listed):
+                own[key] = ",".join(listed)  # the natural form in YAML
     return own, *parts
 
 

@@ -27,7 +27,7 @@ from ketformer.quantum.backends import open_backend
 from ketformer.quantum.gradients import outcomes_of
 from ketformer.runs import Settings, open_run, read_metrics
 from ketformer.runs.card import write_run_card
-from ketformer.runs.data import build_model, prepare
+from ketformer.runs.data import as_prepared, build_model, prepare
 from ketformer.runs.directory import (
     MANIFEST_FILE,
     SAMPLES_FOLDER,
@@ -86,6 +86,7 @@ def train(
     arguments = training_arguments(settings, out)
     settings = settings.override({"seed": arguments.seed})  # what is saved says which
     data = _prepared(settings, arguments, data_sha256, progress)
+    settings = as_prepared(settings, data)
     set_seed(arguments.seed)
     model = build_model(settings, data)
     measured = _measured(settings, model)

@@ -8,7 +8,12 @@ from hypothesis import given, settings, strategies as st
 from rdkit.Chem import Crippen, MolFromSmiles
 
 from ketformer.errors import KetformerError
-from ketformer.tasks.molecules.conditions import as_asked, find_condition, parse_names
+from ketformer.tasks.molecules.conditions import (
+    as_asked,
+    find_condition,
+    parse_names,
+    without_conditions,
+)
 from ketformer.tasks.molecules.data import prepare_molecules
 from ketformer.tasks.molecules.properties import PROPERTIES
 
@@ -23,11 +28,11 @@ def empty_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def prepared(path, conditions):
+def prepared(path, conditions, *, standardised=False):
     """The data, and the lines that were told."""
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        data = prepare_molecules(path, conditions=conditions, standardise=False)
+        data = prepare_molecules(path, conditions=conditions, standardise_conditions=standardised)
     return data, [str(line.message).removeprefix(f"{path}: ") for line in told]
 
 
@@ -106,6 +111,64 @@ def test_a_name_that_is_not_there_or_not_clear(file, asked, said):
     assert said in str(caught.value)
 
 
+# --- all, and without one of them ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [
+        ("all", list(PROPERTIES)),
+        ("all,-logp", [name for name in PROPERTIES if name != "LogP"]),
+        ("all, -rdkit:LogP", [name for name in PROPERTIES if name != "LogP"]),
+        ("all,score", [*PROPERTIES, "score"]),
+        ("all,LogP", [*PROPERTIES, "column:LogP"]),
+        # What `all` brought in goes, and not the column of that name.
+        ("all,-LogP,LogP", [*(n for n in PROPERTIES if n != "LogP"), "column:LogP"]),
+        ("all,-logp,logp", [*(n for n in PROPERTIES if n != "LogP"), "logp"]),
+        ("LogP,rdkit:LogP,-rdkit:logp", ["column:LogP"]),
+        ("score,TPSA,-SCORE", ["TPSA"]),
+        ("LogP,logp,-logp", ["column:LogP"]),
+    ],
+)
+def test_all_and_what_is_left_out_of_it(asked, names):
+    parsed = parse_names(asked)
+    headings = {name: name for name in ("LogP", "logp", "score")}
+    assert [condition.resolved(headings) for condition in parsed] == names
+    assert [one.from_all for one in parsed].count(True) == sum(
+        name in PROPERTIES for name in names if asked.startswith("all")
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("all,-LgP", "'all,-LgP' do not have LgP to leave out; did you mean 'LogP'?"),
+        ("all,-column:LogP", "do not have column:LogP to leave out"),
+        ("all,-rdkit:nope", "RDKit's properties have no 'nope'"),
+        ("all,-", "conditions must be distinct names, separated by commas"),
+    ],
+)
+def test_what_cannot_be_left_out(asked, said):
+    with pytest.raises(KetformerError) as caught:
+        parse_names(asked)
+    assert said in str(caught.value)
+
+
+def test_what_does_not_vary_is_left_out_of_all_but_not_of_the_columns(file):
+    rows = [f"{'C' * n},{n},1" for n in range(1, 40)]
+    path = file("a.csv", "\n".join(["smiles,HBA,nRing", *rows]))
+    data, told = prepared(path, "all,HBA", standardised=True)
+    assert data.left_out == ("HBA", "HBD", "nRing", "nHet", "TPSA", "StereoCenters")
+    assert data.names == ("MW", "nRot", "LogP", "column:HBA")
+    assert "HBA (it is 0 in each)" in told[-1]
+    names = without_conditions("all,HBA", data.left_out)
+    again, told = prepared(path, names, standardised=True)
+    assert (again.names, again.left_out) == (data.names, ())
+    assert told == ["HBA is the file's column 'HBA'; rdkit:HBA would be RDKit's"]
+    with pytest.raises(KetformerError, match=r"column:nRing does not vary .*it is 1 in each"):
+        prepared(path, "all,nRing", standardised=True)
+
+
 headings = st.sampled_from([*PROPERTIES, "logp", "score", "Score", "µ"])
 
 
@@ -113,7 +176,7 @@ headings = st.sampled_from([*PROPERTIES, "logp", "score", "Score", "µ"])
 @given(st.lists(headings, unique=True, min_size=1), st.data())
 def test_a_models_names_ask_for_its_own_conditions_again(columns, data):
     """Whatever the columns of the file it meets."""
-    asked = parse_names(data.draw(st.sampled_from(["all", *columns, *PROPERTIES])))
+    asked = parse_names(data.draw(st.sampled_from(["all", "all,-MW", *columns, *PROPERTIES])))
     names = [condition.resolved({name: name for name in columns}) for condition in asked]
     elsewhere = {name: name for name in [*columns, *PROPERTIES]}
     again = parse_names(as_asked(names))

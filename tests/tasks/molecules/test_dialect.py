@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ketformer.errors import KetformerError
 from ketformer.tasks.molecules.dialect import Dialect
-from ketformer.tasks.molecules.reading import canonicalise, load_molecules
+from ketformer.tasks.molecules.reading import load_molecules
+from ketformer.tasks.molecules.standardise import canonicalise
 
 SMILES = ["CCO", "c1ccccc1", "N", "CC(=O)O", "C[C@H](N)C(=O)O", "[Na+].[Cl-]", "C#N", "FC(F)F"]
 HEADER = ["Größe", "SMILES", "pIC50", "note"]

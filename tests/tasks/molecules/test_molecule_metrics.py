@@ -37,9 +37,20 @@ def test_metrics_by_hand():
         "uniqueness": 3 / 5,
         "novelty": 2 / 3,
         "product": 2 / 8,
-        "in_training": 2 / 5,  # counts samples, while 1 - novelty counts molecules
+        "not_in_training": 2,
+        "novelty_to_training": 2 / 3,
+        "in_training": 2 / 5,  # counts samples, not molecules
         "at": {},
     }
+
+
+def test_novel_is_what_is_nowhere_in_the_data():
+    judged = judge(SAMPLED, ["CCO"], ["C1CC1", "N"])
+    assert judged.novel.tolist() == [False, True, False, False, False, False, True, False]
+    assert judged.in_training.tolist() == [True, False, True] + [False] * 5
+    metrics = generation_metrics(judged)
+    assert (metrics["novel"], metrics["novelty"], metrics["product"]) == (1, 1 / 3, 1 / 8)
+    assert (metrics["not_in_training"], metrics["novelty_to_training"]) == (2, 2 / 3)
 
 
 def test_mirror_images_are_two_molecules():
@@ -79,6 +90,8 @@ def test_the_first_thousand_alone():
         "uniqueness": 1,
         "novelty": 0.998,
         "product": 0.998,
+        "not_in_training": 998,
+        "novelty_to_training": 0.998,
         "in_training": 0.002,
     }
 
@@ -98,15 +111,17 @@ def test_prefixes_are_smaller_than_the_sample(number, sizes):
 @given(
     sampled=st.lists(st.sampled_from(["C", "CC", "C(C)", "OCC", "CCO", "N", "X", "", "C1"])),
     training=st.sets(st.sampled_from(["C", "CC", "CCO", "O"])),
+    held_out=st.sets(st.sampled_from(["C", "CC", "N", "O"])),
 )
-def test_what_holds_of_any_sample(sampled, training):
-    judged = judge(sampled, training)
+def test_what_holds_of_any_sample(sampled, training, held_out):
+    judged = judge(sampled, training, held_out)
     metrics = generation_metrics(judged)
     canonical = [smiles for smiles in judged.canonical if smiles is not None]
     assert metrics["sampled"] == len(sampled)
     assert metrics["valid"] == len(canonical)
     assert metrics["unique"] == len(set(canonical))
-    assert metrics["novel"] == len(set(canonical) - training)
+    assert metrics["novel"] == len(set(canonical) - training - held_out)
+    assert metrics["not_in_training"] == len(set(canonical) - training)
     assert metrics["valid"] == metrics["unique"] + judged.duplicate.sum()
     assert not (judged.duplicate & ~judged.valid).any()
     assert not (judged.novel & ~judged.valid).any()
@@ -115,7 +130,9 @@ def test_what_holds_of_any_sample(sampled, training):
         assert metrics["in_training"] == known / len(canonical)
         shares = metrics["validity"] * metrics["uniqueness"] * metrics["novelty"]
         assert metrics["product"] == pytest.approx(shares)
-        again = generation_metrics(judge(canonical, training))  # valid ones stay what they are
+        again = generation_metrics(
+            judge(canonical, training, held_out)
+        )  # valid ones stay what they are
         assert again["validity"] == 1
         assert again["uniqueness"] == metrics["uniqueness"]
 

@@ -19,6 +19,7 @@ def _write_block(table, sampled=("OCC", "C1CC"), properties=((46.069, -0.0014), 
         valid=[True, False],
         duplicate=[np.True_, None],
         novel=[False, None],
+        in_training=[True, None],
         properties=np.array(properties),
     )
 
@@ -33,9 +34,9 @@ def test_every_column_of_a_table(tmp_path):
     with MoleculeTable(path, ("MW", "LogP"), {"LogP": 2.0, "QED": 1 / 3}) as table:
         _write_block(table)
     assert path.read_bytes().decode() == (
-        "smiles,canonical_smiles,valid,duplicate,novel,MW,LogP,requested_LogP,requested_QED\n"
-        "OCC,CCO,true,true,false,46.069,-0.0014,2,0.333333\n"
-        "C1CC,,false,,,,,2,0.333333\n"
+        "smiles,canonical_smiles,valid,duplicate,novel,in_training,MW,LogP,requested_LogP,requested_QED\n"
+        "OCC,CCO,true,true,false,true,46.069,-0.0014,2,0.333333\n"
+        "C1CC,,false,,,,,,2,0.333333\n"
     )
 
 
@@ -44,7 +45,7 @@ def test_blocks_follow_each_other_under_one_head(tmp_path):
     with MoleculeTable(path) as table:
         for start in range(0, 6, 2):
             names = [f"C{start}", f"C{start + 1}"]
-            table.write(names, ["C", "C"], [True] * 2, [False] * 2, [True] * 2)
+            table.write(names, ["C", "C"], [True] * 2, [False] * 2, [True] * 2, [False] * 2)
             assert not path.exists()
     assert [row["smiles"] for row in _read(path)] == [f"C{i}" for i in range(6)]
 
@@ -87,7 +88,7 @@ def test_any_text_and_number_come_back(tmp_path_factory, texts, number):
     path = tmp_path_factory.getbasetemp() / "round.csv"
     some = [True] * len(texts)
     with MoleculeTable(path, ["x, y"]) as table:
-        table.write(texts, texts, some, some, some, np.full((len(texts), 1), number))
+        table.write(texts, texts, some, some, some, some, np.full((len(texts), 1), number))
     rows = _read(path)
     assert [row["smiles"] for row in rows] == [row["canonical_smiles"] for row in rows] == texts
     assert all(float(row["x, y"]) == pytest.approx(number, rel=5e-6) for row in rows)

@@ -10,8 +10,9 @@ import pytest
 
 from ketformer.errors import KetformerError
 from ketformer.tasks.molecules import reading
-from ketformer.tasks.molecules.reading import canonicalise, load_molecules
+from ketformer.tasks.molecules.reading import load_molecules
 from ketformer.tasks.molecules.splits import split_molecules
+from ketformer.tasks.molecules.standardise import canonicalise, standardised
 from ketformer.tasks.molecules.tokenizer import (
     QM9_VOCABULARY,
     decode_smiles,
@@ -131,11 +132,11 @@ def rdkit_calls(monkeypatch):
     """How many SMILES each call passed to RDKit."""
     calls = []
 
-    def counted(smiles, **arguments):
+    def counted(smiles, *arguments, **named):
         calls.append(len(smiles))
-        return canonicalise(smiles, **arguments)
+        return standardised(smiles, *arguments, **named)
 
-    monkeypatch.setattr(reading, "canonicalise", counted)
+    monkeypatch.setattr(reading, "standardised", counted)
     return calls
 
 

@@ -74,6 +74,46 @@ def test_the_facts_hold_the_spread_and_warnings_tell_it(file):
     assert data.facts["replicates"]["y"]["pooled_std"] == pytest.approx(math.sqrt(0.5))
 
 
+def test_replicates_that_only_atom_maps_told_apart(file):
+    """The same compound mapped in several ways, with several values."""
+    mapped = ["[CH3:1][CH2:2][OH:3],5", "[OH:1][CH2:9][CH3:4],", "[CH3:7]CO,9", "OCC,10"]
+    others = [f"{'C' * n},{n}" for n in range(3, 40)]
+    path = file("a.csv", "\n".join(["smiles,y", *mapped, *others, "CCO,1e999"]))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        data = prepare_molecules(path, conditions="y")
+    source = data.source
+    assert source.smiles == ["CCO", *["C" * n for n in range(3, 40)]]
+    np.testing.assert_allclose(source.columns["y"], [8, *range(3, 40)], rtol=1e-15)
+    assert source.lines == [2, *range(6, 43)]
+    assert (source.rows, source.duplicates, source.merged) == (42, 4, 3)
+    facts = data.facts
+    assert (facts["duplicates"], facts["removed"], facts["merged"]) == (4, {"atom maps": 3}, 3)
+    assert (facts["replicates"]["y"]["replicated"], facts["replicates"]["y"]["largest"]) == (
+        1, "CCO",
+    )  # fmt: skip
+    assert facts["replicates"]["y"]["largest_range"] == 5
+    lines = [str(line.message).removeprefix(f"{path}: ") for line in told]
+    assert "4 of 42 rows repeat a molecule and are merged, with the mean of the known" in lines[1]
+    assert lines[2].startswith("y: 1 of the 1 molecules with several values have conflicting ones")
+    assert lines[3] == (
+        "removed atom maps from 3 of 42 molecules; 3 differed from another only in these and "
+        "were merged"
+    )
+    median = load_molecules(path, numeric=["y"], replicates="median")
+    assert (median.columns["y"][0], median.merged) == (9, 3)
+
+
+def test_marks_decide_which_rows_are_replicates(file):
+    path = file("a.csv", "smiles,y\nCC(=O)[O-].[Na+],1\nCC(=O)[O-],2\nCC(=O)O,6\n")
+    apart = load_molecules(path, numeric=["y"])
+    assert (apart.columns["y"].tolist(), apart.spreads["y"].replicated) == ([1, 2, 6], 0)
+    salts = load_molecules(path, numeric=["y"], marks=["salts"])
+    assert (salts.columns["y"].tolist(), salts.lines) == ([1.5, 6], [2, 4])
+    both = load_molecules(path, numeric=["y"], marks=["salts", "charges"])
+    assert (both.smiles, both.columns["y"].tolist(), both.merged) == (["CC(=O)O"], [3], 2)
+
+
 finite = st.floats(-1e300, 1e300) | st.sampled_from([0.1, 5e-324, 8e307, -8e307])
 
 

@@ -9,7 +9,8 @@ from rdkit.Chem.AllChem import EmbedMolecule
 
 from ketformer.errors import KetformerError
 from ketformer.tasks.molecules.dialect import Dialect
-from ketformer.tasks.molecules.reading import canonicalise, load_molecules
+from ketformer.tasks.molecules.reading import load_molecules
+from ketformer.tasks.molecules.standardise import canonicalise
 
 SMILES = ["CCO", "c1ccccc1O", "C[C@H](N)C(=O)O", "F/C=C/F", "[NH3+]CC(=O)[O-]"]
 

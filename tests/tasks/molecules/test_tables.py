@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ketformer.errors import KetformerError
-from ketformer.tasks.molecules.reading import canonicalise, load_molecules
+from ketformer.tasks.molecules.reading import load_molecules
+from ketformer.tasks.molecules.standardise import canonicalise
 
 
 @pytest.fixture(autouse=True)

@@ -36,21 +36,45 @@ _shared: ContextVar[Callable[[int], ProcessPoolExecutor] | None] = ContextVar(
     "_shared", default=None
 )
 _LONGEST = 2_000  # RDKit recurses along chains, and one of 20,000 atoms crashes the process
+_WRITINGS = 5  # one or two are the rule
 
 
 def parse(smiles: str, *, keep_hydrogens: bool = False) -> Mol | None:
-    """The sanitised molecule, or None if the text is not one; RDKit's messages are suppressed.
+    """The molecule if the text is that of a sound one, else None; RDKit's messages are suppressed.
 
-    RDKit reads ``""`` as a molecule without atoms, and silently drops whatever follows a
-    blank or a non-ASCII character; here none of these is a molecule, nor is a SMILES of
-    more than 2,000 characters, which could crash the process.
+    This is the one definition of a sound molecule: RDKit parses and sanitises it, writes it as
+    SMILES, and reads what it wrote. RDKit reads ``""`` as a molecule without atoms, and silently
+    drops whatever follows a blank or a non-ASCII character; here none of these is a molecule,
+    nor is a SMILES of more than 2,000 characters, which could crash the process. Atom maps, the
+    numbers in ``[CH3:1]``, belong to a reaction and are removed.
 
     Args:
         smiles: any text.
         keep_hydrogens: keep hydrogens that are written as atoms, as in ``[H]C``, in the graph.
     """
-    from rdkit.Chem import MolFromSmiles, SmilesParserParams
     from rdkit.rdBase import BlockLogs
+
+    with BlockLogs():
+        if (molecule := read_smiles(smiles, keep_hydrogens=keep_hydrogens)) is None:
+            return None
+        remove_atom_maps(molecule)
+        return molecule if write_smiles(molecule, smiles) else None
+
+
+def canonical_smiles(smiles: str) -> str | None:
+    """RDKit's canonical SMILES, with stereochemistry; None for what :func:`parse` refuses."""
+    from rdkit.rdBase import BlockLogs
+
+    with BlockLogs():
+        if (molecule := read_smiles(smiles)) is None:
+            return None
+        remove_atom_maps(molecule)
+        return write_smiles(molecule, smiles)
+
+
+def read_smiles(smiles: str, *, keep_hydrogens: bool = False) -> Mol | None:
+    """The sanitised molecule with its atom maps; None if RDKit cannot read it, or only a part."""
+    from rdkit.Chem import MolFromSmiles, SmilesParserParams
 
     if not 0 < len(smiles) <= _LONGEST or not smiles.isascii():
         return None
@@ -58,26 +82,50 @@ def parse(smiles: str, *, keep_hydrogens: bool = False) -> Mol | None:
         return None
     options: Any = SmilesParserParams()
     options.removeHs = not keep_hydrogens
-    with BlockLogs():
-        try:
-            molecule = MolFromSmiles(smiles, options)
-        except RuntimeError:  # a broken invariant inside RDKit
-            return None
+    try:
+        molecule = MolFromSmiles(smiles, options)
+    except RuntimeError:  # a broken invariant inside RDKit
+        return None
     return molecule if molecule is not None and molecule.GetNumAtoms() else None
 
 
-def canonical_smiles(smiles: str) -> str | None:
-    """RDKit's canonical SMILES, with stereochemistry; None for what :func:`parse` refuses."""
-    from rdkit.Chem import MolToSmiles
-    from rdkit.rdBase import BlockLogs
+def write_smiles(molecule: Mol, source: str | None = None) -> str | None:
+    """The canonical SMILES, which RDKit reads and writes again alike; None if there is none.
 
-    if (molecule := parse(smiles)) is None:
-        return None
-    with BlockLogs():
+    RDKit cannot read all that it writes, such as some rings with aromatic boron. Some it writes
+    differently once it has read it: a removed mark may have been all that told two branches
+    apart, and so made an atom a stereocentre.
+
+    Args:
+        molecule: sanitised.
+        source: the SMILES that it was read from, if it is unchanged since.
+    """
+    from rdkit.Chem import MolToSmiles
+
+    for _ in range(_WRITINGS):
         try:
-            return MolToSmiles(molecule)
+            smiles = MolToSmiles(molecule)
         except RuntimeError:  # a broken invariant inside RDKit
             return None
+        if smiles == source:
+            return smiles
+        if (again := read_smiles(smiles)) is None:
+            return None
+        molecule, source = again, smiles
+    return None
+
+
+def remove_atom_maps(molecule: Mol) -> bool:
+    """Remove the atom maps in place, and stereocentres that only they made; were there any?"""
+    from rdkit.Chem import AssignStereochemistry
+
+    mapped = [atom for atom in molecule.GetAtoms() if atom.GetAtomMapNum()]
+    for atom in mapped:
+        atom.SetAtomMapNum(0)
+    if mapped:
+        # As RDKit's parser does.
+        AssignStereochemistry(molecule, cleanIt=True, force=True, flagPossibleStereoCenters=True)
+    return bool(mapped)
 
 
 def map_chunks(

@@ -9,6 +9,9 @@ from ketformer.errors import KetformerError
 from ketformer.tasks.molecules.properties import PROPERTIES
 from ketformer.tasks.molecules.quoting import matching, nearest
 
+#: Stands for the nine properties that RDKit computes.
+ALL = "all"
+_LEFT_OUT = "-"
 _SOURCES = ("rdkit", "column")
 
 
@@ -20,11 +23,13 @@ class Condition:
         source: ``rdkit``, ``column``, or empty: the file's column, or else RDKit's property.
         name: as written, without the source.
         computed: the property of that name, in upper or lower case; None if there is none.
+        from_all: whether ``all`` brought it in.
     """
 
     source: str
     name: str
     computed: str | None
+    from_all: bool = False
 
     @property
     def needs_column(self) -> bool:
@@ -52,21 +57,36 @@ class Condition:
 
 
 def parse_names(conditions: str | None) -> list[Condition]:
-    """The conditions in ``LogP,column:TPSA``; ``all`` means the nine that RDKit computes.
+    """The conditions in ``LogP,column:TPSA``.
+
+    ``all`` means the nine properties that RDKit computes. ``-TPSA`` leaves out the one that
+    ``all`` brought in, or else the one given by that name.
 
     Raises:
-        KetformerError: an empty name, or RDKit computes no such property.
+        KetformerError: an empty name, RDKit computes no such property, or what is to be left out
+            is not there.
     """
     if not conditions:
         return []
-    if conditions == "all":
-        return [Condition("rdkit", name, name) for name in PROPERTIES]
-    asked = [_parsed(name) for name in conditions.split(",")]
-    if not all(condition.name for condition in asked):
+    given = [name.strip() for name in conditions.split(",")]
+    without = [name for name in given if name.startswith(_LEFT_OUT)]
+    asked: list[Condition] = []
+    for name in given:
+        if name == ALL:
+            asked += [Condition("rdkit", own, own, from_all=True) for own in PROPERTIES]
+        elif name not in without:
+            asked.append(_parsed(name))
+    if not all(condition.name for condition in asked) or _LEFT_OUT in given:
         raise KetformerError(
             f"conditions must be distinct names, separated by commas, got {conditions!r}"
         )
-    return asked
+    gone = [one for name in without for one in _left_out(name, asked, conditions)]
+    return [condition for condition in asked if condition not in gone]
+
+
+def without_conditions(conditions: str, names: Iterable[str]) -> str:
+    """Conditions without some that ``all`` brought in, as in ``all,-TPSA``."""
+    return ",".join([conditions, *(f"{_LEFT_OUT}{name}" for name in names)])
 
 
 def as_asked(names: Iterable[str]) -> str | None:
@@ -80,6 +100,21 @@ def find_condition(name: str, names: Sequence[str]) -> str | None:
     asked = name.partition(":")[2] if name.casefold().startswith("rdkit:") else name
     found = matching(name, names) or matching(asked, bare)
     return names[found[0]] if len(found) == 1 else None
+
+
+def _left_out(text: str, asked: Sequence[Condition], conditions: str) -> list[Condition]:
+    """Those that ``-LogP`` leaves out."""
+    wanted = text.removeprefix(_LEFT_OUT).strip()
+    out = _parsed(wanted)
+    sources = (out.source,) if out.source else ("", *_SOURCES)
+    there = [condition for condition in asked if condition.source in sources]
+    for some in ([condition for condition in there if condition.from_all], there):
+        if places := matching(out.name, [condition.name for condition in some]):
+            return [some[i] for i in places]
+    raise KetformerError(
+        f"conditions {conditions!r} do not have {wanted} to leave out"
+        f"{nearest(out.name, (condition.name for condition in asked))}"
+    )
 
 
 def _explicit(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +21,16 @@ from ketformer.tasks.molecules.reading import MOLECULE_SETS, Molecules, load_mol
 from ketformer.tasks.molecules.replicates import Merge
 from ketformer.tasks.molecules.rows import MoleculeRows
 from ketformer.tasks.molecules.splits import split_molecules
+from ketformer.tasks.molecules.standardise import marks_of
 from ketformer.tasks.molecules.tokenizer import encode_smiles, smiles_tokenizer, vocabulary_of
+from ketformer.tasks.molecules.varying import check_size, unvarying, where
+
+
+class Known(NamedTuple):
+    """The molecules of a data set, canonical, by what a model was trained on."""
+
+    training: frozenset[str]
+    held_out: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,8 @@ class MoleculeData:
         names: names of the conditions.
         means: means in the training part; 0 if conditions are not standardised.
         stds: standard deviations, likewise; or 1.
+        ranges: smallest and largest value in the training part.
+        left_out: names that ``all`` would bring in, but that do not vary there.
         count_padding: whether padding counts in the loss.
     """
 
@@ -48,11 +59,13 @@ class MoleculeData:
     names: tuple[str, ...] = ()
     means: tuple[float, ...] = ()
     stds: tuple[float, ...] = ()
+    ranges: tuple[tuple[float, float], ...] = ()
+    left_out: tuple[str, ...] = ()
     count_padding: bool = False
 
     @property
     def facts(self) -> dict[str, Any]:
-        """``name`` and ``sha256``, the numbers of rows, kept and left out, and replicates."""
+        """``name`` and ``sha256``; rows kept, left out and changed; the spread of replicates."""
         source = self.source
         facts = {
             "name": source.name,
@@ -61,11 +74,18 @@ class MoleculeData:
             "molecules": len(source.smiles),
             "broken": source.broken,
             "duplicates": source.duplicates,
+            **({"removed": source.changed, "merged": source.merged} if source.changed else {}),
         }
         replicates = {
             key: asdict(spread) for key, spread in source.spreads.items() if spread.replicated
         }
         return {**facts, "replicates": replicates} if replicates else facts
+
+    @property
+    def known(self) -> Known:
+        """All molecules, which a sample must differ from to be novel."""
+        training = frozenset(self.smiles["train"])
+        return Known(training, frozenset(self.source.smiles) - training)
 
     @property
     def model_keys(self) -> dict[str, Any]:
@@ -83,8 +103,24 @@ class MoleculeData:
                 "condition_names": list(self.names),
                 "condition_means": list(self.means),
                 "condition_stds": list(self.stds),
+                "condition_ranges": [list(pair) for pair in self.ranges],
             }
         return keys
+
+    def require_conditions(self) -> None:
+        """Refuse molecules with an unknown condition, for a model that needs them all.
+
+        Raises:
+            KetformerError: naming the line, the molecule and the condition.
+        """
+        for part, values in self.conditions.items():
+            if (unknown := values.isnan().nonzero()).numel():
+                row, place = unknown[0].tolist()
+                raise KetformerError(
+                    f"{where(self.source, self.smiles[part][row])} has no {self.names[place]}, but "
+                    "this model needs every condition; fill it in, leave the row out, or train "
+                    "with --condition_unknown true"
+                )
 
     def rows(self, part: str, *, count_padding: bool | None = None) -> MoleculeRows:
         """A part as padded rows."""
@@ -125,7 +161,8 @@ def prepare_molecules(
     conditions: str | None = None,
     dialect: Dialect = RECOGNISED,
     replicates: Merge = "mean",
-    standardise: bool = True,
+    standardise: str | None = None,
+    standardise_conditions: bool = True,
     count_padding: bool = False,
     tokenizer: PreTrainedTokenizerFast | None = None,
     progress: bool = True,
@@ -141,12 +178,17 @@ def prepare_molecules(
         seed: seed of the standard split.
         column: the column with SMILES in a table.
         conditions: names of columns or properties, separated by commas; a column comes first,
-            unless ``rdkit:`` or ``column:`` says which. ``all`` means the nine properties.
+            unless ``rdkit:`` or ``column:`` says which. ``all`` means those of the nine
+            properties that vary in the training part, ``all,-MW`` leaves one out.
         dialect: how a file is written, where it is not recognised.
         replicates: how rows with the same molecule become one: ``mean``, ``median`` or ``first``.
-        standardise: subtract the training part's mean, divide by its standard deviation.
+        standardise: what to remove from each molecule besides atom maps, see
+            :func:`~ketformer.tasks.molecules.standardise.marks_of`.
+        standardise_conditions: subtract the training part's mean, divide by its standard
+            deviation.
         count_padding: whether padding counts in the loss.
-        tokenizer: the tokenizer of a trained model; it must know every token.
+        tokenizer: the tokenizer of a trained model; it must know every token. Such a model
+            keeps its conditions and their statistics, whether they vary here or not.
         progress: show bars on standard error.
 
     Raises:
@@ -160,6 +202,7 @@ def prepare_molecules(
         optional=[condition.name for condition in asked if condition.takes_column],
         dialect=dialect,
         replicates=replicates,
+        marks=marks_of(standardise),
         progress=progress,
     )
     names = [condition.resolved(source.headings) for condition in asked]
@@ -174,13 +217,36 @@ def prepare_molecules(
             f"out; the first: {source.first_broken}",
             stacklevel=2,
         )
+    if source.changed:
+        counts = ", ".join(f"{mark} from {count:,}" for mark, count in source.changed.items())
+        warnings.warn(
+            f"{source.name}: removed {counts} of {source.rows:,} molecules; {source.merged:,} "
+            "differed from another only in these and were merged",
+            stacklevel=2,
+        )
+    trained = tokenizer is not None
     tokenizer = tokenizer or smiles_tokenizer(vocabulary_of(source.smiles))
     ids = encode_smiles(tokenizer, source.smiles)
     parts = split_molecules(source.smiles, split, seed)
     values = _conditions(source, asked, progress)
+    check_size(values, names, source)
+    left_out = []
+    if conditions and not trained:
+        training = values[parts["train"]]
+        from_all = {name for name, one in zip(names, asked, strict=True) if one.from_all}
+        left_out = unvarying(
+            training, names, from_all, conditions, source, varied=standardise_conditions
+        )
+        kept = [i for i, name in enumerate(names) if name not in left_out]
+        names, values = [names[i] for i in kept], values[:, kept]
     means, stds = [0.0] * len(names), [1.0] * len(names)
-    if names and standardise:
-        means, stds = _statistics(values[parts["train"]], names)
+    ranges = []
+    if names and not trained:
+        training = values[parts["train"]]
+        lows, highs = np.nanmin(training, 0), np.nanmax(training, 0)
+        ranges = list(zip(lows.tolist(), highs.tolist(), strict=True))
+        if standardise_conditions:
+            means, stds = np.nanmean(training, 0).tolist(), np.nanstd(training, 0).tolist()
     return MoleculeData(
         source=source,
         tokenizer=tokenizer,
@@ -194,6 +260,8 @@ def prepare_molecules(
         names=tuple(names),
         means=tuple(means),
         stds=tuple(stds),
+        ranges=tuple(ranges),
+        left_out=tuple(left_out),
         count_padding=count_padding,
     )
 
@@ -219,11 +287,3 @@ def _conditions(source: Molecules, asked: Sequence[Condition], progress: bool) -
         for condition, name in zip(asked, names, strict=True)
     ]  # fmt: skip
     return np.stack(columns, axis=1) if columns else np.empty((len(source.smiles), 0))
-
-
-def _statistics(values: np.ndarray, names: Sequence[str]) -> tuple[list[float], list[float]]:
-    for name, column in zip(names, values.T, strict=True):
-        known = column[~np.isnan(column)]
-        if not len(known) or not known.std() > 0:
-            raise KetformerError(f"{name} does not vary in the training molecules")
-    return np.nanmean(values, axis=0).tolist(), np.nanstd(values, axis=0).tolist()

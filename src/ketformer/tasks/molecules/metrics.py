@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ketformer.errors import KetformerError
-from ketformer.tasks.molecules.chemistry import canonical_smiles, map_chunks
+from ketformer.tasks.molecules.standardise import canonicalise
 
 PREFIXES = (1_000, 10_000)  # the sizes at which uniqueness is usually reported
 
@@ -26,10 +25,12 @@ class Judged:
 
     Attributes:
         sampled: the SMILES as sampled.
-        canonical: RDKit's canonical SMILES, with stereochemistry; None if not valid.
-        valid: RDKit parses and sanitises it, and it has an atom (:func:`~.chemistry.parse`).
+        canonical: RDKit's canonical SMILES, without the marks that were removed from the data;
+            None if not valid.
+        valid: a sound molecule (:func:`~.chemistry.parse`).
         duplicate: valid, and the same molecule (canonical SMILES) was sampled before.
-        novel: valid, and not in the training set.
+        novel: valid, and nowhere in the data: neither in the training part nor held out.
+        in_training: valid, and in the training part.
     """
 
     sampled: list[str]
@@ -37,20 +38,26 @@ class Judged:
     valid: NDArray[np.bool_]
     duplicate: NDArray[np.bool_]
     novel: NDArray[np.bool_]
+    in_training: NDArray[np.bool_]
 
 
 def judge(
     sampled: Sequence[str],
     training: Collection[str],
+    held_out: Collection[str] = (),
     *,
+    marks: Sequence[str] = (),
     seen: set[str] | None = None,
     progress: bool = True,
 ) -> Judged:
-    """Parse the samples, and compare them with each other and with the training set.
+    """Parse the samples, and compare them with each other and with the data.
 
     Args:
         sampled: SMILES in the order of sampling.
-        training: canonical SMILES.
+        training: canonical SMILES of the training part.
+        held_out: those of the rest of the data.
+        marks: what was removed from the data's molecules, and is removed from the samples too:
+            keys of :data:`~ketformer.tasks.molecules.standardise.MARKS`.
         seen: canonical SMILES sampled earlier; those sampled now are added, so that a
             long sampling can be judged block by block.
         progress: whether a bar is drawn on stderr, for more than 2,000 molecules.
@@ -58,9 +65,10 @@ def judge(
     Raises:
         KetformerError: a worker process was killed.
     """
-    known = training if isinstance(training, Set) else frozenset(training)
-    chunks = map_chunks(_canonical_chunk, sampled, progress=progress, label="validity")
-    canonical = list(chain.from_iterable(chunks))
+    trained, rest = (
+        part if isinstance(part, Set) else frozenset(part) for part in (training, held_out)
+    )
+    canonical = canonicalise(sampled, marks, progress=progress, label="validity")
     seen = set() if seen is None else seen
     duplicate = []
     for molecule in canonical:
@@ -72,7 +80,10 @@ def judge(
         canonical=canonical,
         valid=np.array([molecule is not None for molecule in canonical], dtype=bool),
         duplicate=np.array(duplicate, dtype=bool),
-        novel=np.array([m is not None and m not in known for m in canonical], dtype=bool),
+        novel=np.array(
+            [m is not None and m not in trained and m not in rest for m in canonical], dtype=bool
+        ),
+        in_training=np.array([m in trained for m in canonical], dtype=bool),
     )
 
 
@@ -84,13 +95,16 @@ def generation_metrics(judged: Judged) -> dict[str, Any]:
     - ``sampled``: the number of samples;
     - ``valid``: how many of them are valid, repeats included;
     - ``unique``: how many distinct molecules are among the valid;
-    - ``novel``: how many distinct molecules among them are not in the training set;
+    - ``novel``: how many distinct molecules among them are nowhere in the data, neither in
+      the training part nor held out;
     - ``validity``: valid / sampled;
     - ``uniqueness``: unique / valid;
     - ``novelty``: novel / unique;
     - ``product``: novel / sampled, the product of these three;
-    - ``in_training``: valid samples that are in the training set, repeats included,
-      / valid. It is not 1 - novelty, which counts every molecule once;
+    - ``not_in_training``: how many distinct molecules are not in the training part, which is
+      what papers count as novel, and ``novelty_to_training``, its share of unique;
+    - ``in_training``: valid samples that are in the training part, repeats included,
+      / valid. It is not 1 - novelty_to_training, which counts every molecule once;
     - ``at``: the same for the first 1,000 and 10,000 samples, under ``"1000"`` and
       ``"10000"``, if more were sampled: uniqueness falls with the number of
       samples, and can only be compared at the same number.
@@ -163,15 +177,13 @@ def wasserstein(
     return {name: float(wasserstein_distance(ours, theirs)) for name, ours, theirs in columns}
 
 
-def _canonical_chunk(smiles: Sequence[str]) -> list[str | None]:
-    return [canonical_smiles(text) for text in smiles]
-
-
 def _shares(judged: Judged, first: int) -> dict[str, float | int | None]:
     is_valid, is_novel = judged.valid[:first], judged.novel[:first]
+    is_trained = judged.in_training[:first]
     is_distinct = is_valid & ~judged.duplicate[:first]
     valid, unique = int(is_valid.sum()), int(is_distinct.sum())
     novel = int((is_distinct & is_novel).sum())
+    untrained = int((is_distinct & ~is_trained).sum())
     return {
         "sampled": first,
         "valid": valid,
@@ -181,7 +193,9 @@ def _shares(judged: Judged, first: int) -> dict[str, float | int | None]:
         "uniqueness": _share(unique, valid),
         "novelty": _share(novel, unique),
         "product": _share(novel, first),
-        "in_training": _share(int((is_valid & ~is_novel).sum()), valid),
+        "not_in_training": untrained,
+        "novelty_to_training": _share(untrained, unique),
+        "in_training": _share(int(is_trained.sum()), valid),
     }
 
 

@@ -21,7 +21,7 @@ from ketformer.utils.files import replacing
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
-COLUMNS = ("smiles", "canonical_smiles", "valid", "duplicate", "novel")
+COLUMNS = ("smiles", "canonical_smiles", "valid", "duplicate", "novel", "in_training")
 _EMBEDDING_SEED = 0x5DF
 
 
@@ -100,6 +100,7 @@ class MoleculeTable:
         valid: Sequence[bool],
         duplicate: Sequence[bool | None],
         novel: Sequence[bool | None],
+        in_training: Sequence[bool | None],
         properties: NDArray[np.floating] | None = None,
     ) -> None:
         """Append N rows.
@@ -109,7 +110,8 @@ class MoleculeTable:
             canonical: N canonical SMILES, None where there is none.
             valid: for each, whether it is a molecule.
             duplicate: for each, whether it came before; None leaves the cell empty.
-            novel: for each, whether it is outside the training set; None leaves the cell empty.
+            novel: for each, whether it is nowhere in the data; None leaves the cell empty.
+            in_training: for each, whether it is in the training part, likewise.
             properties: ``[N, P]``, P the number of property columns, NaN where unknown; it may
                 be left out if the table has no property columns.
 
@@ -121,7 +123,7 @@ class MoleculeTable:
             expected = (len(sampled), len(self._properties))
             raise ValueError(f"properties: expected shape {expected}, got {values.shape}")
         requested = [_number(value) for value in self._requested.values()]
-        rows = zip(sampled, canonical, valid, duplicate, novel, values, strict=True)
+        rows = zip(sampled, canonical, valid, duplicate, novel, in_training, values, strict=True)
         self._writer.writerows(
             [
                 smiles,

@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,11 @@ import numpy as np
 
 from ketformer.errors import KetformerError
 from ketformer.tasks.datasets import DATASETS, locate
-from ketformer.tasks.molecules.chemistry import canonical_smiles, map_chunks
 from ketformer.tasks.molecules.dialect import RECOGNISED, Dialect
 from ketformer.tasks.molecules.embedded import MAX_HEAVY_ATOMS, embedded_smiles
 from ketformer.tasks.molecules.quoting import shortened
 from ketformer.tasks.molecules.replicates import Merge, Spread, merged, told
+from ketformer.tasks.molecules.standardise import Standardised, standardised
 from ketformer.tasks.molecules.tables import SUFFIXES, Table, read_table, suffix_of
 from ketformer.utils.files import cache_folder, read_bytes, replacing
 
@@ -40,7 +39,8 @@ class Molecules:
     Attributes:
         name: as requested.
         sha256: the hash of the file, or of the embedded set.
-        smiles: canonical (RDKit) and distinct, in the order of the file.
+        smiles: canonical (RDKit) and distinct, in the order of the file, without atom maps and
+            the marks that were to be removed.
         columns: the requested numeric columns by the name asked for, float64, in the order of
             ``smiles``; NaN where no row of a molecule has a value.
         rows: number of molecules in the file.
@@ -50,6 +50,9 @@ class Molecules:
         headings: the names of the columns as the file writes them, by the name asked for.
         spreads: how much the rows of a molecule differ in each column, by the file's name for it.
         notes: lines about how the file was read, and what was merged.
+        lines: the line on which each molecule is first; empty if there is no file.
+        changed: by mark, the number of rows from which it was removed.
+        merged: how many of the duplicates differed only in these marks.
     """
 
     name: str
@@ -63,6 +66,9 @@ class Molecules:
     headings: dict[str, str] = field(default_factory=dict)
     spreads: dict[str, Spread] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    changed: dict[str, int] = field(default_factory=dict)
+    merged: int = 0
 
 
 def load_molecules(
@@ -73,6 +79,7 @@ def load_molecules(
     optional: Sequence[str] = (),
     dialect: Dialect = RECOGNISED,
     replicates: Merge = "mean",
+    marks: Sequence[str] = (),
     max_heavy_atoms: int = MAX_HEAVY_ATOMS,
     progress: bool = True,
 ) -> Molecules:
@@ -90,6 +97,8 @@ def load_molecules(
         dialect: how the file is written, where it is not recognised.
         replicates: ``mean``, ``median`` or ``first``: how the known values of rows with the same
             molecule become one.
+        marks: what to remove from each molecule besides atom maps, before equal ones are merged:
+            keys of :data:`~ketformer.tasks.molecules.standardise.MARKS`.
         max_heavy_atoms: size of the largest molecules of the embedded set.
         progress: show a bar while the molecules of a large file are read.
 
@@ -107,40 +116,14 @@ def load_molecules(
     path = _find(name_or_path)
     raw = read_bytes(path)
     digest = hashlib.sha256(raw).hexdigest()
-    asked = [column, list(numeric), list(optional), asdict(dialect), replicates]
+    asked = [column, list(numeric), list(optional), asdict(dialect), replicates, list(marks)]
     cached = _cache_file(digest, suffix_of(path), asked)
     if (molecules := _from_cache(cached, name_or_path, digest)) is None:
         table = read_table(path, raw, column, numeric, optional, dialect, progress=progress)
-        canonical = canonicalise(table.smiles, progress=progress, label=f"reading {path.name}")
-        molecules = _molecules(path, name_or_path, digest, table, canonical, replicates)
+        found = standardised(table.smiles, marks, progress=progress, label=f"reading {path.name}")
+        molecules = _molecules(path, name_or_path, digest, table, found, replicates)
         _to_cache(cached, molecules)
     return molecules
-
-
-def canonicalise(
-    smiles: Sequence[str],
-    *,
-    processes: int | None = None,
-    progress: bool = True,
-    label: str = "canonicalise",
-) -> list[str | None]:
-    """RDKit's canonical SMILES of each; None where :func:`~.chemistry.parse` finds no molecule.
-
-    Args:
-        smiles: any texts; surrounding blanks are ignored.
-        processes: at most that many; by default one for each available core.
-        progress: show a bar on stderr, for more than 2,000 texts.
-        label: label of the bar.
-
-    Raises:
-        KetformerError: a worker process was killed.
-    """
-    parts = map_chunks(_canonical_chunk, smiles, processes, progress, label)
-    return list(chain.from_iterable(parts))
-
-
-def _canonical_chunk(smiles: Sequence[str]) -> list[str | None]:
-    return [canonical_smiles(text.strip()) for text in smiles]
 
 
 # --- Files -------------------------------------------------------------------------------------
@@ -164,42 +147,47 @@ def _molecules(
     name: str,
     digest: str,
     table: Table,
-    canonical: list[str | None],
+    found: Standardised,
     replicates: Merge,
 ) -> Molecules:
-    found: dict[str, int] = {}
-    places = np.full(len(canonical), -1)
-    broken = []
-    for i, smiles in enumerate(canonical):
+    distinct: dict[str, int] = {}  # and their places
+    starts: list[int] = []  # the first row of each
+    broken: list[int] = []
+    places = np.full(len(found.smiles), -1)
+    for i, smiles in enumerate(found.smiles):
         if smiles is None:
             broken.append(i)
-        else:
-            places[i] = found.setdefault(smiles, len(found))
+            continue
+        places[i] = distinct.setdefault(smiles, len(distinct))
+        if places[i] == len(starts):
+            starts.append(i)
     first_broken = None
     if broken:
         first_broken = f"line {table.lines[broken[0]]}: {shortened(table.smiles[broken[0]])}"
-    if not found:
+    if not distinct:
         raise KetformerError(f"{path}: no SMILES that RDKit can read; {first_broken}")
-    distinct = list(found)
     both = {
-        key: merged(np.array(values), places, distinct, replicates)
+        key: merged(np.array(values), places, list(distinct), replicates)
         for key, values in table.columns.items()
     }
-    duplicates = len(canonical) - len(broken) - len(found)
+    duplicates = len(found.smiles) - len(broken) - len(distinct)
     spreads = {table.headings[key]: spread for key, (_, spread) in both.items()}
-    repeats = told(len(canonical), duplicates, spreads, replicates)
+    repeats = told(len(found.smiles), duplicates, spreads, replicates)
     return Molecules(
         name=name,
         sha256=digest,
-        smiles=distinct,
+        smiles=list(distinct),
         columns={key: values for key, (values, _) in both.items()},
-        rows=len(canonical),
+        rows=len(found.smiles),
         broken=len(broken),
         duplicates=duplicates,
         first_broken=first_broken,
         headings=table.headings,
         spreads=spreads,
         notes=[*table.notes, *repeats],
+        lines=[table.lines[i] for i in starts],
+        changed=found.changed,
+        merged=found.merged,
     )
 
 
@@ -238,6 +226,9 @@ def _to_cache(path: Path, molecules: Molecules) -> None:
         "headings": molecules.headings,
         "spreads": {key: asdict(spread) for key, spread in molecules.spreads.items()},
         "notes": molecules.notes,
+        "lines": molecules.lines,
+        "changed": molecules.changed,
+        "merged": molecules.merged,
     }
     with suppress(OSError), replacing(path) as part:
         part.write_bytes(gzip.compress(json.dumps(stored).encode(), compresslevel=1))
