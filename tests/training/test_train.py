@@ -236,7 +236,10 @@ def test_a_wrong_settings_file_is_explained(ketformer, tmp_path, content, told):
 
 
 def test_an_empty_or_binary_text_is_refused(ketformer, tiny, tmp_path):
-    for name, content, told in (("e", b" \n", "no text"), ("b", b"\xff\xfe\x00", "UTF-8")):
+    for name, content, told in (
+        ("e", b" \n", "no text"),
+        ("b", b"\xff\xfe\x00", "not UTF-16 text"),
+    ):
         (tmp_path / name).write_bytes(content)
         options = ("--data", tmp_path / name, "--out", tmp_path / "run")
         ketformer("train", tiny, *options).assert_mistake(told)

@@ -16,10 +16,32 @@ from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
 from ketformer.errors import Stopped
+from ketformer.models import KetformerConfig
+from ketformer.models.card import CARD
+from ketformer.runs.card import write_run_card
 from ketformer.runs.directory import (
     METRICS_FILE,
+    WEIGHTS_FILE,
 )
 from ketformer.utils.files import json_line
+
+
+class OldModel(TrainerCallback):
+    """Removes the model of a finished run once a resumed training has loaded all of a checkpoint.
+
+    It would be of fewer steps than the logs; the checkpoint holds the same weights.
+    """
+
+    def __init__(self, out: Path, config: KetformerConfig) -> None:
+        self.out, self.config = out, config
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Remove it, and its numbers from the card."""
+        file = self.out / WEIGHTS_FILE
+        if state.is_world_process_zero and file.exists():
+            file.unlink()
+            if (self.out / CARD).is_file():
+                write_run_card(self.out, self.config)
 
 
 class MetricsFile(TrainerCallback):

@@ -22,7 +22,6 @@ from ketformer.attention.measured import measured_by
 from ketformer.errors import KetformerError
 from ketformer.generation.preview import sample_of
 from ketformer.models import KetformerForCausalLM
-from ketformer.models.card import CARD
 from ketformer.quantum.backends import open_backend
 from ketformer.quantum.gradients import outcomes_of
 from ketformer.runs import Settings, open_run, read_metrics
@@ -32,14 +31,19 @@ from ketformer.runs.directory import (
     MANIFEST_FILE,
     SAMPLES_FOLDER,
     SETTINGS_FILE,
-    WEIGHTS_FILE,
     make_manifest,
     save_model,
     write_metrics,
 )
 from ketformer.tasks.base import Prepared, Rows
 from ketformer.training.arguments import batch_of, is_sharded, training_arguments
-from ketformer.training.callbacks import MetricsFile, ProgressBar, StopOnSignal, TensorBoard
+from ketformer.training.callbacks import (
+    MetricsFile,
+    OldModel,
+    ProgressBar,
+    StopOnSignal,
+    TensorBoard,
+)
 from ketformer.training.checkpoints import clear_unusable, step_of
 from ketformer.training.failures import surviving, writing
 from ketformer.training.resume import (
@@ -98,11 +102,9 @@ def train(
         weights = chosen_checkpoint(finished, checkpoint, arguments)
         model = KetformerForCausalLM.from_pretrained(weights)
     stop, bar = StopOnSignal(out), ProgressBar(label)
-    callbacks = [MetricsFile(out), *([bar] if progress else []), stop]
+    callbacks = [OldModel(out, model.config), MetricsFile(out), *([bar] if progress else []), stop]
     trainer = _trainer(out, model, arguments, sets, callbacks)
     if arguments.process_index == 0:
-        if not finished:  # its model is of fewer steps; the checkpoint holds the same weights
-            (out / WEIGHTS_FILE).unlink(missing_ok=True)
         _begin(out, settings, data, model, arguments, checkpoint)
     if finished:
         loss, seconds = _restore(trainer, finished, str(checkpoint)), 0.0
@@ -240,8 +242,6 @@ def _begin(
     clear_unusable(out, checkpoint)
     done = step_of(checkpoint) if checkpoint else 0
     write_metrics(out, [row for row in read_metrics(out) if row["step"] <= done])
-    if checkpoint and (out / CARD).is_file():
-        write_run_card(out, model.config)
 
 
 def _counted(batch: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ketformer.errors import KetformerError
-from ketformer.tasks.molecules.dialect import Dialect
+from ketformer.tasks.molecules.dialect import Dialect, records
 from ketformer.tasks.molecules.reading import load_molecules
 from ketformer.tasks.molecules.standardise import canonicalise
 
@@ -168,4 +168,11 @@ def test_a_huge_cell_in_another_column_is_read_past(file):
     path = file("a.csv", f"note,smiles,y\n{'x' * 500_000},CCO,1\n,{'C' * 300_000},2\n")
     molecules = load_molecules(path, numeric=["y"])
     assert (molecules.smiles, molecules.broken) == (["CCO"], 1)
+    assert csv.field_size_limit() == limit
+
+
+def test_rows_that_are_not_read_to_the_end_leave_no_limit_behind(tmp_path):
+    limit = csv.field_size_limit()
+    rows = records(tmp_path / "a.csv", "a,b\n1,2\n", ",", 0)
+    next(rows)
     assert csv.field_size_limit() == limit

@@ -136,19 +136,21 @@ def records(path: Path, text: str, delimiter: str, before: int) -> Iterator[tupl
     for _ in range(before):
         lines.readline()
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    limit = csv.field_size_limit(min(len(text) + 1, 2**31 - 1))  # of all readers in the process
+    most = min(len(text) + 1, 2**31 - 1)
     try:
         while True:
             line = before + reader.line_num + 1
-            record = next(reader, None)
+            limit = csv.field_size_limit(most)  # of all readers in the process, so only here
+            try:
+                record = next(reader, None)
+            finally:
+                csv.field_size_limit(limit)
             if record is None:
                 return
             if any(cell.strip() for cell in record):
                 yield line, record
     except csv.Error as error:
         raise KetformerError(f"{path}: line {line}: {error}") from None
-    finally:
-        csv.field_size_limit(limit)
 
 
 def column_place(path: Path, names: Sequence[str], name: str, also: Iterable[str] = ()) -> int:
