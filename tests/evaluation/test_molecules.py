@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 LIKELIHOOD = {
-    "run", "attention", "parameters", "causal", "data", "split", "part", "molecules",
-    "targets", "loss", "loss_with_padding", "loss_as_published", "prefix_loss",
+    "run", "weights_sha256", "attention", "parameters", "causal", "data", "split", "part",
+    "molecules", "targets", "loss", "loss_with_padding", "loss_as_published", "prefix_loss",
     "token_accuracy", "token_accuracy_with_padding", "loss_by_position", "prefix_loss_by_position",
 }  # fmt: skip
 SAMPLES = {
