@@ -13,3 +13,9 @@ def file(tmp_path):
         return str(path)
 
     return write
+
+
+@pytest.fixture
+def empty_cache(monkeypatch, tmp_path):
+    """A cache of the test's own, in which nothing was read before."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

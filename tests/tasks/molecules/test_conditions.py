@@ -23,9 +23,7 @@ BOTH = "\n".join(["smiles,LogP,logp,score", *ROWS])
 LOWER = BOTH.replace("LogP", "other")
 
 
-@pytest.fixture(autouse=True)
-def empty_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 def prepared(path, conditions, *, standardised=False):

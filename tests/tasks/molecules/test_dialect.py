@@ -7,27 +7,17 @@ import io
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from ketformer.errors import KetformerError
 from ketformer.tasks.molecules.dialect import Dialect, records
 from ketformer.tasks.molecules.reading import load_molecules
 from ketformer.tasks.molecules.standardise import canonicalise
+from tasks.molecules.complaints import complaint
 
 SMILES = ["CCO", "c1ccccc1", "N", "CC(=O)O", "C[C@H](N)C(=O)O", "[Na+].[Cl-]", "C#N", "FC(F)F"]
 HEADER = ["Größe", "SMILES", "pIC50", "note"]
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252", "utf-32"]
 
 
-@pytest.fixture(autouse=True)
-def empty_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-def complaint(path, **arguments):
-    """The message for a file that cannot be read, which must be one line."""
-    with pytest.raises(KetformerError) as caught:
-        load_molecules(path, **arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value).removeprefix(f"{path}: ")
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 any_table = {

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ketformer.errors import KetformerError
 from ketformer.tasks.molecules import reading
 from ketformer.tasks.molecules.reading import load_molecules
 from ketformer.tasks.molecules.splits import split_molecules
@@ -21,29 +20,18 @@ from ketformer.tasks.molecules.tokenizer import (
     vocabulary_of,
 )
 from ketformer.utils.files import cache_folder
+from tasks.molecules.complaints import complaint
 
 SPECIAL = ["[CLS]", "[EOS]", "<pad>"]
 
 
-@pytest.fixture(autouse=True)
-def empty_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 @pytest.fixture(scope="session")
 def qm9_path(shared_file):
     """Path of QM9."""
     return shared_file("data", "qm9.csv")
-
-
-def complaint(path, **arguments):
-    """The message for molecules that cannot be loaded: one line, and nothing in the cache."""
-    before = set(cache_folder().rglob("*"))
-    with pytest.raises(KetformerError) as caught:
-        load_molecules(path, **arguments)
-    assert "\n" not in str(caught.value)
-    assert set(cache_folder().rglob("*")) == before
-    return str(caught.value)
 
 
 # --- Canonicalising ----------------------------------------------------------------------------

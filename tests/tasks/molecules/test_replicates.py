@@ -17,9 +17,7 @@ HOW = {"mean": statistics.mean, "median": statistics.median, "first": lambda val
 TABLE = "smiles,y\nCCO,5\nOCC,9\nC(C)O,9\nN,\nN,8.9\nN,8.9\nO,1\nC,\nC(,7\nC,\n"
 
 
-@pytest.fixture(autouse=True)
-def empty_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 @pytest.mark.parametrize(("how", "first"), [("mean", 23 / 3), ("median", 9), ("first", 5)])

@@ -15,9 +15,7 @@ from ketformer.tasks.molecules.standardise import canonicalise
 SMILES = ["CCO", "c1ccccc1O", "C[C@H](N)C(=O)O", "F/C=C/F", "[NH3+]CC(=O)[O-]"]
 
 
-@pytest.fixture(autouse=True)
-def empty_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 def sdf(blocks, fields):

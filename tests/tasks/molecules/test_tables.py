@@ -9,22 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from ketformer.errors import KetformerError
 from ketformer.tasks.molecules.reading import load_molecules
 from ketformer.tasks.molecules.standardise import canonicalise
+from tasks.molecules.complaints import complaint
 
-
-@pytest.fixture(autouse=True)
-def empty_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-def complaint(path, **arguments):
-    """The message for a file that cannot be read, which must be one line."""
-    with pytest.raises(KetformerError) as caught:
-        load_molecules(path, **arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 # --- Tables ------------------------------------------------------------------------------------
