@@ -90,6 +90,7 @@ def open_run(path: str | Path) -> Run:
     settings = read_settings(path / SETTINGS_FILE)
     tokenizer = load_tokenizer(path)
     model = _load_model(path, tokenizer)
+    tokenizer.model_max_length = model.config.max_position_embeddings
     if settings.task == "molecules" and tokenizer.eos_token_id is None:
         raise KetformerError(f"{path}: a model of molecules, but not a SMILES tokenizer")
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -136,6 +137,7 @@ def save_model(
     """
     part = out / ".model.part"
     shutil.rmtree(part, ignore_errors=True)  # left by a killed process
+    tokenizer.model_max_length = model.config.max_position_embeddings
     try:
         tokenizer.save_pretrained(part)
         model.save_pretrained(part, state_dict=weights)

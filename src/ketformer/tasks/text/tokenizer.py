@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from ketformer.errors import KetformerError, UnreadableError
+from ketformer.tasks.fast_tokenizer import KetformerTokenizer
 
 # Long texts are encoded in pieces of this many characters, so that memory stays bounded.
 _PIECE = 1 << 16
@@ -81,7 +82,7 @@ def _byte_level(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
 
 
 def _as_fast(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
-    return PreTrainedTokenizerFast(
+    return KetformerTokenizer(
         tokenizer_object=tokenizer,
         clean_up_tokenization_spaces=False,
         model_input_names=["input_ids", "attention_mask"],
