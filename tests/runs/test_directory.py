@@ -343,6 +343,17 @@ def test_a_manifest_says_when_where_and_with_what():
     json.dumps(manifest)
 
 
+def test_a_folder_of_save_pretrained_says_what_it_lacks(saved):
+    path = saved[1]
+    for name in (SETTINGS_FILE, MANIFEST_FILE):
+        (path / name).rename(path.parent / name)
+    said = complaint_about(path)
+    assert "not a run: it has no settings.yaml and manifest.json; copy these" in said
+    for name in (SETTINGS_FILE, MANIFEST_FILE):
+        (path.parent / name).rename(path / name)
+    open_run(path)
+
+
 # --- The length that a tokenizer truncates to -----------------------------------------------------
 
 

@@ -86,6 +86,12 @@ def open_run(path: str | Path) -> Run:
         raise KetformerError(f"{path}: no model.safetensors, so this is not a finished run{hint}")
     if not (path / "config.json").is_file():
         raise KetformerError(f"{path}: no config.json, so this is not a finished run")
+    if not (path / MANIFEST_FILE).exists() and not (path / SETTINGS_FILE).exists():
+        raise KetformerError(
+            f"{path}: a saved model, but not a run: it has no {SETTINGS_FILE} and {MANIFEST_FILE}; "
+            "copy these from the run that the model comes from, or load it in Python with "
+            "AutoModelForCausalLM.from_pretrained"
+        )
     manifest = read_manifest(path)
     settings = read_settings(path / SETTINGS_FILE)
     tokenizer = load_tokenizer(path)

@@ -17,7 +17,7 @@ _NO_PADDING = (
 )
 
 
-class KetformerTokenizer(PreTrainedTokenizerFast):
+class KetformerTokenizer(PreTrainedTokenizerFast):  # type: ignore[misc]
     """A fast tokenizer without an unknown token.
 
     ``AutoTokenizer`` loads saved ones as this class.

@@ -34,7 +34,7 @@ from ketformer.runs.directory import (
     save_model,
     write_metrics,
 )
-from ketformer.tasks.base import Prepared, Rows
+from ketformer.tasks.base import Prepared, Rows, WholeBatches
 from ketformer.training.arguments import batch_of, is_sharded, training_arguments
 from ketformer.training.callbacks import MetricsFile, ProgressBar, StopOnSignal
 from ketformer.training.checkpoints import clear_unusable, step_of
@@ -146,8 +146,8 @@ def _trainer(
             out,
             model=model,
             args=arguments,
-            train_dataset=sets[0],
-            eval_dataset=sets[1],
+            train_dataset=WholeBatches(sets[0]),
+            eval_dataset=WholeBatches(sets[1]),
             data_collator=_counted,
             callbacks=callbacks,
         )
