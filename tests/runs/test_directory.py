@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
@@ -17,6 +18,7 @@ from ketformer.runs.directory import (
     METRICS_FILE,
     SETTINGS_FILE,
     make_manifest,
+    save_model,
     write_metrics,
 )
 from ketformer.tasks.text import char_tokenizer, encode
@@ -339,3 +341,32 @@ def test_a_manifest_says_when_where_and_with_what():
     assert all(machine["versions"].values())
     assert {"ketformer", "torch", "transformers"} <= set(machine["versions"])
     json.dumps(manifest)
+
+
+def test_a_folder_of_save_pretrained_says_what_it_lacks(saved):
+    path = saved[1]
+    for name in (SETTINGS_FILE, MANIFEST_FILE):
+        (path / name).rename(path.parent / name)
+    said = complaint_about(path)
+    assert "not a run: it has no settings.yaml and manifest.json; copy these" in said
+    for name in (SETTINGS_FILE, MANIFEST_FILE):
+        (path.parent / name).rename(path / name)
+    open_run(path)
+
+
+# --- The length that a tokenizer truncates to -----------------------------------------------------
+
+
+def test_a_saved_tokenizer_knows_the_model_s_context(tmp_path):
+    model = KetformerForCausalLM(
+        KetformerConfig(vocab_size=len(ALPHABET), hidden_size=8, max_position_embeddings=6)
+    )
+    save_model(tmp_path, model, char_tokenizer(ALPHABET))
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert loaded.model_max_length == 6
+    ids = loaded("abcabcabc", truncation=True, return_tensors="pt")
+    assert model(**ids).logits.shape == (1, 6, len(ALPHABET))
+
+
+def test_an_opened_run_knows_it_even_if_its_files_do_not(saved):
+    assert open_run(saved[1]).tokenizer.model_max_length == 128

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from ketformer.errors import KetformerError
 from ketformer.tasks.molecules.tokenizer import QM9_VOCABULARY, smiles_tokenizer
@@ -29,6 +29,27 @@ def test_a_tokenizer_is_loaded_as_it_was_saved(tmp_path, kind):
     )
     special = ("bos_token_id", "eos_token_id", "pad_token_id", "padding_side")
     assert all(getattr(loaded, key) == getattr(saved, key) for key in special)
+
+
+def test_a_tokenizer_of_an_earlier_version_is_loaded_and_no_longer_ends_prompts(tmp_path):
+    """It wrote [EOS] behind every prompt, knew no length, and named transformers' own class."""
+    made = MADE["smiles"]()
+    made.save_pretrained(tmp_path)
+    content = json.loads((tmp_path / "tokenizer.json").read_text())
+    bos, eos = ({"SpecialToken": {"id": token, "type_id": 0}} for token in ("[CLS]", "[EOS]"))
+    content["post_processor"]["single"] = [bos, {"Sequence": {"id": "A", "type_id": 0}}, eos]
+    content["post_processor"]["special_tokens"]["[EOS]"] = {
+        "id": "[EOS]",
+        "ids": [made.eos_token_id],
+        "tokens": ["[EOS]"],
+    }
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    config["tokenizer_class"] = "TokenizersBackend"
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    as_it_was = AutoTokenizer.from_pretrained(tmp_path)
+    assert as_it_was("CO")["input_ids"][-1] == made.eos_token_id
+    assert load_tokenizer(tmp_path)("CO") == made("CO")
 
 
 def changed(tmp_path, kind, **model):

@@ -6,6 +6,7 @@ from hypothesis import given, settings, strategies as st
 from torch.utils.data import DataLoader
 
 from ketformer.errors import KetformerError
+from ketformer.tasks.base import WholeBatches
 from ketformer.tasks.text import SPLITS, TextWindows, split_text
 
 # --- Splits ------------------------------------------------------------------------------------
@@ -120,7 +121,7 @@ def test_a_text_shorter_than_a_window_and_its_target_is_an_error(length):
 
 def test_the_batches_of_a_data_loader_are_the_items_side_by_side():
     windows = TextWindows(torch.randint(50, (40,)), context=6, stride=3)
-    loader = DataLoader(windows, batch_size=5, collate_fn=lambda batch: batch)
+    loader = DataLoader(WholeBatches(windows), batch_size=5, collate_fn=lambda batch: batch)
     batches = list(loader)
     assert [len(batch["input_ids"]) for batch in batches] == [5, 5, 2]
     for key in ("input_ids", "shift_labels"):
@@ -131,7 +132,9 @@ def test_the_batches_of_a_data_loader_are_the_items_side_by_side():
 
 def test_a_shuffled_loader_meets_each_window_once():
     windows = TextWindows(torch.arange(41), context=5, stride=1)
-    loader = DataLoader(windows, batch_size=8, shuffle=True, collate_fn=lambda batch: batch)
+    loader = DataLoader(
+        WholeBatches(windows), batch_size=8, shuffle=True, collate_fn=lambda batch: batch
+    )
     firsts = torch.cat([batch["input_ids"][:, 0] for batch in loader])
     assert sorted(firsts.tolist()) == list(range(36))
     assert firsts.tolist() != list(range(36))

@@ -9,7 +9,7 @@ import torch
 from commands import largest_difference, metrics, weights
 from ketformer import KetformerConfig, KetformerForCausalLM
 from ketformer.attention import ATTENTION
-from ketformer.models.modeling import FeedForward
+from ketformer.models.block import FeedForward
 
 _SHORT = ("--max_steps", 10, "--save_strategy", "no", "--eval_strategy", "no")
 _DROPOUT = ("--attn_pdrop", 0.1, "--resid_pdrop", 0.1)

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from ketformer.attention.base import CommonOptions
 from ketformer.attention.checks import check_weights
+from ketformer.attention.drawn import Drawn
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.linear_queries import LinearQueries
 from ketformer.errors import KetformerError
 
 
-class ClassicalQuadratic(LinearQueries):
+class ClassicalQuadratic(Drawn, LinearQueries):
     """Linear queries and keys; values v_h = <Lx|S_h|Lx>, with fixed random symmetric S_h.
 
     Half of the eigenvalues of S_h are 1 and half are -1, as for a Pauli string, but its basis is
@@ -51,7 +52,7 @@ class ClassicalQuadratic(LinearQueries):
         check_weights("hilbert_dim", self.head_dim * self.hilbert_dim, self.hilbert_dim)
         self.state_proj = nn.Linear(hidden_size, num_heads * self.hilbert_dim, bias=False)
         # Drawn from torch's global generator and saved with the model, like Pauli strings.
-        self.register_buffer("forms", _forms(self.head_dim, self.hilbert_dim))
+        self.register_drawn("forms", _forms(self.head_dim, self.hilbert_dim))
         self.reset_parameters()
 
     def project(
@@ -59,7 +60,7 @@ class ClassicalQuadratic(LinearQueries):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Linear queries and keys, quadratic values."""
         mapped = self.state_proj(hidden_states).flatten(0, 1)
-        states = mapped.reshape(len(mapped), self.num_heads, -1)  # [BT, H, D]
+        states = mapped.unflatten(-1, (self.num_heads, -1))  # [BT, H, D]
         # Products of entries lose too many digits in half precision.
         wide = states.to(torch.promote_types(states.dtype, torch.float32))
         forms = self.forms.to(wide.dtype)
@@ -70,11 +71,9 @@ class ClassicalQuadratic(LinearQueries):
 
 def _forms(count: int, size: int) -> Tensor:
     """``[count, size, size]``: Q diag(1, -1, 1, …) Qᵀ with Haar-random orthogonal Q."""
-    signs = torch.ones(size)
+    signs = torch.ones(size, device="cpu")
     signs[1::2] = -1
-    gaussian = torch.randn(count, size, size)
-    if gaussian.is_meta:
-        return gaussian
+    gaussian = torch.randn(count, size, size, device="cpu")
     orthogonal, upper = torch.linalg.qr(gaussian.double())
     # Without the signs of R, Q would not be Haar-distributed (Mezzadri 2007).
     orthogonal = orthogonal * upper.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ketformer.attention.checks import require_choice
+from ketformer.attention.drawn import Drawn
 from ketformer.attention.shared_unitary import MAX_DENSE_QUBITS, KeptUnitary
 from ketformer.errors import KetformerError
 from ketformer.quantum import (
@@ -24,7 +25,7 @@ from ketformer.quantum import (
 Observables = Literal["distinct", "random"]
 
 
-class PauliObservables(nn.Module):
+class PauliObservables(Drawn):
     """Expectations of ``S`` fixed Pauli strings per head, after a circuit that all tokens share.
 
     The strings are drawn once, from torch's global generator, and stored in a buffer, so
@@ -41,7 +42,7 @@ class PauliObservables(nn.Module):
         super().__init__()
         self.circuit = circuit
         self.unitary = None if circuit is None else KeptUnitary(circuit)
-        self.register_buffer("codes", torch.stack([s.codes for s in strings]))  # [H, S, n]
+        self.register_drawn("codes", torch.stack([s.codes for s in strings]))  # [H, S, n]
         self._tables: _Tables | None = None
         if not self.codes.is_meta:
             self.prepare()
@@ -95,8 +96,11 @@ class PauliObservables(nn.Module):
         """
         if (angles is None) != (self.circuit is None):
             raise ValueError("angles must be given if, and only if, there is a circuit")
+        if real.is_meta:
+            return real.new_empty(len(real), *self.codes.shape[:2])
         tables = self._current()
-        if tables.native is None or real.device.type != "cpu":
+        # An exported program should need torch alone.
+        if tables.native is None or torch.compiler.is_exporting() or real.device.type != "cpu":
             return self._by_torch(tables.plans, real, imag, angles)
         # Products of amplitudes lose too many digits in half precision.
         wide = torch.promote_types(real.dtype, torch.float32)
@@ -126,8 +130,8 @@ class PauliObservables(nn.Module):
     def prepare(self) -> _Tables:
         """Build the tables of the strings.
 
-        Calling it is optional: :meth:`forward` does so when the strings have changed. A
-        compiled graph cannot, so it also happens wherever strings are drawn, loaded or moved.
+        Calling it is optional: :meth:`forward` does so when the strings have changed. A compiled
+        or exported graph cannot, so it also happens wherever strings are drawn, loaded or moved.
         """
         strings, device = self.strings, self.codes.device
         distinct = strings if len(set(strings)) > 1 else strings[:1]
@@ -143,6 +147,8 @@ class PauliObservables(nn.Module):
 
     def _current(self) -> _Tables:
         tables = self._tables
+        if tables is not None and torch.compiler.is_exporting():
+            return tables  # the codes of a model that is being exported cannot be read
         if tables is None or tables.codes is not self.codes:
             rebuilt: _Tables = _outside_graphs(self)
             return rebuilt
@@ -156,7 +162,7 @@ class PauliObservables(nn.Module):
             self.prepare()
 
     def _apply(self, *args: Any, **kwargs: Any) -> PauliObservables:
-        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        super()._apply(*args, **kwargs)
         if not self.codes.is_meta:
             self.prepare()
         return self

@@ -183,6 +183,8 @@ class Overlap(Attention):
         # Angles lose too many digits in half precision.
         shared = shared.to(torch.promote_types(shared.dtype, torch.float32))
         native = self.native if hidden_states.device.type == "cpu" else None
+        if torch.compiler.is_exporting():  # an exported program should need torch alone
+            native = None
         dense = self.n_qubits <= MAX_DENSE_QUBITS
         registers = self.registers
         if registers and dense and (native is None or registers.has_fewer_pairs(tokens)):

@@ -31,7 +31,8 @@ class KeptUnitary:
 
     def __call__(self, angles: Tensor) -> Tensor:
         """The matrices ``[..., 2^n, 2^n]`` of angles ``[..., P]``."""
-        if (torch.is_grad_enabled() and angles.requires_grad) or torch.compiler.is_compiling():
+        followed = torch.is_grad_enabled() and angles.requires_grad
+        if followed or angles.is_meta or torch.compiler.is_compiling():
             return unitary(self.circuit, angles)
         for before, matrix in self._kept:
             same = (before.dtype, before.device) == (angles.dtype, angles.device)

@@ -123,7 +123,7 @@ def evaluation_sequences(
     molecules, _, source = evaluation_rows(
         run, data=data, split=split, limit=limit, progress=progress
     )
-    batch = molecules.__getitems__(list(range(len(molecules))))
+    batch = molecules.batch(list(range(len(molecules))))
     targets = batch.pop("shift_labels")
     targets = targets.masked_fill(targets == molecules.pad_token_id, -100)
     return Sequences(batch, targets), source

@@ -12,5 +12,6 @@ if TYPE_CHECKING:
         KetformerModel as KetformerModel,
     )
     from ketformer.models.presets import PRESETS as PRESETS, preset as preset
+    from ketformer.tasks.fast_tokenizer import KetformerTokenizer as KetformerTokenizer
 
 __getattr__, __dir__, __all__ = lazily(__name__)

@@ -1,8 +1,8 @@
 """Registration with transformers' Auto classes, without importing transformers or the model.
 
-transformers keeps the names of its configurations and models in two tables and imports a class
-on first use, from the module of ``transformers.models`` that is named after the model type. Our
-names are added to the tables as soon as these are imported, and :mod:`ketformer.models`, whose
+transformers keeps the names of its configurations, models and tokenizers in tables and imports a
+class on first use, from the module of ``transformers.models`` that is named after the model type.
+Our names are added to the tables as soon as these are imported, and :mod:`ketformer.models`, whose
 exports are also imported on first use, stands in for that module. ``AutoModel.register`` would
 need the classes themselves, at a time when transformers may be half imported.
 """
@@ -20,6 +20,7 @@ from typing import Any
 
 _TYPE = "ketformer"  # KetformerConfig.model_type
 _CONFIGURATION = "KetformerConfig"
+_TOKENIZER = "KetformerTokenizer"
 _MODELS = {
     "MODEL_MAPPING": "KetformerModel",
     "MODEL_FOR_CAUSAL_LM_MAPPING": "KetformerForCausalLM",
@@ -47,9 +48,14 @@ def _add_models(table: ModuleType) -> None:
         getattr(table, name)._reverse_config_mapping[_CONFIGURATION] = _TYPE
 
 
+def _add_tokenizer(table: ModuleType) -> None:
+    table.TOKENIZER_MAPPING_NAMES[_TYPE] = _TOKENIZER
+
+
 _TABLES: dict[str, Callable[[ModuleType], None]] = {
     "transformers.models.auto.configuration_auto": _add_configuration,
     "transformers.models.auto.modeling_auto": _add_models,
+    "transformers.models.auto.tokenization_auto": _add_tokenizer,
 }
 
 

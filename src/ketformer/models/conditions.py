@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -112,7 +113,12 @@ class Standardise(nn.Module):
             (self.mean, self.config.condition_means),
             (self.std, self.config.condition_stds),
         ):
-            buffer.copy_(torch.tensor(values or [], dtype=buffer.dtype))
+            buffer.copy_(torch.tensor(values or [], dtype=buffer.dtype, device="cpu"))
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Standardise:
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self.reset_parameters()  # ``to_empty`` would leave arbitrary numbers
+        return self
 
     def forward(
         self, conditions: Tensor | None, like: Tensor

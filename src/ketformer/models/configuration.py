@@ -121,9 +121,7 @@ class KetformerConfig(PreTrainedConfig):
                 close = difflib.get_close_matches(key, known, n=1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
                 raise KetformerError(f"unknown configuration key {key!r}{hint}")
-        if (kernel := kwargs.get("attn_implementation")) not in _ATTN_IMPLEMENTATIONS:
-            # Any other name refers to code on the Hub, which transformers would fetch and run.
-            raise KetformerError(f"attn_implementation must be sdpa or eager, got {kernel!r}")
+        check_attn_implementation(kwargs.get("attn_implementation"))
         self.attention_options = dict(self.attention_options or {})
         if self.mlp_pdrop is None:
             self.mlp_pdrop = self.resid_pdrop
@@ -200,6 +198,19 @@ class KetformerConfig(PreTrainedConfig):
         check_option_types(
             self.attention, attention_class(self.attention), self.attention_options or {}
         )
+
+
+def check_attn_implementation(name: Any) -> None:
+    """Refuse anything but ``sdpa`` and ``eager``, which computes the weights explicitly.
+
+    Other names need what the mechanisms lack, or refer to code on the Hub, which transformers would
+    fetch and run.
+
+    Raises:
+        KetformerError: naming it.
+    """
+    if name not in _ATTN_IMPLEMENTATIONS:
+        raise KetformerError(f"attn_implementation must be sdpa or eager, got {name!r}")
 
 
 def _with_plain_errors(method: Any) -> Any:

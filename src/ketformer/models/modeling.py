@@ -8,91 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import GenerationMixin, PreTrainedModel
-from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
-from ketformer.attention import (
-    Attention,
-    ConditionEmbedding,
-    InputSizes,
-    TokenInputs,
-    attention_mask,
-    build_attention,
-)
+from ketformer.attention import Attention, ConditionEmbedding, TokenInputs, attention_mask
+from ketformer.attention.observables import PauliObservables
 from ketformer.errors import KetformerError
+from ketformer.models.block import Block, attention_of, input_sizes
 from ketformer.models.card import CardWriter
 from ketformer.models.conditions import Standardise, check_conditions
-from ketformer.models.configuration import KetformerConfig
-
-
-class FeedForward(nn.Module):
-    """Linear, activation, linear, dropout."""
-
-    def __init__(self, config: KetformerConfig) -> None:
-        super().__init__()
-        assert config.intermediate_size is not None  # the configuration filled it in
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.act = ACT2FN[config.hidden_act]
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size)
-        self.dropout = nn.Dropout(config.mlp_pdrop or 0.0)
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """Hidden states ``[B, T, hidden_size]`` to the same shape."""
-        out: Tensor = self.dropout(self.down_proj(self.act(self.up_proj(hidden_states))))
-        return out
-
-
-class Block(GradientCheckpointingLayer):
-    """Attention and feed-forward layer, each with a residual and a norm before or after."""
-
-    def __init__(self, config: KetformerConfig, layer_idx: int) -> None:
-        super().__init__()
-        self.layer_idx = layer_idx
-        self.pre_norm = config.norm_position == "pre"
-        self.attention = build_attention(
-            config.attention,
-            config.hidden_size,
-            config.num_attention_heads,
-            dropout=config.attn_pdrop,
-            bias=config.attention_bias,
-            inputs=_input_sizes(config),
-            **(config.attention_options or {}),
-        )
-        self.attention_dropout = nn.Dropout(config.resid_pdrop)
-        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_epsilon)
-        self.mlp = FeedForward(config)
-        self.mlp_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_epsilon)
-
-    def forward(
-        self,
-        hidden_states: Tensor,
-        mask: Tensor | None = None,
-        past_key_values: Cache | None = None,
-        output_attentions: bool = False,
-        tokens: TokenInputs | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Apply the block; see :meth:`ketformer.attention.Attention.forward` for the mask."""
-
-        def update(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-            assert past_key_values is not None
-            pair: tuple[Tensor, Tensor] = past_key_values.update(keys, values, self.layer_idx)
-            return pair
-
-        normed = self.attention_norm(hidden_states) if self.pre_norm else hidden_states
-        attended, weights = self.attention(
-            normed,
-            mask=mask,
-            cache=None if past_key_values is None else update,
-            return_weights=output_attentions,
-            tokens=tokens,
-        )
-        hidden_states = hidden_states + self.attention_dropout(attended)
-        if self.pre_norm:
-            return hidden_states + self.mlp(self.mlp_norm(hidden_states)), weights
-        hidden_states = self.attention_norm(hidden_states)
-        return self.mlp_norm(hidden_states + self.mlp(hidden_states)), weights
+from ketformer.models.configuration import KetformerConfig, check_attn_implementation
 
 
 class KetformerPreTrainedModel(CardWriter, PreTrainedModel):
@@ -102,19 +27,63 @@ class KetformerPreTrainedModel(CardWriter, PreTrainedModel):
     config: KetformerConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
+    _supports_sdpa = True
     _no_split_modules = ("Block",)
     _skip_keys_device_placement = ("past_key_values",)
 
     @classmethod
     def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
-        """Load as in transformers, but refuse weights that lack their Pauli strings.
+        """Load as in transformers, but refuse weights that lack what was drawn with them.
 
-        transformers would leave uninitialised memory in their place.
+        transformers would leave uninitialised memory in place of Pauli strings, say.
+
+        Raises:
+            KetformerError: naming what is missing, invalid, or of another shape.
         """
         model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
-        if lacking := sorted(key for key in info["missing_keys"] if key.endswith(".codes")):
-            raise KetformerError(f"the saved weights lack the Pauli strings {lacking[0]}")
+        unusable = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+        if lacking := sorted(unusable & {name for name, _ in model.named_buffers()}):
+            what = "the Pauli strings " if lacking[0].endswith(".codes") else ""
+            raise KetformerError(f"the saved weights lack {what}{lacking[0]}")
+        for name, module in model.named_modules():
+            if isinstance(module, PauliObservables) and not module.codes.is_meta:
+                if not ((module.codes >= 0) & (module.codes < 4)).all():
+                    raise KetformerError(f"{name}.codes holds invalid Pauli codes")
+                module.prepare()  # transformers has replaced the codes
         return (model, info) if output_loading_info else model
+
+    def _check_and_adjust_attn_implementation(self, name: str | None, *args: Any, **kw: Any) -> str:
+        check_attn_implementation(name)  # transformers would say less, or fetch code
+        adjusted: str = super()._check_and_adjust_attn_implementation(name, *args, **kw)
+        return adjusted
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Embedding:
+        """As in transformers; tables of tokens in the attention are resized too."""
+        embedding: nn.Embedding = super().resize_token_embeddings(*args, **kwargs)
+        for block in self.modules():
+            if isinstance(block, Block):
+                self._resize_tables(block.attention)
+        return embedding
+
+    @torch.no_grad()
+    def _resize_tables(self, attention: Attention) -> None:
+        """Give parameters that depend on the vocabulary the size they have in a new model.
+
+        Rows of tokens that stay are kept, new ones are initialised.
+        """
+        sizes = input_sizes(self.config)
+        if attention.inputs == sizes:
+            return
+        with next(attention.parameters()).device:
+            fresh = attention_of(self.config).to(next(attention.parameters()).dtype)
+        fresh.apply(self._init_weights)
+        for name, new in fresh.named_parameters():
+            old = attention.get_parameter(name)
+            if old.shape != new.shape:
+                kept = tuple(map(slice, map(min, old.shape, new.shape)))
+                new[kept] = old[kept]
+                old.data, old.grad = new.data, None
+        attention.inputs = sizes
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -141,7 +110,7 @@ class KetformerModel(KetformerPreTrainedModel):
         self.embed_positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.standardise = Standardise(config)
         self.embed_conditions = (
-            ConditionEmbedding(_input_sizes(config), config.hidden_size)
+            ConditionEmbedding(input_sizes(config), config.hidden_size)
             if config.condition_names
             else None
         )
@@ -184,8 +153,10 @@ class KetformerModel(KetformerPreTrainedModel):
             inputs_embeds: ``[B, T, hidden_size]``, instead of ``input_ids``.
             use_cache: return a cache; by default as configured, and never for a
                 model that is not causal or while training.
-            output_attentions: also return each layer's weights ``[B, H, T, past + T]``.
-            output_hidden_states: also return the embeddings and each layer's output.
+            output_attentions: also return each layer's weights ``[B, H, T, past + T]``; by
+                default as configured.
+            output_hidden_states: also return the embeddings and each layer's output; by
+                default as configured.
             conditions: ``[B, C]`` in their own units, NaN where unknown; None leaves all
                 of them unknown. See :func:`~ketformer.models.conditions.check_conditions`
                 for values that the model cannot handle.
@@ -199,6 +170,10 @@ class KetformerModel(KetformerPreTrainedModel):
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
         length = inputs_embeds.shape[1]
+        if output_attentions is None:
+            output_attentions = self.config.output_attentions
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
         if use_cache is None:
             use_cache = self.config.use_cache and self.is_causal and not self.training
         if (use_cache or past_key_values is not None) and not self.is_causal:
@@ -228,12 +203,14 @@ class KetformerModel(KetformerPreTrainedModel):
         tokens = None if input_ids is None else TokenInputs(input_ids, position_ids, known, unknown)
         hidden_states = self.dropout(embedded)
         all_hidden, all_weights = [hidden_states], []
-        for block in self.layers:
+        weigh = bool(output_attentions) or self.config._attn_implementation == "eager"
+        # Fewer than there are in self-speculative decoding (``assistant_early_exit``).
+        for block in self.layers[: self.config.num_hidden_layers]:
             hidden_states, weights = block(
                 hidden_states,
                 mask=mask,
                 past_key_values=past_key_values,
-                output_attentions=bool(output_attentions),
+                output_attentions=weigh,
                 tokens=tokens,
             )
             all_hidden.append(hidden_states)
@@ -280,7 +257,6 @@ class KetformerForCausalLM(KetformerPreTrainedModel, GenerationMixin):
         past_key_values: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        shift_labels: Tensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
@@ -308,6 +284,8 @@ class KetformerForCausalLM(KetformerPreTrainedModel, GenerationMixin):
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(hidden_states[:, keep])
         loss = None
+        # Not a parameter: Trainer's evaluation would then want both kinds of labels.
+        shift_labels: Tensor | None = kwargs.pop("shift_labels", None)
         if labels is not None or shift_labels is not None:
             loss = self.loss_function(
                 logits=logits,
@@ -338,15 +316,6 @@ class KetformerForCausalLM(KetformerPreTrainedModel, GenerationMixin):
     def create_masks_for_generate(attention_mask: Tensor | None, **_: Any) -> Tensor | None:
         """Keep the two-dimensional mask for every kind of cache: the model builds its own."""
         return attention_mask
-
-
-def _input_sizes(config: KetformerConfig) -> InputSizes:
-    return InputSizes(
-        config.vocab_size,
-        config.max_position_embeddings,
-        len(config.condition_names or []),
-        config.condition_unknown,
-    )
 
 
 def _positions(

@@ -138,7 +138,7 @@ def random_strings(
     while len(drawn) < count:
         uniform = torch.rand(count, n_qubits, generator=generator, device="cpu")
         letter = torch.randint(1, 4, (count, n_qubits), generator=generator, device="cpu")
-        codes = torch.where(uniform < 0.9, 0, letter)
+        codes = letter.masked_fill(uniform < 0.9, 0)
         drawn += PauliStrings.from_codes(codes[codes.any(dim=-1)]).strings if codes.any() else ()
     return PauliStrings(tuple(drawn[:count]))
 

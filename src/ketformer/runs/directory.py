@@ -91,10 +91,17 @@ def open_run(path: str | Path) -> Run:
         raise KetformerError(f"{path}: no model.safetensors, so this is not a finished run{hint}")
     if not (path / "config.json").is_file():
         raise KetformerError(f"{path}: no config.json, so this is not a finished run")
+    if not (path / MANIFEST_FILE).exists() and not (path / SETTINGS_FILE).exists():
+        raise KetformerError(
+            f"{path}: a saved model, but not a run: it has no {SETTINGS_FILE} and {MANIFEST_FILE}; "
+            "copy these from the run that the model comes from, or load it in Python with "
+            "AutoModelForCausalLM.from_pretrained"
+        )
     manifest = read_manifest(path)
     settings = read_settings(path / SETTINGS_FILE)
     tokenizer = load_tokenizer(path)
     model, sha256 = _load_model(path, tokenizer), weights_sha256(path)
+    tokenizer.model_max_length = model.config.max_position_embeddings
     if settings.task == "molecules" and tokenizer.eos_token_id is None:
         raise KetformerError(f"{path}: a model of molecules, but not a SMILES tokenizer")
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -186,6 +193,7 @@ def save_model(
     """
     part = out / ".model.part"
     shutil.rmtree(part, ignore_errors=True)  # left by a killed process
+    tokenizer.model_max_length = model.config.max_position_embeddings
     try:
         tokenizer.save_pretrained(part)
         model.save_pretrained(part, state_dict=weights)

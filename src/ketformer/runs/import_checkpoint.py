@@ -43,8 +43,9 @@ def import_checkpoint(file: str | Path, out: str | Path) -> dict[str, Any]:
         raise KetformerError(
             f"{file}: {model.config.vocab_size} tokens, but QM9 has {len(QM9_VOCABULARY)}"
         )
-    tokenizer = smiles_tokenizer(QM9_VOCABULARY)
     config = model.config
+    tokenizer = smiles_tokenizer(QM9_VOCABULARY)
+    tokenizer.model_max_length = config.max_position_embeddings
     config.bos_token_id = tokenizer.bos_token_id
     config.eos_token_id = tokenizer.eos_token_id
     config.pad_token_id = tokenizer.pad_token_id

@@ -6,13 +6,52 @@ from typing import Any, Protocol
 
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import PreTrainedTokenizerFast
-
-Rows = Dataset[dict[str, Tensor]]
-
+from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 # Validation during training uses at most this many targets, evenly spread.
 EVAL_TARGETS = 1 << 16
+
+
+class Rows(Dataset[BatchEncoding]):
+    """Rows that are made a whole batch at a time, which is much faster than row by row.
+
+    A row alone, as torch's DataLoader takes it, works with transformers' Trainer and its default
+    collator: ``labels`` are the targets that Trainer counts and ``shift_labels`` those of the loss.
+    """
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        raise NotImplementedError  # abstract
+
+    def batch(self, indices: list[int]) -> dict[str, Tensor]:
+        """These rows: ``input_ids`` and ``shift_labels`` ``[B, T]``, and other inputs."""
+        raise NotImplementedError  # abstract
+
+    def __getitem__(self, index: int) -> BatchEncoding:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[BatchEncoding]:
+        """The rows of a batch, all of one length."""
+        batch = self.batch(indices)
+        batch["labels"] = batch["shift_labels"]
+        # Not dictionaries, from which Trainer would remove the targets: it looks for their name in
+        # the signature of `forward`, where transformers' models do not have it either.
+        columns = zip(*batch.values(), strict=True)
+        return [BatchEncoding(dict(zip(batch, column, strict=True))) for column in columns]
+
+
+class WholeBatches(Dataset[Any]):
+    """Rows for a DataLoader that makes batches whole; its collator gets what ``batch`` returns."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
+        """A whole batch."""
+        return self.rows.batch(indices)
 
 
 class Prepared(Protocol):

@@ -26,7 +26,7 @@ class HeldOut(Protocol):
     def __len__(self) -> int:
         """The number of rows."""
 
-    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
+    def batch(self, indices: list[int]) -> dict[str, Tensor]:
         """A batch: ``input_ids`` and ``shift_labels`` ``[B, T]``, and other inputs of the model."""
 
 
@@ -120,7 +120,7 @@ def _batches(
 ) -> Iterator[dict[str, Tensor]]:
     for start in range(0, count, batch_size):
         end = min(start + batch_size, count)
-        batch = rows.__getitems__(list(range(start, end)))
+        batch = rows.batch(list(range(start, end)))
         yield {key: value.to(model.device) for key, value in batch.items()}
         if step:
             step(end, count)

@@ -35,7 +35,7 @@ from ketformer.runs.directory import (
     save_model,
     write_metrics,
 )
-from ketformer.tasks.base import Prepared, Rows
+from ketformer.tasks.base import Prepared, Rows, WholeBatches
 from ketformer.training.arguments import batch_of, is_sharded, training_arguments
 from ketformer.training.callbacks import (
     MetricsFile,
@@ -95,7 +95,7 @@ def train(
     model = build_model(settings, data)
     measured = _measured(settings, model)
     sets = data.training_sets(model.config.max_position_embeddings)
-    rows = len(sets[0])  # type: ignore[arg-type]  # both tasks' data sets have a length
+    rows = len(sets[0])
     checkpoint = checkpoint_to_resume(out, settings, data, arguments, rows) if resume else None
     finished = finished_state(checkpoint, arguments, rows)
     if finished:
@@ -155,8 +155,8 @@ def _trainer(
             out,
             model=model,
             args=arguments,
-            train_dataset=sets[0],
-            eval_dataset=sets[1],
+            train_dataset=WholeBatches(sets[0]),
+            eval_dataset=WholeBatches(sets[1]),
             data_collator=_counted,
             callbacks=callbacks,
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from torch import Tensor, tensor as as_tensor
-from torch.utils.data import Dataset
+
+from ketformer.tasks.base import Rows
 
 #: Targets of this value do not count in the loss (transformers' convention).
 IGNORED = -100
 
 
-class MoleculeRows(Dataset[dict[str, Tensor]]):
+class MoleculeRows(Rows):
     """Rows ``[CLS] tokens [EOS] <pad>…`` with the following token at each position as target.
 
     Args:
@@ -36,11 +37,8 @@ class MoleculeRows(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {key: value[0] for key, value in self.__getitems__([index]).items()}
-
-    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
-        """A whole batch at once; torch's DataLoader calls this."""
+    def batch(self, indices: list[int]) -> dict[str, Tensor]:
+        """These rows, as long as the longest of them if padding does not count."""
         chosen = as_tensor(indices)
         rows = self.ids[chosen]
         if self.count_padding:

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from ketformer.errors import KetformerError, UnreadableError
+from ketformer.tasks.fast_tokenizer import KetformerTokenizer
 
 BOS, EOS, PAD = "[CLS]", "[EOS]", "<pad>"
 
@@ -61,7 +62,8 @@ def vocabulary_of(smiles: Sequence[str]) -> set[str]:
 def smiles_tokenizer(tokens: Iterable[str]) -> PreTrainedTokenizerFast:
     """A tokenizer for these tokens, ``<pad>``, ``[CLS]`` and ``[EOS]``, numbered in text order.
 
-    There is no unknown token. Called as in transformers, it writes ``[CLS] tokens [EOS]``.
+    There is no unknown token. Called as in transformers, it writes ``[CLS] tokens``: a prompt,
+    which a model continues. :func:`encode_smiles` writes whole molecules, with ``[EOS]``.
 
     Raises:
         KetformerError: a token that is not exactly one token of a SMILES.
@@ -75,10 +77,9 @@ def smiles_tokenizer(tokens: Iterable[str]) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_PATTERN), "isolated")
     tokenizer.decoder = decoders.Fuse()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BOS} $A {EOS}",
-        special_tokens=[(token, vocabulary[token]) for token in (BOS, EOS)],
+        single=f"{BOS} $A", special_tokens=[(BOS, vocabulary[BOS])]
     )
-    return PreTrainedTokenizerFast(
+    return KetformerTokenizer(
         tokenizer_object=tokenizer,
         bos_token=BOS,
         eos_token=EOS,

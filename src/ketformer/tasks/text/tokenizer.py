@@ -10,6 +10,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import PreTrainedTokenizerFast
 
 from ketformer.errors import KetformerError
+from ketformer.tasks.fast_tokenizer import KetformerTokenizer
 
 _PIECE = 1 << 16  # characters that a BPE reads at once for its training
 # A BPE's training takes about 100 bytes of memory for each byte of the distinct words, so it reads
@@ -100,7 +101,7 @@ def _byte_level(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
 
 
 def _as_fast(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
-    return PreTrainedTokenizerFast(
+    return KetformerTokenizer(
         tokenizer_object=tokenizer,
         clean_up_tokenization_spaces=False,
         model_input_names=["input_ids", "attention_mask"],

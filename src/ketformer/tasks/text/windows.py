@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from ketformer.errors import KetformerError
+from ketformer.tasks.base import Rows
 
 #: The splits by name, and what they mean.
 SPLITS = {
@@ -37,7 +37,7 @@ def split_text(text: str, split: str) -> dict[str, str]:
     raise KetformerError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
 
 
-class TextWindows(Dataset[dict[str, Tensor]]):
+class TextWindows(Rows):
     """Windows of ``context`` tokens, with the following token at each position as target.
 
     A batch is two gathers from one tensor, so that loading stays off the critical path.
@@ -69,11 +69,8 @@ class TextWindows(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return self.count if self.kept is None else len(self.kept)
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {key: value[0] for key, value in self.__getitems__([index]).items()}
-
-    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
-        """A whole batch at once; torch's DataLoader calls this."""
+    def batch(self, indices: list[int]) -> dict[str, Tensor]:
+        """These windows and their targets, ``[B, context]`` each."""
         chosen = torch.tensor(indices)
         if self.kept is not None:
             chosen = self.kept[chosen]
@@ -83,4 +80,4 @@ class TextWindows(Dataset[dict[str, Tensor]]):
 
     def all(self) -> dict[str, Tensor]:
         """Every window as one batch."""
-        return self.__getitems__(list(range(len(self))))
+        return self.batch(list(range(len(self))))

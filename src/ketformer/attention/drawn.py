@@ -1,0 +1,32 @@
+"""Buffers that are drawn at random when a model is made, and are part of what it computes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Drawn(nn.Module):
+    """A module whose drawn buffers keep their values through the meta device and ``to_empty``.
+
+    Parameters may lose theirs there, since an initialisation brings them back. Nothing brings
+    back what was drawn, and arbitrary memory in its place need not even be valid.
+    """
+
+    def register_drawn(self, name: str, values: Tensor) -> None:
+        """Register a buffer on the default device; ``values`` are on the CPU even for meta."""
+        self.register_buffer(name, values.to(torch.get_default_device()))
+        self._last_values = {**getattr(self, "_last_values", {}), name: values}
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Drawn:
+        for name in self._last_values:
+            if not (values := self.get_buffer(name)).is_meta:
+                self._last_values[name] = values.detach().cpu()
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            for name, values in self._last_values.items():
+                if not (moved := self.get_buffer(name)).is_meta:
+                    moved.copy_(values)
+        return self

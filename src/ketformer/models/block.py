@@ -1,0 +1,94 @@
+"""A block of the decoder: attention and feed-forward layer, with residuals and norms."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from transformers.activations import ACT2FN
+from transformers.cache_utils import Cache
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from ketformer.attention import Attention, InputSizes, TokenInputs, build_attention
+from ketformer.models.configuration import KetformerConfig
+
+
+class FeedForward(nn.Module):
+    """Linear, activation, linear, dropout."""
+
+    def __init__(self, config: KetformerConfig) -> None:
+        super().__init__()
+        assert config.intermediate_size is not None  # the configuration filled it in
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.act = ACT2FN[config.hidden_act]
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.dropout = nn.Dropout(config.mlp_pdrop or 0.0)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Hidden states ``[B, T, hidden_size]`` to the same shape."""
+        out: Tensor = self.dropout(self.down_proj(self.act(self.up_proj(hidden_states))))
+        return out
+
+
+class Block(GradientCheckpointingLayer):
+    """Attention and feed-forward layer, each with a residual and a norm before or after."""
+
+    def __init__(self, config: KetformerConfig, layer_idx: int) -> None:
+        super().__init__()
+        self.layer_idx = layer_idx
+        self.pre_norm = config.norm_position == "pre"
+        self.attention = attention_of(config)
+        self.attention_dropout = nn.Dropout(config.resid_pdrop)
+        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_epsilon)
+        self.mlp = FeedForward(config)
+        self.mlp_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_epsilon)
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        mask: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        output_attentions: bool = False,
+        tokens: TokenInputs | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Apply the block; see :meth:`ketformer.attention.Attention.forward` for the mask."""
+
+        def update(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+            assert past_key_values is not None
+            pair: tuple[Tensor, Tensor] = past_key_values.update(keys, values, self.layer_idx)
+            return pair
+
+        normed = self.attention_norm(hidden_states) if self.pre_norm else hidden_states
+        attended, weights = self.attention(
+            normed,
+            mask=mask,
+            cache=None if past_key_values is None else update,
+            return_weights=output_attentions,
+            tokens=tokens,
+        )
+        hidden_states = hidden_states + self.attention_dropout(attended)
+        if self.pre_norm:
+            return hidden_states + self.mlp(self.mlp_norm(hidden_states)), weights
+        hidden_states = self.attention_norm(hidden_states)
+        return self.mlp_norm(hidden_states + self.mlp(hidden_states)), weights
+
+
+def attention_of(config: KetformerConfig) -> Attention:
+    """A new attention mechanism, as the configuration describes it."""
+    return build_attention(
+        config.attention,
+        config.hidden_size,
+        config.num_attention_heads,
+        dropout=config.attn_pdrop,
+        bias=config.attention_bias,
+        inputs=input_sizes(config),
+        **(config.attention_options or {}),
+    )
+
+
+def input_sizes(config: KetformerConfig) -> InputSizes:
+    """What a mechanism with tables of its own needs to know."""
+    return InputSizes(
+        config.vocab_size,
+        config.max_position_embeddings,
+        len(config.condition_names or []),
+        config.condition_unknown,
+    )
