@@ -87,4 +87,5 @@ class QISA(LinearQueries):
     def _states(self, hidden_states: Tensor) -> Tensor:
         """Lx, ``[BT, H, hilbert_dim]``."""
         mapped: Tensor = self.state_proj(hidden_states).flatten(0, 1)
-        return mapped.unflatten(-1, (self.num_heads, -1))
+        states: Tensor = mapped.unflatten(-1, (self.num_heads, -1))
+        return states
