@@ -50,7 +50,7 @@ def look(ketformer, deep, tmp_path):
 def weights_of(run, layer, logp=None):
     """``[heads, T, T]``, as transformers returns them."""
     model = AutoModelForCausalLM.from_pretrained(run).eval()
-    ids = torch.tensor([AutoTokenizer.from_pretrained(run)(SMILES).input_ids[:-1]])
+    ids = torch.tensor([AutoTokenizer.from_pretrained(run)(SMILES).input_ids])
     given = torch.tensor([[float("nan") if logp is None else logp]])
     out = model(ids, conditions=given, output_attentions=True, use_cache=False)
     return out.attentions[layer][0].numpy()

@@ -63,7 +63,7 @@ def plain_loop(run, smiles):
         if names:
             values = [PROPERTIES[name](Chem.MolFromSmiles(text)) for name in names]
             given = {"conditions": torch.tensor([values])}
-        ids = torch.tensor(tokenizer(text).input_ids)
+        ids = torch.tensor(tokenizer(text + tokenizer.eos_token).input_ids)
         row = F.pad(ids, (0, LENGTH - len(ids)), value=tokenizer.pad_token_id)
         for tokens, loss, hit in ((ids, losses, hits), (row, padded, padded_hits)):
             logits = model(tokens[None, :-1], **given).logits[0]

@@ -127,7 +127,7 @@ def test_the_run_is_like_any_other(ketformer, file, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(run)
     assert len(tokenizer) == model.config.vocab_size == VOCABULARY
     ids = tokenizer("C[NH3+]").input_ids
-    assert tokenizer.convert_ids_to_tokens(ids) == ["[CLS]", "C", "[NH3+]", "[EOS]"]
+    assert tokenizer.convert_ids_to_tokens(ids) == ["[CLS]", "C", "[NH3+]"]
     written = made_up()["model_state_dict"]["output.weight"]
     assert torch.equal(model.lm_head.weight, written)
 

@@ -20,10 +20,13 @@ class Drawn(nn.Module):
         self.register_buffer(name, values.to(torch.get_default_device()))
         self._last_values = {**getattr(self, "_last_values", {}), name: values}
 
+    def drawn(self, name: str) -> Tensor:
+        """The values of a drawn buffer on the CPU, also while the buffer is on the meta device."""
+        values = self.get_buffer(name)
+        return self._last_values[name] if values.is_meta else values.detach().cpu()
+
     def _apply(self, *args: Any, **kwargs: Any) -> Drawn:
-        for name in self._last_values:
-            if not (values := self.get_buffer(name)).is_meta:
-                self._last_values[name] = values.detach().cpu()
+        self._last_values = {name: self.drawn(name) for name in self._last_values}
         super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
         with torch.no_grad():
             for name, values in self._last_values.items():

@@ -75,7 +75,7 @@ class PauliObservables(Drawn):
     @property
     def strings(self) -> list[PauliStrings]:
         """The strings of each head."""
-        return [PauliStrings.from_codes(codes) for codes in self.codes.cpu()]
+        return [PauliStrings.from_codes(codes) for codes in self.drawn("codes")]
 
     def forward(
         self, real: Tensor, imag: Tensor | None = None, angles: Tensor | None = None
