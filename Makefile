@@ -54,13 +54,17 @@ constant = $(BIN)/ketformer train overlap-qm9 --lr_scheduler_type constant --lea
 
 # Two hours. The preset's own 5,000 steps of 64 sequences would take two cores more than a day;
 # on a GPU, use `make results-compare SHORTER=`. The second comparison shows how much of overlap's
-# lead is due to its circuit.
+# lead is due to its circuit, and the third how much to its start.
 results-compare: $(VENV)/.installed
 	$(call keep,compare-char-gpt,compare classical qisa qisa_a qsann overlap $(COMPARED) \
 		--out runs/compare-char-gpt)
 	$(call keep,compare-char-gpt-controls,compare classical overlap classical_eq $(COMPARED) \
 		--controls $(ABLATIONS) --out runs/compare-char-gpt-controls)
+	$(call keep,compare-char-gpt-start,compare $(STARTS) $(COMPARED) \
+		--out runs/compare-char-gpt-start)
 
+# Each with the scores' spread of its own start, and with about that of the other.
+STARTS = classical classical:initial_spread=1 overlap overlap:initial_spread=0.05
 ABLATIONS = no_entanglement,random_circuit
 COMPARED = --data tinyshakespeare --preset char-gpt --seeds 3 $(SHORTER)
 SHORTER ?= --max_steps 600 --per_device_train_batch_size 16 --warmup_steps 60 --learning_rate 3e-3 \

@@ -58,6 +58,17 @@ def browser():
 
 
 @pytest.fixture(scope="session")
+def screenshots(tmp_path_factory):
+    """A folder for pictures that people may want to see after the tests."""
+    folder = REPOSITORY / "build/screenshots"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # another user's checkout
+        return tmp_path_factory.mktemp("screenshots")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def shared_file():
     """``shared_file("data", "qm9.csv")``: its path. Without it, the few tests in need skip."""
 
@@ -109,6 +120,8 @@ def _a_cache_of_its_own(tmp_path_factory):
             (cache_folder() / "native").mkdir(parents=True, exist_ok=True)
             with replacing(cache_folder() / "native" / Path(kernels._name).name) as part:
                 shutil.copy(kernels._name, part)
+        else:  # the user's cache may be read-only: use kernels here if child processes do
+            library.cache_clear()
         yield
 
 

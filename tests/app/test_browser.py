@@ -1,6 +1,7 @@
 """The page in a headless browser: every control is used, and results match the library's.
 
-Screenshots are kept in ``build/screenshots``. Needs Chromium: ``apt-get install chromium``.
+Screenshots are kept in ``build/screenshots``, if that can be written. Needs Chromium:
+``apt-get install chromium``.
 """
 
 import csv
@@ -25,7 +26,6 @@ from ketformer.app.conditions import ask, counts_html, requestable_properties
 from ketformer.app.texts import text_attention
 from ketformer.generation import MoleculeSampling, Sampling, generate_text
 
-SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 expect.set_options(timeout=60_000)  # for a busy machine
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 375, "height": 800}
 
@@ -117,13 +117,18 @@ def said(page, words):
     expect(toast).to_have_count(0)
 
 
-def keep(page, name):
-    """Take screenshots in both widths; nothing may be wider than the page."""
-    for size in (PHONE, DESKTOP):
-        page.set_viewport_size(size)
-        page.wait_for_timeout(150)  # for animations after the resize
-        page.screenshot(path=SCREENSHOTS / f"app-{name}-{size['width']}.png", full_page=True)
-        assert page.evaluate("document.documentElement.scrollWidth") == size["width"]
+@pytest.fixture
+def keep(screenshots):
+    """``keep(page, name)`` takes pictures in both widths; nothing may be wider than the page."""
+
+    def take(page, name):
+        for size in (PHONE, DESKTOP):
+            page.set_viewport_size(size)
+            page.wait_for_timeout(150)  # for animations after the resize
+            page.screenshot(path=screenshots / f"app-{name}-{size['width']}.png", full_page=True)
+            assert page.evaluate("document.documentElement.scrollWidth") == size["width"]
+
+    return take
 
 
 def text_of(page):
@@ -136,7 +141,7 @@ def drawn(page):
     return page.locator("svg[aria-label^='Layer']").locator("visible=true")
 
 
-def test_text_is_written_as_asked_and_its_attention_drawn(page, opened, writer):
+def test_text_is_written_as_asked_and_its_attention_drawn(page, keep, opened, writer):
     run = opened(writer).run
     tab(page, "writer")
     expect(
@@ -191,7 +196,7 @@ def test_a_wrong_prompt_is_a_message(page):
     said(page, "character '<' (U+003C) at position 4 is not in the model's alphabet")
 
 
-def test_molecules_come_as_asked_and_go_home(page, opened, chemist, tmp_path):
+def test_molecules_come_as_asked_and_go_home(page, keep, opened, chemist, tmp_path):
     tab(page, "Molecules")
     type_number(page, "Number", 150)
     type_number(page, "Temperature", 0.8)
@@ -256,7 +261,7 @@ def test_what_no_molecule_has_is_said(page, opened, chemist, tmp_path):
     expect(seen(page, "button", "Download SDF")).to_be_disabled()
 
 
-def test_circuits_run_with_shots_and_noise_beside_the_exact_attention(page, opened, writer):
+def test_circuits_run_with_shots_and_noise_beside_the_exact_attention(page, keep, opened, writer):
     subject = opened(writer)
     tab(page, "Circuits", "writer")
     seen(page, "textbox", "Text").fill("the cat")
@@ -297,7 +302,7 @@ def test_what_has_no_circuits_or_too_many_is_said(page):
     said(page, "13 tokens")
 
 
-def test_another_run_is_opened_and_a_broken_one_told(page, folder, leaky):
+def test_another_run_is_opened_and_a_broken_one_told(page, keep, folder, leaky):
     page.get_by_role("button", name="Open another run").click()
     path = page.get_by_label("Run directory")
     broken = folder / "broken"

@@ -153,6 +153,7 @@ def test_options_are_listed_with_their_defaults():
         "hilbert_dim": None,
         "temperature": 1.0,
         "learnable_temperature": False,
+        "initial_spread": None,
         "mixing": "causal",
     }
     assert attention_options("qisa_published") == {}

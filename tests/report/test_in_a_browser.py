@@ -9,7 +9,6 @@ from playwright.sync_api import expect
 
 from ketformer.report import report_of, sources, write_report
 
-SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 RESULTS = Path(__file__).parents[2] / "results"
 A4 = 595, 842  # points
 # The contrast of each text with its background, by WCAG's formula.
@@ -47,7 +46,7 @@ def pages(honest, leaky, conditional, tmp_path_factory):
 @pytest.mark.parametrize("name", ["runs", "table"])
 @pytest.mark.parametrize("width", [375, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_the_screen_and_is_quiet(browser, pages, name, width, scheme):
+def test_it_fits_the_screen_and_is_quiet(browser, pages, screenshots, name, width, scheme):
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     said, asked = [], []
     page.on("console", lambda message: said.append(message.text))
@@ -68,8 +67,7 @@ def test_it_fits_the_screen_and_is_quiet(browser, pages, name, width, scheme):
     assert (max(map(int, re.findall(r"\d+", dark)[:3])) < 60) is (scheme == "dark")
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SHOTS / f"report-{name}-{width}-{scheme}.png", full_page=True)
+    page.screenshot(path=screenshots / f"report-{name}-{width}-{scheme}.png", full_page=True)
     page.close()
 
 
@@ -83,11 +81,11 @@ def test_the_contents_lead_to_their_sections(browser, pages):
     page.close()
 
 
-def test_it_prints_on_a4_with_everything_open(browser, pages, tmp_path):
+def test_it_prints_on_a4_with_everything_open(browser, pages, screenshots, tmp_path):
     page = browser.new_page(viewport={"width": 688, "height": 1000}, color_scheme="dark")
     page.goto(pages["table"].as_uri())
     printed = page.pdf(path=tmp_path / "page.pdf", prefer_css_page_size=True)
-    shutil.copy(tmp_path / "page.pdf", SHOTS / "report-table.pdf")
+    shutil.copy(tmp_path / "page.pdf", screenshots / "report-table.pdf")
     boxes = set(re.findall(rb"/MediaBox ?\[([^]]*)\]", printed))
     assert {tuple(round(float(n)) for n in box.split()[2:]) for box in boxes} == {A4}
     page.emulate_media(media="print")

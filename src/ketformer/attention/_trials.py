@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from ketformer.attention.base import Attention
 from ketformer.attention.inputs import InputSizes, TokenInputs
 from ketformer.attention.masking import attention_mask
 from ketformer.attention.registry import build_attention
+from ketformer.utils.conformance import Check
 
 _SIZES = InputSizes(vocab_size=11, max_positions=128)
 
@@ -137,13 +139,17 @@ class Case:
         """Build the mechanism with seeded weights and Pauli strings, in evaluation mode."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            options = {"inputs": self.sizes, **self.options, **more}
-            built = build_attention(self.attention, self.hidden_size, self.num_heads, **options)
+            built = self.as_built(**more)
             # Parameters that start at 0, such as the angles of an ansatz, would hide mistakes.
             for parameter in built.parameters():
                 if not parameter.is_meta and not parameter.any():
                     nn.init.normal_(parameter, std=0.3)
         return built.to(dtype or torch.float32).eval()
+
+    def as_built(self, **more: Any) -> Attention:
+        """The mechanism as the registry builds it, with weights from torch's generator."""
+        options = {"inputs": self.sizes, **self.options, **more}
+        return build_attention(self.attention, self.hidden_size, self.num_heads, **options)
 
     def batch(
         self, size: int, length: int, *, seed: int = 0, dtype: torch.dtype = torch.float32
@@ -188,6 +194,18 @@ class Case:
             conditions=torch.cat(conditions) if conditions else None,
         )
         return Batch(states, tokens, is_token)
+
+
+def on_case(body: Callable[[Case], Iterator[float]]) -> Check:
+    """The check that calls ``body`` with a mechanism's registry name, sizes and options."""
+
+    @functools.wraps(body)
+    def on(
+        attention: str, hidden_size: int = 16, num_heads: int = 2, **options: Any
+    ) -> Iterator[float]:
+        return body(Case(attention, hidden_size, num_heads, options))
+
+    return Check(body.__name__.strip("_"), on)
 
 
 class GrowingCache:

@@ -37,6 +37,7 @@ class CommonOptions(TypedDict, total=False):
     score: Score | None
     temperature: float
     learnable_temperature: bool
+    initial_spread: float | None
     mixing: Mixing
     inputs: InputSizes | None
 
@@ -59,6 +60,9 @@ class Attention(nn.Module):
             the code of arXiv 2603.03318. None for the mechanism's default.
         temperature: t above; a positive number.
         learnable_temperature: train one temperature per head, starting at ``temperature``.
+        initial_spread: standard deviation of a query's scores over the keys at the start, for
+            layer-normalised hidden states (:mod:`ketformer.attention.spread`); the weights that
+            set it are scaled. None keeps the mechanism's own start.
         mixing: ``causal``, or ``transposed``: position j sums the values of
             positions i >= j, as the released code of arXiv 2603.03318 does. This leaks
             the future; the option exists to measure the leak.
@@ -88,6 +92,7 @@ class Attention(nn.Module):
         score: Score | None = None,
         temperature: float = 1.0,
         learnable_temperature: bool = False,
+        initial_spread: float | None = None,
         mixing: Mixing = "causal",
         inputs: InputSizes | None = None,
     ) -> None:
@@ -100,6 +105,10 @@ class Attention(nn.Module):
         require_choice("mixing", mixing, get_args(Mixing))
         if not 0 < temperature < math.inf:
             raise KetformerError(f"temperature must be positive and finite, got {temperature}")
+        if initial_spread is not None and not 0 < initial_spread < math.inf:
+            raise KetformerError(
+                f"initial_spread must be positive and finite, got {initial_spread}"
+            )
         if not 0 <= dropout < 1:
             raise KetformerError(f"dropout must lie in [0, 1), got {dropout}")
         self.hidden_size = hidden_size
@@ -110,6 +119,7 @@ class Attention(nn.Module):
         self.inputs = inputs
         self.dropout = dropout
         self.initial_temperature = temperature
+        self.initial_spread = initial_spread
         self.log_temperature = (
             nn.Parameter(torch.empty(num_heads, 1, 1)) if learnable_temperature else None
         )
@@ -199,6 +209,13 @@ class Attention(nn.Module):
     def dot_scale(self, width: int) -> float:
         """The factor of q·k in the score ``dot``, for queries of that width."""
         return float(width**-0.5)
+
+    def score_weights(self) -> list[Tensor]:
+        """The weights, or views of a part of them, whose size sets the spread of the scores.
+
+        Empty, as by default, if there are none, as where circuits measure queries and keys.
+        """
+        return []
 
     def reset_parameters(self) -> None:
         """Initialise the parameters that do not belong to a linear layer."""

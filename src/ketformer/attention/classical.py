@@ -32,6 +32,10 @@ class ClassicalAttention(Attention):
         self.qkv_proj = nn.Linear(hidden_size, 3 * hidden_size, bias=self.bias)
         self.reset_parameters()
 
+    def score_weights(self) -> list[Tensor]:
+        """The rows for queries and keys."""
+        return [self.qkv_proj.weight[: 2 * self.hidden_size]]
+
     def project(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:

@@ -77,6 +77,10 @@ class ClassicalEqual(Attention):
         """1/sqrt(query_width), or 1/sqrt(hidden_size) as published."""
         return float((width if self.tables is None else self.hidden_size) ** -0.5)
 
+    def score_weights(self) -> list[Tensor]:
+        """The maps to queries and keys; narrow tables have a scale of their own."""
+        return [self.query_proj.weight, self.key_proj.weight] if self.tables is None else []
+
     def reset_parameters(self) -> None:
         """Initialise the tables: see :meth:`NarrowTables.reset_parameters`."""
         super().reset_parameters()

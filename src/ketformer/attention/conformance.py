@@ -14,8 +14,7 @@ may differ by what :func:`~ketformer.utils.conformance.rounding` allows, in floa
 from __future__ import annotations
 
 import copy
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -24,10 +23,12 @@ from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError, gradcheck
 from torch.func import functional_call
 
-from ketformer.attention._trials import Batch, Case, GrowingCache, load_as_transformers
+from ketformer.attention._trials import Batch, Case, GrowingCache, load_as_transformers, on_case
 from ketformer.attention.base import Attention
 from ketformer.attention.measured import measured_by
-from ketformer.errors import KetformerError
+from ketformer.attention.registry import attention_options
+from ketformer.attention.spread import spread_of_scores
+from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.quantum import Experiment
 from ketformer.quantum.backends.exact import TorchBackend
 from ketformer.utils.conformance import (
@@ -304,6 +305,19 @@ def _coarse(steps: float, dtype: torch.dtype) -> float:
 # --- Training ------------------------------------------------------------------------------------
 
 
+def _start(case: Case) -> Iterator[float]:
+    """The scores start with the ``initial_spread`` asked for, where weights can set it."""
+    if "initial_spread" not in attention_options(case.attention):
+        return
+    for spread in (0.01, 0.1):
+        try:
+            found = spread_of_scores(case.as_built(initial_spread=spread))
+        except NotOfferedError:
+            return
+        exact = abs(found / spread - 1) < 1e-4
+        yield require(exact, f"an initial_spread of {spread} gives {found:.4g}")
+
+
 def _gradients(case: Case) -> Iterator[float]:
     """Every parameter has a gradient, and gradients match finite differences."""
     attention = case.build(dtype=torch.float64)
@@ -369,26 +383,16 @@ def _loading_without_memory(case: Case) -> Iterator[float]:
     yield close("loaded", batch.through(empty), batch.through(saved), 0)
 
 
-def _on(body: Callable[[Case], Iterator[float]]) -> Check:
-    @functools.wraps(body)
-    def on(
-        attention: str, hidden_size: int = 16, num_heads: int = 2, **options: Any
-    ) -> Iterator[float]:
-        return body(Case(attention, hidden_size, num_heads, options))
-
-    return Check(body.__name__.strip("_"), on)
-
-
 #: Every check; each takes a registry name, sizes and options.
 CONFORMANCE: tuple[Check, ...] = tuple(
     map(
-        _on,
+        on_case,
         (
             _causality, _sequences_apart,
             _padding, _nothing_to_see, _gradients_under_padding,
             _cache, _cache_and_padding,
             _weights, _fast_and_plain, _compiled, _without_gradients, _circuits, _types,
-            _gradients, _dropout,
+            _start, _gradients, _dropout,
             _saving, _loading_without_memory,
         ),
     )

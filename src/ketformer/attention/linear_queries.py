@@ -21,6 +21,10 @@ class LinearQueries(Attention):
         check_weights("hidden_size", hidden_size, 2 * hidden_size)
         self.qk_proj = nn.Linear(hidden_size, 2 * hidden_size, bias=self.bias)
 
+    def score_weights(self) -> list[Tensor]:
+        """The map to queries and keys."""
+        return [self.qk_proj.weight]
+
     def beside(self, hidden_states: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Linear queries and keys, together with the values ``[BT, H, head_dim]``."""
         query, key = self.qk_proj(hidden_states).chunk(2, dim=-1)

@@ -166,6 +166,10 @@ class Overlap(Attention):
             nn.init.normal_(self.angle_proj.weight, std=0.5 * self.hidden_size**-0.5)
             nn.init.zeros_(self.angle_proj.bias)
 
+    def score_weights(self) -> list[Tensor]:
+        """The map to the angles; tables of angles have a scale of their own."""
+        return [] if self.angle_proj is None else [self.angle_proj.weight]
+
     def project(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,6 +12,7 @@ from typing import Any
 from ketformer.attention.base import Attention
 from ketformer.attention.inputs import InputSizes
 from ketformer.attention.options import check_option_types
+from ketformer.attention.spread import start_scores
 from ketformer.errors import KetformerError
 from ketformer.utils.registry import Registry
 
@@ -116,4 +117,6 @@ def build_attention(
         raise KetformerError(f"{name} has no option {', '.join(unknown)}; its options: {offered}")
     cls = attention_class(name)
     check_option_types(name, cls, options)
-    return cls(hidden_size, num_heads, dropout=dropout, bias=bias, inputs=inputs, **options)
+    built = cls(hidden_size, num_heads, dropout=dropout, bias=bias, inputs=inputs, **options)
+    start_scores(built)
+    return built

@@ -9,6 +9,7 @@ from ketformer.attention import ATTENTION
 from ketformer.cli.common import Parser, print_json, print_rows, print_table
 from ketformer.comparison import compare, controls
 from ketformer.comparison.tables import paired_rows
+from ketformer.comparison.variants import as_file_name
 from ketformer.errors import KetformerError
 from ketformer.report import write_report
 from ketformer.runs import load_settings
@@ -18,7 +19,8 @@ from ketformer.utils.machine import default_processes
 EXAMPLE = """  ketformer compare classical qisa qsann --seeds 3
   ketformer compare classical qisa --preset qisa-small --data my.txt --max_steps 500
   ketformer compare qisa_a --controls all --data embedded
-  ketformer compare overlap classical --preset overlap-small --data my.csv"""
+  ketformer compare overlap classical --preset overlap-small --data my.csv
+  ketformer compare classical classical:initial_spread=1 overlap:n_qubits=4"""
 
 USAGE = "ketformer compare A B ... [--preset P] [--seeds N] [--out FOLDER] [--key value ...]"
 
@@ -32,7 +34,8 @@ def add_arguments(parser: Parser) -> None:
     """Add the verb's options."""
     parser.add_argument(
         "attentions", type=str, nargs="+",
-        help=f"mechanisms to compare, of {', '.join(ATTENTION)}; the first is the reference",
+        help=f"mechanisms to compare, of {', '.join(ATTENTION)}, each with or without options of "
+        "its own, as in overlap:n_qubits=4,entanglement=none; the first is the reference",
     )  # fmt: skip
     parser.add_argument(
         "--preset", type=str, default="char-small", help="preset or YAML file (char-small)"
@@ -79,13 +82,14 @@ def run(options: Any) -> int:
     given = {k: v for k, v in options.as_dict().items() if k not in _ABOUT_IT}
     if decided := [f"--{key}" for key in ("attention", "attention_options") if key in given]:
         raise KetformerError(
-            f"{' and '.join(decided)}: the rows of a comparison are the named mechanisms, each "
-            "with its own options; options in a settings file apply to that file's attention"
+            f"{' and '.join(decided)}: the rows of a comparison are the named mechanisms, and "
+            "options belong to one of them, as in overlap:n_qubits=4; options in a settings file "
+            "apply to that file's attention"
         )
     settings = load_settings(options.preset).override(given)
     if options.seeds < 1:
         raise KetformerError(f"seeds must be positive, got {options.seeds}")
-    names = "-".join(options.attentions)
+    names = "-".join(map(as_file_name, options.attentions))
     out = Path(options.out or f"runs/compare-{settings.name}-{names}")
     result = compare(
         options.attentions,

@@ -59,7 +59,7 @@ def run_variants(
             variant.name,
             f"seed {seed}",
             settings.override({**variant.changes, "seed": seed}),
-            out / f"{variant.name}-seed{seed}",
+            out / f"{variant.folder}-seed{seed}",
             evaluation or {},
         )
         for variant in variants
@@ -67,7 +67,7 @@ def run_variants(
     ]
     answers = iter(run_jobs(jobs, processes=processes, progress=progress))
     results = [[next(answers) for _ in seeds] for _ in variants]
-    opened = [open_run(out / f"{variant.name}-seed{seeds[0]}") for variant in variants]
+    opened = [open_run(out / f"{variant.folder}-seed{seeds[0]}") for variant in variants]
     rows = [_row(*parts) for parts in zip(variants, results, opened, strict=True)]
     compare_to_first(rows, [metric.name for metric in metrics_of(settings.task)])
     _add_times(rows, opened)
@@ -81,7 +81,7 @@ def run_variants(
 
 
 def compare(
-    attentions: Sequence[str],
+    arms: Sequence[str],
     settings: Settings,
     out: str | Path,
     *,
@@ -98,7 +98,8 @@ def compare(
     """Compare mechanisms on equal terms; the result is also saved in ``out/comparison.json``.
 
     Args:
-        attentions: registry names; the first is the reference for size, time and tests.
+        arms: registry names, with or without options: ``overlap:n_qubits=4``; the first is the
+            reference for size, time and tests.
         settings: the settings they share.
         out: folder for the runs and the result.
         seeds: number of seeds, counting up from the settings' seed.
@@ -118,7 +119,7 @@ def compare(
     Raises:
         KetformerError: a name is unknown or repeated, or sizes cannot be matched.
     """
-    variants = rows_of(attentions, settings, controls)
+    variants = rows_of(arms, settings, controls)
     if len(variants) < 2 or seeds < 1 or processes < 1:
         raise KetformerError("a comparison needs at least two rows, one seed and one process")
     search = Search.around(settings, rates, search_share)

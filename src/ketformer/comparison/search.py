@@ -93,7 +93,7 @@ def search_rates(
             variant.name,
             f"rate {rate:.2g}",
             search.settings(settings.override(variant.changes), rate),
-            out / f"{variant.name}-rate{rate:.2g}-seed{search.seed}",
+            out / f"{variant.folder}-rate{rate:.2g}-seed{search.seed}",
         )
         for variant in variants
         for rate in search.rates

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from ketformer.attention import ATTENTION, attention_options
+from ketformer.attention import ATTENTION, attention_class, attention_options
+from ketformer.attention.options import check_option_types
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.runs import Settings
+from ketformer.runs.settings import model_keys
 
 # Controls for every mechanism with a circuit: what each is, and the options that make it.
 _ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -47,29 +52,41 @@ class Variant:
     changes: dict[str, Any] = field(default_factory=dict)
     control: str | None = None
 
+    @property
+    def folder(self) -> str:
+        """The name as a part of file names."""
+        return as_file_name(self.name)
 
-def rows_of(
-    attentions: Sequence[str], settings: Settings, chosen: Sequence[str] = ()
-) -> list[Variant]:
-    """One row for each mechanism, then the requested controls.
+
+def as_file_name(arm: str) -> str:
+    """``overlap:n_qubits=4`` as ``overlap-n_qubits=4``: no character that file systems refuse."""
+    return re.sub(r"[^\w=.+-]+", "-", arm)
+
+
+def rows_of(arms: Sequence[str], settings: Settings, chosen: Sequence[str] = ()) -> list[Variant]:
+    """One row for each arm, then the requested controls.
 
     Args:
-        attentions: registry names, each once.
+        arms: registry names, each with or without options of its own: ``overlap``,
+            ``overlap:n_qubits=4,entanglement=none``.
         settings: the settings they share.
         chosen: names of :func:`controls`, or ``all`` of them.
 
     Raises:
-        KetformerError: a name is repeated or unknown, or a control changes circuits and no
-            mechanism has one.
+        KetformerError: an arm is repeated, its name, an option or a value is wrong, or a control
+            changes circuits and no mechanism has one.
     """
-    if len(set(attentions)) != len(attentions):
-        raise KetformerError("each attention can be compared only once")
+    rows = [_row_of(arm, settings) for arm in arms]
+    for i, row in enumerate(rows):
+        if any(row.changes == earlier.changes for earlier in rows[:i]):
+            raise KetformerError(f"{row.name!r}: each arm can be compared only once")
+    attentions = [row.changes["attention"] for row in rows]
     known = controls()
     if unknown := sorted({*chosen} - {*known, "all"}):
         raise KetformerError(
             f"unknown control {', '.join(unknown)}; known: {', '.join(known)}, or all"
         )
-    rows = [Variant(name, {"attention": name}) for name in attentions]
+    arms_given = list(rows)
     for control, told in known.items():
         if control not in chosen and "all" not in chosen:
             continue
@@ -78,14 +95,55 @@ def rows_of(
                 rows.append(Variant(control, {"attention": control}, told))
             continue
         _, ablation = _ABLATIONS[control]
-        ablated = [name for name in attentions if ablation.keys() <= attention_options(name).keys()]
+        ablated = [
+            row
+            for row in arms_given
+            if ablation.keys() <= attention_options(row.changes["attention"]).keys()
+        ]
         if not ablated and control in chosen:
             raise KetformerError(f"{control}: none of {', '.join(attentions)} has a circuit")
-        for name in ablated:
-            own = settings.override({"attention": name}).model.get("attention_options", {})
-            changes = {"attention": name, "attention_options": {**own, **ablation}}
-            rows.append(Variant(f"{name}_{control}", changes, f"{name}: {told}"))
+        for row in ablated:
+            own = settings.override(row.changes).model.get("attention_options", {})
+            changes = {**row.changes, "attention_options": {**own, **ablation}}
+            rows.append(Variant(f"{row.name}_{control}", changes, f"{row.name}: {told}"))
     return rows
+
+
+def _row_of(arm: str, settings: Settings) -> Variant:
+    """``name:option=value,...`` as a row; an option is the mechanism's or the model's."""
+    name, _, listed = arm.partition(":")
+    offered = attention_options(name)
+    changes: dict[str, Any] = {"attention": name}
+    own: dict[str, Any] = {}
+    for part in filter(None, (part.strip() for part in listed.split(","))):
+        key, equals, text = (piece.strip() for piece in part.partition("="))
+        if not equals or not text:
+            raise KetformerError(f"{arm!r}: options are written name:option=value, got {part!r}")
+        if key in offered:
+            own[key] = _value(text)
+        elif key in set(model_keys()) - {"attention", "attention_options"}:
+            changes[key] = _value(text)
+        else:
+            close = difflib.get_close_matches(key, [*offered, *model_keys()], n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise KetformerError(
+                f"{arm!r}: neither {name} nor the model has an option {key!r}{hint}"
+            )
+    if own:
+        check_option_types(name, attention_class(name), own)
+        given = settings.override({"attention": name}).model.get("attention_options") or {}
+        changes["attention_options"] = {**given, **own}
+    settings.override(changes)  # refuses a value of the wrong type
+    return Variant(arm, changes)
+
+
+def _value(text: str) -> Any:
+    """A number, true, false or null as JSON has them; anything else is a word."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return text if isinstance(value, str | list | dict) else value
 
 
 def matched(

@@ -13,6 +13,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 
 from ketformer.attention import Attention, ConditionEmbedding, TokenInputs, attention_mask
 from ketformer.attention.observables import PauliObservables
+from ketformer.attention.spread import start_scores
 from ketformer.errors import KetformerError
 from ketformer.models.block import Block, attention_of, input_sizes
 from ketformer.models.card import CardWriter
@@ -85,10 +86,24 @@ class KetformerPreTrainedModel(CardWriter, PreTrainedModel):
                 old.data, old.grad = new.data, None
         attention.inputs = sizes
 
+    def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False) -> None:
+        """As in transformers, which would skip every mechanism without parameters of its own.
+
+        One whose weights have all been loaded is left alone: its ``reset_parameters`` may write
+        to a part of a weight, where transformers could not tell that the weight was loaded.
+        """
+        if isinstance(module, Attention):
+            is_custom_code = not any(map(_is_new, module.parameters()))
+        super()._initialize_weights(module, is_custom_code)
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         std = self.config.initializer_range
-        if isinstance(module, Attention | ConditionEmbedding | Standardise | nn.LayerNorm):
+        if isinstance(module, Attention):
+            module.reset_parameters()
+            if all(map(_is_new, module.score_weights())):
+                start_scores(module)
+        elif isinstance(module, ConditionEmbedding | Standardise | nn.LayerNorm):
             module.reset_parameters()
         elif std is None:
             if isinstance(module, nn.Linear | nn.Embedding):
@@ -99,6 +114,12 @@ class KetformerPreTrainedModel(CardWriter, PreTrainedModel):
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=std)
+
+
+def _is_new(parameter: Tensor) -> bool:
+    """Whether a parameter has not been loaded; a view of one counts as that parameter."""
+    whole = parameter if parameter._base is None else parameter._base
+    return not getattr(whole, "_is_hf_initialized", False)
 
 
 class KetformerModel(KetformerPreTrainedModel):
