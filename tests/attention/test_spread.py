@@ -13,12 +13,10 @@ from .helpers import build
 OFFERING = ["classical", "classical_eq", "classical_quadratic", "qisa", "qisa_a", "overlap"]
 
 
-def attention_in_a_model(name, hidden_size, options):
+def attention_in_a_model(name, hidden_size, options, **more):
     torch.manual_seed(0)
-    config = KetformerConfig(
-        hidden_size=hidden_size, num_hidden_layers=2, attention=name, attention_options=options
-    )
-    return KetformerForCausalLM(config)
+    more |= {"hidden_size": hidden_size, "attention": name, "attention_options": options}
+    return KetformerForCausalLM(KetformerConfig(num_hidden_layers=2, **more))
 
 
 def test_the_spread_is_the_standard_deviation_along_a_row():
@@ -33,8 +31,10 @@ def test_rows_of_deviation_one_over_root_of_the_width_have_a_spread_of_one():
     """And the usual 0.02 has 0.02² d, which is almost nothing in a narrow model."""
     attention = attention_in_a_model("classical", 128, {"initial_spread": 1.0}).model.layers[0]
     assert float(attention.attention.score_weights()[0].std()) == pytest.approx(128**-0.5, rel=0.05)
-    usual = attention_in_a_model("classical", 128, {}).model.layers[0].attention
-    assert spread_of_scores(usual) == pytest.approx(0.02**2 * 128, rel=0.1)
+    usual = attention_in_a_model("classical", 128, {}, initializer_range=0.02)
+    assert spread_of_scores(usual.model.layers[0].attention) == pytest.approx(
+        0.02**2 * 128, rel=0.1
+    )
 
 
 @pytest.mark.parametrize("name", OFFERING)
@@ -50,6 +50,23 @@ def test_a_model_starts_with_it_and_keeps_what_is_loaded(tmp_path, name, spread)
     loaded = KetformerForCausalLM.from_pretrained(tmp_path)
     for parameter, saved in zip(loaded.parameters(), model.parameters(), strict=True):
         assert torch.equal(parameter, saved)
+
+
+@pytest.mark.parametrize("name", OFFERING)
+def test_by_default_the_start_follows_the_width(name):
+    model = attention_in_a_model(name, 64, {})
+    assert model.config.initializer_range == "width"
+    assert spread_of_scores(model.model.layers[1].attention) == pytest.approx(1, rel=1e-4)
+    assert float(model.lm_head.weight.detach().std()) == pytest.approx(0.55 / 8, rel=0.05)
+
+
+def test_a_mechanism_that_cannot_start_so_keeps_its_own_start():
+    """Overlaps of six qubits in a model of width 16 never spread that far."""
+    wide, own = (
+        attention_in_a_model("overlap", 16, {}, initializer_range=r) for r in ("width", 0.02)
+    )
+    weights = [m.model.layers[0].attention.score_weights()[0].std().item() for m in (wide, own)]
+    assert weights[0] == pytest.approx(weights[1], rel=0.2)
 
 
 def test_only_the_weights_that_set_it_are_scaled():

@@ -58,9 +58,10 @@ def test_the_search_is_around_the_own_rate_with_a_seed_that_no_row_has(base):
     assert search.settings(epochs, 0.01).training["num_train_epochs"] == 2
 
 
-def test_each_row_gets_its_best_rate_and_equally_many_are_tried(base, tmp_path, monkeypatch):
+def test_each_row_gets_its_best_rate_from_a_grid_that_goes_beyond_it(base, tmp_path, monkeypatch):
     losses = {("a", 0.0032): 3.0, ("a", 0.01): 2.0, ("a", 0.032): None,
-              ("b", 0.0032): 1.5, ("b", 0.01): 2.0, ("b", 0.032): 9.0}  # fmt: skip
+              ("b", 0.0032): 1.5, ("b", 0.01): 2.0, ("b", 0.032): 9.0,
+              ("b", 0.001): 1.2, ("b", 0.00032): 1.3}  # fmt: skip
 
     def answers(jobs, **_):
         return [
@@ -71,8 +72,14 @@ def test_each_row_gets_its_best_rate_and_equally_many_are_tried(base, tmp_path, 
     search = Search.around(base, 3, 0.5)
     variants = [Variant("a", {"attention": "classical"}), Variant("b", {"attention": "qisa"})]
     chosen, tried = search_rates(variants, base, search, tmp_path)
-    assert [v.changes["learning_rate"] for v in chosen] == [0.01, 0.0032]
-    assert [len(trials) for trials in tried.values()] == [3, 3]
+    assert [v.changes["learning_rate"] for v in chosen] == [0.01, 0.001]
+    assert [[trial["learning_rate"] for trial in trials] for trials in tried.values()] == [
+        [0.0032, 0.01, 0.032], [0.00032, 0.001, 0.0032, 0.01, 0.032]
+    ]  # fmt: skip
+    falling = {0.1: 1.0, 0.32: 0.9, 1.0: 0.8, 3.2: 0.7, 10.0: 0.6}
+    losses.update({("a", rate): loss for rate, loss in {0.032: 1.5, **falling}.items()})
+    chosen, tried = search_rates(variants, base, search, tmp_path)
+    assert chosen[0].changes["learning_rate"] == 3.2  # four beyond the grid, and no more
     losses.update({("b", rate): None for rate in search.rates})
     with pytest.raises(KetformerError, match="b: no finite loss at any of the rates"):
         search_rates(variants, base, search, tmp_path)
@@ -97,7 +104,9 @@ def test_the_rows_are_trained_with_the_rates_that_were_chosen(ketformer, tiny, t
     assert result["search"] == {"rates": [0.0032, 0.01, 0.032], "share": 1 / 3, "seed": 1042}
     for row in result["rows"]:
         tried = row["learning_rates"]
-        assert [trial["learning_rate"] for trial in tried] == result["search"]["rates"]
+        rates = [trial["learning_rate"] for trial in tried]
+        assert set(rates) >= set(result["search"]["rates"])
+        assert rates == sorted(rates)
         best = min(tried, key=lambda trial: trial["eval_loss"])["learning_rate"]
         assert row["learning_rate"] == best
         settings = load_settings(str(out / f"{row['name']}-seed42" / SETTINGS_FILE))

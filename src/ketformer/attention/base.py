@@ -79,6 +79,8 @@ class Attention(nn.Module):
     paper: ClassVar[str] = ""
     #: What it controls for, if it is a control for other mechanisms.
     control: ClassVar[str] = ""
+    #: Whether queries and keys are states of qubits, whose overlap is the score.
+    queries_are_states: ClassVar[bool] = False
     #: Whether every position sees later ones, whatever the options.
     leaks: ClassVar[bool] = False
 

@@ -63,6 +63,7 @@ class Overlap(Attention):
 
     default_score = "dot"
     paper = "2502.19214"
+    queries_are_states = True
     query_angles: Tensor
     key_angles: Tensor
 

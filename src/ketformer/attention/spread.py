@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
+from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.scores import reference_scores
 from ketformer.errors import KetformerError, NotOfferedError
 
@@ -26,19 +28,16 @@ _HALVINGS = 20
 def spread_of_scores(attention: Attention) -> float:
     """The standard deviation of a query's scores over the keys, for typical hidden states.
 
-    Hidden states are standard normal, as a layer norm gives them, and always the same. The mean
-    of the variance is over all queries and heads. What all keys of a query share is not counted,
-    since the softmax does not see it.
-
-    Raises:
-        KetformerError: the mechanism looks up its tokens, so hidden states are not enough.
+    Hidden states are standard normal, as a layer norm gives them, tokens are drawn uniformly, and
+    both are always the same. The mean of the variance is over all queries and heads. What all keys
+    of a query share is not counted, since the softmax does not see it.
     """
     like = next(attention.parameters())
     generator = torch.Generator("cpu").manual_seed(0)
     hidden = torch.randn(1, _TOKENS, attention.hidden_size, generator=generator, device="cpu")
     training = attention.training
     try:
-        queries, keys, _ = attention.eval().project(hidden.to(like))
+        queries, keys, _ = attention.eval().project(hidden.to(like), _tokens(attention, generator))
     finally:
         attention.train(training)
     scores = reference_scores(
@@ -47,41 +46,70 @@ def spread_of_scores(attention: Attention) -> float:
     return float(scores.var(-1).mean().sqrt())
 
 
+def _tokens(attention: Attention, generator: torch.Generator) -> TokenInputs | None:
+    """Inputs for a mechanism that looks up its tokens; None if it knows no sizes."""
+    sizes = attention.inputs
+    if sizes is None:
+        return None
+    device = attention.out_proj.weight.device
+    ids = torch.randint(sizes.vocab_size, (1, _TOKENS), generator=generator, device="cpu")
+    positions = torch.arange(_TOKENS, device=device)[None] % sizes.max_positions
+    conditions = unknown = None
+    if sizes.n_conditions:
+        shape = (1, sizes.n_conditions)
+        conditions = torch.randn(shape, generator=generator, device="cpu").to(device)
+        unknown = torch.zeros(shape, dtype=torch.bool, device=device)
+    return TokenInputs(ids.to(device), positions, conditions, unknown)
+
+
 @torch.no_grad()
-def start_scores(attention: Attention) -> None:
-    """Scale freshly drawn weights so that the scores have the ``initial_spread`` asked for, if any.
+def start_scores(attention: Attention, default: float | None = None) -> None:
+    """Scale freshly drawn weights so that the scores have the ``initial_spread`` asked for.
+
+    Args:
+        attention: the mechanism.
+        default: the spread if the option is not given; a mechanism that cannot start with it
+            keeps its own start.
 
     Raises:
-        NotOfferedError: nothing but the temperature sets the spread of its scores.
-        KetformerError: no scale gives that spread.
+        NotOfferedError: the option is given, but nothing but the temperature sets the spread.
+        KetformerError: the option is given, but no scale of the weights gives that spread.
     """
-    spread, name = attention.initial_spread, type(attention).__name__
+    wanted, weights = attention.initial_spread, attention.score_weights()
+    spread, name = wanted or default, type(attention).__name__
     if spread is None or attention.out_proj.weight.is_meta:
         return
-    weights = attention.score_weights()
-    if not weights:
+    if wanted and not weights:
         raise NotOfferedError(
             f"{name} cannot start with a chosen initial_spread: it has no weights that set it; "
             "set its temperature"
         )
+    if not _scale(attention, weights, spread) and wanted:
+        raise KetformerError(
+            f"{name}: no scale of its weights gives an initial_spread of {spread}; set its "
+            "temperature as well"
+        )
+
+
+def _scale(attention: Attention, weights: list[Tensor], spread: float) -> bool:
+    """Scale the weights for that spread; if no factor gives it, leave them as they are."""
     drawn = [weight.clone() for weight in weights]
 
-    def found(power: float) -> float:
+    def is_small(power: float) -> bool:
         for weight, values in zip(weights, drawn, strict=True):
             weight.copy_(values * 2**power)
-        return spread_of_scores(attention)
+        return spread_of_scores(attention) < spread
 
-    too_small = found(0) < spread
+    too_small = is_small(0)
     # The nearest crossing: some scores spread less again where the weights grow further.
-    for step in range(1, _LARGEST_POWER + 1):
+    for step in range(1, _LARGEST_POWER + 1 if weights else 0):
         for sign in (1.0, -1.0):
             near, far = sign * (step - 1), sign * step
-            if (found(far) < spread) == too_small:
+            if is_small(far) == too_small:
                 continue
             for _ in range(_HALVINGS):
                 middle = (near + far) / 2
-                near, far = (
-                    (middle, far) if (found(middle) < spread) == too_small else (near, middle)
-                )
-            return
-    raise KetformerError(f"{name}: no scale of its weights gives an initial_spread of {spread}")
+                near, far = (middle, far) if is_small(middle) == too_small else (near, middle)
+            return True
+    is_small(0)
+    return False

@@ -21,6 +21,7 @@ VERBS = {
     "attention": "draw what a model attends to",
     "audit": "prove or refute that no position sees a later one",
     "compare": "train mechanisms on equal terms and print a table with intervals",
+    "verdict": "is a mechanism's gain real, and what explains it? one answer, one page",
     "reproduce": "a paper's table: published, ours as published, ours leak-free",
     "report": "one self-contained HTML page about runs or a comparison",
     "import-checkpoint": "turn published weights into a run directory",

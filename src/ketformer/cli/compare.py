@@ -25,8 +25,8 @@ EXAMPLE = """  ketformer compare classical qisa qsann --seeds 3
 USAGE = "ketformer compare A B ... [--preset P] [--seeds N] [--out FOLDER] [--key value ...]"
 
 _ABOUT_IT = {
-    "json", "attentions", "preset", "seeds", "match", "rates", "search_share", "controls", "fcd",
-    "targets", "jobs", "out",
+    "json", "attentions", "preset", "seeds", "match", "initial_spread", "rates", "search_share",
+    "controls", "fcd", "targets", "jobs", "out",
 }  # fmt: skip
 
 
@@ -44,6 +44,11 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--match", type=bool, default=True,
         help="match the reference's parameters within 2 %% by the feed-forward width (true)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--initial_spread", type=float | None, default=1.0,
+        help="standard deviation of the scores with which each row starts, unless it has its own; "
+        "null leaves every mechanism's own start (1)",
     )  # fmt: skip
     parser.add_argument(
         "--rates", type=int, default=3,
@@ -97,6 +102,7 @@ def run(options: Any) -> int:
         out,
         seeds=options.seeds,
         match=options.match,
+        initial_spread=options.initial_spread,
         rates=options.rates,
         search_share=options.search_share,
         controls=[name.strip() for name in (options.controls or "").split(",") if name.strip()],

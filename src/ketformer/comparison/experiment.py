@@ -8,6 +8,7 @@ from typing import Any
 
 from ketformer.comparison.jobs import Job
 from ketformer.comparison.search import Search, search_rates
+from ketformer.comparison.start import measured_start, started_alike
 from ketformer.comparison.statistics import compare_to_first, summarise
 from ketformer.comparison.tables import columns_of, notes_on
 from ketformer.comparison.variants import Variant, matched, rows_of
@@ -49,11 +50,12 @@ def run_variants(
 
     Returns:
         ``rows``, one for each variant, with its metrics as ``{mean, low, high,
-        values}`` (95 % t-interval over seeds; null bounds for a single seed), and
-        ``paired`` tests against the first row, see :func:`~ketformer.comparison.paired`;
-        ``columns`` of its table, heading and key; ``notes`` for its readers.
+        values}`` (95 % t-interval over seeds; null bounds for a single seed), how it starts
+        (:func:`~ketformer.comparison.start.measured_start`), and ``paired`` tests against the
+        first row, see :func:`~ketformer.comparison.paired`; ``columns`` of its table, heading and
+        key; ``notes`` for its readers.
     """
-    prepare(settings, progress=progress)  # caches the data once, not in each process
+    data = prepare(settings, progress=progress)  # cached once, not in each process
     jobs = [
         Job(
             variant.name,
@@ -69,6 +71,9 @@ def run_variants(
     results = [[next(answers) for _ in seeds] for _ in variants]
     opened = [open_run(out / f"{variant.folder}-seed{seeds[0]}") for variant in variants]
     rows = [_row(*parts) for parts in zip(variants, results, opened, strict=True)]
+    for variant, row in zip(variants, rows, strict=True):
+        own = settings.override({**variant.changes, "seed": seeds[0]})
+        row |= measured_start(own, data)
     compare_to_first(rows, [metric.name for metric in metrics_of(settings.task)])
     _add_times(rows, opened)
     result = {
@@ -87,6 +92,7 @@ def compare(
     *,
     seeds: int = 3,
     match: bool = True,
+    initial_spread: float | None = 1.0,
     rates: int = 3,
     search_share: float = 1 / 3,
     controls: Sequence[str] = (),
@@ -104,7 +110,10 @@ def compare(
         out: folder for the runs and the result.
         seeds: number of seeds, counting up from the settings' seed.
         match: match each row to the reference's number of parameters, within 2 %.
-        rates: learning rates tried for each row; with 1, the settings' own is used.
+        initial_spread: standard deviation of the scores with which each row starts, unless it
+            has its own; None leaves every mechanism's own start.
+        rates: learning rates tried for each row, and as many more as it takes until the best is
+            neither the lowest nor the highest; with 1, the settings' own is used.
         search_share: length of a trial, as a share of the full training.
         controls: further rows, see :func:`~ketformer.comparison.controls`.
         with_fcd: for molecules: also compute the FCD, which takes minutes per run.
@@ -124,8 +133,11 @@ def compare(
         raise KetformerError("a comparison needs at least two rows, one seed and one process")
     search = Search.around(settings, rates, search_share)
     out = Path(out)
+    model_keys = prepare(settings, progress=progress).model_keys
+    if initial_spread is not None:
+        variants = started_alike(variants, settings, model_keys, initial_spread)
     if match:
-        variants = matched(variants, settings, prepare(settings, progress=progress).model_keys)
+        variants = matched(variants, settings, model_keys)
     tried: dict[str, list[dict[str, Any]]] = {}
     if rates > 1:
         variants, tried = search_rates(
@@ -148,6 +160,7 @@ def compare(
     result = {
         "manifest": make_manifest(processes=processes),
         "matched": match,
+        "initial_spread": initial_spread,
         "search": facts if rates > 1 else None,
         **result,
     }

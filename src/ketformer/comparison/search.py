@@ -15,6 +15,8 @@ from ketformer.runs import Settings
 
 # Trainer's default.
 _TRAINERS_RATE = 5e-5
+# How many rates beyond the first grid a row may try.
+_FURTHER = 4
 # The search's seed is used by no row, so that no row profits from the choice.
 _APART = 1000
 
@@ -73,6 +75,9 @@ def search_rates(
 ) -> tuple[list[Variant], dict[str, list[dict[str, Any]]]]:
     """Give each row the rate with the lowest validation loss.
 
+    A row whose best rate is the lowest or highest tried gets one beyond it, until the best lies
+    inside, at most four times.
+
     Args:
         variants: the rows.
         settings: the settings they share.
@@ -88,26 +93,50 @@ def search_rates(
     Raises:
         KetformerError: no rate of a row gave a finite loss.
     """
-    jobs = [
-        Job(
-            variant.name,
-            f"rate {rate:.2g}",
-            search.settings(settings.override(variant.changes), rate),
-            out / f"{variant.folder}-rate{rate:.2g}-seed{search.seed}",
-        )
-        for variant in variants
-        for rate in search.rates
-    ]
-    answers = iter(run_jobs(jobs, processes=processes, progress=progress))
+    losses: dict[str, dict[float, float | None]] = {variant.name: {} for variant in variants}
+    wanted = [(variant, rate) for variant in variants for rate in search.rates]
+    while wanted:
+        jobs = [
+            Job(
+                variant.name,
+                f"rate {rate:.2g}",
+                search.settings(settings.override(variant.changes), rate),
+                out / f"{variant.folder}-rate{rate:.2g}-seed{search.seed}",
+            )
+            for variant, rate in wanted
+        ]
+        answers = run_jobs(jobs, processes=processes, progress=progress)
+        for (variant, rate), answer in zip(wanted, answers, strict=True):
+            losses[variant.name][rate] = answer["eval_loss"]
+        wanted = [
+            (variant, rate)
+            for variant in variants
+            for rate in _beyond(losses[variant.name], len(search.rates) + _FURTHER)
+        ]
     chosen, tried = [], {}
     for variant in variants:
-        trials = [{"learning_rate": rate, **next(answers)} for rate in search.rates]
-        finite = [trial for trial in trials if trial["eval_loss"] is not None]
-        if not finite:
-            rates = ", ".join(f"{rate:.2g}" for rate in search.rates)
+        found = losses[variant.name]
+        best = _best(found)
+        if best is None:
+            rates = ", ".join(f"{rate:.2g}" for rate in sorted(found))
             raise KetformerError(f"{variant.name}: no finite loss at any of the rates {rates}")
-        best = min(finite, key=lambda trial: trial["eval_loss"])
-        changes = {**variant.changes, "learning_rate": best["learning_rate"]}
-        chosen.append(replace(variant, changes=changes))
-        tried[variant.name] = trials
+        chosen.append(replace(variant, changes={**variant.changes, "learning_rate": best}))
+        tried[variant.name] = [
+            {"learning_rate": rate, "eval_loss": found[rate]} for rate in sorted(found)
+        ]
     return chosen, tried
+
+
+def _best(losses: dict[float, float | None]) -> float | None:
+    """The rate with the lowest loss; None if no loss is finite."""
+    finite = {rate: loss for rate, loss in losses.items() if loss is not None}
+    return min(finite, key=lambda rate: finite[rate], default=None)
+
+
+def _beyond(losses: dict[float, float | None], most: int) -> list[float]:
+    """The next rate outside those tried, if the best is at their edge and fewer than ``most``."""
+    best = _best(losses)
+    if best is None or len(losses) >= most:
+        return []
+    ends = {min(losses): 10**-0.5, max(losses): 10**0.5}
+    return [float(f"{best * ends[best]:.2g}")] if best in ends else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from scipy import stats
@@ -76,15 +76,17 @@ def compare_to_first(rows: Sequence[dict[str, Any]], metrics: Sequence[str]) -> 
             metric: paired(row[metric]["values"], reference[metric]["values"]) for metric in metrics
         }
     for metric in metrics:
-        _adjust([row["paired"][metric] for row in others])
+        tests = [row["paired"][metric] for row in others]
+        for test, p in zip(tests, holm([test["p_value"] for test in tests]), strict=True):
+            test["p_adjusted"] = p
 
 
-def _adjust(tests: Sequence[Mapping[str, Any]]) -> None:
-    """Add Holm's step-down p-values; missing ones are not counted."""
-    known = sorted((t for t in tests if t["p_value"] is not None), key=lambda t: t["p_value"])
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's step-down p-values, in the same order; missing ones are not counted."""
+    known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
     least = 0.0
-    for test in tests:
-        test["p_adjusted"] = None  # type: ignore[index]
-    for i, test in enumerate(known):
-        least = max(least, min(1.0, (len(known) - i) * test["p_value"]))
-        test["p_adjusted"] = least  # type: ignore[index]
+    for rank, (p, i) in enumerate(known):
+        least = max(least, min(1.0, (len(known) - rank) * p))
+        adjusted[i] = least
+    return adjusted

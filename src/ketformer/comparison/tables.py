@@ -16,6 +16,8 @@ def columns_of(result: dict[str, Any]) -> Columns:
     equal = [("FFN width", "intermediate_size")] if result.get("matched") else []
     if any(row.get("learning_rate") for row in result["rows"]):
         equal.append(("rate", "learning_rate"))
+    if any(row.get("start_entropy") for row in result["rows"]):
+        equal.append(("entropy at start", "start_entropy"))
     metrics = metrics_of(result["settings"].get("task", "text"))
     return (
         ("attention", "name"),
@@ -61,14 +63,20 @@ def notes_on(result: dict[str, Any]) -> list[str]:
         notes.append(
             f"Parameters are matched to {rows[0]['name']} within 2 % by the feed-forward width."
         )
+    if spread := result.get("initial_spread"):
+        notes.append(
+            f"Scores start with a standard deviation of {spread:g} over the keys wherever weights "
+            "or temperature can set it; entropy at the start is that of the weights on the first "
+            "batch, relative to equal weights."
+        )
     if search := result.get("search"):
         rates = ", ".join(f"{rate:g}" for rate in search["rates"])
         notes.append(
-            f"Learning rate: the best of {rates} on the validation part, after "
-            f"{100 * search['share']:.0f} % of the training, with a separate seed."
+            f"Learning rate: the best of {rates}, and of rates beyond these where the best was at "
+            f"the edge, on the validation part, after {100 * search['share']:.0f} % of the "
+            "training, with a separate seed."
         )
-        ends = search["rates"][0], search["rates"][-1]
-        if at_edge := [row["name"] for row in rows if row["learning_rate"] in ends]:
+        if at_edge := [row["name"] for row in rows if _at_edge(row)]:
             notes.append(
                 f"The best rate for {', '.join(at_edge)} is the lowest or highest tried: one "
                 "beyond it may be better."
@@ -81,6 +89,12 @@ def notes_on(result: dict[str, Any]) -> list[str]:
             "its cross entropy."
         )
     return notes
+
+
+def _at_edge(row: dict[str, Any]) -> bool:
+    """Whether no rate beyond the chosen one was tried on one side."""
+    rates = [trial["learning_rate"] for trial in row.get("learning_rates") or []]
+    return bool(rates) and row["learning_rate"] in (min(rates), max(rates))
 
 
 def _p(value: float | None) -> str:
@@ -96,6 +110,8 @@ def cell(row: dict[str, Any], key: str) -> str:
         return "–"
     if key == "learning_rate":
         return f"{value:.2g}"
+    if key == "start_entropy":
+        return f"{value:.3f}"
     if isinstance(value, bool):
         return "yes" if value else "NO"
     if isinstance(value, dict):

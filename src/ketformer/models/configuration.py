@@ -57,8 +57,10 @@ class KetformerConfig(PreTrainedConfig):
         resid_pdrop: dropout after the attention and the feed-forward layer.
         mlp_pdrop: dropout after the feed-forward layer alone; ``resid_pdrop`` by default.
         layer_norm_epsilon: epsilon of the layer norms.
-        initializer_range: standard deviation of the initial weights; None keeps
-            torch's own initialisation of each layer.
+        initializer_range: standard deviation of the initial weights. ``width`` follows the
+            hidden size d: 0.55/√d, which is 0.02 for the width of GPT-1, and 1/√d for queries and
+            keys, so that scores start with a spread of 1 (:mod:`ketformer.attention.spread`), for
+            every mechanism whose weights can set it. None keeps torch's own initialisation.
         lm_head_bias: whether the output layer has a bias.
         tie_word_embeddings: whether the output layer shares the token embedding.
         condition_names: numbers given with each sequence, e.g. molecular properties.
@@ -96,7 +98,7 @@ class KetformerConfig(PreTrainedConfig):
     resid_pdrop: float | int = 0.1
     mlp_pdrop: float | int | None = None
     layer_norm_epsilon: float = 1e-5
-    initializer_range: float | None = 0.02
+    initializer_range: float | Literal["width"] | None = "width"
     lm_head_bias: bool = True
     tie_word_embeddings: bool = False
     condition_names: list[str] | None = None
@@ -129,6 +131,13 @@ class KetformerConfig(PreTrainedConfig):
             self.intermediate_size = 4 * self.hidden_size
         super().__post_init__(**kwargs)
 
+    @property
+    def initial_std(self) -> float | None:
+        """Standard deviation of the initial weights; None leaves it to each layer."""
+        if self.initializer_range == "width":
+            return float(0.55 * self.hidden_size**-0.5)
+        return self.initializer_range
+
     def to_dict(self) -> dict[str, Any]:
         """As in transformers, plus the package of a mechanism that is not ours."""
         package = ATTENTION.package_of(self.attention)
@@ -154,8 +163,9 @@ class KetformerConfig(PreTrainedConfig):
             if not 0 <= getattr(self, key) < 1:
                 raise ValueError(f"{key} must lie in [0, 1), got {getattr(self, key)}")
         for key in ("initializer_range", "layer_norm_epsilon"):
-            if not 0 <= (getattr(self, key) or 0) < math.inf:
-                raise ValueError(f"{key} must not be negative, got {getattr(self, key)}")
+            value = getattr(self, key) or 0
+            if not isinstance(value, str) and not 0 <= value < math.inf:
+                raise ValueError(f"{key} must not be negative, got {value}")
 
     def validate_conditions(self) -> None:
         """Check that each condition has a mean and a positive standard deviation."""

@@ -98,11 +98,11 @@ class KetformerPreTrainedModel(CardWriter, PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        std = self.config.initializer_range
+        std = self.config.initial_std
         if isinstance(module, Attention):
             module.reset_parameters()
             if all(map(_is_new, module.score_weights())):
-                start_scores(module)
+                start_scores(module, 1.0 if self.config.initializer_range == "width" else None)
         elif isinstance(module, ConditionEmbedding | Standardise | nn.LayerNorm):
             module.reset_parameters()
         elif std is None:

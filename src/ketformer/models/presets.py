@@ -163,6 +163,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "embd_pdrop": 0.1,
             "attn_pdrop": 0.1,
             "resid_pdrop": 0.1,
+            "initializer_range": 0.02,
             "lm_head_bias": False,
             "tie_word_embeddings": True,
         },

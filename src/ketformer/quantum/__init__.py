@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         entangling_ansatz as entangling_ansatz,
         rotation_ring_ansatz as rotation_ring_ansatz,
     )
+    from ketformer.quantum.bond_dimension import truncated as truncated
     from ketformer.quantum.circuit import Angle as Angle, Circuit as Circuit, Gate as Gate
     from ketformer.quantum.circuit_states import CircuitStates as CircuitStates
     from ketformer.quantum.circuit_values import CircuitValues as CircuitValues

@@ -1,0 +1,101 @@
+"""``ketformer verdict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ketformer.attention import ATTENTION
+from ketformer.cli.common import Parser, print_json, print_rows, print_table
+from ketformer.comparison.budget import seconds_of
+from ketformer.comparison.variants import as_file_name
+from ketformer.comparison.verdict import verdict
+from ketformer.errors import KetformerError
+from ketformer.report import write_report
+from ketformer.runs import load_settings
+from ketformer.runs.settings import add_settings_arguments
+from ketformer.utils.machine import default_processes
+
+EXAMPLE = """  ketformer verdict overlap --budget 30m
+  ketformer verdict overlap:n_qubits=4 --preset char-small --data my.txt --budget 2h
+  ketformer verdict qisa_published --preset qisa-small --data embedded --json"""
+
+USAGE = "ketformer verdict MECHANISM [--preset P] [--budget 30m] [--out FOLDER] [--key value ...]"
+
+_ABOUT_IT = {"json", "mechanism", "preset", "budget", "jobs", "out"}
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the verb's options."""
+    parser.add_argument(
+        "mechanism", type=str,
+        help=f"the mechanism to judge, of {', '.join(ATTENTION)}, with or without options of its "
+        "own, as in overlap:n_qubits=4",
+    )  # fmt: skip
+    parser.add_argument(
+        "--preset", type=str, default="char-small", help="preset or YAML file (char-small)"
+    )
+    parser.add_argument(
+        "--budget", type=str, default="30m",
+        help="time to spend, which decides on steps, seeds and controls: 30m, 2h, 1h30m (30m)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--jobs", type=int | None, default=None,
+        help="runs to train at once, sharing the cores (one for each core; 1 on a GPU)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=str | None, default=None, help="output folder (runs/verdict-…)"
+    )
+    add_settings_arguments(parser)
+
+
+def run(options: Any) -> int:
+    """Judge, print the sentence and the tables, and write a page next to the result."""
+    given = {k: v for k, v in options.as_dict().items() if k not in _ABOUT_IT}
+    if "attention" in given or "attention_options" in given:
+        raise KetformerError(
+            "the mechanism is the first argument, and its options belong to it, as in "
+            "overlap:n_qubits=4"
+        )
+    settings = load_settings(options.preset).override(given)
+    name = f"verdict-{settings.name}-{as_file_name(options.mechanism)}"
+    out = Path(options.out or f"runs/{name}")
+    result = verdict(
+        options.mechanism,
+        settings,
+        out,
+        seconds=seconds_of(options.budget),
+        processes=default_processes() if options.jobs is None else options.jobs,
+    )
+    comparison = result.pop("comparison")
+    page = write_report(
+        out / "report.html", f"Verdict on {options.mechanism}", result["sentence"], comparison
+    )
+    if options.json:
+        print_json({**result, "report": str(page)})
+        return 0
+    print(f"{result['sentence']}\n")
+    print_rows(comparison["rows"], comparison["columns"])
+    if shares := [_cells(share) for share in result["attribution"]]:
+        print("\nWhat each control has of the gain:\n")
+        print_table(shares, [(key, key) for key in shares[0]])
+    if left_out := result["plan"]["left_out"]:
+        print(f"\nNot within the budget: {', '.join(left_out)}.")
+    print("\n" + "\n".join(comparison["notes"]))
+    print(f"\nreport: {page}")
+    return 0
+
+
+def _cells(share: dict[str, Any]) -> dict[str, str]:
+    of_gain = "–"
+    if share["share"] is not None:
+        low, high = (100 * share[key] for key in ("low", "high"))
+        of_gain = f"{100 * share['share']:.0f} % ({low:.0f} to {high:.0f})"
+    p = "–" if share["p"] is None else f"{share['p']:.3f}"
+    return {
+        "control": share["control"],
+        "of the gain": of_gain,
+        "mechanism minus control": f"{share['difference']:+.3f}",
+        "p": p,
+        "what it is": share["reason"],
+    }

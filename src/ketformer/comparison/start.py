@@ -1,0 +1,122 @@
+"""Equal starts: scores that are equally far apart at the first step, and the proof of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from ketformer.attention import Attention, attention_options
+from ketformer.attention.spread import spread_of_scores
+from ketformer.comparison.variants import Variant
+from ketformer.errors import KetformerError
+from ketformer.models import KetformerConfig, KetformerForCausalLM
+from ketformer.models.block import Block
+from ketformer.runs import Settings
+from ketformer.runs.data import build_model
+from ketformer.tasks.base import Prepared
+
+# Draws whose mean variance decides a temperature: a few circuits at random angles differ widely.
+_DRAWS = 8
+# Sequences of the first batch that the start is measured on.
+_SEQUENCES = 8
+
+
+def started_alike(
+    variants: Sequence[Variant], settings: Settings, model_keys: Mapping[str, Any], spread: float
+) -> list[Variant]:
+    """The rows, each with options that give its scores this spread at the start.
+
+    The weights of queries and keys are scaled if they set the spread (``initial_spread``), and
+    otherwise the temperature is changed. Rows with an ``initial_spread`` or ``temperature`` of
+    their own, and mechanisms without either option, stay as they are.
+
+    Args:
+        variants: the rows.
+        settings: the settings they share.
+        model_keys: configuration keys set by the data, at least the vocabulary size.
+        spread: standard deviation of a query's scores over the keys.
+    """
+    return [_started(variant, settings, model_keys, spread) for variant in variants]
+
+
+def _started(
+    variant: Variant, settings: Settings, model_keys: Mapping[str, Any], spread: float
+) -> Variant:
+    own = settings.override(variant.changes)
+    config = KetformerConfig(**{**model_keys, **own.model, "num_hidden_layers": 1})
+    given, offered = dict(config.attention_options or {}), attention_options(config.attention)
+    if given.keys() & {"initial_spread", "temperature"} or "initial_spread" not in offered:
+        return variant
+    if _offers(config, spread):
+        given["initial_spread"] = spread
+    elif given.get("score", offered["score"]) == "double_exponential":
+        return variant  # its scores lie within [0, 1], whatever the temperature
+    else:
+        variance = sum(spread_of_scores(_draw(config, seed)) ** 2 for seed in range(_DRAWS))
+        given["temperature"] = float(f"{math.sqrt(variance / _DRAWS) / spread:.3g}")
+    return replace(variant, changes={**variant.changes, "attention_options": given})
+
+
+def _offers(config: KetformerConfig, spread: float) -> bool:
+    """Whether the mechanism's weights can give its scores this spread."""
+    options = {**(config.attention_options or {}), "initial_spread": spread}
+    try:
+        _draw(KetformerConfig(**{**config.to_dict(), "attention_options": options}), seed=0)
+    except KetformerError:
+        return False
+    return True
+
+
+def _draw(config: KetformerConfig, seed: int) -> Attention:
+    """The mechanism of a new model."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        block = KetformerForCausalLM(config).model.layers[0]
+    return cast(Block, block).attention
+
+
+def measured_start(settings: Settings, data: Prepared) -> dict[str, float | None]:
+    """How attention starts on the first sequences of the training set.
+
+    Args:
+        settings: all settings of a run, including the seed.
+        data: its prepared data.
+
+    Returns:
+        ``start_spread``, the standard deviation of a query's scores over the keys it sees, and
+        ``start_entropy``, the entropy of its weights relative to that of equal weights; both are
+        means over queries, heads and blocks, and None if the model is not causal.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.training.get("seed", 42))
+        model = build_model(settings, data).eval()
+    if not model.is_causal:
+        return {"start_spread": None, "start_entropy": None}
+    rows, _ = data.training_sets(model.config.max_position_embeddings)
+    batch = rows.batch(list(range(min(_SEQUENCES, len(rows)))))
+    batch.pop("shift_labels")
+    with torch.no_grad():
+        layers = model(**batch, output_attentions=True, use_cache=False).attentions
+    spreads, entropies = zip(*map(_spread_and_entropy, layers), strict=True)
+    return {
+        "start_spread": sum(spreads) / len(spreads),
+        "start_entropy": sum(entropies) / len(entropies),
+    }
+
+
+def _spread_and_entropy(weights: Tensor) -> tuple[float, float]:
+    """The two measures of one block's weights ``[B, H, T, T]``."""
+    length = weights.shape[-1]
+    seen = torch.ones(length, length, dtype=torch.bool).tril()
+    count = seen.sum(-1)
+    log = weights.double().clamp_min(1e-300).log()  # the scores, but for a constant in each row
+    mean = (log * seen).sum(-1, keepdim=True) / count[:, None]
+    # The first query sees one key, so it has no spread, and no choice either.
+    variance = (((log - mean) ** 2 * seen).sum(-1) / (count - 1).clamp_min(1))[..., 1:]
+    entropy = -(weights.double() * log * seen).sum(-1)[..., 1:] / count[1:].log()
+    return float(variance.mean().sqrt()), float(entropy.mean())

@@ -1,0 +1,106 @@
+"""How much entanglement a trained mechanism uses: its loss with states of small bond dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ketformer.attention import Attention
+from ketformer.attention.observables import PauliObservables
+from ketformer.evaluation.backend import evaluation_sequences
+from ketformer.quantum import truncated
+from ketformer.runs import Run
+from ketformer.tasks.losses import total_loss
+
+# Sequences that the curve is measured on.
+_SEQUENCES = 64
+
+
+def truncation_curve(run: Run, *, limit: int = _SEQUENCES) -> list[dict[str, Any]]:
+    """The loss of a trained model when its states keep fewer and fewer Schmidt coefficients.
+
+    States are those that circuits measure: encoded tokens, or queries and keys that are states.
+    If the loss with a bond dimension of 1, product states, is that of the whole states, the model
+    does not use their entanglement.
+
+    Args:
+        run: the run; its test part is used.
+        limit: number of sequences.
+
+    Returns:
+        ``bond_dimension`` and ``loss`` in nats per token, teacher-forced, for 1, 2, 4 … up to what
+        changes nothing; empty for a mechanism without states.
+    """
+    largest = max(map(_qubits, run.model.modules()), default=0)
+    if not largest:
+        return []
+    rows, _ = evaluation_sequences(run, limit=limit, progress=False)
+    curve = []
+    for power in range(largest // 2 + 1):
+        with _limited(run.model, 2**power), torch.no_grad():
+            curve.append({"bond_dimension": 2**power, "loss": _loss(run, rows)})
+    return curve
+
+
+def _loss(run: Run, rows: Any) -> float:
+    inputs = {key: value.to(run.model.device) for key, value in rows.inputs.items()}
+    logits = run.model(**inputs, use_cache=False).logits
+    labels = rows.targets.to(logits.device)
+    return float(total_loss(logits, labels) / (labels != -100).sum())
+
+
+def _qubits(module: nn.Module) -> int:
+    """Qubits of the states in this module; 0 if it has none."""
+    if isinstance(module, PauliObservables):
+        return int(module.codes.shape[-1])
+    if isinstance(module, Attention) and module.queries_are_states:
+        return int(getattr(module, "n_qubits", 0))
+    return 0
+
+
+@contextmanager
+def _limited(model: nn.Module, bond_dimension: int) -> Iterator[None]:
+    """Within this block, no state in the model has a larger bond dimension."""
+    with ExitStack() as stack:
+        for module in model.modules():
+            if isinstance(module, PauliObservables):
+                hook = module.register_forward_pre_hook(_encoded(bond_dimension))
+                stack.callback(hook.remove)
+            elif _qubits(module):
+                stack.enter_context(_queries(module, bond_dimension))
+        yield
+
+
+def _encoded(bond_dimension: int) -> Any:
+    """A hook that truncates the states of encoded tokens."""
+
+    def hook(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        real, imag, *rest = (*args, None) if len(args) == 1 else args
+        missing = 2 ** _qubits(module) - real.shape[-1]
+        whole = F.pad(real if imag is None else torch.complex(real, imag), (0, missing))
+        states = truncated(whole, bond_dimension)
+        parts = (states, None) if imag is None else (states.real, states.imag)
+        return (*parts, *rest)
+
+    return hook
+
+
+@contextmanager
+def _queries(module: Any, bond_dimension: int) -> Iterator[None]:
+    """Truncate the states that are queries and keys."""
+    project = module.project
+
+    def limited(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value = project(*args)
+        return truncated(query, bond_dimension), truncated(key, bond_dimension), value
+
+    module.project = limited
+    try:
+        yield
+    finally:
+        del module.project
