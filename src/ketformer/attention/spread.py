@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.scores import reference_scores
 from ketformer.errors import KetformerError, NotOfferedError
 
@@ -28,7 +29,7 @@ def spread_of_scores(attention: Attention) -> float:
 
     Hidden states are standard normal, as a layer norm gives them, and always the same. The mean
     of the variance is over all queries and heads. What all keys of a query share is not counted,
-    since the softmax does not see it.
+    since the softmax does not see it. Neither is what positions add: all tokens are at position 0.
 
     Raises:
         KetformerError: the mechanism looks up its tokens, so hidden states are not enough.
@@ -36,9 +37,10 @@ def spread_of_scores(attention: Attention) -> float:
     like = next(attention.parameters())
     generator = torch.Generator("cpu").manual_seed(0)
     hidden = torch.randn(1, _TOKENS, attention.hidden_size, generator=generator, device="cpu")
+    at_start = TokenInputs(None, torch.zeros(1, _TOKENS, dtype=torch.long, device=like.device))
     training = attention.training
     try:
-        queries, keys, _ = attention.eval().project(hidden.to(like))
+        queries, keys, _ = attention.eval().project(hidden.to(like), at_start)
     finally:
         attention.train(training)
     scores = reference_scores(
