@@ -77,13 +77,10 @@ def test_and_with_alibi_on_each_path_to_the_weights(name, options):
         check(name, 8, 2, inputs=sizes("alibi"), **options)
 
 
-@pytest.mark.parametrize(
-    ("name", "positions", "options"),
-    [("classical", "alibi", {}), ("qsann", "rotary", {}), ("overlap", "rotary", {"n_qubits": 2})],
-)
-def test_they_are_one_graph(name, positions, options):
+@pytest.mark.parametrize(("name", "positions"), [("classical", "alibi"), ("qsann", "rotary")])
+def test_they_are_one_graph(name, positions):
     (compiled,) = (check for check in CONFORMANCE if check.name == "compiled")
-    compiled(name, 4, 1, inputs=sizes(positions), **options)
+    compiled(name, 4, 1, inputs=sizes(positions))
 
 
 @pytest.mark.parametrize(
