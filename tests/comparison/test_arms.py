@@ -3,9 +3,10 @@
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from ketformer.comparison import rows_of
+from ketformer.comparison import matched, rows_of
 from ketformer.comparison.variants import as_file_name
-from ketformer.errors import KetformerError
+from ketformer.errors import KetformerError, NotOfferedError
+from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.runs import load_settings
 
 BASE = load_settings("char-small")
@@ -100,3 +101,37 @@ def test_the_table_names_the_arms_and_a_second_call_trains_nothing(
     assert (tmp_path / "c/classical-initial_spread=1-seed42/model.safetensors").is_file()
     monkeypatch.setattr("ketformer.comparison.jobs.train", None)
     assert ketformer(*args).code == 0
+
+
+def test_a_table_of_positions_that_is_not_there_goes_into_the_feed_forward_layer():
+    rows = rows_of(["classical", "classical:positions=rotary,rotary_base=500"], BASE)
+    assert rows[1].changes == {"attention": "classical", "positions": "rotary", "rotary_base": 500}
+    models = [
+        KetformerForCausalLM(KetformerConfig(vocab_size=65, **BASE.override(row.changes).model))
+        for row in matched(rows, BASE, {"vocab_size": 65})
+    ]
+    sizes = [model.num_parameters() for model in models]
+    one, other = (model.config for model in models)
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.01)
+    for_each_unit = one.num_hidden_layers * (2 * one.hidden_size + 1)
+    wider = (other.intermediate_size - one.intermediate_size) * for_each_unit
+    assert abs(wider - one.max_position_embeddings * one.hidden_size) <= for_each_unit
+    assert [model.model.embed_positions is None for model in models] == [False, True]
+
+
+def test_positions_that_a_mechanism_cannot_have_are_refused_before_anything_is_trained():
+    rows = rows_of(["classical", "qisa_published:positions=none"], BASE)
+    with pytest.raises(NotOfferedError, match="needs positions=learned, not none"):
+        matched(rows, BASE, {"vocab_size": 65})
+
+
+def test_arms_with_positions_of_their_own_are_compared(ketformer, tiny, tmp_path):
+    args = ("compare", "classical", "overlap:positions=alibi",
+            "--preset", tiny, "--seeds", 1, "--rates", 1, "--jobs", 1, "--max_steps", 2,
+            "--out", tmp_path / "c", "--json")  # fmt: skip
+    done = ketformer(*args)
+    assert done.code == 0, done.err
+    for row in done.json["rows"]:
+        assert row["causal"] is True
+    run = tmp_path / "c/overlap-positions=alibi-seed42"
+    assert KetformerForCausalLM.from_pretrained(run).config.positions == "alibi"

@@ -243,3 +243,16 @@ def test_an_empty_or_binary_text_is_refused(ketformer, tiny, tmp_path):
         (tmp_path / name).write_bytes(content)
         options = ("--data", tmp_path / name, "--out", tmp_path / "run")
         ketformer("train", tiny, *options).assert_mistake(told)
+
+
+def test_positions_are_an_option_of_the_model(ketformer, tiny, tmp_path):
+    args = ("--attention", "overlap", "--positions", "rotary", "--rotary_base", 100)
+    done = ketformer("train", tiny, *args, "--max_steps", 2, "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    assert (config["positions"], config["rotary_base"]) == ("rotary", 100)
+    assert ketformer("audit", tmp_path / "run").code == 0
+    refused = ketformer("train", tiny, "--positions", "none", "--attention", "qisa_published",
+                        "--out", tmp_path / "other")  # fmt: skip
+    refused.assert_mistake("qisa_published is as released, so it needs positions=learned, not none")
+    assert ketformer("train", tiny, "--positions", "sine").code == 2

@@ -78,10 +78,16 @@ class Batch:
 
     def changed_at(self, position: int) -> Batch:
         """The batch with different tokens at one position."""
-        states, ids = self.states.clone(), self.tokens.input_ids.clone()
+        states, ids = self.states.clone(), self.ids.clone()
         states[:, position] = 1 - 2 * states[:, position]
         ids[:, position] = (ids[:, position] + 1) % _SIZES.vocab_size
         return replace(self, states=states, tokens=replace(self.tokens, input_ids=ids))
+
+    @property
+    def ids(self) -> Tensor:
+        """Token ids ``[B, T]``."""
+        assert self.tokens.input_ids is not None
+        return self.tokens.input_ids
 
     def rows(self, row: int) -> Batch:
         """One sequence of the batch."""
@@ -104,7 +110,7 @@ class Batch:
     def _part(self, rows: slice, positions: slice) -> Batch:
         old = self.tokens
         tokens = TokenInputs(
-            old.input_ids[rows, positions],
+            self.ids[rows, positions],
             old.position_ids[rows, positions],
             None if old.conditions is None else old.conditions[rows],
             None if old.unknown is None else old.unknown[rows],
@@ -180,12 +186,12 @@ class Case:
         like = sequences[0].states
         batch = self.batch(len(sequences), length, seed=9, dtype=like.dtype)
         states, is_token = filler * batch.states, torch.zeros_like(batch.is_token)
-        ids, tokens = batch.tokens.input_ids.clone(), batch.tokens
+        ids, tokens = batch.ids.clone(), batch.tokens
         conditions = [s.tokens.conditions for s in sequences if s.tokens.conditions is not None]
         for row, sequence in enumerate(sequences):
             begin = 0 if side == "right" else length - sequence.length
             own = slice(begin, begin + sequence.length)
-            states[row, own], ids[row, own] = sequence.states[0], sequence.tokens.input_ids[0]
+            states[row, own], ids[row, own] = sequence.states[0], sequence.ids[0]
             is_token[row, own] = True
         tokens = replace(
             tokens,

@@ -15,12 +15,13 @@ from typing import Any, ClassVar, Literal, TypedDict, get_args
 import torch
 from torch import Tensor, nn
 
+from ketformer.attention import alibi, rotary
 from ketformer.attention.checks import check_weights, require_choice
-from ketformer.attention.inputs import InputSizes, TokenInputs
+from ketformer.attention.inputs import InputSizes, Positions, TokenInputs, positions_of
 from ketformer.attention.masking import attention_mask
 from ketformer.attention.mixing import Weighting, mix
 from ketformer.attention.scores import SCORES, Score
-from ketformer.errors import KetformerError
+from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.quantum import Expect, Experiment
 
 Mixing = Literal["causal", "transposed"]
@@ -66,7 +67,8 @@ class Attention(nn.Module):
         mixing: ``causal``, or ``transposed``: position j sums the values of
             positions i >= j, as the released code of arXiv 2603.03318 does. This leaks
             the future; the option exists to measure the leak.
-        inputs: sizes of the decoder's inputs, for a mechanism with tables of its own.
+        inputs: what the decoder's inputs are like: their sizes, for a mechanism with tables of its
+            own, and how positions are known. None means nothing of either.
 
     Raises:
         KetformerError: an invalid size or option.
@@ -111,6 +113,8 @@ class Attention(nn.Module):
             raise KetformerError(
                 f"initial_spread must be positive and finite, got {initial_spread}"
             )
+        if inputs is not None:
+            require_choice("positions", inputs.positions, get_args(Positions))
         if not 0 <= dropout < 1:
             raise KetformerError(f"dropout must lie in [0, 1), got {dropout}")
         self.hidden_size = hidden_size
@@ -136,6 +140,20 @@ class Attention(nn.Module):
     def is_causal(self) -> bool:
         """Whether no position sees a later one."""
         return self.mixing == "causal"
+
+    @property
+    def positions(self) -> Positions:
+        """How positions are known; ``learned`` is the decoder's matter, not the mechanism's."""
+        return "learned" if self.inputs is None else self.inputs.positions
+
+    def require_learned_positions(self, why: str) -> None:
+        """Refuse other positions, in a mechanism that cannot have them.
+
+        Raises:
+            NotOfferedError: saying why, if positions are not ``learned``.
+        """
+        if self.positions != "learned":
+            raise NotOfferedError(f"{why}, so it needs positions=learned, not {self.positions}")
 
     @property
     def temperature(self) -> Tensor | float:
@@ -177,6 +195,34 @@ class Attention(nn.Module):
                 of rows.
         """
         raise NotImplementedError  # abstract
+
+    def rotate(self, queries: Tensor, keys: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries and keys turned by their positions, if positions are ``rotary``.
+
+        A mechanism whose states evolve with the position in :meth:`project` and
+        :meth:`experiments` returns them as they are.
+
+        Args:
+            queries: ``[B, H, T, Dk]``, from :meth:`project` or :meth:`project_measured`.
+            keys: ``[B, H, T, Dk]``.
+            position_ids: ``[B or 1, T]``.
+
+        Raises:
+            KetformerError: Dk is 1.
+        """
+        assert self.inputs is not None  # it says that positions are rotary
+        base = self.inputs.rotary_base
+        return rotary.rotate(queries, position_ids, base), rotary.rotate(keys, position_ids, base)
+
+    def phases(self, hidden_states: Tensor, tokens: TokenInputs | None, count: int) -> Tensor:
+        """How far each token's state evolves, ``[B or 1, T, count]`` in radians.
+
+        For a mechanism that overrides :meth:`rotate`; ``count`` is its number of frequencies,
+        usually one per qubit, see :func:`ketformer.attention.rotary.phases`.
+        """
+        assert self.inputs is not None  # it says that positions are rotary
+        places = positions_of(hidden_states, tokens)
+        return rotary.phases(places, count, self.inputs.rotary_base, hidden_states.dtype)
 
     @classmethod
     def has_circuits(cls) -> bool:
@@ -249,7 +295,8 @@ class Attention(nn.Module):
             ``[B, Tq, hidden_size]``, and the weights or None.
 
         Raises:
-            KetformerError: a cache was given to a mechanism that is not causal.
+            KetformerError: a cache was given to a mechanism that is not causal, or without
+                ``tokens`` where positions matter here.
         """
         if self.expect is None:
             queries, keys, values = self.project(hidden_states, tokens)
@@ -259,6 +306,11 @@ class Attention(nn.Module):
                 for name, heads in self.experiments(hidden_states, tokens).items()
             }
             queries, keys, values = self.project_measured(hidden_states, tokens, outcomes)
+            if SCORE in outcomes and self.positions == "rotary":
+                self._require_evolution()
+        places = positions_of(hidden_states, tokens)
+        if self.positions == "rotary":
+            queries, keys = self.rotate(queries, keys, places)
         if cache is not None:
             if self.expect is not None:
                 raise KetformerError("measured attention cannot use a cache; pass use_cache=False")
@@ -267,7 +319,17 @@ class Attention(nn.Module):
                     f"{type(self).__name__} sees the future, so it cannot use a key-value cache; "
                     "pass use_cache=False"
                 )
+            if tokens is None and self.positions in ("rotary", "alibi"):
+                raise KetformerError(
+                    f"positions={self.positions} with a cache needs the positions: pass `tokens`"
+                )
+            if self.positions == "alibi":
+                keys = alibi.attach(keys, places)
             keys, values = cache(keys, values)
+        bias = None
+        if self.positions == "alibi":
+            keys, seen = (keys, places) if cache is None else alibi.detach(keys)
+            bias = alibi.LinearBias(self.num_heads, places, seen)
         if mask is None and queries.shape[-2] != keys.shape[-2]:
             offset = keys.shape[-2] - queries.shape[-2]
             mask = attention_mask(
@@ -280,10 +342,19 @@ class Attention(nn.Module):
             self.is_causal,
             self.dropout,
             self.training,
+            bias,
         )
         mixed, weights = mix(how, queries, keys, values, mask, return_weights=return_weights)
         merged = mixed.transpose(1, 2).flatten(2)
         return self.out_proj(merged), weights
+
+    def _require_evolution(self) -> None:
+        """Measured scores cannot be turned: the circuits must already know the positions."""
+        if type(self).rotate is Attention.rotate:
+            raise NotOfferedError(
+                f"{type(self).__name__} measures scores, so for positions=rotary its states must "
+                "evolve with the position; see Attention.rotate"
+            )
 
     def split_heads(self, merged: Tensor) -> Tensor:
         """``[B, T, H * w]`` to ``[B, H, T, w]``."""

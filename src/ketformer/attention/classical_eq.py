@@ -58,6 +58,7 @@ class ClassicalEqual(Attention):
                 raise KetformerError(
                     'features="embedding" needs the sizes of the decoder\'s inputs'
                 )
+            self.require_learned_positions('features="embedding" has a table of positions')
             conditional = self.inputs.n_conditions > 0
             source = feature_width or (2 if conditional else 3)
             width = query_width or (3 if conditional else 2)
@@ -113,7 +114,7 @@ class NarrowTables(nn.Module):
 
     def forward(self, tokens: TokenInputs | None) -> Tensor:
         """The sum of the embeddings, ``[B, T, width]``."""
-        if tokens is None:
+        if tokens is None or tokens.input_ids is None:
             raise KetformerError("this mechanism looks up its tokens: pass `tokens`")
         out = self.tokens[tokens.input_ids] + self.positions[tokens.position_ids]
         if self.conditions is not None:

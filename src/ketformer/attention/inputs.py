@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+#: How a model knows the order of its tokens: from a table of its own added to the embeddings, from
+#: rotated queries and keys, from scores that fall with the distance, or not at all.
+Positions = Literal["learned", "rotary", "alibi", "none"]
+
 
 @dataclass(frozen=True)
 class InputSizes:
-    """Numbers of tokens, positions and conditions, for mechanisms with tables of their own.
+    """What a mechanism is told about the decoder's inputs when it is built.
 
     Attributes:
         vocab_size: number of tokens.
         max_positions: the context length, in tokens.
         n_conditions: how many conditions each sequence has.
         condition_unknown: whether a condition may be left unknown.
+        positions: how the model knows positions. The mechanism does its part for ``rotary`` and
+            ``alibi``, the decoder for ``learned``.
+        rotary_base: base of the frequencies of ``rotary``.
     """
 
     vocab_size: int
     max_positions: int
     n_conditions: int = 0
     condition_unknown: bool = True
+    positions: Positions = "learned"
+    rotary_base: float = 10_000.0
 
 
 @dataclass(frozen=True)
@@ -30,16 +40,23 @@ class TokenInputs:
     """The inputs of the decoder.
 
     Attributes:
-        input_ids: ``[B, T]``.
+        input_ids: ``[B, T]``; None if the decoder was given embeddings.
         position_ids: ``[B or 1, T]``.
         conditions: ``[B, C]``, standardised, 0 where unknown; None without conditions.
         unknown: ``[B, C]`` bool, true for conditions that are not given.
     """
 
-    input_ids: Tensor
+    input_ids: Tensor | None
     position_ids: Tensor
     conditions: Tensor | None = None
     unknown: Tensor | None = None
+
+
+def positions_of(hidden_states: Tensor, tokens: TokenInputs | None) -> Tensor:
+    """The position of each token, ``[B or 1, T]``: those of ``tokens``, or else 0 to T - 1."""
+    if tokens is not None:
+        return tokens.position_ids
+    return torch.arange(hidden_states.shape[1], device=hidden_states.device).unsqueeze(0)
 
 
 class ConditionEmbedding(nn.Module):

@@ -23,7 +23,7 @@ def amplitude_experiments(
         states: ``[..., H or 1, 2^n]``, real; their norms are lost.
         strings: the strings of each head.
         circuit: what follows the preparation; None for nothing.
-        angles: ``[H, P]``, the angles of that circuit.
+        angles: ``[..., H, P]``, the angles of that circuit; leading dimensions broadcast.
     """
     n_qubits = strings[0].n_qubits
     whole = amplitude_preparation(n_qubits)

@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from ketformer.attention.alibi import LinearBias
 from ketformer.attention.masking import attention_mask
 from ketformer.attention.scores import (
     DotProduct,
@@ -39,6 +40,7 @@ class Weighting:
             values of positions i >= j.
         dropout: probability of dropping a weight while training.
         training: whether the module is training.
+        bias: added to the scores; None for nothing.
     """
 
     score: Score
@@ -47,6 +49,7 @@ class Weighting:
     causal: bool
     dropout: float
     training: bool
+    bias: LinearBias | None = None
 
 
 def mix(
@@ -77,6 +80,8 @@ def mix(
     if how.causal:
         terms = how.score, queries, keys, how.temperature, how.dot_scale
         if dot_product := as_dot_product(*terms, training=how.training):
+            if how.bias is not None:
+                dot_product = dot_product.plus(how.bias(queries.dtype))
             if prefers_plain_products(dot_product, values):
                 return _mix_short(how, dot_product, values, mask), None
             return _mix_fused(how, dot_product, values, mask), None
@@ -139,6 +144,8 @@ def _mix_explicitly(
     The first query is at position ``offset``.
     """
     scores = reference_scores(how.score, queries, keys, how.temperature, how.dot_scale)
+    if how.bias is not None:
+        scores = scores + how.bias(scores.dtype)
     if mask is None:
         mask = attention_mask(*scores.shape[-2:], offset=offset, device=scores.device)
     # The lowest finite number, not -inf: a row without any key then gives 0, not NaN.
@@ -163,8 +170,10 @@ def _mix_in_chunks(
         end = min(begin + _CHUNK, rows)
         seen = columns - rows + end  # no query of the chunk sees more
         own = slice(None, seen) if how.causal else slice(begin, end)
+        bias = None if how.bias is None else how.bias.part(slice(begin, end), slice(seen))
         part = checkpoint(
-            lambda *parts: _mix_explicitly(how, *parts)[0],
+            lambda *parts: _mix_explicitly(*parts)[0],
+            replace(how, bias=bias),
             queries[..., begin:end, :],
             keys[..., :seen, :],
             values[..., own, :],

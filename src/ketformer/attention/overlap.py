@@ -7,6 +7,7 @@ from typing import Any, Literal, Unpack, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ketformer.attention.angles import add_angles
 from ketformer.attention.base import SCORE, Attention, CommonOptions
@@ -97,6 +98,7 @@ class Overlap(Attention):
         self.registers: Registers | None = None
         self.angle_proj: nn.Linear | None = None
         if angles == "embedding":
+            self.require_learned_positions('angles="embedding" has a register of positions')
             if self.inputs is None:
                 raise KetformerError('angles="embedding" needs the sizes of the decoder\'s inputs')
             self.registers = Registers(
@@ -182,6 +184,15 @@ class Overlap(Attention):
             query, key = self._states(hidden_states, tokens)
         return query.to(value.dtype), key.to(value.dtype), value
 
+    def rotate(self, queries: Tensor, keys: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Nothing: with ``rotary``, |x> has evolved under the sum of w_m Y_m / 2.
+
+        Position times w_m is added to the angle of the last RY on qubit m of |x>. Where U_Q and
+        U_K are alike, as at the start of training, or nothing is entangled, the score depends
+        on the difference of the positions.
+        """
+        return queries, keys
+
     def _states(self, hidden_states: Tensor, tokens: TokenInputs | None) -> tuple[Tensor, Tensor]:
         """Queries and keys by the fastest of several equivalent ways."""
         shared = torch.stack([self.query_angles, self.key_angles])
@@ -254,7 +265,7 @@ class Overlap(Attention):
         turn = shared[:, None, :, None]  # [2, 1, H, 1, P]
         shape = torch.broadcast_shapes(own.shape[:-1], turn.shape[:-1])
         angles = torch.cat([part.expand(*shape, -1) for part in (own, turn)], dim=-1)
-        return self.circuit, angles.to(shared.dtype)
+        return self.circuit, angles
 
     def _own_angles(self, hidden_states: Tensor, tokens: TokenInputs | None) -> Tensor:
         """Angles that differ between tokens, ``[B, T, 2 or 1, H or 1, P]``."""
@@ -262,7 +273,11 @@ class Overlap(Attention):
             return self.registers.angles(tokens)[:, :, None, None]
         assert self.angle_proj is not None
         angles: Tensor = self.angle_proj(hidden_states)
-        return angles.reshape(*angles.shape[:-1], 2, self.num_heads, -1)
+        angles = angles.reshape(*angles.shape[:-1], 2, self.num_heads, -1)
+        if self.positions == "rotary":
+            evolved = self.phases(hidden_states, tokens, self.n_qubits)[:, :, None, None]
+            angles = angles + F.pad(evolved, (angles.shape[-1] - self.n_qubits, 0))
+        return angles
 
     def extra_repr(self) -> str:
         """What ``print(model)`` says about the mechanism."""

@@ -37,6 +37,7 @@ class QISAPublished(QISA):
             hilbert_dim=hidden_size,
             mixing="transposed",
         )
+        self.require_learned_positions("qisa_published is as released")
 
 
 class QISAAPublished(QISAA):
@@ -63,3 +64,4 @@ class QISAAPublished(QISAA):
             observables="random",
             mixing="transposed",
         )
+        self.require_learned_positions("qisa_a_published is as released")

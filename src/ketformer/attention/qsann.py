@@ -23,6 +23,7 @@ from ketformer.quantum import (
     PauliStrings,
     amplitude_encode,
     angle_encoding,
+    apply,
     entangling_ansatz,
     qubits_for,
     run,
@@ -88,6 +89,10 @@ class QSANN(Attention):
         self.encoder = angle_encoding(hidden_size, n_qubits) if encoding == "angle" else None
         check_layers(layers, n_qubits)
         self.circuit = entangling_ansatz(n_qubits, layers, entanglement=entanglement)
+        # The sum of w_m Z_m / 2, for as long as the token's position, if positions are rotary.
+        self.evolution = Circuit(n_qubits)
+        for qubit in range(n_qubits):
+            self.evolution = self.evolution.rz(qubit, f"phase{qubit}")
         angles = torch.empty(3, num_heads, len(self.circuit.parameters))
         add_angles(self, "angles", angles, train_circuit)
         z0 = PauliStrings(("Z" + "I" * (n_qubits - 1),))
@@ -131,42 +136,72 @@ class QSANN(Attention):
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The expectations of the three circuits on each encoded token."""
-        imag = None
         if self.encoder is None:
-            real = amplitude_encode(hidden_states, self.n_qubits)
+            encoded = amplitude_encode(hidden_states, self.n_qubits)
         else:
             encoded = run(self.encoder, self._encoder_angles(self.encoder, hidden_states))
-            real, imag = encoded.real, encoded.imag
-        parts = [None if p is None else p.flatten(0, 1).unsqueeze(1) for p in (real, imag)]
-        measured = (self.query_observables, self.query_observables, self.observables)
+        evolved = encoded
+        if self.positions == "rotary":
+            phases = self.phases(hidden_states, tokens, self.n_qubits)
+            evolved = apply(self.evolution, encoded, phases)
+        measured = (
+            (self.query_observables, evolved),
+            (self.query_observables, evolved),
+            (self.observables, encoded),
+        )
         query, key, value = (
-            by_token(observables(*parts, angles).to(hidden_states.dtype), hidden_states)
-            for observables, angles in zip(measured, self.angles, strict=True)
+            by_token(observables(*_parts(state), angles).to(hidden_states.dtype), hidden_states)
+            for (observables, state), angles in zip(measured, self.angles, strict=True)
         )
         return query, key, value
+
+    def rotate(self, queries: Tensor, keys: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Nothing: with ``rotary``, the encoded states of queries and keys have evolved."""
+        return queries, keys
 
     def experiments(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> dict[str, list[Experiment]]:
-        """``query``, ``key``, ``value``: encode the token, apply a head's circuit, measure."""
-        measured = (self.query_observables, self.query_observables, self.observables)
-        named = zip(("query", "key", "value"), measured, self.angles, strict=True)
+        """``query``, ``key``, ``value``: encode the token, apply a head's circuit, measure.
+
+        With ``rotary`` positions, RZ gates between the two turn the states of queries and keys.
+        """
+        still = Circuit(self.n_qubits), hidden_states.new_empty(*hidden_states.shape[:-1], 0)
+        turned = still
+        if self.positions == "rotary":
+            phases = self.phases(hidden_states, tokens, self.n_qubits)
+            turned = self.evolution, phases.expand(*hidden_states.shape[:-1], -1)
+        named = {
+            "query": (self.query_observables, turned),
+            "key": (self.query_observables, turned),
+            "value": (self.observables, still),
+        }
+        return {
+            name: self._measuring(hidden_states, observables, evolution, phases, angles)
+            for (name, (observables, (evolution, phases))), angles in zip(
+                named.items(), self.angles, strict=True
+            )
+        }
+
+    def _measuring(
+        self,
+        hidden_states: Tensor,
+        observables: PauliObservables,
+        evolution: Circuit,
+        phases: Tensor,
+        angles: Tensor,
+    ) -> list[Experiment]:
+        """An experiment for each head: encode, evolve by phases ``[B, T, P]``, turn by angles."""
+        circuit, strings = evolution.then(self.circuit), observables.strings
+        shape = (*phases.shape[:-1], self.num_heads, -1)
+        columns = torch.cat([phases.unsqueeze(-2).expand(shape), angles.expand(shape)], dim=-1)
         if self.encoder is None:
             state = amplitude_encode(hidden_states, self.n_qubits).unsqueeze(-2)
-            return {
-                name: amplitude_experiments(state, observables.strings, self.circuit, angles)
-                for name, observables, angles in named
-            }
-        encoded = self._encoder_angles(self.encoder, hidden_states)
-        whole = self.encoder.then(self.circuit)
-
-        def one(angles: Tensor, strings: PauliStrings) -> Experiment:
-            turning = angles.expand(*encoded.shape[:-1], -1)
-            return Experiment(whole, torch.cat([encoded, turning], dim=-1), strings)
-
-        return {
-            name: list(map(one, angles, observables.strings)) for name, observables, angles in named
-        }
+            return amplitude_experiments(state, strings, circuit, columns)
+        encoded = self._encoder_angles(self.encoder, hidden_states).unsqueeze(-2)
+        columns = torch.cat([encoded.expand(shape), columns], dim=-1)
+        whole = self.encoder.then(circuit)
+        return [Experiment(whole, columns[..., h, :], own) for h, own in enumerate(strings)]
 
     def project_measured(
         self, hidden_states: Tensor, tokens: TokenInputs | None, outcomes: dict[str, Tensor]
@@ -181,3 +216,9 @@ class QSANN(Attention):
     def _encoder_angles(self, encoder: Circuit, hidden_states: Tensor) -> Tensor:
         """The token's entries, and 0 for the surplus angles."""
         return F.pad(hidden_states, (0, len(encoder.parameters) - self.hidden_size))
+
+
+def _parts(state: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Real and imaginary parts of states ``[B, T, 2^n]``, each ``[BT, 1, 2^n]``."""
+    flat = state.flatten(0, 1).unsqueeze(1)
+    return (flat.real, flat.imag) if flat.is_complex() else (flat, None)

@@ -21,13 +21,17 @@ class DotProduct(NamedTuple):
         queries: ``[B, H, Tq, Dk]``.
         keys: ``[B, H, Tk, Dk]``.
         scale: multiplies the dot product.
-        bias: ``[B, H, 1, Tk]``; None for 0.
+        bias: broadcastable to ``[B, H, Tq, Tk]``; None for 0.
     """
 
     queries: Tensor
     keys: Tensor
     scale: float
     bias: Tensor | None = None
+
+    def plus(self, bias: Tensor) -> DotProduct:
+        """The same with another bias added, broadcastable to ``[B, H, Tq, Tk]``."""
+        return self._replace(bias=bias if self.bias is None else self.bias + bias)
 
 
 def as_dot_product(

@@ -30,7 +30,8 @@ def spread_of_scores(attention: Attention) -> float:
 
     Hidden states are standard normal, as a layer norm gives them, tokens are drawn uniformly, and
     both are always the same. The mean of the variance is over all queries and heads. What all keys
-    of a query share is not counted, since the softmax does not see it.
+    of a query share is not counted, since the softmax does not see it, nor what rotary positions
+    or ALiBi add.
     """
     like = next(attention.parameters())
     generator = torch.Generator("cpu").manual_seed(0)
@@ -46,14 +47,15 @@ def spread_of_scores(attention: Attention) -> float:
     return float(scores.var(-1).mean().sqrt())
 
 
-def _tokens(attention: Attention, generator: torch.Generator) -> TokenInputs | None:
-    """Inputs for a mechanism that looks up its tokens; None if it knows no sizes."""
-    sizes = attention.inputs
+def _tokens(attention: Attention, generator: torch.Generator) -> TokenInputs:
+    """Inputs for a mechanism that looks up its tokens, or that turns queries by their position."""
+    sizes, device = attention.inputs, attention.out_proj.weight.device
+    positions = torch.zeros(1, _TOKENS, dtype=torch.long, device=device)
     if sizes is None:
-        return None
-    device = attention.out_proj.weight.device
+        return TokenInputs(None, positions)
     ids = torch.randint(sizes.vocab_size, (1, _TOKENS), generator=generator, device="cpu")
-    positions = torch.arange(_TOKENS, device=device)[None] % sizes.max_positions
+    if sizes.positions == "learned":
+        positions = torch.arange(_TOKENS, device=device)[None] % sizes.max_positions
     conditions = unknown = None
     if sizes.n_conditions:
         shape = (1, sizes.n_conditions)

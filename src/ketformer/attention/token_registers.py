@@ -59,7 +59,7 @@ class Registers(nn.Module):
             tokens: the tokens to look up.
             unitaries: U_Q and U_K, ``[2, H, 2^n, 2^n]``.
         """
-        if tokens is None:
+        if tokens is None or tokens.input_ids is None:
             raise KetformerError(_NO_TOKENS)
         ids, places = torch.broadcast_tensors(tokens.input_ids, tokens.position_ids)
         wide = unitaries.dtype  # angles lose too many digits in half precision
@@ -81,12 +81,13 @@ class Registers(nn.Module):
 
     def has_fewer_pairs(self, tokens: TokenInputs | None) -> bool:
         """Whether all pairs of token and position are no more than the tokens in the batch."""
-        pairs = len(self.tokens) * len(self.positions)
-        return self.conditions is None and tokens is not None and pairs <= tokens.input_ids.numel()
+        if self.conditions is not None or tokens is None or tokens.input_ids is None:
+            return False
+        return len(self.tokens) * len(self.positions) <= tokens.input_ids.numel()
 
     def angles(self, tokens: TokenInputs | None) -> Tensor:
         """Angles ``[B, T, P]`` of the :attr:`joint` circuit."""
-        if tokens is None:
+        if tokens is None or tokens.input_ids is None:
             raise KetformerError(_NO_TOKENS)
         ids, places = torch.broadcast_tensors(tokens.input_ids, tokens.position_ids)
         parts = [F.embedding(ids, self.tokens), F.embedding(places, self.positions)]

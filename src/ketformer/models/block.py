@@ -85,10 +85,12 @@ def attention_of(config: KetformerConfig) -> Attention:
 
 
 def input_sizes(config: KetformerConfig) -> InputSizes:
-    """What a mechanism with tables of its own needs to know."""
+    """What a mechanism is told about the decoder's inputs."""
     return InputSizes(
         config.vocab_size,
         config.max_position_embeddings,
         len(config.condition_names or []),
         config.condition_unknown,
+        config.positions,
+        config.rotary_base,
     )

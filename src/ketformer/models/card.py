@@ -109,6 +109,7 @@ def compose_card(
         "causal": "yes" if causal else "**NO**",
         "blocks, heads": f"{config.num_hidden_layers}, {config.num_attention_heads}",
         "width, feed-forward width": f"{config.hidden_size}, {config.intermediate_size}",
+        "positions": config.positions,
         "vocabulary, context": f"{config.vocab_size:,}, {config.max_position_embeddings:,} tokens",
     }
     if config.condition_names:

@@ -14,6 +14,7 @@ from huggingface_hub.errors import (
 from transformers import GenerationConfig, PreTrainedConfig
 
 from ketformer.attention import ATTENTION, attention_class, attention_options
+from ketformer.attention.inputs import Positions
 from ketformer.attention.options import check_option_types
 from ketformer.errors import KetformerError
 
@@ -45,7 +46,12 @@ class KetformerConfig(PreTrainedConfig):
         num_hidden_layers: number of blocks.
         num_attention_heads: number of heads; must divide ``hidden_size``.
         intermediate_size: width of the feed-forward layer; 4 × ``hidden_size`` by default.
-        max_position_embeddings: the context, in tokens.
+        max_position_embeddings: the context, in tokens: what the model is trained on and
+            generates in. With ``positions`` other than ``learned`` it can also read longer ones.
+        positions: how the model knows the order of tokens: ``learned``, a table added to the
+            embeddings; ``rotary``, queries and keys (or the states they are measured on) turned by
+            their position; ``alibi``, scores that fall with the distance; or ``none``.
+        rotary_base: with ``rotary``, the base of the frequencies, base^(-k / number of them).
         attention: a name in the registry, see ``ketformer.ATTENTION``.
         attention_options: the mechanism's own options, e.g. ``{"score": "dot"}``.
         attention_bias: whether the mechanism's linear maps have a bias; None is
@@ -88,6 +94,8 @@ class KetformerConfig(PreTrainedConfig):
     num_attention_heads: int = 4
     intermediate_size: int | None = None
     max_position_embeddings: int = 128
+    positions: Positions = "learned"
+    rotary_base: float | int = 10_000.0
     attention: str = "classical"
     attention_options: dict[str, Any] | None = None
     attention_bias: bool | None = None
@@ -162,6 +170,8 @@ class KetformerConfig(PreTrainedConfig):
         for key in ("embd_pdrop", "attn_pdrop", "resid_pdrop", "mlp_pdrop"):
             if not 0 <= getattr(self, key) < 1:
                 raise ValueError(f"{key} must lie in [0, 1), got {getattr(self, key)}")
+        if not 0 < self.rotary_base < math.inf:
+            raise ValueError(f"rotary_base must be positive and finite, got {self.rotary_base}")
         for key in ("initializer_range", "layer_norm_epsilon"):
             value = getattr(self, key) or 0
             if not isinstance(value, str) and not 0 <= value < math.inf:

@@ -128,7 +128,11 @@ class KetformerModel(KetformerPreTrainedModel):
     def __init__(self, config: KetformerConfig) -> None:
         super().__init__(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.embed_positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.embed_positions = (
+            nn.Embedding(config.max_position_embeddings, config.hidden_size)
+            if config.positions == "learned"
+            else None
+        )
         self.standardise = Standardise(config)
         self.embed_conditions = (
             ConditionEmbedding(input_sizes(config), config.hidden_size)
@@ -183,8 +187,8 @@ class KetformerModel(KetformerPreTrainedModel):
                 for values that the model cannot handle.
 
         Raises:
-            KetformerError: the sequence is longer than the context, or a cache was
-                requested from a model that sees the future.
+            KetformerError: the sequence is longer than the context and positions are learned,
+                or a cache was requested from a model that sees the future.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise KetformerError("give exactly one of input_ids and inputs_embeds")
@@ -205,7 +209,7 @@ class KetformerModel(KetformerPreTrainedModel):
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache()
         past = int(past_key_values.get_seq_length()) if past_key_values is not None else 0
-        if past + length > self.config.max_position_embeddings:
+        if self.embed_positions is not None and past + length > self.config.max_position_embeddings:
             raise KetformerError(
                 f"{past + length} tokens are longer than the model's context of "
                 f"{self.config.max_position_embeddings}"
@@ -217,11 +221,13 @@ class KetformerModel(KetformerPreTrainedModel):
             keys = past_key_values.get_mask_sizes(length, 0)[0]
         mask = _mask(past, length, keys, attention_mask, inputs_embeds.device)
 
-        embedded = inputs_embeds + self.embed_positions(position_ids)
+        embedded = inputs_embeds
+        if self.embed_positions is not None:
+            embedded = embedded + self.embed_positions(position_ids)
         known, unknown = self.standardise(conditions, inputs_embeds)
         if self.embed_conditions is not None:
             embedded = embedded + self.embed_conditions(known, unknown)[:, None]
-        tokens = None if input_ids is None else TokenInputs(input_ids, position_ids, known, unknown)
+        tokens = TokenInputs(input_ids, position_ids, known, unknown)
         hidden_states = self.dropout(embedded)
         all_hidden, all_weights = [hidden_states], []
         weigh = bool(output_attentions) or self.config._attn_implementation == "eager"
