@@ -46,7 +46,7 @@ def curves(
     """Losses over the training steps, a thin line for each seed."""
 
     def make() -> Figure:
-        figure, axes = _axes(3.2)
+        figure, axes = bare_axes(3.2)
         for name, seeds in lines.items():
             thin = 1.5 if len(seeds) == 1 else 0.9
             for points in seeds:
@@ -66,7 +66,7 @@ def positions(
     """Loss by position; dots, the loss with the prefix alone, lie on the line if nothing leaks."""
 
     def make() -> Figure:
-        figure, axes = _axes(3.2)
+        figure, axes = bare_axes(3.2)
         for name, (forced, prefix) in lines.items():
             places = range(1, len(forced) + 1)
             axes.plot(places, _gaps(forced), **styles[name], linewidth=1.3)
@@ -94,7 +94,7 @@ def leak(
     """The gap between what a leaky model seems to know and what it knows, shaded."""
 
     def make() -> Figure:
-        figure, axes = _axes(3.2)
+        figure, axes = bare_axes(3.2)
         length = min(len(forced), len(prefix))
         places = np.arange(1, length + 1)
         low, high = _gaps(forced)[:length], _gaps(prefix)[:length]
@@ -137,7 +137,7 @@ def forest(rows: Sequence[Row], metric: str, styles: Mapping[str, Style], title:
     shown = [row for row in rows if row[metric]["mean"] is not None]
 
     def make() -> Figure:
-        figure, axes = _axes(0.55 + 0.3 * len(shown))
+        figure, axes = bare_axes(0.55 + 0.3 * len(shown))
         left, right = _range([row for row in shown if row["causal"]] or shown, metric)
         if not all(row["causal"] for row in shown):  # room for arrows
             right += 0.1 * (right - left)
@@ -161,7 +161,7 @@ def bars(rows: Sequence[Row], styles: Mapping[str, Style], label: str) -> str:
     """Inference time of each row, as a ratio to the first."""
 
     def make() -> Figure:
-        figure, axes = _axes(0.55 + 0.3 * len(rows))
+        figure, axes = bare_axes(0.55 + 0.3 * len(rows))
         ratios = [row["relative_inference_time"] for row in rows]
         colours = [styles[row["name"]]["color"] for row in rows]
         axes.barh(range(len(rows)), ratios, color=colours, height=0.66)
@@ -191,7 +191,7 @@ def scatter(
     """Requested against reached values, with the line where both are equal."""
 
     def make() -> Figure:
-        figure, axes = _axes(2.5, width=2.6)
+        figure, axes = bare_axes(2.5, width=2.6)
         ends = min(requested), max(requested)
         axes.plot(ends, ends, color="#7d8590", linewidth=1)
         axes.plot(
@@ -211,7 +211,8 @@ def scatter(
     return inline_svg(make, label)
 
 
-def _axes(height: float, width: float = _WIDE) -> tuple[Figure, Any]:
+def bare_axes(height: float, width: float = _WIDE) -> tuple[Figure, Any]:
+    """A figure of that size in inches and its axes, in the style of the page."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")

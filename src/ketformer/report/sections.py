@@ -13,6 +13,7 @@ from ketformer.report.attention import attention_section, circuits_section
 from ketformer.report.samples import requests_section, samples_section
 from ketformer.report.study import Study, is_number
 from ketformer.report.table import Row, paired_table, results_table
+from ketformer.report.verdict import verdict_section
 from ketformer.runs import read_metrics
 from ketformer.tasks.metric import metrics_of
 
@@ -216,6 +217,7 @@ def _made(study: Study) -> str:
 
 #: Each heading with the function that makes its section.
 SECTIONS: dict[str, Callable[[Study], str]] = {
+    "Verdict": verdict_section,
     "Results": _results,
     "Loss while training": _training,
     "Loss by position": _positions,

@@ -1,0 +1,107 @@
+"""The verdict at the top of a page: the answer, what each control has of the gain, truncation."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+from ketformer.drawing.figure import inline_svg
+from ketformer.errors import KetformerError
+from ketformer.report.figures import bare_axes, short
+from ketformer.report.study import Study, is_number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_ANSWERS = ("leaks", "no gain", "explained", "not explained")
+_COLOURS = {True: "#2f7de1", False: "#7d8590"}
+
+
+def verdict_section(study: Study) -> str:
+    """The answer and its reasons; empty if the result has no verdict.
+
+    Raises:
+        KetformerError: the verdict in the file is broken.
+    """
+    found = study.result.get("verdict")
+    if found is None:
+        return ""
+    said = _checked(found)
+    parts = [f"<p><strong>{html.escape(said['sentence'])}</strong></p>"]
+    shares = [share for share in said["attribution"] if share.get("share") is not None]
+    if shares:
+        drawn = inline_svg(
+            lambda: _bars(shares, said["explained_by"]), "Share of the gain by control"
+        )
+        reasons = "".join(
+            f"<dt>{html.escape(share['control'])}</dt><dd>{html.escape(share['reason'])}</dd>"
+            for share in shares
+        )
+        parts.append(
+            f'<div class="figures"><figure>{drawn}<figcaption>What each control has of the gain, '
+            "with 95 % intervals; blue ones explain it. The dashed line is all of it.</figcaption>"
+            "</figure>"
+            f"<div><dl>{reasons}</dl></div></div>"
+        )
+    curve = [point for point in said.get("truncation") or [] if isinstance(point, dict)]
+    if len(curve) > 1:
+        rows = "".join(
+            f"<tr><td>{int(point['bond_dimension'])}</td><td>{point['loss']:.4f}</td></tr>"
+            for point in curve
+        )
+        parts.append(
+            '<div class="scroll" tabindex="0" role="region" aria-label="Truncation"><table><thead>'
+            '<tr><th scope="col">bond dimension</th><th scope="col">loss</th></tr></thead>'
+            f'<tbody>{rows}</tbody></table></div><p class="small">Loss of the trained mechanism '
+            "when its states keep that many Schmidt coefficients; 1 leaves product states.</p>"
+        )
+    if left_out := (said.get("plan") or {}).get("left_out"):
+        names = html.escape(", ".join(map(str, left_out)))
+        parts.append(f'<p class="small">Not within the budget: {names}.</p>')
+    return "".join(parts)
+
+
+def _checked(found: Any) -> dict[str, Any]:
+    """The verdict, with values of the types that the section needs."""
+    shares = found.get("attribution") if isinstance(found, dict) else None
+    whole = (
+        isinstance(shares, list)
+        and isinstance(found.get("sentence"), str)
+        and found.get("answer") in _ANSWERS
+        and isinstance(found.get("explained_by"), list)
+        and isinstance(found.get("plan") or {}, dict)
+        and all(map(_is_share, shares))
+        and all(map(_is_point, found.get("truncation") or []))
+    )
+    if not whole:
+        raise KetformerError("the verdict in this result is broken")
+    return dict(found)
+
+
+def _is_share(share: Any) -> bool:
+    if not isinstance(share, dict):
+        return False
+    words = all(isinstance(share.get(key), str) for key in ("control", "reason"))
+    numbers = [share.get(key) for key in ("share", "low", "high")]
+    return words and (all(map(is_number, numbers)) or numbers[0] is None)
+
+
+def _is_point(point: Any) -> bool:
+    return isinstance(point, dict) and all(
+        is_number(point.get(key)) for key in ("bond_dimension", "loss")
+    )
+
+
+def _bars(shares: list[dict[str, Any]], explaining: list[str]) -> Figure:
+    """A bar for each control, with its interval."""
+    figure, axes = bare_axes(0.6 + 0.3 * len(shares))
+    for place, share in enumerate(shares):
+        part, low, high = (100 * share[key] for key in ("share", "low", "high"))
+        axes.barh(place, part, height=0.6, color=_COLOURS[share["control"] in explaining])
+        axes.plot([low, high], [place, place], color="#b07a12", linewidth=1.6)
+    axes.axvline(100, color="#7d8590", linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.set_xlim(min(-20, *(100 * s["share"] for s in shares)) - 5, 160)
+    axes.set_ylim(len(shares) - 0.4, -0.6)
+    axes.set_yticks(range(len(shares)), [short(share["control"]) for share in shares])
+    axes.set_xlabel("share of the gain (%)")
+    return figure

@@ -1,0 +1,119 @@
+"""``ketformer verdict``: the whole way on small models, and four mechanisms whose answer is known."""
+
+import json
+
+import pytest
+import torch
+
+from ketformer.attention import ATTENTION
+from ketformer.attention.classical import ClassicalAttention
+from ketformer.comparison import budget, verdict as module
+from report_page import Page
+
+LEAN = ("--seed", 5, "--jobs", 1, "--budget", "2h")
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Five seeds at most, and timings that do not decide."""
+    monkeypatch.setattr(budget, "_MOST_SEEDS", 5)
+
+
+@pytest.fixture
+def few_controls(monkeypatch):
+    """Only the first of the controls, which all take the same way."""
+    rows = module._rows
+    monkeypatch.setattr(module, "_rows", lambda *args: rows(*args)[:3])
+
+
+def test_a_leak_is_told_with_the_loss_of_the_prefix(ketformer, tiny, tmp_path, short):
+    args = ("verdict", "qisa_published", "--preset", tiny, "--out", tmp_path / "v", *LEAN)
+    done = ketformer(*args, "--json")
+    assert done.code == 0, done.err
+    assert done.json["answer"] == "leaks"
+    assert done.json["mechanism"] == "qisa_published"
+    assert done.json["explained_by"] == []
+    assert done.json["seeds"] == 5
+    assert done.json["audit"]["causal"] is False
+    assert "leaks: changing token" in done.json["sentence"]
+    rows = json.loads((tmp_path / "v/comparison.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["classical", "qisa_published"]
+    assert f"{rows[1]['prefix_cross_entropy']['mean']:.3f}" in done.json["sentence"]
+    page = Page((tmp_path / "v/report.html").read_text())
+    assert "Verdict" in [text for _, text in page.headings]
+    assert done.json["sentence"] in " ".join(page.words)
+
+
+def test_everything_that_an_answer_needs_is_saved_and_used_again(
+    ketformer, tiny, tmp_path, short, few_controls, monkeypatch
+):
+    out = tmp_path / "v"
+    args = ("verdict", "qisa", "--preset", tiny, "--out", out, *LEAN)
+    first = ketformer(*args, "--json")
+    assert first.code == 0, first.err
+    keys = {"mechanism", "answer", "explained_by", "difference", "interval", "p", "seeds",
+            "smallest_difference", "sentence", "attribution", "plan", "audit", "truncation"}  # fmt: skip
+    assert first.json.keys() == keys | {"report"}
+    assert first.json["answer"] in {"no gain", "explained", "not explained"}
+    low, high = first.json["interval"]
+    assert low <= first.json["difference"] <= high
+    rows = json.loads((out / "comparison.json").read_text())["rows"]
+    losses = [row["prefix_cross_entropy"]["values"] for row in rows]
+    means = [sum(values) / len(values) for values in losses]
+    assert first.json["difference"] == pytest.approx(means[1] - means[0])
+    assert all(row["parameters"] == pytest.approx(rows[0]["parameters"], rel=0.02) for row in rows)
+    assert [share["control"] for share in first.json["attribution"]] == [rows[2]["name"]]
+    bonds = [point["bond_dimension"] for point in first.json["truncation"]]
+    assert bonds == [2**power for power in range(len(bonds))]
+    monkeypatch.setattr("ketformer.comparison.jobs.train", None)
+    monkeypatch.setattr(module, "measured_costs", None)  # the plan is kept, too
+    again = ketformer(*args)
+    assert again.code == 0, again.err
+    assert again.out.startswith(first.json["sentence"])
+    for name in (row["name"] for row in rows):
+        assert name in again.out
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (("classical",), "classical is what a mechanism is judged against"),
+        (("nonsense",), "unknown attention 'nonsense'"),
+        (("overlap:qubits=2",), "neither overlap nor the model has an option 'qubits'"),
+        (("qisa", "--budget", "soon"), "a budget is written like 30m"),
+        (("qisa", "--budget", "1s"), "the budget is too small: classical and qisa need about"),
+        (("qisa", "--attention", "qsann"), "the mechanism is the first argument"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_one_line(ketformer, tiny, tmp_path, args, told):
+    done = ketformer("verdict", *args, "--preset", tiny, "--out", tmp_path / "v")
+    assert done.code == 2
+    assert told in done.err
+    assert len(done.err.strip().splitlines()) == 1
+    assert not (tmp_path / "v").exists()
+
+
+# --- Four answers that are known ----------------------------------------------------------------
+
+
+class Renamed(ClassicalAttention):
+    """Classical attention under another name."""
+
+
+class Wide(ClassicalAttention):
+    """Classical attention whose queries and keys start widely spread."""
+
+    def reset_parameters(self):
+        super().reset_parameters()
+        if not getattr(self.qkv_proj.weight, "_is_hf_initialized", False):
+            torch.nn.init.normal_(self.score_weights()[0], std=self.hidden_size**-0.5)
+
+
+class Turned(ClassicalAttention):
+    """Classical attention with rotary positions, declared as a mechanism."""
+
+    def __init__(self, *args, inputs=None, **options):
+        from dataclasses import replace
+
+        super().__init__(*args, inputs=replace(inputs, positions="rotary"), **options)
