@@ -16,6 +16,10 @@ CASES += [
     ("overlap", 16, 2, {"n_qubits": 4, "layers": 2, "learnable_temperature": True}),
     ("overlap", 16, 2, {"angles": "embedding", "layers": 2}),
     ("classical_eq", 16, 2, {"query_width": 3}),
+    ("classical", 15, 3, {"token_shift": True}),
+    ("overlap", 16, 2, {"token_shift": True, "n_qubits": 3}),
+    ("classical_bottleneck", 16, 2, {"value_width": 3}),
+    ("classical_fourier", 16, 2, {"n_angles": 2, "n_features": 3}),
     ("qisa_a", 16, 2, {"score": "dot", "observables": "random", "bias": False}),
 ]
 

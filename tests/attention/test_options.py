@@ -154,6 +154,7 @@ def test_options_are_listed_with_their_defaults():
         "temperature": 1.0,
         "learnable_temperature": False,
         "initial_spread": None,
+        "token_shift": False,
         "mixing": "causal",
     }
     assert attention_options("qisa_published") == {}

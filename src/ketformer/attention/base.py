@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Callable
 from typing import Any, ClassVar, Literal, TypedDict, get_args
 
 import torch
@@ -20,13 +19,13 @@ from ketformer.attention.inputs import InputSizes, TokenInputs
 from ketformer.attention.masking import attention_mask
 from ketformer.attention.mixing import Weighting, mix
 from ketformer.attention.scores import SCORES, Score
+from ketformer.attention.shift import KeyValueCache, halves_of, shifted
 from ketformer.errors import KetformerError
 from ketformer.quantum import Expect, Experiment
 
 Mixing = Literal["causal", "transposed"]
 #: The experiment with a row per pair of positions i >= j; others have a row per token.
 SCORE = "score"
-CacheUpdate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class CommonOptions(TypedDict, total=False):
@@ -38,6 +37,7 @@ class CommonOptions(TypedDict, total=False):
     temperature: float
     learnable_temperature: bool
     initial_spread: float | None
+    token_shift: bool
     mixing: Mixing
     inputs: InputSizes | None
 
@@ -63,6 +63,9 @@ class Attention(nn.Module):
         initial_spread: standard deviation of a query's scores over the keys at the start, for
             layer-normalised hidden states (:mod:`ketformer.attention.spread`); the weights that
             set it are scaled. None keeps the mechanism's own start.
+        token_shift: replace half of the channels of each hidden state by those of the previous
+            token, 0 before the first, in what queries, keys and values are computed from
+            (:mod:`ketformer.attention.shift`). Tables of tokens are not shifted.
         mixing: ``causal``, or ``transposed``: position j sums the values of
             positions i >= j, as the released code of arXiv 2603.03318 does. This leaks
             the future; the option exists to measure the leak.
@@ -93,6 +96,7 @@ class Attention(nn.Module):
         temperature: float = 1.0,
         learnable_temperature: bool = False,
         initial_spread: float | None = None,
+        token_shift: bool = False,
         mixing: Mixing = "causal",
         inputs: InputSizes | None = None,
     ) -> None:
@@ -109,6 +113,8 @@ class Attention(nn.Module):
             raise KetformerError(
                 f"initial_spread must be positive and finite, got {initial_spread}"
             )
+        if token_shift and hidden_size < 2 * num_heads:
+            raise KetformerError("token_shift halves the width of a head: it must be at least 2")
         if not 0 <= dropout < 1:
             raise KetformerError(f"dropout must lie in [0, 1), got {dropout}")
         self.hidden_size = hidden_size
@@ -120,6 +126,7 @@ class Attention(nn.Module):
         self.dropout = dropout
         self.initial_temperature = temperature
         self.initial_spread = initial_spread
+        self.token_shift = token_shift
         self.log_temperature = (
             nn.Parameter(torch.empty(num_heads, 1, 1)) if learnable_temperature else None
         )
@@ -227,7 +234,7 @@ class Attention(nn.Module):
         hidden_states: Tensor,
         *,
         mask: Tensor | None = None,
-        cache: CacheUpdate | None = None,
+        cache: KeyValueCache | None = None,
         return_weights: bool = False,
         tokens: TokenInputs | None = None,
     ) -> tuple[Tensor, Tensor | None]:
@@ -238,7 +245,9 @@ class Attention(nn.Module):
             mask: bool, broadcastable to ``[B, 1, Tq, Tk]``, see
                 :func:`~ketformer.attention.attention_mask`. None means plain
                 causal attention without padding.
-            cache: takes the new keys and values, returns all keys and values so far.
+            cache: takes the new keys and values, returns all keys and values so far; with
+                ``token_shift`` it must have ``previous``, see
+                :class:`~ketformer.attention.shift.KeyValueCache`.
             return_weights: also return the weights ``[B, H, Tq, Tk]``; row i
                 says what position i takes from each position.
             tokens: the inputs that the hidden states come from, see :meth:`project`.
@@ -249,6 +258,15 @@ class Attention(nn.Module):
         Raises:
             KetformerError: a cache was given to a mechanism that is not causal.
         """
+        if cache is not None:
+            if self.expect is not None:
+                raise KetformerError("measured attention cannot use a cache; pass use_cache=False")
+            if not self.is_causal:
+                raise KetformerError(
+                    f"{type(self).__name__} sees the future, so it cannot use a key-value cache; "
+                    "pass use_cache=False"
+                )
+        hidden_states, halves = self.shift(hidden_states, mask, cache)
         if self.expect is None:
             queries, keys, values = self.project(hidden_states, tokens)
         else:
@@ -258,14 +276,10 @@ class Attention(nn.Module):
             }
             queries, keys, values = self.project_measured(hidden_states, tokens, outcomes)
         if cache is not None:
-            if self.expect is not None:
-                raise KetformerError("measured attention cannot use a cache; pass use_cache=False")
-            if not self.is_causal:
-                raise KetformerError(
-                    f"{type(self).__name__} sees the future, so it cannot use a key-value cache; "
-                    "pass use_cache=False"
-                )
+            if halves is not None:  # the next position needs them
+                values = torch.cat([values, halves.to(values.dtype)], dim=-1)
             keys, values = cache(keys, values)
+            values = values[..., : self.head_dim]
         if mask is None and queries.shape[-2] != keys.shape[-2]:
             offset = keys.shape[-2] - queries.shape[-2]
             mask = attention_mask(
@@ -282,6 +296,22 @@ class Attention(nn.Module):
         mixed, weights = mix(how, queries, keys, values, mask, return_weights=return_weights)
         merged = mixed.transpose(1, 2).flatten(2)
         return self.out_proj(merged), weights
+
+    def shift(
+        self, hidden_states: Tensor, mask: Tensor | None = None, cache: KeyValueCache | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What :meth:`project` gets, and with ``token_shift`` what the next position takes over.
+
+        Arguments as in :meth:`forward`. Without ``token_shift`` the hidden states and None.
+        """
+        if not self.token_shift:
+            return hidden_states, None
+        seen, last = (0, None) if cache is None else cache.previous()
+        # The last query sees every key that is not padding.
+        is_token = None if mask is None else mask[..., -1, seen : seen + hidden_states.shape[1]]
+        halves = halves_of(hidden_states, self.num_heads, is_token)
+        earlier = None if last is None else last[..., self.head_dim :]
+        return shifted(hidden_states, halves, earlier), halves
 
     def split_heads(self, merged: Tensor) -> Tensor:
         """``[B, T, H * w]`` to ``[B, H, T, w]``."""

@@ -17,10 +17,11 @@ from ketformer.errors import KetformerError
 class CosineFeatures(Attention):
     """Score sqrt(d_model) (1/m) sum_r cos(w_r·(a - b)), with linear angles; linear values.
 
-    The angles a of a query and b of a key are those of :class:`~ketformer.attention.overlap.Overlap`
-    (linear in the hidden state, for each head, and drawn alike), and so is the factor
-    sqrt(d_model). A subclass supplies the m frequencies w_r. Since cos(x - y) = cos x cos y +
-    sin x sin y, the score is a dot product of 2m features, without any state of 2^n amplitudes.
+    The angles a of a query and b of a key are those of :class:`Overlap
+    <ketformer.attention.overlap.Overlap>` (linear in the hidden state, for each head, and drawn
+    alike), and so is the factor sqrt(d_model). A subclass supplies the m frequencies w_r. Since
+    cos(x - y) = cos x cos y + sin x sin y, the score is a dot product of 2m features: no state of
+    2^n amplitudes is needed.
 
     Args:
         n_angles: angles n of each query and key; 6, as many as the qubits of ``overlap``.
