@@ -80,4 +80,5 @@ class CosineFeatures(Attention):
     def _features(self, angles: Tensor) -> Tensor:
         # Angles lose too many digits in half precision.
         phases = self.phases(angles.to(torch.promote_types(angles.dtype, torch.float32)))
-        return torch.cat([phases.cos(), phases.sin()], dim=-1) * phases.shape[-1] ** -0.5
+        scale = float(phases.shape[-1] ** -0.5)
+        return torch.cat([phases.cos(), phases.sin()], dim=-1) * scale

@@ -37,7 +37,7 @@ def halves_of(hidden_states: Tensor, num_heads: int, is_token: Tensor | None) ->
         is_token: bool, broadcastable to ``[B, 1, T]``; None if there is no padding.
     """
     blocks = hidden_states.unflatten(-1, (num_heads, -1)).transpose(1, 2)
-    halves = blocks[..., : blocks.shape[-1] // 2]
+    halves: Tensor = blocks[..., : blocks.shape[-1] // 2]
     # Not a product with the mask: padding may hold anything, NaN included.
     return halves if is_token is None else halves.masked_fill(~is_token[..., None], 0)
 
