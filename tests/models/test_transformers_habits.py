@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, DynamicCache
 
-from ketformer.attention import ATTENTION
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.models.block import Block
+from mechanisms import MECHANISMS
 
 from .helpers import CAUSAL, VOCABULARY, assert_alike, small_config, small_model, some_ids
 
@@ -20,7 +20,7 @@ VARIANTS = [
     ("qsann", {"observables": "random"}),
     ("qisa_a", {"train_circuit": False}),
 ]
-MODELS = [(name, {}) for name in ATTENTION] + VARIANTS
+MODELS = [(name, {}) for name in MECHANISMS] + VARIANTS
 CAUSAL_MODELS = [(name, options) for name, options in MODELS if name in CAUSAL]
 every_model = pytest.mark.parametrize(("attention", "options"), MODELS, ids=str)
 every_causal_model = pytest.mark.parametrize(("attention", "options"), CAUSAL_MODELS, ids=str)
@@ -82,7 +82,8 @@ def test_to_empty_and_an_initialisation_make_a_working_model(attention, options)
 @every_model
 def test_what_was_drawn_survives_to_empty(attention, options):
     model = built(attention, options)
-    drawn = {k: v.clone() for k, v in model.state_dict().items() if k.endswith(("codes", "forms"))}
+    kinds = ("codes", "forms", "signs")
+    drawn = {k: v.clone() for k, v in model.state_dict().items() if k.endswith(kinds)}
     model.to_empty(device="cpu")
     assert all(torch.equal(model.state_dict()[name], values) for name, values in drawn.items())
     model.to("meta").to_empty(device="cpu")

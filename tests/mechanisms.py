@@ -1,0 +1,15 @@
+"""Which mechanisms tests of whole models go through."""
+
+from ketformer.attention import ATTENTION
+
+# Plain torch, with nothing of their own to save, cache or look up: outside the mechanism, where the
+# conformance suite tests them, their models take the same paths as `classical` ones.
+_LIKE_CLASSICAL = {
+    "classical_qk_norm",
+    "classical_cosines",
+    "classical_bottleneck",
+    "classical_gated",
+}
+
+#: Every mechanism but those.
+MECHANISMS = [name for name in ATTENTION if name not in _LIKE_CLASSICAL]
