@@ -10,7 +10,6 @@ from ketformer.attention.classical import ClassicalAttention
 from ketformer.attention.conformance import CONFORMANCE, MismatchError, check_attention
 from ketformer.attention.qisa import QISA
 from ketformer.utils.conformance import alike, rounding
-from mechanisms import MECHANISMS
 
 from .conftest import CASES, SIZES, case_id
 from .helpers import build, tokens
@@ -18,8 +17,7 @@ from .helpers import build, tokens
 CHECKS = {check.name: check for check in CONFORMANCE}
 # Tracing takes seconds: only once per mechanism and per option that changes the path.
 EVERYWHERE = [check for check in CONFORMANCE if check.name != "compiled"]
-TRACED = [case for case in CASES if case[0] in MECHANISMS and case[1:3] not in SIZES[1:]]
-TRACED.remove(("classical_fourier", 16, 2, {"n_angles": 2, "n_features": 3}))  # the same path
+TRACED = [case for case in CASES if case[1:3] not in SIZES[1:]]
 
 
 @pytest.mark.parametrize("check", EVERYWHERE, ids=str)

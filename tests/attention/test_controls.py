@@ -10,6 +10,7 @@ from torch import nn
 from ketformer.attention import ATTENTION, build_attention
 from ketformer.attention.spread import spread_of_scores
 from ketformer.errors import KetformerError
+from ketformer.models import KetformerConfig, KetformerForCausalLM
 
 from .helpers import assert_equal_to, build, tokens
 
@@ -131,6 +132,22 @@ def test_all_signs_together_are_overlap_without_entanglement():
     share(fourier, overlap)
     hidden = tokens(2, 5, 8).double()
     assert_equal_to(1e-12, fourier(hidden)[0], overlap(hidden)[0])
+
+
+def test_frequencies_are_part_of_the_model(tmp_path):
+    config = KetformerConfig(
+        attention="classical_fourier", vocab_size=7, hidden_size=8, num_attention_heads=2,
+        num_hidden_layers=1,
+    )  # fmt: skip
+    model = KetformerForCausalLM(config).eval()
+    model.save_pretrained(tmp_path)
+    again = KetformerForCausalLM.from_pretrained(tmp_path)
+    ids = torch.arange(6)[None]
+    assert_equal_to(0, again(ids).logits, model(ids).logits)
+    signs = model.model.layers[0].attention.signs.clone()
+    model.to("meta").to_empty(device="cpu")
+    assert_equal_to(0, model.model.layers[0].attention.signs, signs)
+    assert not any(name.endswith("signs") for name, _ in again.named_parameters())
 
 
 @pytest.mark.parametrize("name", ["classical_fourier", "classical_cosines"])
