@@ -165,7 +165,7 @@ def test_their_angles_start_like_those_of_overlap():
     overlap = build("overlap", 64, 4)
     for name in ("classical_fourier", "classical_cosines"):
         attention = build(name, 64, 4)
-        start, other = (float(a.angle_proj.weight.std()) for a in (attention, overlap))
+        start, other = (a.angle_proj.weight.std().item() for a in (attention, overlap))
         assert start == pytest.approx(other, rel=0.05)
         assert not attention.angle_proj.bias.any()
         count, more = (sum(p.numel() for p in a.parameters()) for a in (attention, overlap))
