@@ -1,9 +1,12 @@
 """The cases of the contract: every name in the registry, so that new mechanisms are tested too."""
 
 from ketformer.attention import ATTENTION
+from mechanisms import MECHANISMS
 
 SIZES = [(16, 1), (24, 3), (32, 4)]
-CASES = [(name, *size, {}) for name in ATTENTION for size in SIZES]
+CASES = [(name, *size, {}) for name in MECHANISMS for size in SIZES]
+# Their paths do not depend on the size.
+CASES += [(name, *SIZES[1], {}) for name in ATTENTION if name not in MECHANISMS]
 
 # Options that change the path through the code must meet the same contract.
 CASES += [
@@ -16,6 +19,8 @@ CASES += [
     ("overlap", 16, 2, {"n_qubits": 4, "layers": 2, "learnable_temperature": True}),
     ("overlap", 16, 2, {"angles": "embedding", "layers": 2}),
     ("classical_eq", 16, 2, {"query_width": 3}),
+    ("classical", 15, 3, {"token_shift": True}),
+    ("classical_fourier", 16, 2, {"n_angles": 2, "n_features": 3}),
     ("qisa_a", 16, 2, {"score": "dot", "observables": "random", "bias": False}),
 ]
 

@@ -6,7 +6,13 @@ import warnings
 import pytest
 import torch
 
-from ketformer.attention import InputSizes, attention_mask, attention_options, base, build_attention
+from ketformer.attention import (
+    InputSizes,
+    attention_mask,
+    attention_options,
+    build_attention,
+    leaks,
+)
 from ketformer.attention.scores import reference_scores
 from ketformer.errors import KetformerError
 from ketformer.utils import machine as limits
@@ -154,6 +160,7 @@ def test_options_are_listed_with_their_defaults():
         "temperature": 1.0,
         "learnable_temperature": False,
         "initial_spread": None,
+        "token_shift": False,
         "mixing": "causal",
     }
     assert attention_options("qisa_published") == {}
@@ -163,18 +170,18 @@ def test_options_are_listed_with_their_defaults():
 
 
 def test_a_leak_is_announced_once_for_each_mechanism(monkeypatch):
-    monkeypatch.setattr(base, "_warned", set())
-    with pytest.warns(base.LeakWarning, match="QISAPublished reproduces a published leak") as seen:
+    monkeypatch.setattr(leaks, "_warned", set())
+    with pytest.warns(leaks.LeakWarning, match="QISAPublished reproduces a published leak") as seen:
         assert not any(build("qisa_published", width, 3).is_causal for width in (12, 24))
     assert len(seen) == 1
-    with pytest.warns(base.LeakWarning, match="QISAAPublished reproduces"):
+    with pytest.warns(leaks.LeakWarning, match="QISAAPublished reproduces"):
         build("qisa_a_published", 12, 3)
-    with pytest.warns(base.LeakWarning, match="ClassicalAttention reproduces"):
+    with pytest.warns(leaks.LeakWarning, match="ClassicalAttention reproduces"):
         build("classical", 12, 3, mixing="transposed")
 
 
 def test_an_honest_mechanism_says_nothing(monkeypatch):
-    monkeypatch.setattr(base, "_warned", set())
+    monkeypatch.setattr(leaks, "_warned", set())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for name in ("classical", "qsann", "qisa", "qisa_a"):

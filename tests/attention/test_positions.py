@@ -150,6 +150,8 @@ SHIFTS_DO_NOTHING = [
     ("rotary", "classical_eq", {"query_width": 5}),
     ("rotary", "qisa", {}),
     ("rotary", "overlap", {"n_qubits": 3, "entanglement": "none"}),
+    ("rotary", "classical_fourier", {}),
+    ("rotary", "classical_cosines", {}),
     ("rotary", "overlap", {"n_qubits": 3, "layers": 2}),  # as long as U_Q = U_K
     ("alibi", "qsann", {}),
     ("alibi", "classical", {}),

@@ -10,7 +10,10 @@ from ketformer.models import KetformerConfig, KetformerForCausalLM
 
 from .helpers import build
 
-OFFERING = ["classical", "classical_eq", "classical_quadratic", "qisa", "qisa_a", "overlap"]
+OFFERING = [
+    "classical", "classical_eq", "classical_quadratic", "classical_fourier", "classical_cosines",
+    "classical_bottleneck", "classical_gated", "qisa", "qisa_a", "overlap",
+]  # fmt: skip
 
 
 def attention_in_a_model(name, hidden_size, options, **more):

@@ -2,12 +2,12 @@
 
 import pytest
 
-from ketformer import ATTENTION
+from mechanisms import MECHANISMS
 
 LEAKY = {"qisa_published", "qisa_a_published"}
 
 
-@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("attention", MECHANISMS)
 def test_every_mechanism_is_proved_or_refuted(ketformer, attention):
     done = ketformer("audit", "--attention", attention, "--json")
     assert done.code == 0

@@ -108,7 +108,7 @@ def test_the_shell_reads_the_script(script, shell):
         ("ketformer comp", ["compare", "completion"]),
         ("ketformer compare qisa_", ["qisa_a", "qisa_a_published", "qisa_published"]),
         ("ketformer compare classical qisa_", ["qisa_a", "qisa_a_published", "qisa_published"]),
-        ("ketformer train --attention classical_", ["classical_eq", "classical_quadratic"]),
+        ("ketformer train --attention classical_q", ["classical_qk_norm", "classical_quadratic"]),
     ],
 )
 def test_zsh_offers_them_when_tab_is_pressed(script, tmp_path, line, words):

@@ -138,32 +138,14 @@ def test_every_mechanism_sees_the_same_batches(base, tmp_path, monkeypatch):
         assert all(map(torch.equal, batches, seen["classical"]))
 
 
-@pytest.mark.parametrize("name", ATTENTION)
-def test_every_mechanism_can_be_matched(name, base):
+def test_every_mechanism_and_control_can_be_matched(base):
     base = base.override({"hidden_size": 32, "intermediate_size": 128})
-    rows = rows_of(["classical", *({name} - {"classical"})], base, ["all"])
+    rows = rows_of(
+        ["classical", *(name for name in ATTENTION if name != "classical")], base, ["all"]
+    )
+    assert {"overlap_token_shift", "overlap_small_start"} < {row.name for row in rows}
     for variant in matched(rows, base, {"vocab_size": 30})[1:]:
         assert abs(variant.changes["intermediate_size"] - 128) < 64
-
-
-def test_controls_are_rows_of_what_they_are_named_after(base):
-    rows = rows_of(["qisa", "overlap"], base, ["all"])
-    assert [row.name for row in rows] == [
-        "qisa", "overlap", "classical", "classical_quadratic",
-        "overlap_no_entanglement", "overlap_random_circuit",
-    ]  # fmt: skip
-    assert [row.control is None for row in rows] == [True, True, False, False, False, False]
-    assert rows[4].changes["attention_options"] == {"entanglement": "none"}
-    assert rows[5].changes["attention_options"] == {"train_circuit": False}
-    assert rows_of(["classical"], base, ["classical"])[1:] == []
-
-
-def test_a_control_keeps_the_other_options_of_its_mechanism(tiny_molecules):
-    base = load_settings(tiny_molecules)
-    rows = rows_of(["overlap", "classical"], base, ["no_entanglement"])
-    assert rows[2].changes["attention_options"] == {
-        "angles": "embedding", "n_qubits": 6, "layers": 1, "entanglement": "none",
-    }  # fmt: skip
 
 
 # --- Several processes ---------------------------------------------------------------------------

@@ -1,11 +1,10 @@
-"""``ketformer verdict``: the whole way on small models, and four mechanisms whose answer is known."""
+"""``ketformer verdict``: the whole way on small models, and mechanisms whose answer is known."""
 
 import json
 
 import pytest
 import torch
 
-from ketformer.attention import ATTENTION
 from ketformer.attention.classical import ClassicalAttention
 from ketformer.comparison import budget, verdict as module
 from report_page import Page
@@ -51,8 +50,10 @@ def test_everything_that_an_answer_needs_is_saved_and_used_again(
     args = ("verdict", "qisa", "--preset", tiny, "--out", out, *LEAN)
     first = ketformer(*args, "--json")
     assert first.code == 0, first.err
-    keys = {"mechanism", "answer", "explained_by", "difference", "interval", "p", "seeds",
-            "smallest_difference", "sentence", "attribution", "plan", "audit", "truncation"}  # fmt: skip
+    keys = {
+        "mechanism", "answer", "explained_by", "difference", "interval", "p", "seeds",
+        "smallest_difference", "sentence", "attribution", "plan", "audit", "truncation",
+    }  # fmt: skip
     assert first.json.keys() == keys | {"report"}
     assert first.json["answer"] in {"no gain", "explained", "not explained"}
     low, high = first.json["interval"]

@@ -4,9 +4,9 @@ import pytest
 import torch
 from transformers import set_seed
 
-from ketformer.attention import ATTENTION
 from ketformer.errors import KetformerError
 from ketformer.generation.continuation import continue_tokens, stream_tokens
+from mechanisms import MECHANISMS
 from models.helpers import CAUSAL, CONTEXT, LEAKY, VOCABULARY, small_model, some_ids
 
 GREEDY, SAMPLED = {"do_sample": False}, {"do_sample": True, "top_k": 0}
@@ -20,7 +20,7 @@ def continued(model, prompts, number, **options):
     return written
 
 
-@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("attention", MECHANISMS)
 @pytest.mark.parametrize("number", [1, CONTEXT - 4, CONTEXT - 3, 3 * CONTEXT + 1])
 def test_it_writes_exactly_as_many_tokens_as_asked(attention, number):
     continued(small_model(attention), some_ids(2, 4), number, **SAMPLED)
@@ -57,7 +57,7 @@ def test_each_token_sees_half_a_context_at_least(context, given):
     assert torch.equal(continued(model, prompts, 3 * context, **GREEDY), torch.cat(expected, 1))
 
 
-@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("attention", MECHANISMS)
 @pytest.mark.parametrize(
     "way",
     [
@@ -82,14 +82,14 @@ def test_within_the_context_it_is_generate(attention, way):
     assert torch.equal(written, expected[:, 4:])
 
 
-@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("attention", MECHANISMS)
 def test_of_a_prompt_longer_than_the_context_only_the_end_counts(attention):
     model, prompts = small_model(attention), some_ids(2, 3 * CONTEXT)
     written = continued(model, prompts, 10, **GREEDY)
     assert torch.equal(continued(model, prompts[:, -CONTEXT:], 10, **GREEDY), written)
 
 
-@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("attention", MECHANISMS)
 def test_a_context_of_one_is_a_chain_of_single_tokens(attention):
     model = small_model(attention, max_position_embeddings=1)
     prompts = some_ids(2, 3)

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from ketformer.attention import ATTENTION
 from ketformer.errors import KetformerError
 from ketformer.generation.decoding import sample_sequences
 from ketformer.models import KetformerModel
+from mechanisms import MECHANISMS
 from models.helpers import CAUSAL, CONTEXT, VOCABULARY, small_model
 
 PAD, BOS, EOS = 0, 1, 2
@@ -21,7 +21,7 @@ TABLES = {
     "overlap": {"attention_options": {"angles": "embedding"}},
     "classical_eq": {"attention_options": {"features": "embedding"}},
 }
-KINDS = [(name, {}) for name in ATTENTION] + list(TABLES.items())
+KINDS = [(name, {}) for name in MECHANISMS] + list(TABLES.items())
 every_kind = pytest.mark.parametrize(
     "kind", KINDS, ids=[name + ("-tables" if options else "") for name, options in KINDS]
 )

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from ketformer.attention import ATTENTION
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.utils.conformance import alike
+from mechanisms import MECHANISMS
 
 VOCABULARY = 13
 CONTEXT = 12
@@ -19,8 +19,8 @@ SMALL = {
     "initializer_range": 0.3,  # large weights, so that predictions differ clearly
 }
 
-LEAKY = [name for name in ATTENTION if name.endswith("_published")]
-CAUSAL = [name for name in ATTENTION if name not in LEAKY]
+LEAKY = [name for name in MECHANISMS if name.endswith("_published")]
+CAUSAL = [name for name in MECHANISMS if name not in LEAKY]
 
 
 def small_config(attention="classical", **changes):

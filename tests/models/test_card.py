@@ -4,7 +4,7 @@ import pytest
 from huggingface_hub import ModelCard
 from huggingface_hub.errors import EntryNotFoundError
 
-from ketformer.attention import ATTENTION
+from mechanisms import MECHANISMS
 
 from .helpers import small_model
 
@@ -13,7 +13,7 @@ def card_of(folder):
     return ModelCard.load(folder / "README.md")
 
 
-@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("attention", MECHANISMS)
 def test_a_saved_model_says_what_it_is(tmp_path, attention):
     model = small_model(attention)
     model.save_pretrained(tmp_path)

@@ -7,11 +7,11 @@ import torch
 from hypothesis import given, strategies as st
 from transformers import AutoModelForCausalLM, set_seed
 
-from ketformer.attention import ATTENTION
 from ketformer.audit import audit_causality
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerForCausalLM
 from ketformer.models.conditions import beyond_training
+from mechanisms import MECHANISMS
 
 from .helpers import (
     CAUSAL,
@@ -34,7 +34,7 @@ EMBEDDING = {"attention_options": {"angles": "embedding"}, **TWO}
 NARROW = {"attention_options": {"features": "embedding"}, **TWO}
 
 # Every mechanism, and again the two that can have their own tables, with those.
-KINDS = [(name, TWO) for name in ATTENTION] + [("overlap", EMBEDDING), ("classical_eq", NARROW)]
+KINDS = [(name, TWO) for name in MECHANISMS] + [("overlap", EMBEDDING), ("classical_eq", NARROW)]
 CAUSAL_KINDS = [kind for kind in KINDS if kind[0] in CAUSAL]
 TABLES = [("overlap", EMBEDDING), ("classical_eq", NARROW)]
 

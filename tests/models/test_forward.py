@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional as F
 from transformers.cache_utils import DynamicCache
 
-from ketformer.attention import ATTENTION
 from ketformer.errors import KetformerError
+from mechanisms import MECHANISMS
 
 from .helpers import (
     CAUSAL,
@@ -20,14 +20,14 @@ from .helpers import (
     some_ids,
 )
 
-every_attention = pytest.mark.parametrize("attention", ATTENTION)
+every_attention = pytest.mark.parametrize("attention", MECHANISMS)
 causal_attention = pytest.mark.parametrize("attention", CAUSAL)
 leaky_attention = pytest.mark.parametrize("attention", LEAKY)
 
 
 def test_there_are_causal_and_leaky_mechanisms():
     assert set(LEAKY) == {"qisa_published", "qisa_a_published"}
-    assert {name for name in ATTENTION if not small_model(name).is_causal} == set(LEAKY)
+    assert {name for name in MECHANISMS if not small_model(name).is_causal} == set(LEAKY)
 
 
 # --- Losses ------------------------------------------------------------------------------------

@@ -4,13 +4,13 @@ import pytest
 import torch
 from transformers import set_seed
 
-from ketformer.attention import ATTENTION
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerForCausalLM, KetformerModel
+from mechanisms import MECHANISMS
 
 from .helpers import CAUSAL, LEAKY, VOCABULARY, pad, small_model, some_ids
 
-every_attention = pytest.mark.parametrize("attention", ATTENTION)
+every_attention = pytest.mark.parametrize("attention", MECHANISMS)
 causal_attention = pytest.mark.parametrize("attention", CAUSAL)
 leaky_attention = pytest.mark.parametrize("attention", LEAKY)
 

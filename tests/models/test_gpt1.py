@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
 
-from ketformer.attention import ATTENTION
 from ketformer.models import KetformerForCausalLM, from_openai_gpt
+from mechanisms import MECHANISMS
 
 from .helpers import assert_alike, assert_equal_to, in_both_types, pad
 
@@ -86,7 +86,7 @@ def test_the_losses_agree():
     assert_alike(ours(ids, labels=ids).loss, theirs(ids, labels=ids).loss)
 
 
-@pytest.mark.parametrize("attention", [name for name in ATTENTION if name != "classical"])
+@pytest.mark.parametrize("attention", [name for name in MECHANISMS if name != "classical"])
 def test_another_attention_keeps_what_it_shares_and_names_what_is_new(attention):
     theirs = openai_gpt(**SMALL_GPT)
     ours, missing = from_openai_gpt(theirs, attention=attention)

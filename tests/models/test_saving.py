@@ -7,14 +7,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
-from ketformer.attention import ATTENTION
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM, KetformerModel
+from mechanisms import MECHANISMS
 
 from .helpers import has_pauli_strings, small_config, small_model, some_ids
 
 RANDOM_STRINGS = [("qsann", {"observables": "random"}), ("qisa_a", {"observables": "random"})]
-MODELS = [(name, {}) for name in ATTENTION] + RANDOM_STRINGS
+MODELS = [(name, {}) for name in MECHANISMS] + RANDOM_STRINGS
 
 
 def strings_of(model):
@@ -37,11 +37,11 @@ def test_a_reloaded_model_gives_the_same_logits_bit_for_bit(tmp_path, attention,
 
 
 def test_only_mechanisms_that_measure_no_values_have_no_strings():
-    without = {name for name in ATTENTION if not has_pauli_strings(name)}
-    assert without == {"classical", "classical_eq", "classical_quadratic", "overlap"}
+    without = {name for name in MECHANISMS if not has_pauli_strings(name)}
+    assert without == {name for name in MECHANISMS if name.startswith("classical")} | {"overlap"}
 
 
-@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("attention", MECHANISMS)
 def test_weights_and_strings_are_safetensors_and_nothing_is_pickled(tmp_path, attention):
     model = small_model(attention)
     model.save_pretrained(tmp_path)
@@ -84,7 +84,7 @@ def test_a_saved_model_carries_its_configuration(tmp_path):
     assert config.architectures == ["KetformerForCausalLM"]
 
 
-@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("attention", MECHANISMS)
 def test_the_decoder_can_be_had_without_its_output_layer(tmp_path, attention):
     saved = small_model(attention)
     saved.save_pretrained(tmp_path)
@@ -98,7 +98,7 @@ def test_auto_classes_make_a_model_from_a_configuration():
     assert type(AutoModelForCausalLM.from_config(small_config("qsann"))) is KetformerForCausalLM
 
 
-@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("attention", MECHANISMS)
 def test_a_model_can_be_loaded_in_another_type(tmp_path, attention):
     saved = small_model(attention)
     saved.save_pretrained(tmp_path)
@@ -111,7 +111,7 @@ def test_a_model_can_be_loaded_in_another_type(tmp_path, attention):
         assert torch.equal(strings_of(half)[name], strings)
 
 
-@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("attention", MECHANISMS)
 def test_a_copy_gives_the_same_logits_and_is_independent(attention):
     model = small_model(attention)
     expected = model(some_ids(2, 5)).logits
@@ -124,7 +124,7 @@ def test_a_copy_gives_the_same_logits_and_is_independent(attention):
     assert torch.equal(model(some_ids(2, 5)).logits, expected)
 
 
-@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("attention", MECHANISMS)
 def test_the_same_seed_makes_the_same_model(attention):
     first, again, other = (small_model(attention, seed=seed).state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(again[name], tensor) for name, tensor in first.items())

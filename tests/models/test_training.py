@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from ketformer.attention import ATTENTION
 from ketformer.quantum import simulate
+from mechanisms import MECHANISMS
 
 from .helpers import assert_alike, assert_equal_to, in_both_types, small_model, some_ids
 
-every_attention = pytest.mark.parametrize("attention", ATTENTION)
+every_attention = pytest.mark.parametrize("attention", MECHANISMS)
 
 
 def loss_and_gradients(model, *, seed=0):

@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, DynamicCache
 
-from ketformer.attention import ATTENTION
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.models.block import Block
+from mechanisms import MECHANISMS
 
 from .helpers import CAUSAL, VOCABULARY, assert_alike, small_config, small_model, some_ids
 
@@ -20,7 +20,7 @@ VARIANTS = [
     ("qsann", {"observables": "random"}),
     ("qisa_a", {"train_circuit": False}),
 ]
-MODELS = [(name, {}) for name in ATTENTION] + VARIANTS
+MODELS = [(name, {}) for name in MECHANISMS] + VARIANTS
 CAUSAL_MODELS = [(name, options) for name, options in MODELS if name in CAUSAL]
 every_model = pytest.mark.parametrize(("attention", "options"), MODELS, ids=str)
 every_causal_model = pytest.mark.parametrize(("attention", "options"), CAUSAL_MODELS, ids=str)

@@ -9,7 +9,6 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch.nn import functional as F
 
-from ketformer.attention import ATTENTION
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.tasks.losses import prefix_losses, teacher_forced
 from ketformer.tasks.text import (
@@ -21,6 +20,7 @@ from ketformer.tasks.text import (
     error_rates,
 )
 from ketformer.utils.timing import inference_seconds
+from mechanisms import MECHANISMS
 
 VOCABULARY, CONTEXT = 11, 6
 
@@ -49,7 +49,7 @@ def some_windows(number=7):
 # --- Cross entropy -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("attention", MECHANISMS)
 @pytest.mark.parametrize("batch_size", [1, 3, 256])
 def test_teacher_forced_is_one_window_at_a_time(attention, batch_size):
     model, windows = small_model(attention), some_windows()
@@ -65,7 +65,7 @@ def test_teacher_forced_is_one_window_at_a_time(attention, batch_size):
     assert result.losses.shape == (len(windows), CONTEXT)
 
 
-@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("attention", MECHANISMS)
 def test_the_prefix_loss_is_each_prefix_alone(attention):
     model, windows = small_model(attention), some_windows(3)
     losses = prefix_losses(model, windows, batch_size=2)
@@ -78,7 +78,7 @@ def test_the_prefix_loss_is_each_prefix_alone(attention):
             assert float(losses[row, position]) == pytest.approx(expected.item(), abs=1e-5)
 
 
-@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("attention", MECHANISMS)
 def test_the_two_losses_agree_for_a_causal_model_and_for_no_other(attention):
     model, windows = small_model(attention), some_windows()
     forced = teacher_forced(model, windows).losses

@@ -8,8 +8,8 @@ import torch
 
 from commands import largest_difference, metrics, weights
 from ketformer import KetformerConfig, KetformerForCausalLM
-from ketformer.attention import ATTENTION
 from ketformer.models.block import FeedForward
+from mechanisms import MECHANISMS
 
 _SHORT = ("--max_steps", 10, "--save_strategy", "no", "--eval_strategy", "no")
 _DROPOUT = ("--attn_pdrop", 0.1, "--resid_pdrop", 0.1)
@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("precision")
 
 
-@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("attention", MECHANISMS)
 def test_bf16_and_recomputed_activations(ketformer, tiny, folder, attention):
     """bf16 keeps 8 bits of a number: mean losses lie within 1 % of float32's."""
     run = folder / attention
@@ -62,7 +62,7 @@ def test_activations_are_recomputed(ketformer, tiny, tmp_path, monkeypatch):
     assert sum(calls) == 2 * 10
 
 
-@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("attention", MECHANISMS)
 def test_recomputed_gradients_are_the_same(attention):
     """In one step of two blocks, whatever the mechanism keeps for the backward pass."""
     torch.manual_seed(0)

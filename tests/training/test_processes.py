@@ -18,10 +18,10 @@ from commands import (
     weights,
     write_molecule_settings,
 )
-from ketformer.attention import ATTENTION
 from ketformer.cli import main
 from ketformer.training import arguments as training_arguments
 from ketformer.training.checkpoints import flaw_of
+from mechanisms import MECHANISMS
 
 _ROUNDING = 1e-5
 _TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node", "2")
@@ -136,7 +136,7 @@ def test_a_resumed_run_with_another_batch_says_so(ketformer, tiny, honest, tmp_p
 
 @pytest.mark.slow
 def test_every_mechanism_trains_on_two_processes_whole_and_sharded(ketformer, tiny, tmp_path):
-    runs = [(name, ("--attention", name, *_SHORT)) for name in ATTENTION]
+    runs = [(name, ("--attention", name, *_SHORT)) for name in MECHANISMS]
     for name, options in runs:
         assert ketformer("train", tiny, "--out", tmp_path / "one" / name, *options).code == 0
     two = [(tiny, "--out", tmp_path / "two" / name, *o, *_HALF) for name, o in runs]
@@ -146,7 +146,7 @@ def test_every_mechanism_trains_on_two_processes_whole_and_sharded(ketformer, ti
         for name, o in runs
     ]
     train_in_turn(sharded, tmp_path, options=["--sharding_on_cpus"])
-    for name in ATTENTION:
+    for name in MECHANISMS:
         for way in ("two", "sharded"):
             assert largest_difference(tmp_path / "one" / name, tmp_path / way / name) < _ROUNDING
 

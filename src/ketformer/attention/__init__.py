@@ -8,13 +8,13 @@ if TYPE_CHECKING:
     from ketformer.attention.base import (
         Attention as Attention,
         CommonOptions as CommonOptions,
-        LeakWarning as LeakWarning,
     )
     from ketformer.attention.inputs import (
         ConditionEmbedding as ConditionEmbedding,
         InputSizes as InputSizes,
         TokenInputs as TokenInputs,
     )
+    from ketformer.attention.leaks import LeakWarning as LeakWarning
     from ketformer.attention.masking import attention_mask as attention_mask
     from ketformer.attention.registry import (
         ATTENTION as ATTENTION,

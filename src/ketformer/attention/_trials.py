@@ -226,6 +226,11 @@ class GrowingCache:
         self.values.append(values)
         return torch.cat(self.keys, dim=-2), torch.cat(self.values, dim=-2)
 
+    def previous(self) -> tuple[int, Tensor | None]:
+        """The number of positions, and the values of the last one."""
+        seen = sum(values.shape[-2] for values in self.values)
+        return seen, self.values[-1][..., -1:, :] if seen else None
+
 
 def load_as_transformers(attention: Attention, state: Mapping[str, Tensor]) -> None:
     """Load weights into a module built on the meta device, as ``from_pretrained`` does.

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import warnings
-from collections.abc import Callable
 from typing import Any, ClassVar, Literal, TypedDict, get_args
 
 import torch
@@ -18,16 +16,17 @@ from torch import Tensor, nn
 from ketformer.attention import alibi, rotary
 from ketformer.attention.checks import check_weights, require_choice
 from ketformer.attention.inputs import InputSizes, Positions, TokenInputs, positions_of
+from ketformer.attention.leaks import warn_of_leak
 from ketformer.attention.masking import attention_mask
 from ketformer.attention.mixing import Weighting, mix
 from ketformer.attention.scores import SCORES, Score
+from ketformer.attention.shift import KeyValueCache, halves_of, shifted
 from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.quantum import Expect, Experiment
 
 Mixing = Literal["causal", "transposed"]
 #: The experiment with a row per pair of positions i >= j; others have a row per token.
 SCORE = "score"
-CacheUpdate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class CommonOptions(TypedDict, total=False):
@@ -39,12 +38,9 @@ class CommonOptions(TypedDict, total=False):
     temperature: float
     learnable_temperature: bool
     initial_spread: float | None
+    token_shift: bool
     mixing: Mixing
     inputs: InputSizes | None
-
-
-class LeakWarning(UserWarning):
-    """The mechanism lets a position see the tokens that it should predict."""
 
 
 class Attention(nn.Module):
@@ -64,6 +60,9 @@ class Attention(nn.Module):
         initial_spread: standard deviation of a query's scores over the keys at the start, for
             layer-normalised hidden states (:mod:`ketformer.attention.spread`); the weights that
             set it are scaled. None keeps the mechanism's own start.
+        token_shift: replace half of the channels of each hidden state by those of the previous
+            token, 0 before the first, in what queries, keys and values are computed from
+            (:mod:`ketformer.attention.shift`). Tables of tokens are not shifted.
         mixing: ``causal``, or ``transposed``: position j sums the values of
             positions i >= j, as the released code of arXiv 2603.03318 does. This leaks
             the future; the option exists to measure the leak.
@@ -97,6 +96,7 @@ class Attention(nn.Module):
         temperature: float = 1.0,
         learnable_temperature: bool = False,
         initial_spread: float | None = None,
+        token_shift: bool = False,
         mixing: Mixing = "causal",
         inputs: InputSizes | None = None,
     ) -> None:
@@ -115,6 +115,8 @@ class Attention(nn.Module):
             )
         if inputs is not None:
             require_choice("positions", inputs.positions, get_args(Positions))
+        if token_shift and hidden_size < 2 * num_heads:
+            raise KetformerError("token_shift halves the width of a head: it must be at least 2")
         if not 0 <= dropout < 1:
             raise KetformerError(f"dropout must lie in [0, 1), got {dropout}")
         self.hidden_size = hidden_size
@@ -126,6 +128,7 @@ class Attention(nn.Module):
         self.dropout = dropout
         self.initial_temperature = temperature
         self.initial_spread = initial_spread
+        self.token_shift = token_shift
         self.log_temperature = (
             nn.Parameter(torch.empty(num_heads, 1, 1)) if learnable_temperature else None
         )
@@ -275,7 +278,7 @@ class Attention(nn.Module):
         hidden_states: Tensor,
         *,
         mask: Tensor | None = None,
-        cache: CacheUpdate | None = None,
+        cache: KeyValueCache | None = None,
         return_weights: bool = False,
         tokens: TokenInputs | None = None,
     ) -> tuple[Tensor, Tensor | None]:
@@ -286,7 +289,9 @@ class Attention(nn.Module):
             mask: bool, broadcastable to ``[B, 1, Tq, Tk]``, see
                 :func:`~ketformer.attention.attention_mask`. None means plain
                 causal attention without padding.
-            cache: takes the new keys and values, returns all keys and values so far.
+            cache: takes the new keys and values, returns all keys and values so far; with
+                ``token_shift`` it must have ``previous``, see
+                :class:`~ketformer.attention.shift.KeyValueCache`.
             return_weights: also return the weights ``[B, H, Tq, Tk]``; row i
                 says what position i takes from each position.
             tokens: the inputs that the hidden states come from, see :meth:`project`.
@@ -298,6 +303,15 @@ class Attention(nn.Module):
             KetformerError: a cache was given to a mechanism that is not causal, or without
                 ``tokens`` where positions matter here.
         """
+        if cache is not None:
+            if self.expect is not None:
+                raise KetformerError("measured attention cannot use a cache; pass use_cache=False")
+            if not self.is_causal:
+                raise KetformerError(
+                    f"{type(self).__name__} sees the future, so it cannot use a key-value cache; "
+                    "pass use_cache=False"
+                )
+        hidden_states, halves = self.shift(hidden_states, mask, cache)
         if self.expect is None:
             queries, keys, values = self.project(hidden_states, tokens)
         else:
@@ -312,20 +326,16 @@ class Attention(nn.Module):
         if self.positions == "rotary":
             queries, keys = self.rotate(queries, keys, places)
         if cache is not None:
-            if self.expect is not None:
-                raise KetformerError("measured attention cannot use a cache; pass use_cache=False")
-            if not self.is_causal:
-                raise KetformerError(
-                    f"{type(self).__name__} sees the future, so it cannot use a key-value cache; "
-                    "pass use_cache=False"
-                )
             if tokens is None and self.positions in ("rotary", "alibi"):
                 raise KetformerError(
                     f"positions={self.positions} with a cache needs the positions: pass `tokens`"
                 )
             if self.positions == "alibi":
                 keys = alibi.attach(keys, places)
+            if halves is not None:  # the next position needs them
+                values = torch.cat([values, halves.to(values.dtype)], dim=-1)
             keys, values = cache(keys, values)
+            values = values[..., : self.head_dim]
         bias = None
         if self.positions == "alibi":
             keys, seen = (keys, places) if cache is None else alibi.detach(keys)
@@ -356,6 +366,22 @@ class Attention(nn.Module):
                 "evolve with the position; see Attention.rotate"
             )
 
+    def shift(
+        self, hidden_states: Tensor, mask: Tensor | None = None, cache: KeyValueCache | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What :meth:`project` gets, and with ``token_shift`` what the next position takes over.
+
+        Arguments as in :meth:`forward`. Without ``token_shift`` the hidden states and None.
+        """
+        if not self.token_shift:
+            return hidden_states, None
+        seen, last = (0, None) if cache is None else cache.previous()
+        # The last query sees every key that is not padding.
+        is_token = None if mask is None else mask[..., -1, seen : seen + hidden_states.shape[1]]
+        halves = halves_of(hidden_states, self.num_heads, is_token)
+        earlier = None if last is None else last[..., self.head_dim :]
+        return shifted(hidden_states, halves, earlier), halves
+
     def split_heads(self, merged: Tensor) -> Tensor:
         """``[B, T, H * w]`` to ``[B, H, T, w]``."""
         return merged.reshape(*merged.shape[:-1], self.num_heads, -1).transpose(1, 2)
@@ -363,18 +389,3 @@ class Attention(nn.Module):
     def extra_repr(self) -> str:
         """What ``print(model)`` says about the mechanism."""
         return f"heads={self.num_heads}, score={self.score}, mixing={self.mixing}"
-
-
-_warned: set[str] = set()
-
-
-def warn_of_leak(name: str) -> None:
-    """Warn, once per mechanism and process, that its loss is not a language model's loss."""
-    if name not in _warned:
-        _warned.add(name)
-        warnings.warn(
-            f"{name} reproduces a published leak: each position sees later tokens. Its cross "
-            "entropy is not that of a language model; read prefix_cross_entropy.",
-            LeakWarning,
-            stacklevel=3,
-        )

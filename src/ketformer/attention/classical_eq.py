@@ -35,6 +35,7 @@ class ClassicalEqual(Attention):
 
     default_score = "dot"
     paper = "2502.19214"
+    control = "classical attention with queries and keys as narrow as the angles of overlap"
 
     def __init__(
         self,

@@ -206,7 +206,7 @@ def _weights(case: Case) -> Iterator[float]:
         output, weights = batch.attend(attention, return_weights=True)
         assert weights is not None
         same_shape("weights", weights, (2, attention.num_heads, _LENGTH, _LENGTH))
-        *_, values = attention.project(batch.states, batch.tokens)
+        *_, values = attention.project(attention.shift(batch.states)[0], batch.tokens)
         mixed = attention.out_proj((weights @ values).transpose(1, 2).flatten(2))
         yield alike("the output with weights returned", output, fused)
         yield alike("values mixed by the weights", mixed, output)

@@ -5,37 +5,19 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from ketformer.attention import ATTENTION, attention_class, attention_options
+from ketformer.attention import ATTENTION, Attention, attention_class, attention_options
 from ketformer.attention.options import check_option_types
-from ketformer.errors import KetformerError
+from ketformer.attention.spread import spread_of_scores
+from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.runs import Settings
 from ketformer.runs.settings import model_keys
-
-# Controls for every mechanism with a circuit: what each is, and the options that make it.
-_ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
-    "no_entanglement": ("the circuit without two-qubit gates", {"entanglement": "none"}),
-    "random_circuit": ("the circuit at random angles, not trained", {"train_circuit": False}),
-}
-
-
-def controls() -> dict[str, str]:
-    """Every control by name, with its description.
-
-    Controls in the registry are mechanisms themselves; the others change options of each
-    mechanism with a circuit.
-    """
-    own = {name: vars(cls).get("control", "") for name, cls in ATTENTION.loaded()}
-    return {
-        **{name: told for name, told in own.items() if told},
-        **{name: told for name, (told, _) in _ABLATIONS.items()},
-    }
 
 
 @dataclass(frozen=True)
@@ -63,50 +45,194 @@ def as_file_name(arm: str) -> str:
     return re.sub(r"[^\w=.+-]+", "-", arm)
 
 
+class _Ablation(NamedTuple):
+    """A control that changes options of a row.
+
+    Attributes:
+        told: what it is.
+        options: the options that make it.
+        of: whether it is made of a row: an arm, or a control of the registry.
+        lacking: what to say where no row has it.
+    """
+
+    told: str
+    options: dict[str, Any]
+    of: Callable[[Variant], bool]
+    lacking: str
+
+
+def _is_arm(row: Variant) -> bool:
+    return row.control is None
+
+
+_ABLATIONS = {
+    "no_entanglement": _Ablation(
+        "the circuit without two-qubit gates",
+        {"entanglement": "none"},
+        _is_arm,
+        "none of {} has a circuit",
+    ),
+    "random_circuit": _Ablation(
+        "the circuit at random angles, not trained",
+        {"train_circuit": False},
+        _is_arm,
+        "none of {} has a circuit",
+    ),
+    "token_shift": _Ablation(
+        "half of the channels that it sees are the previous token's",
+        {"token_shift": True},
+        lambda row: _is_arm(row) or row.changes["attention"] == "classical",
+        "none of {} has the option token_shift",
+    ),
+    "trained_temperature": _Ablation(
+        "a temperature trained for each head",
+        {"learnable_temperature": True},
+        lambda row: row.changes["attention"] in ("classical", "classical_qk_norm"),
+        "it belongs to classical or classical_qk_norm, but only {} is compared",
+    ),
+}
+_MATCHED_START = "matched_start"
+# Starts that differ by a smaller share count as equal: seeds differ by as much.
+_EQUAL_STARTS = 0.1
+
+
+def controls() -> dict[str, str]:
+    """Every control by name, with its description.
+
+    Controls in the registry are mechanisms themselves; the others change options of the rows.
+    """
+    own = {name: vars(cls).get("control", "") for name, cls in ATTENTION.loaded()}
+    return {
+        **{name: told for name, told in own.items() if told},
+        **{name: ablation.told for name, ablation in _ABLATIONS.items()},
+        _MATCHED_START: "scores begun with the same spread as the mechanism's, and as classical's",
+    }
+
+
 def rows_of(arms: Sequence[str], settings: Settings, chosen: Sequence[str] = ()) -> list[Variant]:
-    """One row for each arm, then the requested controls.
+    """One row for each arm, then the requested controls that are not among them.
 
     Args:
         arms: registry names, each with or without options of its own: ``overlap``,
             ``overlap:n_qubits=4,entanglement=none``.
         settings: the settings they share.
-        chosen: names of :func:`controls`, or ``all`` of them.
+        chosen: names of :func:`controls`, or ``all`` that apply.
 
     Raises:
         KetformerError: an arm is repeated, its name, an option or a value is wrong, or a control
-            changes circuits and no mechanism has one.
+            is named that applies to none of them.
     """
     rows = [_row_of(arm, settings) for arm in arms]
     for i, row in enumerate(rows):
         if any(row.changes == earlier.changes for earlier in rows[:i]):
             raise KetformerError(f"{row.name!r}: each arm can be compared only once")
-    attentions = [row.changes["attention"] for row in rows]
     known = controls()
     if unknown := sorted({*chosen} - {*known, "all"}):
         raise KetformerError(
             f"unknown control {', '.join(unknown)}; known: {', '.join(known)}, or all"
         )
-    arms_given = list(rows)
-    for control, told in known.items():
-        if control not in chosen and "all" not in chosen:
+    present = {row.changes["attention"] for row in rows}
+    wanted = [name for name in known if name in chosen or "all" in chosen]
+    rows += [
+        Variant(name, {"attention": name}, known[name])
+        for name in wanted
+        if name in ATTENTION and name not in present
+    ]
+    bases, trained = list(rows), [_trained(row, settings) for row in rows]
+    for name in wanted:
+        if name in ATTENTION:
             continue
-        if control not in _ABLATIONS:
-            if control not in attentions:
-                rows.append(Variant(control, {"attention": control}, told))
+        try:
+            if name == _MATCHED_START:
+                made = _matched_starts(bases, settings)
+            else:
+                made = _ablated(bases, settings, name)
+        except NotOfferedError:
+            if name in chosen:
+                raise
             continue
-        _, ablation = _ABLATIONS[control]
-        ablated = [
-            row
-            for row in arms_given
-            if ablation.keys() <= attention_options(row.changes["attention"]).keys()
-        ]
-        if not ablated and control in chosen:
-            raise KetformerError(f"{control}: none of {', '.join(attentions)} has a circuit")
-        for row in ablated:
-            own = settings.override(row.changes).model.get("attention_options", {})
-            changes = {**row.changes, "attention_options": {**own, **ablation}}
-            rows.append(Variant(f"{row.name}_{control}", changes, f"{row.name}: {told}"))
+        for row in made:
+            if (model := _trained(row, settings)) not in trained:
+                rows.append(row)
+                trained.append(model)
     return rows
+
+
+def _ablated(bases: Sequence[Variant], settings: Settings, control: str) -> list[Variant]:
+    """A row for each base to which the control applies."""
+    told, options, of, lacking = _ABLATIONS[control]
+    found = [
+        _with_options(row, settings, control, options, told)
+        for row in bases
+        if of(row) and options.keys() <= attention_options(row.changes["attention"]).keys()
+    ]
+    if not found:
+        names = ", ".join(row.changes["attention"] for row in bases)
+        raise NotOfferedError(f"{control}: {lacking.format(names)}")
+    return found
+
+
+def _matched_starts(bases: Sequence[Variant], settings: Settings) -> list[Variant]:
+    """Classical begun like each other arm, and each begun as small as classical, if it can be."""
+    plain = Variant("classical", {"attention": "classical"})
+    classical = next((row for row in bases if row.changes["attention"] == "classical"), plain)
+    arms = [row for row in bases if _is_arm(row) and row.changes["attention"] != "classical"]
+    if not arms:
+        raise NotOfferedError(f"{_MATCHED_START}: only classical is compared, with its own start")
+    usual = _spread_at_start(classical, settings)
+    rows: list[Variant] = []
+    trouble: KetformerError | None = None
+    for arm in arms:
+        name = _MATCHED_START if len(arms) == 1 else f"{_MATCHED_START}_{arm.name}"
+        try:
+            spread = _spread_at_start(arm, settings)
+        except KetformerError as error:  # it looks up its tokens
+            trouble = error
+            continue
+        if abs(spread - usual) <= _EQUAL_STARTS * usual:
+            continue
+        pairs = [(classical, name, usual, spread, arm)]
+        if usual < spread:
+            pairs.append((arm, "small_start", spread, usual, classical))
+        for row, label, own, other, like in pairs:
+            told = f"scores begin with the spread of {like.name}, {other:g} instead of {own:g}"
+            begun = _with_options(row, settings, label, {"initial_spread": other}, told)
+            try:
+                _spread_at_start(begun, settings)
+            except KetformerError as error:  # it has no weights that set it, or none do
+                trouble = error
+            else:
+                rows.append(begun)
+    if trouble and not rows:
+        raise NotOfferedError(f"{_MATCHED_START}: {trouble}")
+    return rows
+
+
+def _with_options(
+    row: Variant, settings: Settings, control: str, options: Mapping[str, Any], told: str
+) -> Variant:
+    """The row with other options of its mechanism, as a control."""
+    own = settings.override(row.changes).model.get("attention_options") or {}
+    changes = {**row.changes, "attention_options": {**own, **options}}
+    return Variant(f"{row.name}_{control}", changes, f"{row.name}: {told}")
+
+
+def _trained(row: Variant, settings: Settings) -> dict[str, Any]:
+    """The settings of the row, defaults of its mechanism included: equal for equal models."""
+    whole = settings.override(row.changes).to_dict()
+    model = whole["model"]
+    options = attention_options(model["attention"]) | (model.get("attention_options") or {})
+    return {**whole, "model": {**model, "attention_options": options}}
+
+
+def _spread_at_start(row: Variant, settings: Settings) -> float:
+    """The spread of its scores in a new model, to three digits."""
+    model = {**settings.override(row.changes).model, "num_hidden_layers": 1}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        modules = KetformerForCausalLM(KetformerConfig(**model)).modules()
+    attention = next(module for module in modules if isinstance(module, Attention))
+    return float(f"{spread_of_scores(attention):.3g}")
 
 
 def _row_of(arm: str, settings: Settings) -> Variant:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ketformer.attention import Attention, InputSizes, TokenInputs, build_attention
+from ketformer.errors import KetformerError
 from ketformer.models.configuration import KetformerConfig
 
 
@@ -26,6 +29,31 @@ class FeedForward(nn.Module):
         """Hidden states ``[B, T, hidden_size]`` to the same shape."""
         out: Tensor = self.dropout(self.down_proj(self.act(self.up_proj(hidden_states))))
         return out
+
+
+class _Layer(NamedTuple):
+    """One layer of a cache of transformers, as a mechanism uses it."""
+
+    cache: Cache
+    layer_idx: int
+
+    def __call__(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        pair: tuple[Tensor, Tensor] = self.cache.update(keys, values, self.layer_idx)
+        return pair
+
+    def previous(self) -> tuple[int, Tensor | None]:
+        """The number of positions, and the values of the last one."""
+        seen = int(self.cache.get_seq_length(self.layer_idx))
+        if not seen:
+            return 0, None
+        last: Tensor = self.cache.layers[self.layer_idx].values[..., seen - 1 : seen, :]
+        if last.shape[-2] != 1:  # quantised or sliding: the values lie elsewhere
+            kind = type(self.cache.layers[self.layer_idx]).__name__
+            raise KetformerError(
+                f"token_shift cannot read the last position from a {kind}; use a dynamic or static "
+                "cache, or pass use_cache=False"
+            )
+        return seen, last
 
 
 class Block(GradientCheckpointingLayer):
@@ -50,17 +78,11 @@ class Block(GradientCheckpointingLayer):
         tokens: TokenInputs | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Apply the block; see :meth:`ketformer.attention.Attention.forward` for the mask."""
-
-        def update(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-            assert past_key_values is not None
-            pair: tuple[Tensor, Tensor] = past_key_values.update(keys, values, self.layer_idx)
-            return pair
-
         normed = self.attention_norm(hidden_states) if self.pre_norm else hidden_states
         attended, weights = self.attention(
             normed,
             mask=mask,
-            cache=None if past_key_values is None else update,
+            cache=None if past_key_values is None else _Layer(past_key_values, self.layer_idx),
             return_weights=output_attentions,
             tokens=tokens,
         )
