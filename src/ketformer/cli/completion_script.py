@@ -20,6 +20,7 @@ from ketformer.cli.bench import BENCHMARKS
 from ketformer.cli.circuit import ACTIONS
 from ketformer.cli.common import Parser
 from ketformer.cli.reproduce import PAPERS, ROWS
+from ketformer.comparison.formats import FORMATS
 from ketformer.models import PRESETS
 from ketformer.quantum.backends import BACKENDS
 from ketformer.report.citations import citable
@@ -55,6 +56,7 @@ VALUES: dict[str, Iterable[str] | dict[str, str]] = {
     "data.name": DATASETS,
     "names": citable(),
     "plots": shtab.DIRECTORY,
+    "format": FORMATS,
 }
 
 
