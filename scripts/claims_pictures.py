@@ -11,6 +11,10 @@ import matplotlib
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
 
+from ketformer.drawing.plots import draw_forest
+from ketformer.report.plots import effects_of, forest_label
+from ketformer.tasks.metric import METRICS
+
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"
 _HONEST, _LEAKY = "#3949ab", "#c62828"
@@ -41,22 +45,12 @@ def draw_positions(rows: dict[str, dict[str, Any]], path: Path) -> None:
     _save(figure, path)
 
 
-def draw_forest(rows: dict[str, dict[str, Any]], path: Path) -> None:
+def draw_differences(rows: dict[str, dict[str, Any]], path: Path) -> None:
     """Each causal row's loss against classical attention, seed by seed, with its interval."""
-    reference = rows["classical"]["prefix_cross_entropy"]
+    name = "prefix_cross_entropy"
     shown = [row for row in rows.values() if row["causal"]]
-    figure, axis = plt.subplots(figsize=(7, 0.42 * len(shown) + 1.2), layout="constrained")
-    axis.axvspan(reference["low"], reference["high"], color=_HONEST, alpha=0.12, lw=0)
-    axis.axvline(reference["mean"], color=_HONEST, lw=1)
-    for height, row in enumerate(reversed(shown)):
-        loss = row["prefix_cross_entropy"]
-        axis.plot([loss["low"], loss["high"]], [height, height], color="#555555", lw=2)
-        axis.plot(loss["values"], [height] * len(loss["values"]), "|", color="#555555", ms=9)
-        axis.plot(loss["mean"], height, "o", color=_HONEST)
-    axis.set_yticks(range(len(shown)), [row["name"] for row in reversed(shown)])
-    axis.set(xlabel="cross entropy given only the prefix, nats (lower is better)")
-    axis.grid(alpha=0.3, axis="x")
-    _save(figure, path)
+    ((reference, effects),) = effects_of(shown, name).items()
+    draw_forest(effects, forest_label(METRICS[name], reference), path)
 
 
 def _save(figure: Any, path: Path) -> None:
@@ -68,4 +62,4 @@ if __name__ == "__main__":
     result = json.loads((ROOT / "results" / "reproduce-qisa.json").read_text())
     named = {row["name"]: row for row in result["rows"]}
     draw_positions(named, PICTURES / "claims-positions.png")
-    draw_forest(named, PICTURES / "claims-forest.png")
+    draw_differences(named, PICTURES / "claims-forest.png")

@@ -212,3 +212,9 @@ def test_its_findings_are_json():
 def test_an_unknown_name_is_an_error_that_lists_the_known():
     with pytest.raises(KetformerError, match="unknown attention 'magic'; known: classical, "):
         audit_causality("magic")
+
+
+def test_it_reports_each_position():
+    steps = []
+    audit_causality(small_model(), sequences=1, step=lambda *done: steps.append(done))
+    assert steps == [(position, 8) for position in range(1, 9)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -51,6 +52,7 @@ def audit_causality(
     length: int | None = None,
     sequences: int = 8,
     seed: int = 0,
+    step: Callable[[int, int], None] | None = None,
 ) -> Audit:
     """Prove or refute that no position sees a later one.
 
@@ -63,6 +65,7 @@ def audit_causality(
         length: tokens in a sequence; by default the model's context, at most 64.
         sequences: number of random sequences.
         seed: seed for the sequences and replacements.
+        step: called with (done, total) positions.
 
     Raises:
         KetformerError: an unknown name.
@@ -84,7 +87,7 @@ def audit_causality(
     was_training = subject.training
     subject.eval()
     try:
-        return _audit(subject, length, sequences, torch.Generator().manual_seed(seed))
+        return _audit(subject, length, sequences, torch.Generator().manual_seed(seed), step)
     finally:
         subject.train(was_training)
 
@@ -94,6 +97,7 @@ def _audit(
     length: int | None,
     sequences: int,
     generator: torch.Generator,
+    step: Callable[[int, int], None] | None,
 ) -> Audit:
     name, run, original, replace, length = _probe(subject, length, sequences, generator)
     reference = run(original)
@@ -107,6 +111,8 @@ def _audit(
         if position and (moved := float(difference[:position].max())) > future:
             future = moved
             worst = position, int(difference[:position].argmax())
+        if step:
+            step(position + 1, length)
     return Audit(
         attention=name,
         causal=future == 0.0,

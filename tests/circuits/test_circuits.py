@@ -222,7 +222,7 @@ def test_gradient_study(ketformer, measurable):
         (["show", "overlap", "--out", "circuit.txt"], "circuit.txt"),
         (["show", "overlap", "--attention_options.n_qubits", "two"], "must be int, got 'two'"),
         (["resources", "--attention_options.n_qubits", "two"], "must be int, got 'two'"),
-        (["resources", "--out", "r.xyz"], "'r.xyz': the name of a picture must end in .png or"),
+        (["resources", "--out", "r.xyz"], "'r.xyz': the name of a picture must end in"),
         (["noise", "nowhere", "--out", "r.xyz"], "'r.xyz': the name of a picture"),
         (["check", "--out", "r.png"], "circuit check writes no file"),
         (["resources", "classical"], "no circuits in 'classical'"),

@@ -94,7 +94,10 @@ def test_changed_settings_need_another_folder(ketformer, tiny, compared):
 
 
 def test_the_table_shows_every_row(ketformer, tiny, compared):
-    shown = ketformer("compare", *ARGS, "--preset", tiny, "--out", compared).out
+    done = ketformer("compare", *ARGS, "--preset", tiny, "--out", compared)
+    shown = done.out
+    assert "samples:" in done.err  # what follows the last run has its bars too
+    assert "timing:" in done.err
     assert {"classical", "qisa"} <= {line.split()[0] for line in shown.splitlines() if line}
     assert "FFN width" in shown
     assert "Against classical, seed by seed" in shown
@@ -102,6 +105,21 @@ def test_the_table_shows_every_row(ketformer, tiny, compared):
     assert str(compared / "report.html") in shown
     page = Page((compared / "report.html").read_text(encoding="utf-8"))
     assert [row[0] for row in page.table] == ["classical", "qisa"]
+
+
+def test_the_table_and_the_plots_for_a_paper(ketformer, tiny, compared, result, tmp_path):
+    options = ("--preset", tiny, "--out", compared, "--format", "latex", "--plots", tmp_path / "p")
+    done = ketformer("compare", *ARGS, *options)
+    assert done.code == 0
+    assert done.out.startswith("% needs")
+    assert done.out.count(r"\begin{table}") == 2  # the second has the paired tests
+    assert str(compared / "report.html") in done.err
+    drawn = {path.name for path in (tmp_path / "p").iterdir()}
+    assert drawn == {
+        f"{name}.{kind}"
+        for name in ("forest-prefix_cross_entropy", "curves-eval_loss", "curves-loss")
+        for kind in ("pdf", "svg")
+    }
 
 
 def test_sizes_that_cannot_be_matched_are_a_mistake(ketformer, tiny, tmp_path):

@@ -209,6 +209,8 @@ def test_any_name_can_be_drawn(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["picture", "picture.jpg", ".png"])
-def test_neither_png_nor_svg(tmp_path, name):
-    with pytest.raises(KetformerError, match=r"the name of a picture must end in \.png or \.svg"):
+def test_no_picture(tmp_path, name):
+    with pytest.raises(
+        KetformerError, match=r"the name of a picture must end in \.pdf, \.png or \.svg"
+    ):
         draw_picture(SMALL, tmp_path / name)

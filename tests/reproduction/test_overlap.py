@@ -163,7 +163,7 @@ def test_the_angles_can_be_trained_by_spsa(ketformer, args, result, tmp_path):
         ("overlap", ("--seeds", 0), "seeds must be positive"),
         ("overlap", ("--data", "nope.smi"), "'nope.smi'"),
         ("overlap", ("--max_steps", 0), "max_steps"),
-        ("qisa", ("--rows", "overlap_sequence"), "--rows is for the paper overlap"),
+        ("qisa", ("--rows", "overlap_sequence"), "unknown row overlap_sequence; known: classical"),
         ("qisa", ("--gradient", "spsa"), "--gradient is for the paper overlap"),
     ],
     ids=str,

@@ -1,5 +1,6 @@
 """``ketformer reproduce qisa``: the claim next to ours, and a verdict from our numbers."""
 
+import csv
 import re
 
 import pytest
@@ -88,6 +89,31 @@ def test_a_second_call_trains_nothing_and_prints_table_and_verdict(
     claim = next(line for line in shown.out.splitlines() if "paper's claim" in line)
     assert re.findall(r"[\d.]+×", claim) == ["13.00×", "15.50×", "4.70×", "2.60×"]
     assert verdict(result) in shown.out
+
+
+def test_some_rows_are_made_alone_and_keep_the_whole_table(ketformer, args, result, monkeypatch):
+    monkeypatch.setattr("ketformer.comparison.jobs.train", None)
+    done = ketformer(*args, "--rows", "qisa,qsann", "classical", "--json")
+    assert [row["name"] for row in done.json["rows"]] == ["classical", "qisa", "qsann"]
+    assert done.json["rows"][1]["ratio_to_classical"] == result["rows"][4]["ratio_to_classical"]
+    assert not any("The audit found" in note for note in done.json["notes"])
+    assert reproduction(args) == result
+    shown = ketformer(*args, "--rows", "qisa,qsann").out
+    assert "How many times lower" not in shown  # than a row that is not there
+    assert shown.splitlines()[1].split()[0] == "qisa"
+
+
+def test_the_table_for_a_paper(ketformer, args, monkeypatch, tmp_path):
+    monkeypatch.setattr("ketformer.comparison.jobs.train", None)
+    done = ketformer(*args, "--format", "csv", "--plots", tmp_path / "plots")
+    rows = list(csv.DictReader(done.out.splitlines()))
+    assert [row["name"] for row in rows] == [name for name, _, _ in QISA_ROWS]
+    assert rows[0]["role"] == "baseline"
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == {
+        f"{name}.{kind}"
+        for name in ("forest-prefix_cross_entropy", "curves-eval_loss", "curves-loss")
+        for kind in ("pdf", "svg")
+    }
 
 
 def test_the_verdict_is_made_of_the_result():

@@ -10,6 +10,7 @@ from ketformer.audit import audit_causality
 from ketformer.cli.common import Parser, print_facts, print_json
 from ketformer.errors import KetformerError
 from ketformer.runs import open_run
+from ketformer.utils.progress import Bars
 
 EXAMPLE = """  ketformer audit --attention qisa_published
   ketformer audit runs/mine --require_causal"""
@@ -42,9 +43,14 @@ def run(options: Any) -> int:
         raise KetformerError(f"no run directory {options.run!r}; did you mean --attention?")
     else:
         subject = open_run(options.run).model
-    audit = audit_causality(
-        subject, sequences=options.sequences, length=options.length, seed=options.seed
-    )
+    with Bars(True, "position", delay=1.0) as bars:
+        audit = audit_causality(
+            subject,
+            sequences=options.sequences,
+            length=options.length,
+            seed=options.seed,
+            step=bars("audit"),
+        )
     if options.json:
         print_json(audit.to_dict())
     else:

@@ -9,6 +9,7 @@ from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.circuits import check_backends, circuits_of, resource_table
 from ketformer.cli.common import Parser, print_json, print_table
 from ketformer.drawing.circuit import draw_picture, draw_text
+from ketformer.drawing.figure import PLOTS
 from ketformer.drawing.plots import draw_noise_study, draw_resources
 from ketformer.errors import KetformerError
 from ketformer.evaluation import gradient_study, noise_study
@@ -61,7 +62,7 @@ def add_arguments(parser: Parser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--out", type=str | None, default=None,
-        help="output file: OpenQASM 3 for export, otherwise a picture (.png, .svg)",
+        help="output file: OpenQASM 3 for export, otherwise a picture (.png, .svg, .pdf)",
     )  # fmt: skip
     parser.add_argument(
         "--length", type=int, default=24, help="resources: tokens in a sequence (24)"
@@ -92,7 +93,7 @@ def run(options: Any) -> int:
     if options.out and options.action in ("check", "gradients"):
         raise KetformerError(f"circuit {options.action} writes no file: --json prints its numbers")
     if options.out and options.action != "export":
-        picture_kind(options.out)  # rejects a wrong name before the work
+        picture_kind(options.out, PLOTS)  # rejects a wrong name before the work
     actions = {
         "show": _show,
         "export": _export,

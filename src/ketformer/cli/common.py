@@ -7,13 +7,15 @@ import math
 import re
 import sys
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import jsonargparse
 from rich.console import Console
 from rich.table import Table
 
+from ketformer.comparison.formats import Format, formatted
 from ketformer.comparison.tables import Columns, cell
 from ketformer.errors import KetformerError
 
@@ -94,6 +96,48 @@ def print_rows(rows: list[dict[str, Any]], columns: Columns) -> None:
         table.add_row(*(cell(row, key) for _, key in columns), style=style)
     # A pipe or a file has no width: let the table be as wide as it needs.
     Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+
+
+def add_paper_arguments(parser: Parser) -> None:
+    """Add ``--format`` and ``--plots``, for verbs whose result is a comparison's."""
+    add_format_argument(parser)
+    parser.add_argument(
+        "--plots", type=str | None, default=None, metavar="FOLDER",
+        help="also draw forest plots and learning curves there, each as PDF and SVG",
+    )  # fmt: skip
+
+
+def add_format_argument(parser: Parser) -> None:
+    """Add ``--format``."""
+    parser.add_argument(
+        "--format", type=Format | None, default=None,
+        help="print the table for a paper: markdown, latex (booktabs) or csv",
+    )  # fmt: skip
+
+
+def check_paper_arguments(options: Any) -> Path | None:
+    """Check ``--format`` and ``--plots`` before any work; return the folder for plots, created.
+
+    Raises:
+        KetformerError: ``--format`` beside ``--json``, or ``--plots`` names no folder.
+    """
+    if options.format and options.json:
+        raise KetformerError("--format and --json both decide what is printed; choose one")
+    if (plots := getattr(options, "plots", None)) is None:
+        return None
+    folder = Path(plots)
+    if folder.is_file() or folder.suffix.lower() in (".pdf", ".svg", ".png"):
+        raise KetformerError(f"--plots {plots}: name a folder; it gets a PDF and an SVG of each")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def print_formatted(result: Mapping[str, Any], form: str) -> None:
+    """Print a result as tables for a paper; notes that CSV cannot hold go to standard error."""
+    print(formatted(result, form), end="")
+    if form == "csv":
+        for note in result.get("notes") or []:
+            print(note, file=sys.stderr)
 
 
 def print_table(rows: list[dict[str, Any]], columns: Sequence[tuple[str, str]]) -> None:

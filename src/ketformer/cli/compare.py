@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from ketformer.attention import ATTENTION
-from ketformer.cli.common import Parser, print_json, print_rows, print_table
+from ketformer.cli.common import (
+    Parser,
+    add_paper_arguments,
+    check_paper_arguments,
+    print_formatted,
+    print_json,
+    print_rows,
+    print_table,
+)
 from ketformer.comparison import compare, controls
 from ketformer.comparison.tables import paired_rows
 from ketformer.comparison.variants import as_file_name
 from ketformer.errors import KetformerError
 from ketformer.report import write_report
+from ketformer.report.plots import plots_of_result
 from ketformer.runs import load_settings
 from ketformer.runs.settings import add_settings_arguments
 from ketformer.utils.machine import default_processes
@@ -20,13 +30,14 @@ EXAMPLE = """  ketformer compare classical qisa qsann --seeds 3
   ketformer compare classical qisa --preset qisa-small --data my.txt --max_steps 500
   ketformer compare qisa_a --controls all --data embedded
   ketformer compare overlap classical --preset overlap-small --data my.csv
-  ketformer compare classical classical:initial_spread=1 overlap:n_qubits=4"""
+  ketformer compare classical classical:initial_spread=1 overlap:n_qubits=4
+  ketformer compare classical qisa --format latex --plots figures > table.tex"""
 
 USAGE = "ketformer compare A B ... [--preset P] [--seeds N] [--out FOLDER] [--key value ...]"
 
 _ABOUT_IT = {
     "json", "attentions", "preset", "seeds", "match", "initial_spread", "rates", "search_share",
-    "controls", "fcd", "targets", "jobs", "out",
+    "controls", "fcd", "targets", "jobs", "out", "format", "plots",
 }  # fmt: skip
 
 
@@ -79,6 +90,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--out", type=str | None, default=None, help="output folder (runs/compare-…)"
     )
+    add_paper_arguments(parser)
     add_settings_arguments(parser)
 
 
@@ -91,6 +103,7 @@ def run(options: Any) -> int:
             "options belong to one of them, as in overlap:n_qubits=4; options in a settings file "
             "apply to that file's attention"
         )
+    plots = check_paper_arguments(options)
     settings = load_settings(options.preset).override(given)
     if options.seeds < 1:
         raise KetformerError(f"seeds must be positive, got {options.seeds}")
@@ -113,13 +126,20 @@ def run(options: Any) -> int:
     seeds = f"{options.seeds} seed{'s' if options.seeds > 1 else ''}"
     summary = f"{', '.join(options.attentions)} on {settings.data}, {seeds}."
     report = write_report(out / "report.html", "Ketformer comparison", summary, result)
+    drawn = plots_of_result(result, out, plots) if plots else []
     if options.json:
-        print_json({**result, "report": str(report)})
+        files = {"plots": list(map(str, drawn))} if plots else {}
+        print_json({**result, "report": str(report), **files})
+        return 0
+    written = "\n".join([f"report: {report}", *(f"plot: {path}" for path in drawn)])
+    if options.format:
+        print_formatted(result, options.format)
+        print(written, file=sys.stderr)
         return 0
     print_rows(result["rows"], result["columns"])
     if tests := paired_rows(result):
         print(f"\nAgainst {result['reference']}, seed by seed:\n")
         print_table(tests, [(key, key) for key in tests[0]])
     print("\n" + "\n".join(result["notes"]))
-    print(f"\nreport: {report}")
+    print("\n" + written)
     return 0

@@ -19,10 +19,11 @@ from ketformer.cli import VERBS
 from ketformer.cli.bench import BENCHMARKS
 from ketformer.cli.circuit import ACTIONS
 from ketformer.cli.common import Parser
-from ketformer.cli.reproduce import PAPERS
+from ketformer.cli.reproduce import PAPERS, ROWS
+from ketformer.comparison.formats import FORMATS
 from ketformer.models import PRESETS
 from ketformer.quantum.backends import BACKENDS
-from ketformer.reproduction.overlap import OVERLAP_ROWS
+from ketformer.report.citations import citable
 from ketformer.tasks.datasets import DATASETS
 
 #: The values of an option or argument, by its name, or by ``VERB.NAME`` where verbs differ: words,
@@ -39,7 +40,7 @@ VALUES: dict[str, Iterable[str] | dict[str, str]] = {
     "tokenizer": ("char", "bpe"),
     "report_to": ("none", *INTEGRATION_TO_CALLBACK),
     "lr_scheduler_type": [kind.value for kind in SchedulerType],
-    "rows": [variant.name for variant in OVERLAP_ROWS],
+    "rows": [name for names in ROWS.values() for name in names],
     "run": shtab.DIRECTORY,
     "runs": shtab.DIRECTORY,
     "paths": shtab.FILE,
@@ -53,6 +54,9 @@ VALUES: dict[str, Iterable[str] | dict[str, str]] = {
     "circuit.action": ACTIONS,
     "data.action": ("list", "get"),
     "data.name": DATASETS,
+    "names": citable(),
+    "plots": shtab.DIRECTORY,
+    "format": FORMATS,
 }
 
 

@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
-from ketformer.cli.common import Parser, print_facts, print_json, print_rows, use_one_thread
+from ketformer.cli.common import (
+    Parser,
+    add_paper_arguments,
+    check_paper_arguments,
+    print_facts,
+    print_formatted,
+    print_json,
+    print_rows,
+    use_one_thread,
+)
 from ketformer.errors import KetformerError
+from ketformer.report.plots import plots_of_result
 from ketformer.reproduction import repeat_run, reproduce_overlap, reproduce_qisa
 from ketformer.reproduction.overlap import OVERLAP_ROWS
-from ketformer.reproduction.qisa import QISA_CLAIM
+from ketformer.reproduction.qisa import QISA_CLAIM, QISA_ROWS
 from ketformer.utils.machine import default_processes
 
 EXAMPLE = """  ketformer reproduce qisa
   ketformer reproduce qisa --seeds 1 --max_steps 200 --out runs/quick
   ketformer reproduce overlap
-  ketformer reproduce overlap --rows overlap_sequence classical_sequence --seeds 1
+  ketformer reproduce qisa --rows classical,qisa --format latex
+  ketformer reproduce overlap --rows overlap_sequence,classical_sequence --seeds 1
   ketformer reproduce runs/mine"""
 
 PAPERS = {"qisa": "arXiv 2603.03318", "overlap": "arXiv 2502.19214"}
+#: The rows of each paper's table.
+ROWS = {
+    "qisa": [name for name, _, _ in QISA_ROWS],
+    "overlap": [variant.name for variant in OVERLAP_ROWS],
+}
 _DATA = {"qisa": "tinyshakespeare", "overlap": "qm9"}
-_OVERLAP_ONLY = ("rows", "gradient")
-_PAPER_ONLY = ("data", "seeds", "max_steps", "jobs", *_OVERLAP_ONLY)
+_PAPER_ONLY = ("data", "seeds", "max_steps", "jobs", "rows", "gradient", "format", "plots")
 
 
 def add_arguments(parser: Parser) -> None:
@@ -45,11 +61,13 @@ def add_arguments(parser: Parser) -> None:
         "--jobs", type=int | None, default=None,
         help="for a paper: runs to train at once (one for each core; 1 on a GPU)",
     )  # fmt: skip
-    overlap = parser.add_argument_group("overlap")
-    overlap.add_argument(
+    known = "; ".join(f"{paper}: {', '.join(names)}" for paper, names in ROWS.items())
+    parser.add_argument(
         "--rows", type=str, nargs="+", default=[],
-        help=f"only these rows: {', '.join(variant.name for variant in OVERLAP_ROWS)}",
+        help=f"for a paper: only these rows, separated by commas or spaces; {known}",
     )  # fmt: skip
+    add_paper_arguments(parser)
+    overlap = parser.add_argument_group("overlap")
     overlap.add_argument(
         "--gradient", type=str | None, default=None,
         help="gradient of the angles: exact, or spsa as in the released code (exact)",
@@ -66,6 +84,7 @@ def run(options: Any) -> int:
     seeds = 3 if options.seeds is None else options.seeds
     if seeds < 1:
         raise KetformerError(f"seeds must be positive, got {seeds}")
+    plots = check_paper_arguments(options)
     use_one_thread()
     common: dict[str, Any] = {
         "out": options.out or f"runs/reproduce-{options.paper}",
@@ -73,12 +92,26 @@ def run(options: Any) -> int:
         "seeds": seeds,
         "processes": default_processes() if options.jobs is None else options.jobs,
         "changes": {} if options.max_steps is None else {"max_steps": options.max_steps},
+        "rows": [row for part in options.rows for row in part.split(",") if row] or None,
     }
     if options.paper == "overlap":
-        return _overlap(options, common)
-    if given := [name for name in _OVERLAP_ONLY if options[name]]:
-        raise KetformerError(f"--{given[0]} is for the paper overlap")
-    return _qisa(options, common)
+        result = _overlap(options, common)
+    elif options.gradient:
+        raise KetformerError("--gradient is for the paper overlap")
+    else:
+        result = reproduce_qisa(**common)
+    drawn = plots_of_result(result, Path(common["out"]), plots) if plots else []
+    if options.json:
+        print_json({**result, "plots": list(map(str, drawn))} if plots else result)
+        return 0
+    if options.format:
+        print_formatted(result, options.format)
+    else:
+        print_rows(result["rows"], result["columns"])
+        {"overlap": _print_targets, "qisa": _print_ratios}[options.paper](result)
+    for path in drawn:
+        print(f"plot: {path}", file=sys.stderr if options.format else sys.stdout)
+    return 0
 
 
 def _run(options: Any) -> int:
@@ -99,15 +132,14 @@ def _run(options: Any) -> int:
     return 0 if equal else 1
 
 
-def _overlap(options: Any, common: dict[str, Any]) -> int:
+def _overlap(options: Any, common: dict[str, Any]) -> dict[str, Any]:
     gradient = options.gradient or "exact"
     if gradient not in ("exact", "spsa"):
         raise KetformerError(f"gradient must be exact or spsa, got {gradient!r}")
-    result = reproduce_overlap(**common, rows=options.rows or None, gradient=gradient)
-    if options.json:
-        print_json(result)
-        return 0
-    print_rows(result["rows"], result["columns"])
+    return reproduce_overlap(**common, gradient=gradient)
+
+
+def _print_targets(result: dict[str, Any]) -> None:
     for row in result["rows"]:
         if targets := row.get("target_errors"):
             errors = ", ".join(
@@ -116,19 +148,15 @@ def _overlap(options: Any, common: dict[str, Any]) -> int:
                 if t["mae"] is not None
             )
             print(f"\n{row['name']}, mean absolute error at each target: {errors}")
-    return 0
 
 
-def _qisa(options: Any, common: dict[str, Any]) -> int:
-    result = reproduce_qisa(**common)
-    if options.json:
-        print_json(result)
-        return 0
-    print_rows(result["rows"], result["columns"])
-    print("\nHow many times lower than classical attention (inference: how many times slower):\n")
-    print_rows(_ratio_rows(result), _RATIO_COLUMNS)
+def _print_ratios(result: dict[str, Any]) -> None:
+    if any("ratio_to_classical" in row for row in result["rows"]):
+        print(
+            "\nHow many times lower than classical attention (inference: how many times slower):\n"
+        )
+        print_rows(_ratio_rows(result), _RATIO_COLUMNS)
     print("\n" + "\n".join(result["notes"]))
-    return 0
 
 
 _RATIO_COLUMNS = (

@@ -21,6 +21,7 @@ from ketformer.runs.data import prepare
 from ketformer.runs.directory import make_manifest
 from ketformer.tasks.metric import CURVES, metrics_of
 from ketformer.utils.files import write_json
+from ketformer.utils.progress import Bars
 from ketformer.utils.timing import inference_seconds
 
 
@@ -70,12 +71,16 @@ def run_variants(
     answers = iter(run_jobs(jobs, processes=processes, progress=progress))
     results = [[next(answers) for _ in seeds] for _ in variants]
     opened = [open_run(out / f"{variant.folder}-seed{seeds[0]}") for variant in variants]
-    rows = [_row(*parts) for parts in zip(variants, results, opened, strict=True)]
-    for variant, row in zip(variants, rows, strict=True):
-        own = settings.override({**variant.changes, "seed": seeds[0]})
-        row |= measured_start(own, data)
-    compare_to_first(rows, [metric.name for metric in metrics_of(settings.task)])
-    _add_times(rows, opened)
+    with Bars(progress, "row") as bars:
+        step = bars("samples")
+        rows = []
+        for variant, found, run in zip(variants, results, opened, strict=True):
+            own = settings.override({**variant.changes, "seed": seeds[0]})
+            rows.append({**_row(variant, found, run), **measured_start(own, data)})
+            step(len(rows), len(variants))
+    measured = metrics_of(settings.task, padded=settings.count_padding)
+    compare_to_first(rows, [metric.name for metric in measured])
+    _add_times(rows, opened, progress)
     result = {
         "settings": settings.to_dict(),
         "seeds": list(seeds),
@@ -181,7 +186,7 @@ def _row(variant: Variant, results: list[dict[str, Any]], run: Run) -> dict[str,
         "causal": all(result["causal"] for result in results),
         **{
             metric.name: summarise([result.get(metric.name) for result in results])
-            for metric in metrics_of(run.task)
+            for metric in metrics_of(run.task, padded=run.settings.count_padding)
         },
         **{key: first[key] for key in (*CURVES[run.task], "target_errors") if key in first},
         "sample": sample_of(run),
@@ -190,11 +195,13 @@ def _row(variant: Variant, results: list[dict[str, Any]], run: Run) -> dict[str,
     }
 
 
-def _add_times(rows: list[dict[str, Any]], opened: list[Run]) -> None:
+def _add_times(rows: list[dict[str, Any]], opened: list[Run], progress: bool) -> None:
     """Add the inference time of each, taking turns on one batch, and its ratio to the first."""
     by_name = {row["name"]: run for row, run in zip(rows, opened, strict=True)}
     inputs = {name: timing_inputs(run) for name, run in by_name.items()}
-    seconds = inference_seconds({name: run.model for name, run in by_name.items()}, inputs)
+    models = {name: run.model for name, run in by_name.items()}
+    with Bars(progress, "round") as bars:
+        seconds = inference_seconds(models, inputs, step=bars("timing"))
     for row in rows:
         row["inference_ms"] = 1000 * seconds[row["name"]]
         row["relative_inference_time"] = seconds[row["name"]] / seconds[rows[0]["name"]]

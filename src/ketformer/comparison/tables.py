@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ketformer.tasks.metric import metrics_of
@@ -46,13 +46,17 @@ def paired_rows(result: dict[str, Any]) -> list[dict[str, str]]:
     return shown
 
 
+def length_of(training: Mapping[str, Any]) -> str:
+    """The length of a training in words: ``1,000 steps``, ``3 epochs``."""
+    if training.get("max_steps", -1) > 0:
+        return f"{training['max_steps']:,} steps"
+    return f"{training.get('num_train_epochs', 3):g} epochs"
+
+
 def notes_on(result: dict[str, Any]) -> list[str]:
     """Notes for the reader of a comparison's table, one sentence each."""
-    rows, seeds, training = result["rows"], len(result["seeds"]), result["settings"]["training"]
-    if training.get("max_steps", -1) > 0:
-        length = f"{training['max_steps']:,} steps"
-    else:
-        length = f"{training.get('num_train_epochs', 3):g} epochs"
+    rows, seeds = result["rows"], len(result["seeds"])
+    length = length_of(result["settings"]["training"])
     notes = [f"{seeds} seed{'s' if seeds > 1 else ''}, {length} each."]
     if seeds > 1:
         notes.append(

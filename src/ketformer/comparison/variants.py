@@ -235,6 +235,17 @@ def _spread_at_start(row: Variant, settings: Settings) -> float:
     return float(f"{spread_of_scores(attention):.3g}")
 
 
+def chosen_rows(wanted: Sequence[str] | None, known: Sequence[str]) -> set[str]:
+    """The wanted rows of a fixed table, all of them by default.
+
+    Raises:
+        KetformerError: a row is unknown.
+    """
+    if unknown := sorted({*(wanted or ())} - {*known}):
+        raise KetformerError(f"unknown row {', '.join(unknown)}; known: {', '.join(known)}")
+    return set(known if wanted is None else wanted)
+
+
 def _row_of(arm: str, settings: Settings) -> Variant:
     """``name:option=value,...`` as a row; an option is the mechanism's or the model's."""
     name, _, listed = arm.partition(":")
@@ -246,9 +257,9 @@ def _row_of(arm: str, settings: Settings) -> Variant:
         if not equals or not text:
             raise KetformerError(f"{arm!r}: options are written name:option=value, got {part!r}")
         if key in offered:
-            own[key] = _value(text)
+            own[key] = option_value(text)
         elif key in set(model_keys()) - {"attention", "attention_options"}:
-            changes[key] = _value(text)
+            changes[key] = option_value(text)
         else:
             close = difflib.get_close_matches(key, [*offered, *model_keys()], n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -263,7 +274,7 @@ def _row_of(arm: str, settings: Settings) -> Variant:
     return Variant(arm, changes)
 
 
-def _value(text: str) -> Any:
+def option_value(text: str) -> Any:
     """A number, true, false or null as JSON has them; anything else is a word."""
     try:
         value = json.loads(text)

@@ -137,15 +137,15 @@ def circuit_svg(drawn: Layout, label: str = "") -> str:
 
 
 def draw_picture(circuit: Circuit, path: str | Path, width: int = 1000) -> Path:
-    """Draw the whole circuit, qubit 0 on top, as PNG or SVG by the suffix, and return the path.
+    """Draw the whole circuit, qubit 0 on top, as PNG, SVG or PDF, and return the path.
 
     Args:
         circuit: any circuit; free angles are shown by name.
-        path: the picture to write; its folder is created.
+        path: the picture to write, of the kind that its suffix says; its folder is created.
         width: width in points; longer circuits continue on the next line.
 
     Raises:
-        KetformerError: the path is neither PNG nor SVG, or the circuit is too long for a PNG.
+        KetformerError: another suffix, or the circuit is too long for a PNG.
     """
     return save_figure(lambda: circuit_figure(layout(circuit, width=width)), path)
 

@@ -25,6 +25,10 @@ _INK = "#010203"
 #: Placeholder for the page's background colour.
 PAPER = "#040506"
 _ONE_AT_A_TIME = threading.Lock()
+#: The kinds of picture that matplotlib writes for us.
+PLOTS = ("pdf", "png", "svg")
+# Nothing that differs between two equal figures.
+_METADATA = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 _DPI = 144  # for PNG
 _HIGHEST = 30_000  # pixels of a PNG; viewers refuse more, and memory runs out
 _LOOK: dict[Any, Any] = {
@@ -40,20 +44,20 @@ _LOOK: dict[Any, Any] = {
 
 
 def save_figure(make: Callable[[], Figure], path: str | Path) -> Path:
-    """Write a figure atomically as PNG or SVG by the suffix, and return the path.
+    """Write a figure atomically as PNG, SVG or PDF by the suffix, and return the path.
 
-    Text in an SVG stays text, and equal figures give equal files.
+    Text in an SVG or PDF stays text, and equal figures give equal files.
 
     Args:
         make: creates the figure.
         path: the picture to write; its folder is created.
 
     Raises:
-        KetformerError: neither PNG nor SVG, or a PNG that no viewer would open.
+        KetformerError: another suffix, or a PNG that no viewer would open.
     """
     path = Path(path)
-    kind = picture_kind(path)
-    look: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "ketformer"}
+    kind = picture_kind(path, PLOTS)
+    look: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "ketformer", "pdf.fonttype": 42}
     with _settings(look):
         figure = make()
         height = figure.get_size_inches()[1] * _DPI
@@ -61,7 +65,7 @@ def save_figure(make: Callable[[], Figure], path: str | Path) -> Path:
             raise KetformerError(
                 f"{path} would be {height:,.0f} pixels high; use a name that ends in .svg"
             )
-        metadata = {"Date": None} if kind == "svg" else None
+        metadata = _METADATA[kind]
         with replacing(path) as part:
             figure.savefig(part, format=kind, dpi=_DPI, metadata=metadata)
     return path

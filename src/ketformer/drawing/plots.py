@@ -1,8 +1,10 @@
-"""Plots of circuit studies."""
+"""Plots of comparisons and of circuit studies."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +14,68 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_WIDE = 6.3  # inches: the width of a page's text
+_CAUSAL, _LEAKY, _REFERENCE = "#2f6fcf", "#c62828", "#7d8590"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A row's difference to the reference, as a forest plot shows it.
+
+    Attributes:
+        name: name of the row.
+        difference: the mean.
+        low: lower bound of its 95 % interval; None for a single seed.
+        high: upper bound.
+        values: the difference of each seed.
+        causal: false marks a row that sees the future.
+    """
+
+    name: str
+    difference: float
+    low: float | None
+    high: float | None
+    values: Sequence[float]
+    causal: bool = True
+
+
+def draw_forest(effects: Sequence[Effect], label: str, path: Path) -> None:
+    """Draw differences to a reference as PNG, SVG or PDF: dot, interval, and a tick per seed.
+
+    A row that sees the future has a hollow dot, or an arrow if it is far off the others.
+
+    Args:
+        effects: the rows, from the top.
+        label: what the difference is of, with its unit and reference.
+        path: the picture to write; its folder is created.
+    """
+    save_figure(lambda: _forest(effects, label), path)
+
+
+def draw_curves(
+    lines: Mapping[str, Sequence[Sequence[tuple[float, float]]]],
+    styles: Mapping[str, Mapping[str, Any]],
+    label: str,
+    path: Path,
+) -> None:
+    """Draw curves over the training steps as PNG, SVG or PDF, a thin line for each seed.
+
+    Args:
+        lines: for each row, by name, the (step, value) points of each seed.
+        styles: matplotlib's keywords for the lines of each row.
+        label: what the curves show, with its unit.
+        path: the picture to write; its folder is created.
+    """
+    save_figure(lambda: _curves(lines, styles, label), path)
+
+
 def draw_resources(table: dict[str, Any], path: Path) -> None:
-    """Plot gates with and without shots, and multiply-adds, over d, as PNG or SVG."""
+    """Plot gates with and without shots, and multiply-adds, over d, as PNG, SVG or PDF."""
     save_figure(lambda: _resources(table), path)
 
 
 def draw_noise_study(study: dict[str, Any], path: Path) -> None:
-    """Plot mean change of the weights and loss, over shots and over noise, as PNG or SVG."""
+    """Plot mean change of the weights and loss, over shots and over noise, as PNG, SVG or PDF."""
     save_figure(lambda: _noise(study), path)
 
 
@@ -73,4 +130,86 @@ def _noise(study: dict[str, Any]) -> Figure:
             axis.legend()
     axes[0][0].set(ylabel="mean change of an attention weight")
     axes[1][0].set(ylabel="loss in nats per target")
+    return figure
+
+
+def _forest(effects: Sequence[Effect], label: str) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDE, 0.36 * len(effects) + 0.9), layout="constrained")
+    axes = figure.add_subplot()
+    left, right = _limits([effect for effect in effects if effect.causal] or effects)
+    axes.axvline(0, color=_REFERENCE, linewidth=1)
+    for place, effect in enumerate(effects):
+        _mark(axes, place, effect, (left, right))
+    axes.set(xlim=(left, right), ylim=(len(effects) - 0.4, -0.6))
+    axes.set_xlabel(label, parse_math=False)
+    names, numbers = axes, axes.secondary_yaxis("right")
+    said = [_numbers(effect) for effect in effects]
+    for side, texts in ((names, [effect.name for effect in effects]), (numbers, said)):
+        side.set_yticks(range(len(effects)), texts, parse_math=False)
+        side.tick_params(axis="y", length=0)
+    for side in (axes, numbers):
+        side.spines[:].set_visible(False)
+    axes.spines["bottom"].set_visible(True)
+    axes.grid(alpha=0.3, axis="x", linewidth=0.6)
+    axes.set_axisbelow(True)
+    return figure
+
+
+def _limits(effects: Sequence[Effect]) -> tuple[float, float]:
+    """The ends of the axis: zero and all that is drawn, with a margin."""
+    ends = [0.0]
+    for effect in effects:
+        bounds = [bound for bound in (effect.low, effect.high) if bound is not None]
+        ends += [effect.difference, *bounds, *effect.values]
+    low, high = min(ends), max(ends)
+    margin = 0.06 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def _mark(axes: Any, place: int, effect: Effect, limits: tuple[float, float]) -> None:
+    colour = _CAUSAL if effect.causal else _LEAKY
+    if not limits[0] <= effect.difference <= limits[1]:
+        beyond = effect.difference > limits[1]
+        axes.annotate(
+            "→" if beyond else "←", (limits[beyond], place), color=colour,
+            ha="right" if beyond else "left", va="center",
+        )  # fmt: skip
+        return
+    if effect.low is not None:
+        axes.plot([effect.low, effect.high], [place, place], color=colour, linewidth=1.8)
+    if len(effect.values) > 1:
+        ticks = [place + 0.22] * len(effect.values)
+        axes.plot(effect.values, ticks, "|", color=colour, markersize=6, alpha=0.8)
+    face = colour if effect.causal else "white"
+    axes.plot(effect.difference, place, "o", color=colour, markerfacecolor=face, markersize=5.5)
+
+
+def _numbers(effect: Effect) -> str:
+    half = "" if effect.high is None else f" ± {effect.high - effect.difference:.3f}"
+    return f"{effect.difference:+.3f}".replace("-", "−") + half
+
+
+def _curves(
+    lines: Mapping[str, Sequence[Sequence[tuple[float, float]]]],
+    styles: Mapping[str, Mapping[str, Any]],
+    label: str,
+) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDE, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    for name, seeds in lines.items():
+        thin = 1.5 if len(seeds) == 1 else 0.9
+        for number, points in enumerate(seeds):
+            (line,) = axes.plot(*zip(*points, strict=True), **styles[name], linewidth=thin)
+            # A label that begins with an underscore would be left out of the legend.
+            line.set_label("_" if number else name.lstrip("_"))
+    axes.set(xlabel="training step", ylabel=label)
+    axes.grid(alpha=0.3, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    legend = figure.legend(loc="outside right upper", frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     return figure

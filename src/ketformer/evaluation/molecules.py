@@ -59,9 +59,10 @@ def evaluate_molecules(
         progress: show bars on standard error.
 
     Returns:
-        ``loss`` and ``token_accuracy`` over the tokens and the end token, and both
-        ``_with_padding`` over every position of a padded row; ``prefix_loss``, where the
-        model sees only the tokens before each target; both losses also
+        ``loss`` and ``token_accuracy`` over the tokens and the end token, and for a model
+        trained to predict padding both ``_with_padding`` over every position of a padded row;
+        ``prefix_loss``, where the model sees only the tokens before each target; ``loss`` and
+        ``prefix_loss`` also
         ``_by_position``; ``causal``, as measured; for the samples the keys of
         :func:`~ketformer.tasks.molecules.metrics.generation_metrics` and
         :func:`~ketformer.tasks.molecules.similarity.distribution_metrics` (against the
@@ -78,14 +79,18 @@ def evaluate_molecules(
         run, data=data, split=split, limit=limit, progress=progress
     )
     with Bars(progress, "molecule") as bars:
-        likelihood = molecule_losses(run.model, rows, bars("teacher-forced"))
+        likelihood = molecule_losses(
+            run.model, rows, bars("teacher-forced"), padded=run.settings.count_padding
+        )
         prefix = _prefix_losses(run.model, rows, bars("prefix alone"))
+    with Bars(progress, "position") as bars:
+        causal = audit_causality(run.model, sequences=4, step=bars("audit")).causal
     result = {
         "run": str(run.path),
         "weights_sha256": run.weights_sha256,
         "attention": run.model.config.attention,
         "parameters": run.model.num_parameters(),
-        "causal": audit_causality(run.model, sequences=4).causal,
+        "causal": causal,
         **source,
         "molecules": len(rows),
         **likelihood,
@@ -139,6 +144,8 @@ def molecule_losses(
     model: KetformerForCausalLM,
     rows: MoleculeRows,
     step: Callable[[int, int], None] | None = None,
+    *,
+    padded: bool = True,
 ) -> dict[str, Any]:
     """Teacher-forced losses in nats per target, and accuracies.
 
@@ -146,16 +153,22 @@ def molecule_losses(
         model: in evaluation mode.
         rows: with padding counted, so that every position has a target.
         step: called with (done, total).
+        padded: also give the losses and the accuracy that count padding.
     """
     forced = teacher_forced(model, rows, step=step)
     loss, hit = forced.losses, forced.predictions == forced.targets
     token = forced.targets != rows.pad_token_id
-    return {
+    result = {
         "targets": int(token.sum()),
         "loss": float(loss[token].mean()),
         "loss_by_position": _by_position(loss, token),
-        "loss_with_padding": float(loss.mean()),
         "token_accuracy": float(hit[token].double().mean()),
+    }
+    if not padded:
+        return result
+    return {
+        **result,
+        "loss_with_padding": float(loss.mean()),
         "token_accuracy_with_padding": float(hit.double().mean()),
         # As in the released code of arXiv 2502.19214: a mean over batches in which the
         # smaller last one counts as much as the others.

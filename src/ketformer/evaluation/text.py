@@ -80,13 +80,16 @@ def evaluate_text(
     free_cer, free_wer = error_rates(followed, continuations)
     loss = float(forced.losses.mean())
     inputs = timing_inputs(run)
-    seconds = inference_seconds({"model": run.model}, {"model": inputs})["model"]
+    with Bars(progress, "round") as bars:
+        times = inference_seconds({"model": run.model}, {"model": inputs}, step=bars("timing"))
+    with Bars(progress, "position") as bars:
+        causal = audit_causality(run.model, sequences=4, step=bars("audit")).causal
     return {
         "run": str(run.path),
         "weights_sha256": run.weights_sha256,
         "attention": run.model.config.attention,
         "parameters": run.model.num_parameters(),
-        "causal": audit_causality(run.model, sequences=4).causal,
+        "causal": causal,
         **source,
         "targets": forced.losses.numel(),
         "cross_entropy": loss,
@@ -102,7 +105,7 @@ def evaluate_text(
         "free_running_cer": free_cer,
         "free_running_wer": free_wer,
         **computed("text", continuations, followed),
-        "inference_ms": 1000 * seconds,
+        "inference_ms": 1000 * times["model"],
         "inference_batch": list(inputs["input_ids"].shape),
     }
 

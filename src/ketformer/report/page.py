@@ -52,10 +52,14 @@ def report_of(
     """
     first = Path(paths[0])
     target = Path(out) if out else (first if first.is_dir() else first.parent) / "report.html"
-    studies = studies_of(paths, progress=progress)
+    return report_on(studies_of(paths, progress=progress), target, progress=progress)
+
+
+def report_on(studies: list[Study], out: Path, *, progress: bool = True) -> Report:
+    """Write a page about studies; arguments and errors are those of :func:`report_of`."""
     title = f"Ketformer: {', '.join(dict.fromkeys(study.name for study in studies))}"
     summary = " ".join(dict.fromkeys(_sentence(study) for study in studies))
-    return _write(target, title, summary, studies, progress)
+    return _write(out, title, summary, studies, progress)
 
 
 def write_report(path: Path, title: str, summary: str, *results: dict[str, Any]) -> Path:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable
-from typing import Any
 
 import yaml
 
 from ketformer.report import figures
 from ketformer.report.attention import attention_section, circuits_section
 from ketformer.report.samples import requests_section, samples_section
-from ketformer.report.study import Study, is_number
+from ketformer.report.study import LOSSES, Study, is_number
 from ketformer.report.table import Row, paired_table, results_table
 from ketformer.report.verdict import verdict_section
 from ketformer.runs import read_metrics
@@ -74,18 +73,10 @@ _FOREST = (
 
 def _training(study: Study) -> str:
     styles = figures.styles_of(study.rows)
-    kinds: dict[str, dict[str, list[Any]]] = {"eval_loss": {}, "loss": {}}
-    for row in study.rows:
-        for run in study.all_runs(row):
-            logged = read_metrics(run)
-            for key, lines in kinds.items():
-                if points := _points(logged, key):
-                    lines.setdefault(row["name"], []).append(points)
-    words = {"eval_loss": "validation loss (nats)", "loss": "training loss (nats)"}
     drawn = "".join(
-        f"<figure>{figures.curves(lines, styles, words[key], f'Curves: {words[key]}')}</figure>"
-        for key, lines in kinds.items()
-        if lines
+        f"<figure>{figures.curves(lines, styles, words, f'Curves: {words}')}</figure>"
+        for key, words in LOSSES.items()
+        if (lines := study.losses(key))
     )
     if not drawn:
         return ""
@@ -93,15 +84,6 @@ def _training(study: Study) -> str:
         "One line per seed. Dashed rows see the future, so theirs is not a language model's loss."
     )
     return f'{_legend(study)}<div class="figures">{drawn}</div><p class="small">{told}</p>'
-
-
-def _points(logged: list[Any], key: str) -> list[tuple[float, float]]:
-    return [
-        (line["step"], line[key])
-        for line in logged
-        if isinstance(line, dict) and is_number(line.get("step")) and is_number(line.get(key))
-        and line[key] == line[key]  # a loss may be NaN
-    ]  # fmt: skip
 
 
 def _positions(study: Study) -> str:

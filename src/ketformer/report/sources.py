@@ -17,6 +17,7 @@ from ketformer.runs import Run, open_run
 from ketformer.runs.directory import EVALUATION_FILE, SETTINGS_FILE, read_evaluation
 from ketformer.tasks.metric import CURVES, TASKS, metrics_of
 from ketformer.utils.mappings import read_json
+from ketformer.utils.progress import Bars
 from ketformer.utils.timing import inference_seconds
 
 #: The result files that verbs leave in their folders.
@@ -81,7 +82,8 @@ def _of_runs(task: str, opened: list[Run], progress: bool) -> Study:
     ]
     models = {name: run.model for name, run in zip(names, opened, strict=True)}
     inputs = {name: timing_inputs(run) for name, run in zip(names, opened, strict=True)}
-    seconds = inference_seconds(models, inputs)
+    with Bars(progress, "round") as bars:
+        seconds = inference_seconds(models, inputs, step=bars("timing"))
     for row in rows:
         row["inference_ms"] = 1000 * seconds[row["name"]]
         row["relative_inference_time"] = seconds[row["name"]] / seconds[names[0]]
@@ -112,7 +114,8 @@ def _evaluation(run: Run, progress: bool) -> dict[str, Any]:
 
 def _row(name: str, run: Run, evaluation: dict[str, Any]) -> dict[str, Any]:
     config = run.model.config
-    values = {metric.name: evaluation.get(metric.name) for metric in metrics_of(run.task)}
+    known = metrics_of(run.task, padded=run.settings.count_padding)
+    values = {metric.name: evaluation.get(metric.name) for metric in known}
     for metric, value in values.items():
         if value is not None and not isinstance(value, int | float):
             raise KetformerError(f"{run.path / EVALUATION_FILE}: {metric} must be a number")

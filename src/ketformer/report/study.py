@@ -12,7 +12,7 @@ from typing import Any
 
 from ketformer.comparison.tables import Columns, columns_of
 from ketformer.errors import KetformerError
-from ketformer.runs import Run, open_run
+from ketformer.runs import Run, open_run, read_metrics
 from ketformer.runs.directory import read_evaluation, weights_sha256
 from ketformer.tasks.metric import CURVES, TASKS, metrics_of
 
@@ -32,6 +32,8 @@ _KINDS: dict[str, tuple[type, str]] = {
 }
 _NUMBERS = ("parameters", "inference_ms", "relative_inference_time", "learning_rate", "seeds")
 _NEEDED = ("name", "causal")
+#: Losses that training logs, by key.
+LOSSES = {"eval_loss": "validation loss (nats)", "loss": "training loss (nats)"}
 
 
 @dataclass
@@ -131,6 +133,15 @@ class Study:
             return None
         return held[forced], held[prefix]
 
+    def losses(self, key: str) -> dict[str, list[list[tuple[float, float]]]]:
+        """The (step, loss) points of each seed of each row that has any, for a key of LOSSES."""
+        found: dict[str, list[list[tuple[float, float]]]] = {}
+        for row in self.rows:
+            for run in self.all_runs(row):
+                if points := _points(read_metrics(run), key):
+                    found.setdefault(row["name"], []).append(points)
+        return found
+
     def _is_measured(self, row: dict[str, Any], number: int, path: Path) -> bool:
         """Whether a run has the weights that the row's numbers are of; older rows do not say."""
         measured = row.get("weights_sha256") or []
@@ -207,6 +218,15 @@ def _interval(value: Any, where: str) -> dict[str, Any]:
 def is_number(value: Any) -> bool:
     """Whether a value is a number that can be plotted."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def _points(logged: list[Any], key: str) -> list[tuple[float, float]]:
+    return [
+        (line["step"], line[key])
+        for line in logged
+        if isinstance(line, dict) and is_number(line.get("step")) and is_number(line.get(key))
+        and line[key] == line[key]  # a loss may be NaN
+    ]  # fmt: skip
 
 
 def _is_column(value: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ketformer.comparison import Variant, run_variants
 from ketformer.comparison.tables import Columns
-from ketformer.errors import KetformerError
+from ketformer.comparison.variants import chosen_rows
 from ketformer.runs import Settings, load_settings
 from ketformer.runs.directory import make_manifest
 from ketformer.utils.files import write_json
@@ -118,11 +118,9 @@ def reproduce_overlap(
     Raises:
         KetformerError: a row is unknown.
     """
-    known = [variant.name for variant in OVERLAP_ROWS]
-    if unknown := sorted(set(rows or []) - set(known)):
-        raise KetformerError(f"unknown row {', '.join(unknown)}; known: {', '.join(known)}")
+    names = chosen_rows(rows, [variant.name for variant in OVERLAP_ROWS])
     settings = load_settings("overlap-qm9").override({"data": data, **(changes or {})})
-    chosen = [variant for variant in OVERLAP_ROWS if rows is None or variant.name in rows]
+    chosen = [variant for variant in OVERLAP_ROWS if variant.name in names]
     parts = []
     for kind, count in (("sequence", seeds), ("conditions", 1)):
         variants = [_with_gradient(v, settings, gradient) for v in chosen if v.name.endswith(kind)]

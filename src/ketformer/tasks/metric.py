@@ -37,6 +37,8 @@ class Metric:
         paired: its heading in the table of paired tests; empty leaves it out.
         axis: its label in the report's plots; empty leaves it out.
         on_card: whether a model card shows it.
+        padded: whether it counts padding, so that it says something only of a model that was
+            trained to predict padding.
         compute: for a metric of another package: takes generated and held-out samples, and
             returns a finite number, or None if undefined. For text these are greedy continuations
             and what really follows in the text, equally many; for molecules the distinct valid
@@ -52,6 +54,7 @@ class Metric:
     paired: str = ""
     axis: str = ""
     on_card: bool = False
+    padded: bool = False
     compute: Callable[[Sequence[str], Sequence[str]], float | None] | None = None
 
 
@@ -75,9 +78,9 @@ _BUILT_IN = (
     Metric("loss", "loss without padding, nats per token", "molecules", "lower", honest=False,
            column="loss", on_card=True),
     Metric("loss_with_padding", "loss with padding counted, nats per position", "molecules",
-           "lower", honest=False),
+           "lower", honest=False, padded=True),
     Metric("loss_as_published", "loss as arXiv 2502.19214 averages it", "molecules", "lower",
-           honest=False),
+           honest=False, padded=True),
     Metric("prefix_loss", "loss with the prefix alone, nats per token", "molecules", "lower",
            column="prefix only", paired="prefix only", axis="loss, prefix only (nats)",
            on_card=True),
@@ -112,9 +115,10 @@ METRICS: Registry[Metric] = Registry(
 )
 
 
-def metrics_of(task: str) -> list[Metric]:
-    """The metrics of a task, in the order of the table."""
-    return [metric for _, metric in METRICS.loaded() if metric.task == task]
+def metrics_of(task: str, *, padded: bool = True) -> list[Metric]:
+    """The metrics of a task, in the order of the table; without ``padded``, none that counts it."""
+    found = [metric for _, metric in METRICS.loaded() if metric.task == task]
+    return [metric for metric in found if padded or not metric.padded]
 
 
 def computed(task: str, generated: Sequence[str], held_out: Sequence[str]) -> dict[str, Any]:

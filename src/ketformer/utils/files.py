@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,13 +61,16 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ketformer"
 
 
-def picture_kind(path: str | Path) -> str:
-    """The kind of picture that a file's suffix stands for: ``"png"`` or ``"svg"``.
+def picture_kind(path: str | Path, kinds: Sequence[str] = ("png", "svg")) -> str:
+    """The kind of picture that a file's suffix stands for, one of ``kinds``.
 
     Raises:
         KetformerError: another suffix.
     """
     kind = Path(path).suffix.lower().removeprefix(".")
-    if kind not in ("png", "svg"):
-        raise KetformerError(f"{str(path)!r}: the name of a picture must end in .png or .svg")
+    if kind not in kinds:
+        *others, last = (f".{known}" for known in kinds)
+        raise KetformerError(
+            f"{str(path)!r}: the name of a picture must end in {', '.join(others)} or {last}"
+        )
     return kind

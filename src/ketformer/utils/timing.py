@@ -125,6 +125,7 @@ def inference_seconds(
     models: Mapping[str, PreTrainedModel],
     inputs: Mapping[str, Mapping[str, Tensor]],
     repeats: int = 20,
+    step: Callable[[int, int], None] | None = None,
 ) -> dict[str, float]:
     """Median seconds of one forward pass of each model, without decoding any text.
 
@@ -132,6 +133,7 @@ def inference_seconds(
         models: by name, in evaluation mode.
         inputs: by the same names, each model's inputs, at least ``input_ids``.
         repeats: timed passes of each model.
+        step: called with (done, total).
     """
 
     def work(name: str) -> Callable[[], None]:
@@ -140,5 +142,5 @@ def inference_seconds(
         return finished(partial(model, **on, use_cache=False), model.device)
 
     with torch.inference_mode():
-        seconds = interleaved({name: work(name) for name in models}, repeats, warmups=3)
+        seconds = interleaved({name: work(name) for name in models}, repeats, step, warmups=3)
     return {name: median(times) for name, times in seconds.items()}
