@@ -228,7 +228,7 @@ def test_a_process_that_is_killed_leaves_none_behind_and_the_rest_goes_on(tiny, 
         os.kill(children[-1], signal.SIGKILL)
         _, err = process.communicate(timeout=120)
         assert process.returncode == 2
-        assert "died (signal 9); the same command goes on" in err
+        assert "died (signal 9); the same command resumes from the last checkpoints" in err
         assert "Traceback" not in err
     for _ in range(600):
         if not any(map(lives, children)):

@@ -20,9 +20,11 @@ from ketformer.runs.data import prepare
 from ketformer.runs.directory import make_manifest
 from ketformer.tasks.metric import CURVES, metrics_of
 from ketformer.utils.files import write_json
+from ketformer.utils.locks import alone_in_out
 from ketformer.utils.timing import inference_seconds
 
 
+@alone_in_out
 def run_variants(
     variants: Sequence[Variant],
     settings: Settings,
@@ -52,6 +54,9 @@ def run_variants(
         values}`` (95 % t-interval over seeds; null bounds for a single seed), and
         ``paired`` tests against the first row, see :func:`~ketformer.comparison.paired`;
         ``columns`` of its table, heading and key; ``notes`` for its readers.
+
+    Raises:
+        KetformerError: another process is using the folder, or a run fails.
     """
     prepare(settings, progress=progress)  # caches the data once, not in each process
     jobs = [
@@ -80,6 +85,7 @@ def run_variants(
     return {**result, "columns": columns_of(result), "notes": notes_on(result)}
 
 
+@alone_in_out
 def compare(
     arms: Sequence[str],
     settings: Settings,
@@ -117,7 +123,8 @@ def compare(
         ``learning_rates`` tried; for the whole, ``matched`` and ``search``.
 
     Raises:
-        KetformerError: a name is unknown or repeated, or sizes cannot be matched.
+        KetformerError: a name is unknown or repeated, sizes cannot be matched, or another process
+            is using the folder.
     """
     variants = rows_of(arms, settings, controls)
     if len(variants) < 2 or seeds < 1 or processes < 1:

@@ -14,6 +14,10 @@ from ketformer.runs import Settings, load_settings, open_run, read_metrics
 from ketformer.runs.directory import SETTINGS_FILE, WEIGHTS_FILE, read_evaluation
 from ketformer.training import train
 from ketformer.training.trainer import NOT_FINITE
+from ketformer.utils.locks import in_use
+
+# Seconds that a worker whose parent was killed may take to save a checkpoint.
+_LAST_STEP = 60
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ def run_job(job: Job) -> dict[str, Any]:
     """Train and evaluate one run, or return what is already there.
 
     Raises:
-        KetformerError: the folder holds a run with other settings, or training fails.
+        KetformerError: the folder holds a run with other settings or is in use, or training fails.
     """
     path = job.path
     if (path / SETTINGS_FILE).is_file():
@@ -48,7 +52,12 @@ def run_job(job: Job) -> dict[str, Any]:
             raise KetformerError(f"{path} holds a run with other settings; choose another --out")
         if job.evaluation is not None and (result := read_evaluation(path)):
             return result
-    trial = job.evaluation is None
+    with in_use(path, wait=_LAST_STEP):
+        return _train_and_measure(job)
+
+
+def _train_and_measure(job: Job) -> dict[str, Any]:
+    path, trial = job.path, job.evaluation is None
     if not (path / WEIGHTS_FILE).is_file():
         if trial and (path / NOT_FINITE).is_file():
             return {"eval_loss": None}

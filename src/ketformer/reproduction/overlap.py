@@ -12,6 +12,7 @@ from ketformer.errors import KetformerError
 from ketformer.runs import Settings, load_settings
 from ketformer.runs.directory import make_manifest
 from ketformer.utils.files import write_json
+from ketformer.utils.locks import alone_in_out
 
 _SEQUENCE: dict[str, dict[str, Any]] = {
     "overlap": {"attention": "overlap"},
@@ -84,6 +85,7 @@ _COLUMNS: Columns = (
 )
 
 
+@alone_in_out
 def reproduce_overlap(
     out: str | Path,
     *,
@@ -116,7 +118,7 @@ def reproduce_overlap(
         seeds; each row's ``seeds`` is their number.
 
     Raises:
-        KetformerError: a row is unknown.
+        KetformerError: a row is unknown, or another process is using the folder.
     """
     known = [variant.name for variant in OVERLAP_ROWS]
     if unknown := sorted(set(rows or []) - set(known)):

@@ -9,6 +9,7 @@ from ketformer.comparison import Variant, run_variants
 from ketformer.runs import Settings, load_settings
 from ketformer.runs.directory import make_manifest
 from ketformer.utils.files import write_json
+from ketformer.utils.locks import alone_in_out
 
 _AS_PUBLISHED = {"score": "double_exponential", "observables": "random"}
 
@@ -39,6 +40,7 @@ QISA_CLAIM = {
 }
 
 
+@alone_in_out
 def reproduce_qisa(
     out: str | Path,
     *,
@@ -61,6 +63,9 @@ def reproduce_qisa(
     Returns:
         The rows of a comparison, each with its ``role`` and ``ratio_to_classical``
         (how many times lower than classical attention's), and the paper's ``claim``.
+
+    Raises:
+        KetformerError: another process is using the folder.
     """
     settings: Settings = load_settings("qisa-small").override({"data": data, **(changes or {})})
     variants = [Variant(name, settings_of_row) for name, _, settings_of_row in QISA_ROWS]
