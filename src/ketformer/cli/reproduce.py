@@ -6,7 +6,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ketformer.cli.common import Parser, print_facts, print_json, print_rows, use_one_thread
+from ketformer.cli.common import (
+    CLUSTER_HELP,
+    Parser,
+    print_facts,
+    print_json,
+    print_rows,
+    use_one_thread,
+)
 from ketformer.errors import KetformerError
 from ketformer.reproduction import repeat_run, reproduce_overlap, reproduce_qisa
 from ketformer.reproduction.overlap import OVERLAP_ROWS
@@ -22,7 +29,7 @@ EXAMPLE = """  ketformer reproduce qisa
 PAPERS = {"qisa": "arXiv 2603.03318", "overlap": "arXiv 2502.19214"}
 _DATA = {"qisa": "tinyshakespeare", "overlap": "qm9"}
 _OVERLAP_ONLY = ("rows", "gradient")
-_PAPER_ONLY = ("data", "seeds", "max_steps", "jobs", *_OVERLAP_ONLY)
+_PAPER_ONLY = ("data", "seeds", "max_steps", "jobs", "cluster", *_OVERLAP_ONLY)
 
 
 def add_arguments(parser: Parser) -> None:
@@ -45,6 +52,7 @@ def add_arguments(parser: Parser) -> None:
         "--jobs", type=int | None, default=None,
         help="for a paper: runs to train at once (one for each core; 1 on a GPU)",
     )  # fmt: skip
+    parser.add_argument("--cluster", type=str | None, default=None, help=CLUSTER_HELP)
     overlap = parser.add_argument_group("overlap")
     overlap.add_argument(
         "--rows", type=str, nargs="+", default=[],
@@ -67,11 +75,15 @@ def run(options: Any) -> int:
     if seeds < 1:
         raise KetformerError(f"seeds must be positive, got {seeds}")
     use_one_thread()
+    jobs = options.jobs
+    if jobs is None and options.cluster is None:
+        jobs = default_processes()
     common: dict[str, Any] = {
         "out": options.out or f"runs/reproduce-{options.paper}",
         "data": options.data or _DATA[options.paper],
         "seeds": seeds,
-        "processes": default_processes() if options.jobs is None else options.jobs,
+        "processes": jobs,
+        "cluster": options.cluster,
         "changes": {} if options.max_steps is None else {"max_steps": options.max_steps},
     }
     if options.paper == "overlap":

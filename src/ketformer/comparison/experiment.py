@@ -32,7 +32,8 @@ def run_variants(
     seeds: Sequence[int],
     *,
     evaluation: Mapping[str, Any] | None = None,
-    processes: int = 1,
+    processes: int | None = None,
+    cluster: str | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Train and evaluate every variant with every seed, and time them against each other.
@@ -46,7 +47,9 @@ def run_variants(
         out: folder for the runs, one for each variant and seed.
         seeds: the same for each variant; they set weights, batches and dropout.
         evaluation: further arguments of :func:`~ketformer.evaluation.evaluate`.
-        processes: how many runs at once.
+        processes: how many runs at once; by default one, or on a cluster as many as it has cores or
+            GPUs.
+        cluster: address of a Ray cluster to run on, or ``auto`` for this machine's.
         progress: show a table on standard error.
 
     Returns:
@@ -70,8 +73,22 @@ def run_variants(
         for variant in variants
         for seed in seeds
     ]
-    answers = iter(run_jobs(jobs, processes=processes, progress=progress))
+    answers = iter(run_jobs(jobs, processes=processes, cluster=cluster, progress=progress))
     results = [[next(answers) for _ in seeds] for _ in variants]
+    return tabulated(variants, results, settings, out, seeds)
+
+
+def tabulated(
+    variants: Sequence[Variant],
+    results: Sequence[Sequence[dict[str, Any]]],
+    settings: Settings,
+    out: Path,
+    seeds: Sequence[int],
+) -> dict[str, Any]:
+    """The result of :func:`run_variants`, given the evaluations of each row by seed.
+
+    Inference is timed anew, all rows side by side.
+    """
     opened = [open_run(out / f"{variant.folder}-seed{seeds[0]}") for variant in variants]
     rows = [_row(*parts) for parts in zip(variants, results, opened, strict=True)]
     compare_to_first(rows, [metric.name for metric in metrics_of(settings.task)])
@@ -98,7 +115,8 @@ def compare(
     controls: Sequence[str] = (),
     with_fcd: bool = False,
     targets: int = 0,
-    processes: int = 1,
+    processes: int | None = None,
+    cluster: str | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Compare mechanisms on equal terms; the result is also saved in ``out/comparison.json``.
@@ -115,7 +133,9 @@ def compare(
         controls: further rows, see :func:`~ketformer.comparison.controls`.
         with_fcd: for molecules: also compute the FCD, which takes minutes per run.
         targets: for conditional molecule models: molecules to sample for each target.
-        processes: how many runs at once.
+        processes: how many runs at once; by default one, or on a cluster as many as it has cores or
+            GPUs.
+        cluster: address of a Ray cluster to run on, or ``auto`` for this machine's.
         progress: show tables on standard error.
 
     Returns:
@@ -127,18 +147,27 @@ def compare(
             is using the folder.
     """
     variants = rows_of(arms, settings, controls)
-    if len(variants) < 2 or seeds < 1 or processes < 1:
+    if len(variants) < 2 or seeds < 1 or (processes is not None and processes < 1):
         raise KetformerError("a comparison needs at least two rows, one seed and one process")
     search = Search.around(settings, rates, search_share)
+    if search.seed in range(first := settings.training.get("seed", 42), first + seeds):
+        raise KetformerError(
+            f"seed {search.seed} is that of the search; choose others for the rows"
+        )
     out = Path(out)
     if match:
         variants = matched(variants, settings, prepare(settings, progress=progress).model_keys)
     tried: dict[str, list[dict[str, Any]]] = {}
     if rates > 1:
         variants, tried = search_rates(
-            variants, settings, search, out / "search", processes=processes, progress=progress
+            variants,
+            settings,
+            search,
+            out / "search",
+            processes=processes,
+            cluster=cluster,
+            progress=progress,
         )
-    first = settings.training.get("seed", 42)
     result = run_variants(
         variants,
         settings,
@@ -146,6 +175,7 @@ def compare(
         range(first, first + seeds),
         evaluation={"with_fcd": with_fcd, "targets": targets},
         processes=processes,
+        cluster=cluster,
         progress=progress,
     )
     for variant, row in zip(variants, result["rows"], strict=True):
@@ -163,7 +193,7 @@ def compare(
     return result
 
 
-def _row(variant: Variant, results: list[dict[str, Any]], run: Run) -> dict[str, Any]:
+def _row(variant: Variant, results: Sequence[dict[str, Any]], run: Run) -> dict[str, Any]:
     first = results[0]
     return {
         "name": variant.name,

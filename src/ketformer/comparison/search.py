@@ -15,8 +15,9 @@ from ketformer.runs import Settings
 
 # Trainer's default.
 _TRAINERS_RATE = 5e-5
-# The search's seed is used by no row, so that no row profits from the choice.
-_APART = 1000
+# Used by no row, so that no row profits from the choice; the same for all seeds of rows, so that
+# parts of a comparison that are made apart choose the same rates.
+_SEED = 1042
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Search:
         centre = settings.training.get("learning_rate", _TRAINERS_RATE)
         powers = (10 ** ((i - (count - 1) / 2) / 2) for i in range(count))
         rates = tuple(float(f"{centre * power:.2g}") for power in powers)
-        return cls(rates, share, settings.training.get("seed", 42) + _APART)
+        return cls(rates, share, _SEED)
 
     def settings(self, whole: Settings, rate: float) -> Settings:
         """The settings of one trial."""
@@ -68,7 +69,8 @@ def search_rates(
     search: Search,
     out: Path,
     *,
-    processes: int = 1,
+    processes: int | None = None,
+    cluster: str | None = None,
     progress: bool = True,
 ) -> tuple[list[Variant], dict[str, list[dict[str, Any]]]]:
     """Give each row the rate with the lowest validation loss.
@@ -78,7 +80,9 @@ def search_rates(
         settings: the settings they share.
         search: what to try for each row.
         out: folder for the trials; finished ones are reused.
-        processes: how many trials at once.
+        processes: how many trials at once; by default one, or on a cluster as many as it has cores
+            or GPUs.
+        cluster: address of a Ray cluster to run on, or ``auto`` for this machine's.
         progress: show a table on standard error.
 
     Returns:
@@ -98,7 +102,7 @@ def search_rates(
         for variant in variants
         for rate in search.rates
     ]
-    answers = iter(run_jobs(jobs, processes=processes, progress=progress))
+    answers = iter(run_jobs(jobs, processes=processes, cluster=cluster, progress=progress))
     chosen, tried = [], {}
     for variant in variants:
         trials = [{"learning_rate": rate, **next(answers)} for rate in search.rates]

@@ -96,7 +96,8 @@ def reproduce_overlap(
     samples: int = 10_000,
     targets: int = 1_000,
     changes: dict[str, Any] | None = None,
-    processes: int = 1,
+    processes: int | None = None,
+    cluster: str | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Train and measure the paper's six models.
@@ -110,7 +111,9 @@ def reproduce_overlap(
         samples: molecules sampled from each model.
         targets: molecules sampled for each of the 18 published targets.
         changes: settings to change from the published ones, e.g. fewer epochs.
-        processes: how many runs at once.
+        processes: how many runs at once; by default one, or on a cluster as many as it has cores or
+            GPUs.
+        cluster: address of a Ray cluster to run on, or ``auto`` for this machine's.
         progress: show a table on standard error.
 
     Returns:
@@ -140,6 +143,7 @@ def reproduce_overlap(
                     range(first, first + count),
                     evaluation=evaluation,
                     processes=processes,
+                    cluster=cluster,
                     progress=progress,
                 )
             )

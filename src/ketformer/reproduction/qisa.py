@@ -47,7 +47,8 @@ def reproduce_qisa(
     data: str = "tinyshakespeare",
     seeds: int = 3,
     changes: dict[str, Any] | None = None,
-    processes: int = 1,
+    processes: int | None = None,
+    cluster: str | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Train and measure every row of the QISA table.
@@ -57,7 +58,9 @@ def reproduce_qisa(
         data: data set or text file.
         seeds: number of seeds for each row.
         changes: settings to change from the published ones, e.g. fewer steps.
-        processes: how many runs at once.
+        processes: how many runs at once; by default one, or on a cluster as many as it has cores or
+            GPUs.
+        cluster: address of a Ray cluster to run on, or ``auto`` for this machine's.
         progress: show a table on standard error.
 
     Returns:
@@ -76,6 +79,7 @@ def reproduce_qisa(
         Path(out),
         range(first, first + seeds),
         processes=processes,
+        cluster=cluster,
         progress=progress,
     )
     roles = {name: role for name, role, _ in QISA_ROWS}
