@@ -1,12 +1,16 @@
 """``compare --merge``: seeds and arms that were trained apart give the table of one comparison."""
 
 import json
+import re
+import shlex
 import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from commands import files_in, somebody_in
-from ketformer.comparison import compare, merge
+from ketformer.comparison import compare, jobs, merge
 from ketformer.errors import KetformerError
 from ketformer.runs import load_settings
 
@@ -161,3 +165,28 @@ def test_mistakes(ketformer, tmp_path, args, told):
 def test_the_seed_of_the_search_is_no_rows(base, tmp_path):
     with pytest.raises(KetformerError, match="1042 is that of the search"):
         compare(ARMS, base.override({"seed": 1041}), tmp_path / "c", seeds=2)
+
+
+def test_the_example_of_the_page(ketformer, tiny, tmp_path, monkeypatch):
+    """Its commands, as bash expands them; the trials are trained once, the rows for each seed."""
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).resolve().parents[2] / "docs/how-to/cluster.md"
+    (script,) = re.findall(r'```bash title="seeds.sh"\n(.*?)```', page.read_text(), re.DOTALL)
+    shown = "".join(f'{name}() {{ echo {name} "$@"; }}\n' for name in ("ketformer", "cp", "mkdir"))
+    options = f"--preset {tiny} --rates 2 --max_steps 6 --jobs 1"
+    given = {"ARMS": "classical qisa", "OPTIONS": options}
+    listed = subprocess.run(
+        ["bash", "-c", shown + script], env=given, capture_output=True, text=True, check=True
+    )
+    trained, train = [], jobs.train
+    monkeypatch.setattr(jobs, "train", lambda *a, **k: trained.append(a[1].name) or train(*a, **k))
+    for name, *args in map(shlex.split, listed.stdout.splitlines()):
+        if name == "ketformer":
+            assert ketformer(*args).code == 0, args
+        else:
+            subprocess.run([name, *args], check=True)
+    assert len([name for name in trained if "-rate" in name]) == 4
+    assert len([name for name in trained if "-rate" not in name]) == 6
+    result = json.loads((tmp_path / "runs/all/comparison.json").read_text())
+    assert result["seeds"] == [42, 43, 44]
+    assert [len(row["cross_entropy"]["values"]) for row in result["rows"]] == [3, 3]

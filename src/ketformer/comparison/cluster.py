@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import socket
 import sys
 import tarfile
 import tempfile
@@ -96,8 +97,9 @@ def connect(address: str) -> Any:
     if not ray.is_initialized():
         before = signal.getsignal(signal.SIGTERM)
         try:
+            _knock(address)
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             why = " ".join(str(error).split())[:200]
             raise KetformerError(
                 f"no Ray cluster at {address!r} ({why}); start one with: ray start --head"
@@ -106,6 +108,13 @@ def connect(address: str) -> Any:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, before)  # Ray's own would end the process at once
     return ray
+
+
+def _knock(address: str) -> None:
+    """Raise an error if nobody listens at ``host:port``; Ray would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _share(ray: Any, at_once: int | None) -> dict[str, int]:
