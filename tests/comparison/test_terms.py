@@ -50,7 +50,7 @@ def jobs_for(base, out, names=("classical", "qisa"), seeds=(5, 6), evaluation=No
 def test_the_search_is_around_the_own_rate_with_a_seed_that_no_row_has(base):
     search = Search.around(base.override({"seed": 7}), 3, 0.5)
     assert search.rates == (0.0032, 0.01, 0.032)
-    assert search.seed == 1007
+    assert search.seed == 1042  # whatever the seed of the rows
     trial = search.settings(base.override({"warmup_steps": 8}), 0.032).training
     assert trial["max_steps"] == 10
     assert trial["warmup_steps"] == 4
