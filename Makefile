@@ -25,6 +25,7 @@ lint: $(VENV)/.installed
 
 # Long proofs: not part of `make test`.
 test-slow: $(VENV)/.installed
+	$(PIP) -e '.[ray]'
 	$(PYTEST) -m slow
 
 # Coverage-guided fuzzing of the readers, ten minutes each; findings are kept in build/fuzz.

@@ -7,6 +7,7 @@ import random
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 
 from ketformer.cli import main
 from ketformer.training.callbacks import ProgressBar
+from ketformer.utils.locks import in_use
 
 MECHANISMS = ("classical", "qisa", "qisa_a", "qsann", "qisa_published")
 
@@ -215,3 +217,26 @@ def free_port():
     """A port that is free at the moment."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]
+
+
+@contextmanager
+def somebody_in(folder):
+    """Another user of a folder while the block runs; a thread is as foreign as a process."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold():
+        with in_use(folder):
+            entered.set()
+            leave.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert entered.wait(60)
+    yield
+    leave.set()
+    thread.join()
+
+
+def files_in(folder):
+    """Everything in a folder with its time of change."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from commands import files_in, somebody_in
 from report_page import Page
 
 ARGS = (
@@ -153,3 +154,12 @@ def test_mistakes(ketformer, tiny, tmp_path, args, told):
     preset = () if "--preset" in args else ("--preset", tiny)
     ketformer("compare", *args, *preset, "--out", tmp_path / "c").assert_mistake(told)
     assert not (tmp_path / "c").exists()
+
+
+def test_a_folder_holds_one_comparison_at_a_time(ketformer, tiny, compared):
+    with somebody_in(compared):
+        before = files_in(compared)
+        again = ketformer("compare", *ARGS, "--preset", tiny, "--out", compared)
+        again.assert_mistake(f"{compared}: in use by process", "or choose another --out")
+        assert files_in(compared) == before
+    assert not list(compared.rglob(".in-use*"))  # nor do the runs keep anything of their locks

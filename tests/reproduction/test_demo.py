@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from commands import MECHANISMS
+from commands import MECHANISMS, files_in, somebody_in
 from ketformer.cli import main
 from ketformer.reproduction import demo
 from ketformer.runs import load_settings
@@ -176,3 +176,10 @@ def test_on_the_embedded_data_every_mechanism_learns(ketformer, tmp_path):
         assert row["cross_entropy"]["mean"] < 3.2  # uniform guessing gives 4.6 nats
     for row in done.json["molecules"]["rows"]:
         assert row["loss"]["mean"] < 2.0  # uniform guessing gives 3.1 nats
+
+
+def test_a_demo_is_not_replaced_while_it_is_being_made(ketformer, out):
+    with somebody_in(out):
+        before = files_in(out)
+        ketformer("demo", "--out", out).assert_mistake(f"{out}: in use by process")
+        assert files_in(out) == before

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from commands import reproduce, reproduction
+from commands import reproduce, reproduction, somebody_in
 from ketformer.reproduction.qisa import QISA_ROWS, verdict
 
 LEAKY = {"classical_transposed", "qisa_published", "qisa_a_published"}
@@ -142,3 +142,11 @@ def test_mistakes(ketformer, text, tmp_path):
     ketformer("reproduce", "qisa", *options, "--seeds", 0).assert_mistake("seeds")
     ketformer("reproduce", "qisa", *options, "--max_steps", 0).assert_mistake("max_steps")
     ketformer("reproduce", "qisa", "--data", "nope").assert_mistake("'nope'")
+
+
+@pytest.mark.parametrize("paper", ["qisa", "overlap"])
+def test_a_folder_holds_one_reproduction_at_a_time(ketformer, text, tmp_path, paper):
+    with somebody_in(tmp_path / "out"):
+        done = ketformer("reproduce", paper, "--data", text, "--out", tmp_path / "out")
+        done.assert_mistake(f"{tmp_path / 'out'}: in use by process")
+    assert not (tmp_path / "out").exists()

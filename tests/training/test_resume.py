@@ -11,9 +11,11 @@ import pytest
 from commands import (
     at_step,
     cut_off,
+    files_in,
     largest_difference,
     metrics,
     small_text,
+    somebody_in,
     subprocess_environment,
     without_times,
     write_settings,
@@ -263,3 +265,14 @@ def test_resume_keeps_to_the_model_the_data_and_the_name(ketformer, text, tmp_pa
     ketformer(*resume).assert_mistake("other data")
     # A refused resume leaves the run as it was.
     assert json.loads((run / "manifest.json").read_text()) == manifest
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(ketformer, tiny, honest, tmp_path):
+    shutil.copytree(honest, tmp_path / "run")
+    with somebody_in(tmp_path / "run"):
+        before = files_in(tmp_path / "run")
+        for command in ((tiny,), ("--resume", "--max_steps", 30)):
+            done = ketformer("train", *command, "--out", tmp_path / "run")
+            done.assert_mistake(f"{tmp_path / 'run'}: in use by process")
+        assert files_in(tmp_path / "run") == before
+    assert ketformer("train", "--out", tmp_path / "run", "--resume").code == 0

@@ -1,6 +1,8 @@
 """Worker processes: stopping them ends all of them, whatever they are doing."""
 
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -44,3 +46,29 @@ def test_a_failure_stops_the_others_and_starts_no_more(tmp_path, others):
     assert {f"{name}-began" for name in saved} | {"fail-began"} == {
         name for name in made if name.endswith("-began")
     }
+
+
+_PARENT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from ketformer.utils.processes import run_in_processes
+from utils.test_processes import work
+if __name__ == "__main__":
+    names = ("one", "two", "three", "four")
+    run_in_processes(work, [(Path(sys.argv[2]), name, 0) for name in names], processes=2)
+"""
+
+
+def test_a_killed_parent_ends_its_workers_and_starts_no_more(tmp_path):
+    """Each saves what it has; the tasks that are queued already are not begun."""
+    tests = str(Path(__file__).resolve().parents[1])
+    command = [sys.executable, "-c", _PARENT, tests, str(tmp_path)]
+    parent = subprocess.Popen(command, stderr=subprocess.PIPE)
+    while len(list(tmp_path.glob("*-began"))) < 2:
+        assert parent.poll() is None, parent.stderr.read()
+        time.sleep(0.02)
+    parent.kill()
+    parent.communicate(timeout=40)  # the workers hold its end of the pipe until they end
+    assert {path.name for path in tmp_path.glob("*-saved")} == {"one-saved", "two-saved"}
+    assert len(list(tmp_path.glob("*-began"))) == 2

@@ -19,6 +19,12 @@ from ketformer.comparison.formats import Format, formatted
 from ketformer.comparison.tables import Columns, cell
 from ketformer.errors import KetformerError
 
+#: Help of ``--cluster``, for every verb that trains several runs.
+CLUSTER_HELP = (
+    "train on a Ray cluster (pip install 'ketformer[ray]'): its address, or auto for the one that "
+    "this machine belongs to; then --jobs counts all its nodes (one for each core or GPU)"
+)
+
 
 class _Formatter(RawDescriptionHelpFormatter):
     """Plain help that keeps the example's line breaks."""

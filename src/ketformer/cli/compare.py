@@ -8,6 +8,7 @@ from typing import Any
 
 from ketformer.attention import ATTENTION
 from ketformer.cli.common import (
+    CLUSTER_HELP,
     Parser,
     add_paper_arguments,
     check_paper_arguments,
@@ -16,7 +17,7 @@ from ketformer.cli.common import (
     print_rows,
     print_table,
 )
-from ketformer.comparison import compare, controls
+from ketformer.comparison import compare, controls, merge
 from ketformer.comparison.tables import paired_rows
 from ketformer.comparison.variants import as_file_name
 from ketformer.errors import KetformerError
@@ -31,20 +32,24 @@ EXAMPLE = """  ketformer compare classical qisa qsann --seeds 3
   ketformer compare qisa_a --controls all --data embedded
   ketformer compare overlap classical --preset overlap-small --data my.csv
   ketformer compare classical classical:initial_spread=1 overlap:n_qubits=4
-  ketformer compare classical qisa --format latex --plots figures > table.tex"""
+  ketformer compare classical qisa --format latex --plots figures > table.tex
+  ketformer compare --merge runs/seed42 runs/seed43 --out runs/both"""
 
-USAGE = "ketformer compare A B ... [--preset P] [--seeds N] [--out FOLDER] [--key value ...]"
+USAGE = (
+    "ketformer compare A B ... [--preset P] [--seeds N] [--out FOLDER] [--key value ...]\n"
+    "       ketformer compare --merge FOLDER FOLDER ... --out FOLDER"
+)
 
 _ABOUT_IT = {
     "json", "attentions", "preset", "seeds", "match", "initial_spread", "rates", "search_share",
-    "controls", "fcd", "targets", "jobs", "out", "format", "plots",
+    "controls", "fcd", "targets", "jobs", "cluster", "out", "merge", "format", "plots",
 }  # fmt: skip
 
 
 def add_arguments(parser: Parser) -> None:
     """Add the verb's options."""
     parser.add_argument(
-        "attentions", type=str, nargs="+",
+        "attentions", type=str, nargs="*", default=[],
         help=f"mechanisms to compare, of {', '.join(ATTENTION)}, each with or without options of "
         "its own, as in overlap:n_qubits=4,entanglement=none; the first is the reference",
     )  # fmt: skip
@@ -87,15 +92,24 @@ def add_arguments(parser: Parser) -> None:
         "--jobs", type=int | None, default=None,
         help="runs to train at once, sharing the cores (one for each core; 1 on a GPU)",
     )  # fmt: skip
+    parser.add_argument("--cluster", type=str | None, default=None, help=CLUSTER_HELP)
     parser.add_argument(
         "--out", type=str | None, default=None, help="output folder (runs/compare-…)"
     )
     add_paper_arguments(parser)
+    parser.add_argument(
+        "--merge", type=str, nargs="+", default=[],
+        help="instead: folders of comparisons made apart with the same settings, of other seeds or "
+        "other arms, to put together as one in --out",
+    )  # fmt: skip
     add_settings_arguments(parser)
 
 
 def run(options: Any) -> int:
     """Compare, print the tables, and write a page next to the result."""
+    plots = check_paper_arguments(options)
+    if options.merge:
+        return _merge(options, plots)
     given = {k: v for k, v in options.as_dict().items() if k not in _ABOUT_IT}
     if decided := [f"--{key}" for key in ("attention", "attention_options") if key in given]:
         raise KetformerError(
@@ -103,10 +117,12 @@ def run(options: Any) -> int:
             "options belong to one of them, as in overlap:n_qubits=4; options in a settings file "
             "apply to that file's attention"
         )
-    plots = check_paper_arguments(options)
     settings = load_settings(options.preset).override(given)
     if options.seeds < 1:
         raise KetformerError(f"seeds must be positive, got {options.seeds}")
+    jobs = options.jobs
+    if jobs is None and options.cluster is None:
+        jobs = default_processes()
     names = "-".join(map(as_file_name, options.attentions))
     out = Path(options.out or f"runs/compare-{settings.name}-{names}")
     result = compare(
@@ -121,10 +137,34 @@ def run(options: Any) -> int:
         controls=[name.strip() for name in (options.controls or "").split(",") if name.strip()],
         with_fcd=options.fcd,
         targets=options.targets,
-        processes=default_processes() if options.jobs is None else options.jobs,
+        processes=jobs,
+        cluster=options.cluster,
     )
     seeds = f"{options.seeds} seed{'s' if options.seeds > 1 else ''}"
     summary = f"{', '.join(options.attentions)} on {settings.data}, {seeds}."
+    return _show(options, result, out, summary, plots)
+
+
+def _merge(options: Any, plots: Path | None) -> int:
+    """Merge; the options of a comparison would have no effect."""
+    parser = Parser("compare", "merge", EXAMPLE)
+    add_arguments(parser)
+    usual = parser.get_defaults()
+    of_merge = ("merge", "out", "json", "format", "plots")
+    if given := [
+        k for k, v in options.as_dict().items() if k not in of_merge and v != usual.get(k)
+    ]:
+        name = "mechanisms" if given[0] == "attentions" else f"--{given[0]}"
+        raise KetformerError(f"{name}: not with --merge, which takes everything from its folders")
+    if options.out is None:
+        raise KetformerError("--merge needs --out, a new folder for the result")
+    out = Path(options.out)
+    summary = f"Merged from {', '.join(options.merge)}."
+    return _show(options, merge(options.merge, out), out, summary, plots)
+
+
+def _show(options: Any, result: dict[str, Any], out: Path, summary: str, plots: Path | None) -> int:
+    """Write the page and the plots, and print the tables."""
     report = write_report(out / "report.html", "Ketformer comparison", summary, result)
     drawn = plots_of_result(result, out, plots) if plots else []
     if options.json:

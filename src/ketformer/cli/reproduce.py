@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ketformer.cli.common import (
+    CLUSTER_HELP,
     Parser,
     add_paper_arguments,
     check_paper_arguments,
@@ -38,7 +39,9 @@ ROWS = {
     "overlap": [variant.name for variant in OVERLAP_ROWS],
 }
 _DATA = {"qisa": "tinyshakespeare", "overlap": "qm9"}
-_PAPER_ONLY = ("data", "seeds", "max_steps", "jobs", "rows", "gradient", "format", "plots")
+_PAPER_ONLY = (
+    "data", "seeds", "max_steps", "jobs", "cluster", "rows", "gradient", "format", "plots",
+)  # fmt: skip
 
 
 def add_arguments(parser: Parser) -> None:
@@ -61,6 +64,7 @@ def add_arguments(parser: Parser) -> None:
         "--jobs", type=int | None, default=None,
         help="for a paper: runs to train at once (one for each core; 1 on a GPU)",
     )  # fmt: skip
+    parser.add_argument("--cluster", type=str | None, default=None, help=CLUSTER_HELP)
     known = "; ".join(f"{paper}: {', '.join(names)}" for paper, names in ROWS.items())
     parser.add_argument(
         "--rows", type=str, nargs="+", default=[],
@@ -86,11 +90,15 @@ def run(options: Any) -> int:
         raise KetformerError(f"seeds must be positive, got {seeds}")
     plots = check_paper_arguments(options)
     use_one_thread()
+    jobs = options.jobs
+    if jobs is None and options.cluster is None:
+        jobs = default_processes()
     common: dict[str, Any] = {
         "out": options.out or f"runs/reproduce-{options.paper}",
         "data": options.data or _DATA[options.paper],
         "seeds": seeds,
-        "processes": default_processes() if options.jobs is None else options.jobs,
+        "processes": jobs,
+        "cluster": options.cluster,
         "changes": {} if options.max_steps is None else {"max_steps": options.max_steps},
         "rows": [row for part in options.rows for row in part.split(",") if row] or None,
     }

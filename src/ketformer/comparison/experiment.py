@@ -21,10 +21,12 @@ from ketformer.runs.data import prepare
 from ketformer.runs.directory import make_manifest
 from ketformer.tasks.metric import CURVES, metrics_of
 from ketformer.utils.files import write_json
+from ketformer.utils.locks import alone_in_out
 from ketformer.utils.progress import Bars
 from ketformer.utils.timing import inference_seconds
 
 
+@alone_in_out
 def run_variants(
     variants: Sequence[Variant],
     settings: Settings,
@@ -32,7 +34,8 @@ def run_variants(
     seeds: Sequence[int],
     *,
     evaluation: Mapping[str, Any] | None = None,
-    processes: int = 1,
+    processes: int | None = None,
+    cluster: str | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Train and evaluate every variant with every seed, and time them against each other.
@@ -46,7 +49,9 @@ def run_variants(
         out: folder for the runs, one for each variant and seed.
         seeds: the same for each variant; they set weights, batches and dropout.
         evaluation: further arguments of :func:`~ketformer.evaluation.evaluate`.
-        processes: how many runs at once.
+        processes: how many runs at once; by default one, or on a cluster as many as it has cores or
+            GPUs.
+        cluster: address of a Ray cluster to run on, or ``auto`` for this machine's.
         progress: show a table on standard error.
 
     Returns:
@@ -55,6 +60,9 @@ def run_variants(
         (:func:`~ketformer.comparison.start.measured_start`), and ``paired`` tests against the
         first row, see :func:`~ketformer.comparison.paired`; ``columns`` of its table, heading and
         key; ``notes`` for its readers.
+
+    Raises:
+        KetformerError: another process is using the folder, or a run fails.
     """
     data = prepare(settings, progress=progress)  # cached once, not in each process
     jobs = [
@@ -68,15 +76,33 @@ def run_variants(
         for variant in variants
         for seed in seeds
     ]
-    answers = iter(run_jobs(jobs, processes=processes, progress=progress))
+    answers = iter(run_jobs(jobs, processes=processes, cluster=cluster, progress=progress))
     results = [[next(answers) for _ in seeds] for _ in variants]
+    result = tabulated(variants, results, settings, out, seeds, progress=progress)
+    for variant, row in zip(variants, result["rows"], strict=True):
+        row |= measured_start(settings.override({**variant.changes, "seed": seeds[0]}), data)
+    return {**result, "columns": columns_of(result)}
+
+
+def tabulated(
+    variants: Sequence[Variant],
+    results: Sequence[Sequence[dict[str, Any]]],
+    settings: Settings,
+    out: Path,
+    seeds: Sequence[int],
+    *,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """The result of :func:`run_variants` but for the start of each row, given the evaluations of each row by seed.
+
+    Inference is timed anew, all rows side by side.
+    """
     opened = [open_run(out / f"{variant.folder}-seed{seeds[0]}") for variant in variants]
     with Bars(progress, "row") as bars:
         step = bars("samples")
         rows = []
-        for variant, found, run in zip(variants, results, opened, strict=True):
-            own = settings.override({**variant.changes, "seed": seeds[0]})
-            rows.append({**_row(variant, found, run), **measured_start(own, data)})
+        for parts in zip(variants, results, opened, strict=True):
+            rows.append(_row(*parts))
             step(len(rows), len(variants))
     measured = metrics_of(settings.task, padded=settings.count_padding)
     compare_to_first(rows, [metric.name for metric in measured])
@@ -90,6 +116,7 @@ def run_variants(
     return {**result, "columns": columns_of(result), "notes": notes_on(result)}
 
 
+@alone_in_out
 def compare(
     arms: Sequence[str],
     settings: Settings,
@@ -103,7 +130,8 @@ def compare(
     controls: Sequence[str] = (),
     with_fcd: bool = False,
     targets: int = 0,
-    processes: int = 1,
+    processes: int | None = None,
+    cluster: str | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Compare mechanisms on equal terms; the result is also saved in ``out/comparison.json``.
@@ -123,7 +151,9 @@ def compare(
         controls: further rows, see :func:`~ketformer.comparison.controls`.
         with_fcd: for molecules: also compute the FCD, which takes minutes per run.
         targets: for conditional molecule models: molecules to sample for each target.
-        processes: how many runs at once.
+        processes: how many runs at once; by default one, or on a cluster as many as it has cores or
+            GPUs.
+        cluster: address of a Ray cluster to run on, or ``auto`` for this machine's.
         progress: show tables on standard error.
 
     Returns:
@@ -131,12 +161,17 @@ def compare(
         ``learning_rates`` tried; for the whole, ``matched`` and ``search``.
 
     Raises:
-        KetformerError: a name is unknown or repeated, or sizes cannot be matched.
+        KetformerError: a name is unknown or repeated, sizes cannot be matched, or another process
+            is using the folder.
     """
     variants = rows_of(arms, settings, controls)
-    if len(variants) < 2 or seeds < 1 or processes < 1:
+    if len(variants) < 2 or seeds < 1 or (processes is not None and processes < 1):
         raise KetformerError("a comparison needs at least two rows, one seed and one process")
     search = Search.around(settings, rates, search_share)
+    if search.seed in range(first := settings.training.get("seed", 42), first + seeds):
+        raise KetformerError(
+            f"seed {search.seed} is that of the search; choose others for the rows"
+        )
     out = Path(out)
     model_keys = prepare(settings, progress=progress).model_keys
     if initial_spread is not None:
@@ -146,9 +181,14 @@ def compare(
     tried: dict[str, list[dict[str, Any]]] = {}
     if rates > 1:
         variants, tried = search_rates(
-            variants, settings, search, out / "search", processes=processes, progress=progress
+            variants,
+            settings,
+            search,
+            out / "search",
+            processes=processes,
+            cluster=cluster,
+            progress=progress,
         )
-    first = settings.training.get("seed", 42)
     result = run_variants(
         variants,
         settings,
@@ -156,6 +196,7 @@ def compare(
         range(first, first + seeds),
         evaluation={"with_fcd": with_fcd, "targets": targets},
         processes=processes,
+        cluster=cluster,
         progress=progress,
     )
     for variant, row in zip(variants, result["rows"], strict=True):
@@ -174,7 +215,7 @@ def compare(
     return result
 
 
-def _row(variant: Variant, results: list[dict[str, Any]], run: Run) -> dict[str, Any]:
+def _row(variant: Variant, results: Sequence[dict[str, Any]], run: Run) -> dict[str, Any]:
     first = results[0]
     return {
         "name": variant.name,

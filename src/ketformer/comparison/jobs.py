@@ -14,6 +14,10 @@ from ketformer.runs import Settings, load_settings, open_run, read_metrics
 from ketformer.runs.directory import SETTINGS_FILE, WEIGHTS_FILE, read_evaluation
 from ketformer.training import train
 from ketformer.training.trainer import NOT_FINITE
+from ketformer.utils.locks import in_use
+
+# Seconds that a worker whose parent was killed may take to save a checkpoint.
+_LAST_STEP = 60
 
 
 @dataclass(frozen=True)
@@ -40,28 +44,46 @@ def run_job(job: Job) -> dict[str, Any]:
     """Train and evaluate one run, or return what is already there.
 
     Raises:
-        KetformerError: the folder holds a run with other settings, or training fails.
+        KetformerError: the folder holds a run with other settings or is in use, or training fails.
+    """
+    if (known := answer_of(job)) is not None:
+        return known
+    path, trial = job.path, job.evaluation is None
+    with in_use(path, wait=_LAST_STEP):
+        if not (path / WEIGHTS_FILE).is_file():
+            try:
+                train(job.settings, path, resume=True, progress=False)
+            except NotFiniteError:
+                if trial:  # a rate that is too high is a result too
+                    return {"eval_loss": None}
+                raise
+        if trial:
+            return _last_loss(path)
+        run = open_run(path)
+        result = evaluate(run, **(job.evaluation or {}), progress=False)
+        save_evaluation(run, result)
+        return result
+
+
+def answer_of(job: Job) -> dict[str, Any] | None:
+    """What a finished run answers; None if there is anything left to do.
+
+    Raises:
+        KetformerError: the folder holds a run with other settings.
     """
     path = job.path
-    if (path / SETTINGS_FILE).is_file():
-        if load_settings(str(path / SETTINGS_FILE)) != job.settings:
-            raise KetformerError(f"{path} holds a run with other settings; choose another --out")
-        if job.evaluation is not None and (result := read_evaluation(path)):
-            return result
-    trial = job.evaluation is None
-    if not (path / WEIGHTS_FILE).is_file():
-        if trial and (path / NOT_FINITE).is_file():
-            return {"eval_loss": None}
-        try:
-            train(job.settings, path, resume=True, progress=False)
-        except NotFiniteError:
-            if trial:  # a rate that is too high is a result too
-                return {"eval_loss": None}
-            raise
-    if trial:
-        losses = [row["eval_loss"] for row in read_metrics(path) if "eval_loss" in row]
-        return {"eval_loss": losses[-1] if losses and math.isfinite(losses[-1]) else None}
-    run = open_run(path)
-    result = evaluate(run, **(job.evaluation or {}), progress=False)
-    save_evaluation(run, result)
-    return result
+    if not (path / SETTINGS_FILE).is_file():
+        return None
+    if load_settings(str(path / SETTINGS_FILE)) != job.settings:
+        raise KetformerError(f"{path} holds a run with other settings; choose another --out")
+    if job.evaluation is not None:
+        return read_evaluation(path)
+    if (path / WEIGHTS_FILE).is_file():
+        return _last_loss(path)
+    return {"eval_loss": None} if (path / NOT_FINITE).is_file() else None
+
+
+def _last_loss(path: Path) -> dict[str, Any]:
+    """The answer of a trial: its last validation loss, None if that is not finite."""
+    losses = [row["eval_loss"] for row in read_metrics(path) if "eval_loss" in row]
+    return {"eval_loss": losses[-1] if losses and math.isfinite(losses[-1]) else None}

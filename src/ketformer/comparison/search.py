@@ -17,8 +17,9 @@ from ketformer.runs import Settings
 _TRAINERS_RATE = 5e-5
 # How many rates beyond the first grid a row may try.
 _FURTHER = 4
-# The search's seed is used by no row, so that no row profits from the choice.
-_APART = 1000
+# Used by no row, so that no row profits from the choice; the same for all seeds of rows, so that
+# parts of a comparison that are made apart choose the same rates.
+_SEED = 1042
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Search:
         centre = settings.training.get("learning_rate", _TRAINERS_RATE)
         powers = (10 ** ((i - (count - 1) / 2) / 2) for i in range(count))
         rates = tuple(float(f"{centre * power:.2g}") for power in powers)
-        return cls(rates, share, settings.training.get("seed", 42) + _APART)
+        return cls(rates, share, _SEED)
 
     def settings(self, whole: Settings, rate: float) -> Settings:
         """The settings of one trial."""
@@ -70,7 +71,8 @@ def search_rates(
     search: Search,
     out: Path,
     *,
-    processes: int = 1,
+    processes: int | None = None,
+    cluster: str | None = None,
     progress: bool = True,
 ) -> tuple[list[Variant], dict[str, list[dict[str, Any]]]]:
     """Give each row the rate with the lowest validation loss.
@@ -83,7 +85,9 @@ def search_rates(
         settings: the settings they share.
         search: what to try for each row.
         out: folder for the trials; finished ones are reused.
-        processes: how many trials at once.
+        processes: how many trials at once; by default one, or on a cluster as many as it has cores
+            or GPUs.
+        cluster: address of a Ray cluster to run on, or ``auto`` for this machine's.
         progress: show a table on standard error.
 
     Returns:
@@ -105,7 +109,7 @@ def search_rates(
             )
             for variant, rate in wanted
         ]
-        answers = run_jobs(jobs, processes=processes, progress=progress)
+        answers = run_jobs(jobs, processes=processes, cluster=cluster, progress=progress)
         for (variant, rate), answer in zip(wanted, answers, strict=True):
             losses[variant.name][rate] = answer["eval_loss"]
         wanted = [

@@ -12,11 +12,13 @@ from ketformer.errors import KetformerError
 from ketformer.runs import load_settings
 from ketformer.runs.directory import make_manifest
 from ketformer.utils.files import write_json, write_text
+from ketformer.utils.locks import alone_in_out, contents
 
 ATTENTIONS = ("classical", "qisa", "qisa_a", "qsann", "qisa_published")
 MOLECULE_ATTENTIONS = ("overlap", "classical")
 
 
+@alone_in_out
 def run_demo(
     out: str | Path = "runs/demo",
     *,
@@ -39,7 +41,7 @@ def run_demo(
         The comparisons ``text`` and ``molecules``, also saved in ``demo.json``.
 
     Raises:
-        KetformerError: the folder holds something other than a demo.
+        KetformerError: the folder holds something other than a demo, or is in use.
     """
     if steps is not None and steps < 1:  # before an earlier demo is removed
         raise KetformerError(f"max_steps must be positive, got {steps}")
@@ -47,10 +49,11 @@ def run_demo(
         raise KetformerError(f"jobs must be positive, got {processes}")
     out = Path(out)
     marker = out / ".ketformer-demo"
-    if out.exists() and any(out.iterdir()):
+    if earlier := contents(out):
         if not marker.is_file():
             raise KetformerError(f"{out} holds something other than a demo; choose another --out")
-        shutil.rmtree(out)
+        for path in earlier:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     write_text(marker, "This folder is replaced by each `ketformer demo`.\n")
     if progress:
         print(

@@ -12,6 +12,7 @@ from ketformer.comparison.variants import chosen_rows
 from ketformer.runs import Settings, load_settings
 from ketformer.runs.directory import make_manifest
 from ketformer.utils.files import write_json
+from ketformer.utils.locks import alone_in_out
 
 _SEQUENCE: dict[str, dict[str, Any]] = {
     "overlap": {"attention": "overlap"},
@@ -84,6 +85,7 @@ _COLUMNS: Columns = (
 )
 
 
+@alone_in_out
 def reproduce_overlap(
     out: str | Path,
     *,
@@ -94,7 +96,8 @@ def reproduce_overlap(
     samples: int = 10_000,
     targets: int = 1_000,
     changes: dict[str, Any] | None = None,
-    processes: int = 1,
+    processes: int | None = None,
+    cluster: str | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Train and measure the paper's six models.
@@ -108,7 +111,9 @@ def reproduce_overlap(
         samples: molecules sampled from each model.
         targets: molecules sampled for each of the 18 published targets.
         changes: settings to change from the published ones, e.g. fewer epochs.
-        processes: how many runs at once.
+        processes: how many runs at once; by default one, or on a cluster as many as it has cores or
+            GPUs.
+        cluster: address of a Ray cluster to run on, or ``auto`` for this machine's.
         progress: show a table on standard error.
 
     Returns:
@@ -116,7 +121,7 @@ def reproduce_overlap(
         seeds; each row's ``seeds`` is their number.
 
     Raises:
-        KetformerError: a row is unknown.
+        KetformerError: a row is unknown, or another process is using the folder.
     """
     names = chosen_rows(rows, [variant.name for variant in OVERLAP_ROWS])
     settings = load_settings("overlap-qm9").override({"data": data, **(changes or {})})
@@ -136,6 +141,7 @@ def reproduce_overlap(
                     range(first, first + count),
                     evaluation=evaluation,
                     processes=processes,
+                    cluster=cluster,
                     progress=progress,
                 )
             )

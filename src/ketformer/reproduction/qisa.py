@@ -11,6 +11,7 @@ from ketformer.comparison.variants import chosen_rows
 from ketformer.runs import Settings, load_settings
 from ketformer.runs.directory import make_manifest
 from ketformer.utils.files import write_json
+from ketformer.utils.locks import alone_in_out
 
 _AS_PUBLISHED = {"score": "double_exponential", "observables": "random"}
 
@@ -45,6 +46,7 @@ QISA_CLAIM = {
 _NEEDED = {"classical", "classical_transposed", "qisa_published", "qisa_causal", "qisa"}
 
 
+@alone_in_out
 def reproduce_qisa(
     out: str | Path,
     *,
@@ -52,7 +54,8 @@ def reproduce_qisa(
     seeds: int = 3,
     rows: Sequence[str] | None = None,
     changes: dict[str, Any] | None = None,
-    processes: int = 1,
+    processes: int | None = None,
+    cluster: str | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Train and measure every row of the QISA table.
@@ -63,7 +66,9 @@ def reproduce_qisa(
         seeds: number of seeds for each row.
         rows: names of rows, all by default; for a subset only the runs are saved.
         changes: settings to change from the published ones, e.g. fewer steps.
-        processes: how many runs at once.
+        processes: how many runs at once; by default one, or on a cluster as many as it has cores or
+            GPUs.
+        cluster: address of a Ray cluster to run on, or ``auto`` for this machine's.
         progress: show a table on standard error.
 
     Returns:
@@ -71,7 +76,7 @@ def reproduce_qisa(
         ``ratio_to_classical`` (how many times lower than that one's); and the paper's ``claim``.
 
     Raises:
-        KetformerError: a row is unknown.
+        KetformerError: a row is unknown, or another process is using the folder.
     """
     chosen = chosen_rows(rows, [name for name, _, _ in QISA_ROWS])
     settings: Settings = load_settings("qisa-small").override({"data": data, **(changes or {})})
@@ -83,6 +88,7 @@ def reproduce_qisa(
         Path(out),
         range(first, first + seeds),
         processes=processes,
+        cluster=cluster,
         progress=progress,
     )
     roles = {name: role for name, role, _ in QISA_ROWS}

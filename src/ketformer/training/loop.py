@@ -54,8 +54,10 @@ from ketformer.training.resume import (
 )
 from ketformer.training.trainer import SafeTrainer, read_losses
 from ketformer.utils.files import write_json, write_text
+from ketformer.utils.locks import alone_in_out, contents
 
 
+@alone_in_out
 def train(
     settings: Settings,
     out: str | Path,
@@ -82,10 +84,11 @@ def train(
         The run's path, steps, parameters, final training and validation loss, seconds.
 
     Raises:
-        KetformerError: the directory exists, or a setting does not fit.
+        KetformerError: the directory exists or is in use by another process, or a setting does
+            not fit.
     """
     out = Path(out)
-    if out.exists() and any(out.iterdir()) and not resume:
+    if contents(out) and not resume:
         raise KetformerError(f"{out} exists; choose another --out, or --resume it")
     arguments = training_arguments(settings, out)
     settings = settings.override({"seed": arguments.seed})  # what is saved says which

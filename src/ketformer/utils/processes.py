@@ -115,19 +115,26 @@ def _begin(registered: Mapping[str, Mapping[str, Any]], threads: int, stopping: 
 def _call(function: Callable[[Task], Answer], task: Task) -> Answer:
     """Do a task. Once the pool is stopping, start no other, and exit after this one.
 
-    A training that gets SIGTERM saves a checkpoint and raises; its worker would then wait for the
-    next task, and a broken pool for its worker.
+    A training that gets SIGTERM saves a checkpoint and raises; its worker would then take the next
+    task or wait for one, and a broken pool for its worker.
     """
     try:
-        if _stopping.is_set():
+        if _is_over():
             raise KetformerError("stopping")
         return function(task)
     except Stopped:
         _stopping.wait(1)  # SIGTERM may come before the event
         raise
     finally:
-        if _stopping.is_set():
+        if _is_over():
             os._exit(0)
+
+
+def _is_over() -> bool:
+    """Whether the pool was told to stop, or died with its process and cannot tell."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    return _stopping.is_set() or not parent.is_alive()
 
 
 def _end_with_parent() -> None:

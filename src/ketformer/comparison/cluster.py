@@ -1,0 +1,354 @@
+"""Runs on a Ray cluster: one task each, tried again from its last checkpoint if its node dies.
+
+On storage that all nodes share, a run is trained in its own folder, as by a local worker. A node
+without it trains in a folder of its own and sends the files as they change; the driver, the
+process that started the comparison, keeps them where they belong.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import socket
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ketformer.comparison.jobs import Job, answer_of, run_job
+from ketformer.errors import KetformerError
+from ketformer.runs.directory import WEIGHTS_FILE
+from ketformer.utils.files import write_text
+from ketformer.utils.locks import in_use
+from ketformer.utils.logging import quiet_libraries
+from ketformer.utils.registry import register_again, registered_here
+
+# How often a run is sent to another worker before the comparison gives up.
+_TRIES = 4
+# Seconds between two looks at a run's files and at the tasks.
+_BEAT = 0.5
+# Seconds that trainings told to stop may take to save a checkpoint.
+_LAST_STEP = 60
+
+#: The files of a run that changed, as a tar, and the names of all that there are.
+Parcel = tuple[bytes, list[str]]
+
+
+def run_on_cluster(
+    jobs: Sequence[Job],
+    address: str,
+    *,
+    at_once: int | None = None,
+    on_done: Callable[[Job], None] = lambda job: None,
+) -> list[dict[str, Any]]:
+    """Train and evaluate all jobs on the nodes of a Ray cluster.
+
+    Each run takes one GPU if the cluster has any; otherwise one core, or its share of the cores
+    if ``at_once`` is given.
+
+    Args:
+        jobs: the runs.
+        address: of the cluster, or ``auto`` for the one that this machine belongs to.
+        at_once: how many at once; by default as many as there are cores or GPUs.
+        on_done: called here with each finished job.
+
+    Returns:
+        As :func:`~ketformer.comparison.workers.run_jobs`.
+
+    Raises:
+        KetformerError: Ray is missing, no cluster is there, or a job failed; or its workers died
+            several times. The others are stopped and keep what they have trained.
+    """
+    ray = connect(address)
+    share = _share(ray, at_once)
+    folder = jobs[0].path.parent
+    with _mark(folder) as mark:
+        flight = _Flight(ray, _Crew.here(ray, mark, share), share, _mailbox(ray))
+        try:
+            return flight.fly(jobs, at_once or len(jobs), on_done)
+        except BaseException:
+            flight.land()
+            raise
+
+
+def connect(address: str) -> Any:
+    """Ray, connected to a cluster; a process that is connected already stays so.
+
+    Raises:
+        KetformerError: Ray is not installed, or there is no such cluster.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise KetformerError(
+            "--cluster needs Ray, which is not installed: pip install 'ketformer[ray]'"
+        ) from None
+    if not ray.is_initialized():
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            _knock(address)
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        except (OSError, ValueError, RuntimeError) as error:
+            why = " ".join(str(error).split())[:200]
+            raise KetformerError(
+                f"no Ray cluster at {address!r} ({why}); start one with: ray start --head"
+            ) from None
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, before)  # Ray's own would end the process at once
+    return ray
+
+
+def _knock(address: str) -> None:
+    """Raise an error if nobody listens at ``host:port``; Ray would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+
+def _share(ray: Any, at_once: int | None) -> dict[str, int]:
+    """What a run takes of a node."""
+    there = ray.cluster_resources()
+    if there.get("GPU", 0) >= 1:
+        return {"num_cpus": 1, "num_gpus": 1}
+    largest = max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
+    if not largest:
+        raise KetformerError("the Ray cluster has no cores to train on")
+    cores = int(there["CPU"]) // at_once if at_once else 1
+    return {"num_cpus": min(max(cores, 1), largest)}
+
+
+def _mailbox(ray: Any) -> Any:
+    """A queue from the workers, on the driver's node: it lives as long as the driver."""
+    from ray.util.queue import Queue
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
+
+
+@contextmanager
+def _mark(folder: Path) -> Iterator[Path]:
+    """A file by which a worker sees that it shares the driver's storage."""
+    mark = folder / f".cluster-{uuid.uuid4().hex}"
+    write_text(mark, "Workers that see this file train in this folder.\n")
+    try:
+        yield mark
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class _Crew:
+    """What a worker on another machine takes over from the driver."""
+
+    folder: str
+    mark: Path
+    threads: int
+    paths: list[str]
+    variables: dict[str, str]
+    registered: bytes  # unpickled once the paths are known
+
+    @classmethod
+    def here(cls, ray: Any, mark: Path, share: dict[str, int]) -> _Crew:
+        ours = {key: value for key, value in os.environ.items() if key.startswith("KETFORMER_")}
+        registered = ray.cloudpickle.dumps(registered_here())
+        return cls(os.getcwd(), mark, share["num_cpus"], sys.path[:], ours, registered)
+
+    def join(self) -> bool:
+        """Set up this worker process; return whether it shares the driver's storage."""
+        sys.path += [path for path in self.paths if path not in sys.path]
+        os.environ |= self.variables
+        if Path(self.folder).is_dir():
+            os.chdir(self.folder)  # relative paths then mean the same
+        torch.set_num_threads(self.threads)
+        quiet_libraries()
+        warnings.simplefilter("ignore")  # the driver shows what matters
+        import ray
+
+        register_again(ray.cloudpickle.loads(self.registered))
+        return self.mark.is_file()
+
+
+def _work(
+    crew: _Crew, packed: bytes, sent: Parcel, send: Callable[[Parcel], None]
+) -> dict[str, Any]:
+    """Train and evaluate one run, on a worker."""
+    import ray
+
+    shared = crew.join()
+    job: Job = ray.cloudpickle.loads(packed)
+    if shared:
+        return run_job(job)
+    with tempfile.TemporaryDirectory(prefix="ketformer-") as folder:
+        path = Path(folder) / job.path.name
+        path.mkdir()
+        unpack(sent, path)
+        with _sending(path, send):
+            return run_job(replace(job, path=path))
+
+
+@contextmanager
+def _sending(path: Path, send: Callable[[Parcel], None]) -> Iterator[None]:
+    """Send the files of a run that change while the block runs, and at its end."""
+    ended = threading.Event()
+    known = _versions(path)
+
+    def watch() -> None:
+        nonlocal known
+        while True:
+            last = ended.wait(2 * _BEAT)
+            now = _versions(path)
+            if now != known:
+                with suppress(FileNotFoundError):  # rotated away meanwhile; the next look is right
+                    send(pack(path, [name for name in now if now[name] != known.get(name)], now))
+                    known = now
+            if last:
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _versions(path: Path) -> dict[str, tuple[int, int]]:
+    """The finished files of a run with their size and time; hidden ones are being written."""
+    found = {}
+    for file in sorted(path.rglob("*")):
+        name = file.relative_to(path)
+        if not any(part.startswith(".") for part in name.parts):
+            with suppress(FileNotFoundError):
+                if file.is_file():
+                    found[name.as_posix()] = (file.stat().st_size, file.stat().st_mtime_ns)
+    return found
+
+
+def pack(path: Path, changed: Sequence[str], names: Sequence[str] | dict[str, Any]) -> Parcel:
+    """Files of a run directory, with the names of all that it has."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for name in changed:
+            tar.add(path / name, name)
+    return content.getvalue(), list(names)
+
+
+def unpack(parcel: Parcel, path: Path) -> None:
+    """Make a run directory what was packed: each file whole, the weights last."""
+    content, names = parcel
+    with tempfile.TemporaryDirectory(dir=path, prefix=".received-") as folder:
+        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+            tar.extractall(folder, filter="data")
+        received = [file for file in Path(folder).rglob("*") if file.is_file()]
+        for file in sorted(received, key=lambda file: file.name == WEIGHTS_FILE):
+            target = path / file.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(target)
+    for name in _versions(path).keys() - set(names):
+        (path / name).unlink()
+        with suppress(OSError):  # not empty
+            (path / name).parent.rmdir()
+
+
+@dataclass
+class _Flight:
+    """The tasks under way, and what to do when one ends."""
+
+    ray: Any
+    crew: _Crew
+    share: dict[str, int]
+    mailbox: Any
+    under_way: dict[Any, int] = field(default_factory=dict)
+    tries: dict[int, int] = field(default_factory=dict)
+    jobs: Sequence[Job] = ()
+
+    def fly(
+        self, jobs: Sequence[Job], at_once: int, on_done: Callable[[Job], None]
+    ) -> list[dict[str, Any]]:
+        """Run all jobs; their answers in order."""
+        self.jobs = jobs
+        known = {number: answer_of(job) for number, job in enumerate(jobs)}
+        answers = {number: answer for number, answer in known.items() if answer is not None}
+        for number in answers:
+            on_done(jobs[number])
+        waiting = [number for number in known if number not in answers]
+        while waiting or self.under_way:
+            while waiting and len(self.under_way) < at_once:
+                self.submit(waiting.pop(0))
+            ended, _ = self.ray.wait(list(self.under_way), timeout=_BEAT)
+            self.receive()
+            for task in ended:
+                number = self.under_way.pop(task)
+                try:
+                    answers[number] = self.ray.get(task)
+                except self.ray.exceptions.RayTaskError as error:
+                    if isinstance(error.cause, KetformerError):
+                        raise error.cause from None
+                    raise
+                except self.ray.exceptions.RayError:
+                    self.give_up_or_again(number)
+                    waiting.insert(0, number)
+                else:
+                    on_done(jobs[number])
+        return [answers[number] for number in range(len(jobs))]
+
+    def submit(self, number: int) -> None:
+        """Start a job from what the driver has of its run."""
+        self.tries[number] = attempt = self.tries.get(number, 0) + 1
+        path, mailbox = self.jobs[number].path, self.mailbox
+        names = list(_versions(path))
+        sent = pack(path, names, names)
+
+        def send(parcel: Parcel) -> None:
+            mailbox.put((number, attempt, parcel))
+
+        task = self.ray.remote(_work).options(max_retries=0, **self.share)
+        packed = self.ray.cloudpickle.dumps(self.jobs[number])
+        self.under_way[task.remote(self.crew, packed, sent, send)] = number
+
+    def receive(self) -> None:
+        """Keep what the workers have sent; a worker that was given up may still send."""
+        for number, attempt, parcel in self.mailbox.get_nowait_batch(self.mailbox.qsize()):
+            if attempt == self.tries[number]:
+                path = self.jobs[number].path
+                with in_use(path):
+                    unpack(parcel, path)
+
+    def give_up_or_again(self, number: int) -> None:
+        """Say that a worker died; the run goes on elsewhere, a few times."""
+        job = self.jobs[number]
+        if self.tries[number] >= _TRIES:
+            raise KetformerError(
+                f"{job.row}, {job.column}: its worker died {_TRIES} times, perhaps for lack of "
+                "memory; the same command resumes from the last checkpoints"
+            )
+        warnings.warn(
+            f"{job.row}, {job.column}: its worker or node died; going on from its last checkpoint",
+            stacklevel=2,
+        )
+
+    def land(self) -> None:
+        """Stop all tasks; those in training save a checkpoint first."""
+        for task in self.under_way:
+            self.ray.cancel(task, force=False)
+        deadline = time.monotonic() + _LAST_STEP
+        left = list(self.under_way)
+        while left and time.monotonic() < deadline:
+            _, left = self.ray.wait(left, num_returns=len(left), timeout=_BEAT)
+            self.receive()
+        for task in left:
+            self.ray.cancel(task, force=True)
