@@ -2,6 +2,7 @@
 
 import csv
 import gc
+import itertools
 import os
 import shutil
 import signal
@@ -99,10 +100,19 @@ def _signals_as_in_a_terminal():
         signal.signal(number, handler)
 
 
+@pytest.fixture(scope="session")
+def _empty_folders(tmp_path_factory):
+    """New folders, one by one; pytest's own would look through all those of earlier tests."""
+    base = tmp_path_factory.mktemp("cwd")
+    return (base / str(i) for i in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path_factory, monkeypatch):
+def _in_an_empty_folder(_empty_folders, monkeypatch):
     """Default outputs such as ``runs/…`` must not land in the checkout."""
-    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+    folder = next(_empty_folders)
+    folder.mkdir()
+    monkeypatch.chdir(folder)
 
 
 @pytest.fixture(scope="session", autouse=True)
