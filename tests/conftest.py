@@ -36,6 +36,27 @@ def pytest_collection_finish(session):
         raise pytest.UsageError(f"collecting the tests left {found} in the environment")
 
 
+# The files that take longest, though most have few tests: they start processes or trace graphs.
+_LONG = (
+    "app/test_browser.py",
+    "training/test_processes.py",
+    "project/test_plugin.py",
+    "project/test_notebooks.py",
+    "comparison/test_terms.py",
+    "models/test_published_losses.py",
+    "models/test_transformers_habits.py",
+    "attention/test_conformance.py",
+    "bench/test_bench.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Several workers begin with the long files, or one would be left alone with the last."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        tests = REPOSITORY / "tests"
+        items.sort(key=lambda item: item.path.relative_to(tests).as_posix() not in _LONG)
+
+
 # Which variable names the folder that a file in ../shared/<folder> may lie in instead.
 _FOLDERS = {"data": "KETFORMER_DATA", "published": "KETFORMER_PUBLISHED"}
 
