@@ -16,7 +16,7 @@ test: lint
 	@missing=$$(for name in chromium zsh fish; do command -v $$name >/dev/null || echo $$name; done); \
 	test -z "$$missing" || { apt-get update -q && apt-get install -y -q $$missing; } || \
 	echo "not installed:" $$missing
-	$(PYTEST) -n 2 --dist loadfile --durations 20
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations 20
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 import csv
 import gc
+import itertools
 import os
 import shutil
 import signal
@@ -33,6 +34,27 @@ def pytest_collection_finish(session):
     found = {k: v for k, v in os.environ.items() if k.startswith("KETFORMER_")}
     if found != _OWN_VARIABLES:
         raise pytest.UsageError(f"collecting the tests left {found} in the environment")
+
+
+# The files that take longest, though most have few tests: they start processes or trace graphs.
+_LONG = (
+    "app/test_browser.py",
+    "training/test_processes.py",
+    "project/test_plugin.py",
+    "project/test_notebooks.py",
+    "comparison/test_terms.py",
+    "models/test_published_losses.py",
+    "models/test_transformers_habits.py",
+    "attention/test_conformance.py",
+    "bench/test_bench.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Several workers begin with the long files, or one would be left alone with the last."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        tests = REPOSITORY / "tests"
+        items.sort(key=lambda item: item.path.relative_to(tests).as_posix() not in _LONG)
 
 
 # Which variable names the folder that a file in ../shared/<folder> may lie in instead.
@@ -99,10 +121,19 @@ def _signals_as_in_a_terminal():
         signal.signal(number, handler)
 
 
+@pytest.fixture(scope="session")
+def _empty_folders(tmp_path_factory):
+    """New folders, one by one; pytest's own would look through all those of earlier tests."""
+    base = tmp_path_factory.mktemp("cwd")
+    return (base / str(i) for i in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path_factory, monkeypatch):
+def _in_an_empty_folder(_empty_folders, monkeypatch):
     """Default outputs such as ``runs/…`` must not land in the checkout."""
-    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+    folder = next(_empty_folders)
+    folder.mkdir()
+    monkeypatch.chdir(folder)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,12 +1,17 @@
 """``torch.compile`` makes one graph of the decoder, with conditions and an attention mask."""
 
+import pytest
 import torch
 from torch._dynamo.utils import counters
 
 from ketformer.utils.conformance import all_alike
 
 from .helpers import pad, some_ids
-from .test_conditions import conditional, every_kind, some_conditions
+from .test_conditions import TABLES, TWO, conditional, kind_id, some_conditions
+
+# Each mechanism is compiled by itself in attention/test_conformance.py. The decoder gives all of
+# them the same, but for those with tables of its tokens, and knows whether they leak.
+KINDS = [("classical", TWO), ("qsann", TWO), ("qisa_published", TWO), *TABLES]
 
 STILL = {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0, "mlp_pdrop": 0.0}
 
@@ -20,7 +25,7 @@ def outcome(called, model, ids, **inputs):
     return {"logits": output.logits.detach(), **named}
 
 
-@every_kind
+@pytest.mark.parametrize("kind", KINDS, ids=kind_id)
 def test_one_graph_with_conditions_and_a_mask(kind):
     torch.compiler.reset()
     counters.clear()

@@ -1,4 +1,7 @@
-"""The three released checkpoints beside the repository, on the true validation set."""
+"""QM9 as it is read, and the three released checkpoints on its true validation set.
+
+In one file, so that RDKit reads QM9 only once.
+"""
 
 import numpy as np
 import pytest
@@ -10,9 +13,19 @@ from ketformer.models.published import PUBLISHED_CONDITIONS, from_published
 from ketformer.runs import load_settings, open_run
 from ketformer.runs.data import molecules_of
 from ketformer.runs.import_checkpoint import import_checkpoint
+from ketformer.tasks.molecules import reading
 from ketformer.tasks.molecules.properties import PROPERTIES, compute_properties
+from ketformer.tasks.molecules.reading import load_molecules
 from ketformer.tasks.molecules.rows import MoleculeRows
-from ketformer.tasks.molecules.tokenizer import QM9_VOCABULARY
+from ketformer.tasks.molecules.splits import split_molecules
+from ketformer.tasks.molecules.tokenizer import (
+    QM9_VOCABULARY,
+    decode_smiles,
+    encode_smiles,
+    smiles_tokenizer,
+    vocabulary_of,
+)
+from tasks.molecules.test_reading import assert_equal
 
 SEQUENCE = "quantum_sequence_epoch_17.pt"
 CONTROL = "classical_eq_sequence_epoch_16.pt"
@@ -20,11 +33,12 @@ CONDITIONS = "quantum_conditions_epoch_20.pt"
 
 
 @pytest.fixture(scope="module")
-def qm9(shared_file):
-    """QM9 with the released split. Canonical SMILES are kept in the cache between sessions."""
+def qm9(shared_file, tmp_path_factory):
+    """QM9 with the released split, read with an empty cache."""
     folder = shared_file("data", "qm9.csv").parent
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KETFORMER_DATA", str(folder))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield molecules_of(load_settings("overlap-qm9"), progress=False)
 
 
@@ -51,6 +65,24 @@ def test_a_released_file_has_its_parameters_and_records(
     assert recorded["epoch"] == len(recorded["val_losses"]) - 1  # counted from 0
     assert recorded["val_losses"][-1] == pytest.approx(recorded_loss, abs=5e-6)
     assert recorded["training_configuration"]["seed"] == 42
+
+
+def test_qm9_is_read_whole_and_a_second_time_from_the_cache(qm9, monkeypatch):
+    read = qm9.source
+    assert (read.rows, read.broken, read.duplicates) == (133_885, 0, 87)
+    assert len(set(read.smiles)) == len(read.smiles) == 133_798
+    assert read.smiles[:4] == ["C", "N", "O", "C#C"]
+    monkeypatch.setattr(reading, "standardised", None)  # RDKit's part
+    assert_equal(load_molecules("qm9"), read)
+
+    tokenizer = smiles_tokenizer(vocabulary_of(read.smiles))
+    assert tuple(tokenizer.convert_ids_to_tokens(range(len(tokenizer)))) == QM9_VOCABULARY
+    ids = encode_smiles(tokenizer, read.smiles)
+    assert ids.shape == (133_798, 24)
+    assert decode_smiles(tokenizer, ids) == read.smiles
+
+    sizes = [len(part) for part in split_molecules(read.smiles, "published").values()]
+    assert sizes == [127_109, 6_689, 6_689]
 
 
 def test_the_vocabulary_and_the_split_are_those_of_the_release(qm9):

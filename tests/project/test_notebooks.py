@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,19 +37,34 @@ def test_a_stored_notebook_has_no_outputs_and_no_paths_of_a_machine(name):
     assert "*For " in first  # whom it is for
 
 
+@pytest.fixture(scope="module")
+def cells(script, tmp_path_factory):
+    """The executed cells of each notebook.
+
+    All run in one process, emptied before each: importing torch takes longer than most cells.
+    """
+    folder = tmp_path_factory.mktemp("notebooks")
+    whole = nbformat.v4.new_notebook()
+    for path in script.NOTEBOOKS:
+        cells = [nbformat.v4.new_code_cell("%reset -f"), *nbformat.read(path, as_version=4).cells]
+        for i, cell in enumerate(cells):
+            cell.metadata["notebook"] = path.stem
+            cell.id = f"{path.stem}-{i}"  # each has a cell-00
+            whole.cells.append(cell)
+    nbformat.write(whole, folder / "whole.ipynb")
+    done = script.executed(folder / "whole.ipynb", folder).cells
+    return {name: [c for c in done if c.metadata["notebook"] == name] for name in NAMES}
+
+
 @pytest.mark.parametrize(
     ("name", "pictures"),
     [("attention-score-on-cudaq", 3), ("design-molecules", 5), ("qisa-and-the-leak", 2)],
 )
-def test_it_runs_and_draws(script, tmp_path, monkeypatch, name, pictures):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    notebook = script.executed(ROOT / f"notebooks/{name}.ipynb", tmp_path)
-    outputs = [o for cell in notebook.cells for o in cell.get("outputs", []) if "data" in o]
-    drawn = [o for o in outputs if {"image/png", "image/svg+xml"} & set(o["data"])]
+def test_it_runs_and_draws(cells, name, pictures):
+    outputs = [output for cell in cells[name] for output in cell.get("outputs", [])]
+    drawn = [o for o in outputs if {"image/png", "image/svg+xml"} & set(o.get("data", ()))]
     assert len(drawn) >= pictures
-    printed = "".join(
-        o["text"] for cell in notebook.cells for o in cell.get("outputs", []) if "text" in o
-    )
+    printed = "".join(o["text"] for o in outputs if "text" in o)
     told = {
         # torch and whatever is installed: equal to the model within 32 bits.
         "attention-score-on-cudaq": r"torch +\+0\.\d{9}   differs from the model by \d\.\de-0[789]",

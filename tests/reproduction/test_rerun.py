@@ -8,20 +8,36 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from commands import call, cut_off, largest_difference, metrics, small_text, write_settings
+from ketformer.cli import main
+
+DROPOUT = {"resid_pdrop": 0.1}
 
 
 @pytest.fixture
 def own(text, tmp_path):
-    """A copy of the text, and a finished run on it with dropout."""
+    """A copy of the text, settings with dropout, and a folder for a run of them."""
     data = tmp_path / "own.txt"
     data.write_bytes(text.read_bytes())
-    settings = write_settings(tmp_path / "own.yaml", data, model={"resid_pdrop": 0.1})
+    settings = write_settings(tmp_path / "own.yaml", data, model=DROPOUT)
     return data, settings, tmp_path / "run"
 
 
-def test_a_run_is_repeated_bit_for_bit(ketformer, own, tmp_path):
-    _, settings, run = own
-    assert ketformer("train", settings, "--out", run).code == 0
+@pytest.fixture(scope="module")
+def finished(text, tmp_path_factory):
+    """A finished run with dropout; the tests work on copies of it."""
+    folder = tmp_path_factory.mktemp("finished")
+    settings = write_settings(folder / "own.yaml", text, model=DROPOUT)
+    assert main(["train", settings, "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A copy of the finished run."""
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def test_a_run_is_repeated_bit_for_bit(ketformer, run, tmp_path):
     done = ketformer("reproduce", run, "--out", tmp_path / "again", "--json")
     assert done.code == 0, done.err
     assert done.json["weights_equal"] is done.json["losses_equal"] is True
@@ -30,9 +46,7 @@ def test_a_run_is_repeated_bit_for_bit(ketformer, own, tmp_path):
     assert largest_difference(run, tmp_path / "again") == 0
 
 
-def test_by_default_beside_the_other_reproductions(ketformer, own):
-    _, settings, run = own
-    assert ketformer("train", settings, "--out", run).code == 0
+def test_by_default_beside_the_other_reproductions(ketformer, run):
     done = ketformer("reproduce", run)
     assert done.code == 0
     assert "runs/reproduce-run" in done.out
@@ -50,17 +64,13 @@ def test_a_run_that_was_stopped_on_the_way_is_repeated_in_one_go(ketformer, own,
     assert ketformer("reproduce", run, "--out", tmp_path / "again").code == 0
 
 
-def test_an_interrupted_repetition_goes_on(ketformer, own, tmp_path):
-    _, settings, run = own
-    assert ketformer("train", settings, "--out", run).code == 0
+def test_an_interrupted_repetition_goes_on(ketformer, run, tmp_path):
     with cut_off(12):
         assert ketformer("reproduce", run, "--out", tmp_path / "again").code == 130
     assert ketformer("reproduce", run, "--out", tmp_path / "again").code == 0
 
 
-def test_other_weights_or_losses_are_an_honest_failure(ketformer, own, tmp_path):
-    _, settings, run = own
-    assert ketformer("train", settings, "--out", run).code == 0
+def test_other_weights_or_losses_are_an_honest_failure(ketformer, run, tmp_path):
     whole = shutil.copytree(run, tmp_path / "whole")
     tensors = load_file(run / "model.safetensors")
     tensors["lm_head.bias"][0] = torch.nextafter(tensors["lm_head.bias"][0], torch.tensor(9.0))
@@ -110,11 +120,9 @@ def test_what_is_for_papers_is_refused(ketformer, honest, option):
     ketformer("reproduce", honest, *option).assert_mistake(f"{option[0]} is for a paper")
 
 
-def test_what_cannot_be_repeated_says_why(ketformer, own, tmp_path):
-    _, settings, run = own
+def test_what_cannot_be_repeated_says_why(ketformer, run, tmp_path):
     (tmp_path / "empty").mkdir()
     ketformer("reproduce", tmp_path / "empty").assert_mistake("not a finished run")
-    assert ketformer("train", settings, "--out", run).code == 0
     manifest = json.loads((run / "manifest.json").read_text())
     for change, told in (
         ({"imported": {"file": "x.pt"}}, "was imported, not trained"),

@@ -1,13 +1,14 @@
 """Run several commands in turn in each of several processes: starting them costs most of the time.
 
-Usage: ``torchrun … in_turn.py COMMANDS.json [--sharding_on_cpus]``; each command is a list of
-arguments of ``ketformer``. accelerate shards only over GPUs and silently trains plain data parallel
-on CPUs, which Ketformer refuses; the option removes both rules, so that what is written and read
-under FSDP can be tested without GPUs.
+Usage: ``torchrun … in_turn.py COMMANDS.json``; each command is a list of arguments of
+``ketformer``. accelerate shards only over GPUs and silently trains plain data parallel on CPUs,
+which Ketformer refuses; from the first command with ``--fsdp`` on, both rules are off, so that what
+is written and read under FSDP can be tested without GPUs.
 """
 
 import json
 import sys
+from functools import cache
 from pathlib import Path
 
 from accelerate import state
@@ -17,6 +18,7 @@ from ketformer.cli import main
 from ketformer.training import arguments as training_arguments
 
 
+@cache
 def shard_on_cpus():
     begin = state.AcceleratorState.__init__
 
@@ -34,9 +36,8 @@ def shard_on_cpus():
 
 
 if __name__ == "__main__":
-    commands, *options = sys.argv[1:]
-    if options:
-        shard_on_cpus()
-    for command in json.loads(Path(commands).read_text()):
+    for command in json.loads(Path(sys.argv[1]).read_text()):
+        if "--fsdp" in command:
+            shard_on_cpus()
         if code := main(command):
             sys.exit(code)

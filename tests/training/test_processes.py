@@ -35,22 +35,29 @@ _CALM = ("--adam_epsilon", 1e-3)
 _SHORT = ("--max_steps", 4, "--save_strategy", "no", "--eval_strategy", "no", *_CALM)
 
 
-def train_in_turn(commands, folder, *, options=()):
+def train_in_turn(commands, folder):
     """Calls of ``ketformer train`` by two processes, started once."""
     file, script = folder / "commands.json", Path(__file__).with_name("in_turn.py")
     file.write_text(json.dumps([["train", *map(str, command)] for command in commands]))
-    done = run_process(file, *options, launcher=_TORCHRUN, program=script)
+    done = run_process(file, launcher=_TORCHRUN, program=script)
     assert done.code == 0, done.err
     return done
 
 
 @pytest.fixture(scope="module")
 def by_torchrun(tiny, few, tmp_path_factory):
-    """The folder of two runs of two processes, one of them to go on with."""
+    """The folder of runs of two processes: one to go on with, a whole one, and a sharded one."""
     folder = tmp_path_factory.mktemp("torchrun")
-    begun = (few, "--out", folder / "begun", "--max_steps", 10, "--per_device_train_batch_size", 6)
-    done = train_in_turn([begun, (tiny, "--out", folder / "plain", "--json", *_HALF)], folder)
-    (folder / "out.json").write_text(done.out[done.out.rindex("\n{") :])
+    sharded = ("--out", folder / "sharded", "--max_steps")
+    commands = [
+        (few, "--out", folder / "begun", "--max_steps", 10, "--per_device_train_batch_size", 6),
+        (tiny, "--out", folder / "plain", "--json", *_HALF),
+        (tiny, *sharded, 10, *_HALF, "--fsdp", "true"),
+        (*sharded, 20, "--resume"),
+        (*sharded, 20, "--resume"),
+    ]
+    done = train_in_turn(commands, folder)
+    (folder / "out.txt").write_text(done.out)
     return folder
 
 
@@ -61,8 +68,10 @@ def copied(run, tmp_path):
 
 
 def test_two_processes_train_as_one_with_twice_the_batch(ketformer, by_torchrun, honest, tmp_path):
-    printed = json.loads((by_torchrun / "out.json").read_text())
-    assert printed["steps"] == 20  # one object, though two processes ran
+    out = (by_torchrun / "out.txt").read_text()
+    printed, end = json.JSONDecoder().raw_decode(out, out.index("\n{") + 1)
+    assert printed["steps"] == 20
+    assert "\n{" not in out[end:]  # one object, though two processes ran
     run = copied(by_torchrun / "plain", tmp_path)
     assert largest_difference(honest, run) < _ROUNDING
     manifest = json.loads((run / "manifest.json").read_text())
@@ -140,29 +149,24 @@ def test_every_mechanism_trains_on_two_processes_whole_and_sharded(ketformer, ti
     for name, options in runs:
         assert ketformer("train", tiny, "--out", tmp_path / "one" / name, *options).code == 0
     two = [(tiny, "--out", tmp_path / "two" / name, *o, *_HALF) for name, o in runs]
-    train_in_turn(two, tmp_path)
     sharded = [
         (tiny, "--out", tmp_path / "sharded" / name, *o, *_HALF, "--fsdp", "true")
         for name, o in runs
     ]
-    train_in_turn(sharded, tmp_path, options=["--sharding_on_cpus"])
+    train_in_turn([*two, *sharded], tmp_path)
     for name in MECHANISMS:
         for way in ("two", "sharded"):
             assert largest_difference(tmp_path / "one" / name, tmp_path / way / name) < _ROUNDING
 
 
-def test_a_sharded_run_is_whole_and_goes_on(ketformer, tiny, honest, tmp_path):
-    run = tmp_path / "run"
-    resume = ("--out", run, "--resume", "--max_steps")
-    begin = (tiny, "--out", run, "--fsdp", "true", *_HALF, "--max_steps", 10)
-    commands = [begin, (*resume, 20), (*resume, 20)]
-    train_in_turn(commands, tmp_path, options=["--sharding_on_cpus"])
+def test_a_sharded_run_is_whole_and_goes_on(ketformer, by_torchrun, honest, tmp_path):
+    run = copied(by_torchrun / "sharded", tmp_path)
     assert largest_difference(honest, run) < _ROUNDING
     assert {str(w.dtype) for w in weights(run).values()} == {"torch.float32"}
     assert json.loads((run / "manifest.json").read_text())["sharded"] is True
     assert ketformer("evaluate", run, "--json").json["causal"] is True
     # Neither kind of checkpoint can be read as the other.
-    back = ("train", *resume, 30, "--fsdp", "null")
+    back = ("train", "--out", run, "--resume", "--max_steps", 30, "--fsdp", "null")
     ketformer(*back).assert_mistake("checkpoint-20 is sharded; resume it with --fsdp true")
 
 

@@ -93,7 +93,7 @@ def tabulated(
     *,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """The result of :func:`run_variants` but for the start of each row, given the evaluations of each row by seed.
+    """The result of :func:`run_variants` but for the starts, given each row's evaluations by seed.
 
     Inference is timed anew, all rows side by side.
     """

@@ -10,15 +10,7 @@ import pytest
 
 from ketformer.tasks.molecules import reading
 from ketformer.tasks.molecules.reading import load_molecules
-from ketformer.tasks.molecules.splits import split_molecules
 from ketformer.tasks.molecules.standardise import canonicalise, standardised
-from ketformer.tasks.molecules.tokenizer import (
-    QM9_VOCABULARY,
-    decode_smiles,
-    encode_smiles,
-    smiles_tokenizer,
-    vocabulary_of,
-)
 from ketformer.utils.files import cache_folder
 from tasks.molecules.complaints import complaint
 
@@ -26,12 +18,6 @@ SPECIAL = ["[CLS]", "[EOS]", "<pad>"]
 
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
-
-
-@pytest.fixture(scope="session")
-def qm9_path(shared_file):
-    """Path of QM9."""
-    return shared_file("data", "qm9.csv")
 
 
 # --- Canonicalising ----------------------------------------------------------------------------
@@ -211,26 +197,3 @@ def test_a_disk_that_is_full_leaves_nothing_behind(monkeypatch, file):
     monkeypatch.setattr(Path, "replace", full)
     assert load_molecules(file("a.csv", TABLE)).smiles == ["CCO", "N"]
     assert list((cache_folder() / "molecules").iterdir()) == []
-
-
-# --- QM9 ---------------------------------------------------------------------------------------
-
-
-def test_qm9(monkeypatch, qm9_path, rdkit_calls):
-    """All in one test, because RDKit takes a while."""
-    monkeypatch.setenv("KETFORMER_DATA", str(qm9_path.parent))
-    molecules = load_molecules("qm9")
-    assert_equal(load_molecules("qm9"), molecules)
-    assert rdkit_calls == [133_885]
-    assert len(set(molecules.smiles)) == len(molecules.smiles) == 133_798
-    assert (molecules.rows, molecules.broken, molecules.duplicates) == (133_885, 0, 87)
-    assert molecules.smiles[:4] == ["C", "N", "O", "C#C"]
-
-    tokenizer = smiles_tokenizer(vocabulary_of(molecules.smiles))
-    assert tuple(tokenizer.convert_ids_to_tokens(range(len(tokenizer)))) == QM9_VOCABULARY
-    ids = encode_smiles(tokenizer, molecules.smiles)
-    assert ids.shape == (133_798, 24)
-    assert decode_smiles(tokenizer, ids) == molecules.smiles
-
-    sizes = [len(part) for part in split_molecules(molecules.smiles, "published").values()]
-    assert sizes == [127_109, 6_689, 6_689]
