@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # Small tensors gain nothing from two threads, and two test workers would compete for the cores.
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
-.PHONY: demo test lint test-slow results results-qisa results-overlap results-compare results-published results-deep results-circuits results-speed readme docs notebooks fuzz clean
+.PHONY: demo test lint test-slow results results-qisa results-overlap results-compare results-verdict results-published results-deep results-circuits results-speed readme docs notebooks fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ketformer demo
@@ -36,7 +36,7 @@ fuzz: $(VENV)/.installed
 
 # The numbers in the README. Needs Tiny Shakespeare and QM9; see each target for the time it takes
 # on two cores. Runs already finished in runs/ are not trained again.
-results: results-qisa results-overlap results-compare results-published results-deep results-circuits results-speed readme
+results: results-qisa results-overlap results-compare results-verdict results-published results-deep results-circuits results-speed readme
 
 # About an hour.
 results-qisa: $(VENV)/.installed
@@ -53,6 +53,12 @@ constant = $(BIN)/ketformer train overlap-qm9 --lr_scheduler_type constant --lea
 	--out runs/constant-$(1) --resume && \
 	$(call keep,overlap-constant-$(1),evaluate runs/constant-$(1) --fcd false)
 
+# Half an hour: the verdict on overlap, at a size where five seeds of every control can be paid for.
+results-verdict: $(VENV)/.installed
+	$(call keep,verdict-overlap,verdict overlap --preset char-small --num_hidden_layers 2 \
+		--data tinyshakespeare --positions learned --max_steps 600 \
+		--per_device_train_batch_size 16 --budget 45m --out runs/verdict-overlap)
+
 # Two hours. The preset's own 5,000 steps of 64 sequences would take two cores more than a day;
 # on a GPU, use `make results-compare SHORTER=`. The second comparison shows how much of overlap's
 # lead is due to its circuit, and the third how much to its start.
@@ -67,7 +73,9 @@ results-compare: $(VENV)/.installed
 # Each with the scores' spread of its own start, and with about that of the other.
 STARTS = classical classical:initial_spread=1 overlap overlap:initial_spread=0.05
 ABLATIONS = no_entanglement,random_circuit
-COMPARED = --data tinyshakespeare --preset char-gpt --seeds 3 $(SHORTER)
+COMPARED = --data tinyshakespeare --preset char-gpt --seeds 3 --initial_spread null $(USUAL) $(SHORTER)
+# The usual start and positions; the presets have better ones.
+USUAL = --positions learned --initializer_range 0.02
 SHORTER ?= --max_steps 600 --per_device_train_batch_size 16 --warmup_steps 60 --learning_rate 3e-3 \
 	--eval_steps 100 --save_steps 100 --save_total_limit 1
 
@@ -84,7 +92,8 @@ import = rm -rf runs/published-$(1) && \
 # About two hours.
 results-deep: $(VENV)/.installed
 	$(call keep,overlap-qm9-deep,compare overlap classical --preset overlap-qm9-deep \
-		--seeds 1 --rates 1 --fcd true --targets 1000 --out runs/deep)
+		--seeds 1 --rates 1 --fcd true --targets 1000 --initial_spread null $(USUAL) \
+		--out runs/deep)
 
 # A few minutes, after results-qisa and results-published, whose models it runs on circuits.
 results-circuits: $(VENV)/.installed

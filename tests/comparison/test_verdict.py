@@ -1,12 +1,14 @@
 """``ketformer verdict``: the whole way on small models, and mechanisms whose answer is known."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
+from ketformer.attention import ATTENTION
 from ketformer.attention.classical import ClassicalAttention
-from ketformer.comparison import budget, verdict as module
+from ketformer.comparison import budget, verdicts as module
 from report_page import Page
 
 LEAN = ("--seed", 5, "--jobs", 1, "--budget", "2h")
@@ -97,13 +99,16 @@ def test_mistakes_are_one_line(ketformer, tiny, tmp_path, args, told):
 
 # --- Four answers that are known ----------------------------------------------------------------
 
+SETTING = ("--preset", "char-small", "--num_hidden_layers", 2, "--positions", "learned",
+           "--max_steps", 600, "--per_device_train_batch_size", 16, "--seed", 42)  # fmt: skip
+
 
 class Renamed(ClassicalAttention):
     """Classical attention under another name."""
 
 
 class Wide(ClassicalAttention):
-    """Classical attention whose queries and keys start widely spread."""
+    """Classical attention whose scores start widely spread."""
 
     def reset_parameters(self):
         super().reset_parameters()
@@ -115,6 +120,31 @@ class Turned(ClassicalAttention):
     """Classical attention with rotary positions, declared as a mechanism."""
 
     def __init__(self, *args, inputs=None, **options):
-        from dataclasses import replace
+        turned = replace(inputs, positions="rotary") if inputs else None
+        super().__init__(*args, inputs=turned, **options)
 
-        super().__init__(*args, inputs=replace(inputs, positions="rotary"), **options)
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mechanism", "answer", "explained_by"),
+    [
+        ("qisa_published", "leaks", []),
+        (Renamed, "no gain", []),
+        (Wide, "explained", ["classical_matched_start"]),
+        (Turned, "not explained", []),
+    ],
+    ids=str,
+)
+def test_known_answers_come_out(
+    ketformer, tinyshakespeare, tmp_path, monkeypatch, mechanism, answer, explained_by
+):
+    name = mechanism
+    if not isinstance(mechanism, str):
+        name = mechanism.__name__.lower()
+        monkeypatch.setattr(ATTENTION, "_registered", {})
+        ATTENTION.register(name, mechanism)
+    args = ("verdict", name, *SETTING, "--data", tinyshakespeare, "--budget", "2h", "--jobs", 1)
+    done = ketformer(*args, "--out", tmp_path / "v", "--json")
+    assert done.code == 0, done.err
+    assert done.json["answer"] == answer, done.json["sentence"]
+    assert set(explained_by) <= set(done.json["explained_by"])

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from ketformer.attention import ATTENTION
-from ketformer.cli.common import Parser, print_json, print_rows, print_table
+from ketformer.cli.common import (
+    CLUSTER_HELP,
+    Parser,
+    add_paper_arguments,
+    check_paper_arguments,
+    print_formatted,
+    print_json,
+    print_rows,
+    print_table,
+)
 from ketformer.comparison.budget import seconds_of
 from ketformer.comparison.variants import as_file_name
-from ketformer.comparison.verdict import verdict
+from ketformer.comparison.verdicts import verdict
 from ketformer.errors import KetformerError
 from ketformer.report import write_report
+from ketformer.report.plots import plots_of_result
 from ketformer.runs import load_settings
 from ketformer.runs.settings import add_settings_arguments
 from ketformer.utils.machine import default_processes
@@ -22,7 +33,9 @@ EXAMPLE = """  ketformer verdict overlap --budget 30m
 
 USAGE = "ketformer verdict MECHANISM [--preset P] [--budget 30m] [--out FOLDER] [--key value ...]"
 
-_ABOUT_IT = {"json", "mechanism", "preset", "budget", "jobs", "out"}
+_ABOUT_IT = {
+    "json", "mechanism", "preset", "budget", "jobs", "cluster", "out", "format", "plots",
+}  # fmt: skip
 
 
 def add_arguments(parser: Parser) -> None:
@@ -43,9 +56,11 @@ def add_arguments(parser: Parser) -> None:
         "--jobs", type=int | None, default=None,
         help="runs to train at once, sharing the cores (one for each core; 1 on a GPU)",
     )  # fmt: skip
+    parser.add_argument("--cluster", type=str | None, default=None, help=CLUSTER_HELP)
     parser.add_argument(
         "--out", type=str | None, default=None, help="output folder (runs/verdict-…)"
     )
+    add_paper_arguments(parser)
     add_settings_arguments(parser)
 
 
@@ -60,19 +75,31 @@ def run(options: Any) -> int:
     settings = load_settings(options.preset).override(given)
     name = f"verdict-{settings.name}-{as_file_name(options.mechanism)}"
     out = Path(options.out or f"runs/{name}")
+    seconds = seconds_of(options.budget)
+    plots = check_paper_arguments(options)
+    jobs = options.jobs
+    if jobs is None and options.cluster is None:
+        jobs = default_processes()
     result = verdict(
         options.mechanism,
         settings,
         out,
-        seconds=seconds_of(options.budget),
-        processes=default_processes() if options.jobs is None else options.jobs,
+        seconds=seconds,
+        processes=jobs,
+        cluster=options.cluster,
     )
     comparison = result.pop("comparison")
     page = write_report(
         out / "report.html", f"Verdict on {options.mechanism}", result["sentence"], comparison
     )
+    drawn = plots_of_result(comparison, out, plots) if plots else []
     if options.json:
         print_json({**result, "report": str(page)})
+        return 0
+    written = "\n".join([f"report: {page}", *(f"plot: {path}" for path in drawn)])
+    if options.format:
+        print_formatted(comparison, options.format)
+        print(f"{result['sentence']}\n{written}", file=sys.stderr)
         return 0
     print(f"{result['sentence']}\n")
     print_rows(comparison["rows"], comparison["columns"])
@@ -82,7 +109,7 @@ def run(options: Any) -> int:
     if left_out := result["plan"]["left_out"]:
         print(f"\nNot within the budget: {', '.join(left_out)}.")
     print("\n" + "\n".join(comparison["notes"]))
-    print(f"\nreport: {page}")
+    print("\n" + written)
     return 0
 
 

@@ -14,5 +14,6 @@ if TYPE_CHECKING:
         matched as matched,
         rows_of as rows_of,
     )
+    from ketformer.comparison.verdicts import verdict as verdict
 
 __getattr__, __dir__, __all__ = lazily(__name__)

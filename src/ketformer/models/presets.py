@@ -108,7 +108,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data": "tinyshakespeare",
         "split": "standard",
         "tokenizer": "char",
-        "model": {**_SMALL, "attention": "qisa", "max_position_embeddings": 64},
+        "model": {
+            **_SMALL,
+            "attention": "qisa",
+            "max_position_embeddings": 64,
+            "positions": "rotary",
+        },
         "training": {
             "max_steps": 3000,
             "per_device_train_batch_size": 32,
@@ -129,6 +134,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "num_hidden_layers": 5,
             "num_attention_heads": 4,
             "max_position_embeddings": 128,
+            "positions": "rotary",
             "norm_position": "pre",
             "hidden_act": "gelu",
             "embd_pdrop": 0.1,
@@ -186,6 +192,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             **_SMALL,
             "attention": "overlap",
             "attention_options": {"n_qubits": 5, "learnable_temperature": True},
+            "positions": "rotary",
             "condition_pdrop": 0.5,
         },
         "training": {
@@ -216,6 +223,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "model": {
             "attention": "overlap",
             "attention_options": {"n_qubits": 5, "learnable_temperature": True},
+            "positions": "rotary",
             "hidden_size": 128,
             "num_hidden_layers": 4,
             "num_attention_heads": 4,

@@ -23,6 +23,7 @@ from ketformer.runs import Settings, open_run
 from ketformer.runs.data import build_model, prepare
 from ketformer.runs.directory import make_manifest
 from ketformer.utils.files import write_json
+from ketformer.utils.locks import alone_in_out
 from ketformer.utils.mappings import read_json
 
 #: The file with the answer, in the verdict's folder.
@@ -37,13 +38,15 @@ _SLOWER = 1.1
 _PLAN = "plan.json"
 
 
+@alone_in_out
 def verdict(
     mechanism: str,
     settings: Settings,
     out: str | Path,
     *,
     seconds: float = 1800,
-    processes: int = 1,
+    processes: int | None = None,
+    cluster: str | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Judge a mechanism against classical attention and every control that applies.
@@ -60,7 +63,9 @@ def verdict(
         settings: the settings they share; their steps are the most that a row is trained.
         out: folder for the runs, ``verdict.json`` and ``comparison.json``.
         seconds: the budget, which decides on steps, seeds and controls.
-        processes: how many runs at once.
+        processes: how many runs at once; by default one, or on a cluster as many as it has cores
+            or GPUs.
+        cluster: address of a Ray cluster to run on, or ``auto`` for this machine's.
         progress: show tables on standard error.
 
     Returns:
@@ -70,7 +75,8 @@ def verdict(
         :func:`~ketformer.comparison.compare`.
 
     Raises:
-        KetformerError: an unknown mechanism, or a budget that is too small.
+        KetformerError: an unknown mechanism, a budget that is too small, or another process is
+            using the folder.
     """
     out = Path(out)
     if settings.model.get("initializer_range", "width") == "width":
@@ -82,16 +88,23 @@ def verdict(
         audit = audit_causality(model, sequences=4)
     rows = [reference, arm, *controls] if audit.causal else [reference, arm]
     rows = matched(rows, settings, data.model_keys)
-    chosen, rows = _planned(rows, settings, data, out, seconds, processes)
+    # How many runs a cluster takes is known only once it is reached: then it is taken for one.
+    chosen, rows = _planned(rows, settings, data, out, seconds, processes or 1)
     settings = settings.override(_shortened(settings, chosen.steps))
     search = Search.around(settings, 3, 1 / 3)
     rows, tried = search_rates(
-        rows, settings, search, out / "search", processes=processes, progress=progress
+        rows,
+        settings,
+        search,
+        out / "search",
+        processes=processes,
+        cluster=cluster,
+        progress=progress,
     )
     first = settings.training.get("seed", 42)
     result = run_variants(
         rows, settings, out, range(first, first + chosen.seeds),
-        processes=processes, progress=progress,
+        processes=processes, cluster=cluster, progress=progress,
     )  # fmt: skip
     for variant, row in zip(rows, result["rows"], strict=True):
         row["learning_rate"] = variant.changes["learning_rate"]
