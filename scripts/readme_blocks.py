@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ketformer.comparison.tables import Columns, cell, paired_rows
+from ketformer.comparison.tables import Columns, at_edge, cell, paired_rows
 from ketformer.utils.markdown import markdown_table
 
 Read = Callable[[str], dict[str, Any]]
@@ -110,8 +110,7 @@ def _chinese_notes(result: dict[str, Any]) -> list[str]:
     if search := result.get("search"):
         rates = "、".join(f"{rate:g}" for rate in search["rates"])
         notes.append(words["search"].format(rates=rates, share=100 * search["share"]))
-        ends = search["rates"][0], search["rates"][-1]
-        edge = [row for row in rows if row["learning_rate"] in ends]
+        edge = [row for row in rows if at_edge(row)]
     groups = {
         "edge": edge,
         "controls": [row for row in rows if row.get("control")],

@@ -185,7 +185,8 @@ def test_the_example_of_the_page(ketformer, tiny, tmp_path, monkeypatch):
             assert ketformer(*args).code == 0, args
         else:
             subprocess.run([name, *args], check=True)
-    assert len([name for name in trained if "-rate" in name]) == 4
+    trials = [name for name in trained if "-rate" in name]
+    assert len(trials) == len(set(trials)) >= 4
     assert len([name for name in trained if "-rate" not in name]) == 6
     result = json.loads((tmp_path / "runs/all/comparison.json").read_text())
     assert result["seeds"] == [42, 43, 44]

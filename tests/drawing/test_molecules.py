@@ -170,9 +170,9 @@ def test_attention_that_does_not_fit_is_refused(tmp_path):
         token_matrix(tmp_path / "a.png", good, head=2)
     with pytest.raises(KetformerError, match=r"expected shape \(heads, 3, 3\)"):
         AttentionMap("CCO", good.tokens[1:], good.weights)
-    for draw in (token_matrix, coloured_atoms):
-        with pytest.raises(KetformerError, match=r"\.png or \.svg"):
-            draw(tmp_path / "a.pdf", good)
+    for draw, name in ((token_matrix, "a.gif"), (coloured_atoms, "a.pdf")):
+        with pytest.raises(KetformerError, match=r"must end in \."):
+            draw(tmp_path / name, good)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -112,6 +112,7 @@ def char_gpt():
             "intermediate_size": 512,
             "causal": True,
             "learning_rate": 1e-3,
+            "learning_rates": [{"learning_rate": rate} for rate in (3e-4, 1e-3, 3e-3)],
             "control": None,
             "paired": None,
             "relative_inference_time": 1.5,

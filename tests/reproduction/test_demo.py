@@ -84,12 +84,14 @@ def test_the_tables_have_one_row_for_each_mechanism(page, result):
     assert [row[0].strip() for row in body] == [*MECHANISMS, *MOLECULE_MECHANISMS]
     for shown, row in zip(body[5:], molecules, strict=True):
         assert shown[1] == f"{row['parameters']:,}"
-        assert shown[2] == f"{row['loss']['mean']:.3f}"
-        assert shown[5] == f"{row['validity']['mean']:.3f}"
+        assert shown[2] == f"{row['start_entropy']:.3f}"
+        assert shown[3] == f"{row['loss']['mean']:.3f}"
+        assert shown[6] == f"{row['validity']['mean']:.3f}"
     for shown, row in zip(body[:5], text, strict=True):
         assert shown[1] == f"{row['parameters']:,}"
-        assert shown[2] == f"{row['cross_entropy']['mean']:.3f}"
-        assert shown[3] == f"{row['prefix_cross_entropy']['mean']:.3f}"
+        assert shown[2] == (f"{row['start_entropy']:.3f}" if row["causal"] else "–")
+        assert shown[3] == f"{row['cross_entropy']['mean']:.3f}"
+        assert shown[4] == f"{row['prefix_cross_entropy']['mean']:.3f}"
         assert shown[-1] == ("yes" if row["causal"] else "NO")
 
 

@@ -29,6 +29,9 @@ MAY_START = {
     "generation/molecules.py": "asks the C library, already loaded, to return memory",
     "quantum/native/__init__.py": "compiles and loads the package's own C source",
 }
+# The file that unpacks what another process of the same comparison packed, with tarfile's filter
+# against names that lead elsewhere.
+MAY_UNPACK = {"comparison/cluster.py": "runs sent from node to node"}
 # Calls that are safe with these keywords only.
 REQUIRED = {
     "torch.load": ("weights_only", True),
@@ -49,8 +52,11 @@ def calls(path):
             )
 
 
-def offences(path, *, may_start=False):
+def offences(path, *, may_start=False, may_unpack=False):
     for name, method, keywords in calls(path):
+        safe = name == "tarfile.open" or keywords.get("filter") == "'data'"
+        if may_unpack and safe:
+            continue
         if not may_start and name.startswith(tuple(STARTING)):
             yield name
         if name in FORBIDDEN or method in METHODS:
@@ -63,11 +69,12 @@ def offences(path, *, may_start=False):
 
 @pytest.mark.parametrize("path", SOURCE, ids=lambda path: path.stem)
 def test_the_source_calls_nothing_that_runs_what_it_reads(path):
-    may_start = path.relative_to(PACKAGE).as_posix() in MAY_START
-    assert list(offences(path, may_start=may_start)) == []
+    name = path.relative_to(PACKAGE).as_posix()
+    may = {"may_start": name in MAY_START, "may_unpack": name in MAY_UNPACK}
+    assert list(offences(path, **may)) == []
 
 
-@pytest.mark.parametrize("path", MAY_START)
+@pytest.mark.parametrize("path", [*MAY_START, *MAY_UNPACK])
 def test_each_exception_is_needed(path):
     assert list(offences(PACKAGE / path)) != []
 

@@ -117,6 +117,8 @@ def run(options: Any) -> int:
             "options belong to one of them, as in overlap:n_qubits=4; options in a settings file "
             "apply to that file's attention"
         )
+    if not options.attentions:
+        raise KetformerError("the mechanisms to compare are required, or --merge with folders")
     settings = load_settings(options.preset).override(given)
     if options.seeds < 1:
         raise KetformerError(f"seeds must be positive, got {options.seeds}")

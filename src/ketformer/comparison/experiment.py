@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,9 @@ def run_variants(
     results = [[next(answers) for _ in seeds] for _ in variants]
     result = tabulated(variants, results, settings, out, seeds, progress=progress)
     for variant, row in zip(variants, result["rows"], strict=True):
-        row |= measured_start(settings.override({**variant.changes, "seed": seeds[0]}), data)
+        own = settings.override({**variant.changes, "seed": seeds[0]})
+        shared = replace(own, model={}, training={}) == replace(settings, model={}, training={})
+        row |= measured_start(own, data if shared else prepare(own, progress=False))
     return {**result, "columns": columns_of(result)}
 
 

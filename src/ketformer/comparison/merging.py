@@ -29,8 +29,8 @@ _OF_A_ROW = (
 )
 
 
-# What a row was chosen or measured to be before its training, with the first seed.
-_FROM_THE_FIRST = ("learning_rate", "learning_rates", "start_spread", "start_entropy")
+# What a row was chosen or measured to be before its training; the start is the first seed's.
+_BEFORE_TRAINING = ("learning_rate", "learning_rates", "start_spread", "start_entropy")
 
 
 @alone_in_out
@@ -81,8 +81,10 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> dict[str, Any]:
     variants = [Variant(name, control=row.get("control")) for name, row in rows.items()]
     results = [[_evaluation(runs[name][seed]) for seed in seeds] for name in rows]
     result = tabulated(variants, results, settings, out, seeds)
+    by_seed = sorted(parts.values(), key=lambda part: -min(part["seeds"]))
+    begun = {row["name"]: row for part in by_seed for row in part["rows"]}  # the smallest seed's
     for row in result["rows"]:
-        row |= {key: rows[row["name"]].get(key) for key in _FROM_THE_FIRST}
+        row |= {key: begun[row["name"]].get(key) for key in _BEFORE_TRAINING}
     result = {
         "manifest": make_manifest(merged=[str(path) for path in paths]),
         "matched": parts[first]["matched"],

@@ -80,9 +80,9 @@ def notes_on(result: dict[str, Any]) -> list[str]:
             f"the edge, on the validation part, after {100 * search['share']:.0f} % of the "
             "training, with a separate seed."
         )
-        if at_edge := [row["name"] for row in rows if _at_edge(row)]:
+        if edge := [row["name"] for row in rows if at_edge(row)]:
             notes.append(
-                f"The best rate for {', '.join(at_edge)} is the lowest or highest tried: one "
+                f"The best rate for {', '.join(edge)} is the lowest or highest tried: one "
                 "beyond it may be better."
             )
     controls = [row for row in rows if row.get("control")]
@@ -95,7 +95,7 @@ def notes_on(result: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _at_edge(row: dict[str, Any]) -> bool:
+def at_edge(row: dict[str, Any]) -> bool:
     """Whether no rate beyond the chosen one was tried on one side."""
     rates = [trial["learning_rate"] for trial in row.get("learning_rates") or []]
     return bool(rates) and row["learning_rate"] in (min(rates), max(rates))

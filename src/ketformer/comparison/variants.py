@@ -184,11 +184,7 @@ def _matched_starts(bases: Sequence[Variant], settings: Settings) -> list[Varian
     trouble: KetformerError | None = None
     for arm in arms:
         name = _MATCHED_START if len(arms) == 1 else f"{_MATCHED_START}_{arm.name}"
-        try:
-            spread = _spread_at_start(arm, settings)
-        except KetformerError as error:  # it looks up its tokens
-            trouble = error
-            continue
+        spread = _spread_at_start(arm, settings)
         if abs(spread - usual) <= _EQUAL_STARTS * usual:
             continue
         pairs = [(classical, name, usual, spread, arm)]

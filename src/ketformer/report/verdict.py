@@ -43,8 +43,7 @@ def verdict_section(study: Study) -> str:
             "</figure>"
             f"<div><dl>{reasons}</dl></div></div>"
         )
-    curve = [point for point in said.get("truncation") or [] if isinstance(point, dict)]
-    if len(curve) > 1:
+    if len(curve := said.get("truncation") or []) > 1:
         rows = "".join(
             f"<tr><td>{int(point['bond_dimension'])}</td><td>{point['loss']:.4f}</td></tr>"
             for point in curve
@@ -71,6 +70,7 @@ def _checked(found: Any) -> dict[str, Any]:
         and isinstance(found.get("explained_by"), list)
         and isinstance(found.get("plan") or {}, dict)
         and all(map(_is_share, shares))
+        and isinstance(found.get("truncation") or [], list)
         and all(map(_is_point, found.get("truncation") or []))
     )
     if not whole:
