@@ -9,7 +9,7 @@ from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.runs import load_settings
 
-BASE = load_settings("char-small")
+BASE = load_settings("char-small").override({"positions": "learned"})
 
 
 def test_options_belong_to_the_mechanism_or_to_the_model():

@@ -9,6 +9,11 @@ import torch
 from ketformer.attention import ATTENTION
 from ketformer.attention.classical import ClassicalAttention
 from ketformer.comparison import budget, verdicts as module
+from ketformer.comparison.budget import Cost
+from ketformer.comparison.costs import measured_costs
+from ketformer.comparison.variants import Variant
+from ketformer.runs import load_settings
+from ketformer.runs.data import prepare
 from report_page import Page
 
 LEAN = ("--seed", 5, "--jobs", 1, "--budget", "2h")
@@ -18,6 +23,9 @@ LEAN = ("--seed", 5, "--jobs", 1, "--budget", "2h")
 def short(monkeypatch):
     """Five seeds at most, and timings that do not decide."""
     monkeypatch.setattr(budget, "_MOST_SEEDS", 5)
+    monkeypatch.setattr(
+        module, "measured_costs", lambda rows, *_: [Cost(row.name, 0.01, 0.1) for row in rows]
+    )
 
 
 @pytest.fixture
@@ -75,6 +83,29 @@ def test_everything_that_an_answer_needs_is_saved_and_used_again(
     assert again.out.startswith(first.json["sentence"])
     for name in (row["name"] for row in rows):
         assert name in again.out
+
+
+def test_a_slow_mechanism_is_compared_at_equal_time_too(tiny, tmp_path, monkeypatch):
+    base = load_settings(tiny)
+    rows = [Variant(name, {"attention": name}) for name in ("classical", "qisa", "classical_eq")]
+    costs = [
+        Cost("classical", 0.01, 0.1),
+        Cost("qisa", 0.025, 0.1),
+        Cost("classical_eq", 0.01, 0.1),
+    ]
+    monkeypatch.setattr(module, "measured_costs", lambda *_: costs)
+    chosen, found = module._planned(rows, base, None, tmp_path / "v", 3600, 1)
+    assert chosen.rows == ["classical", "qisa", "classical_eq", "classical_equal_time"]
+    assert found[3].changes == {"attention": "classical", "max_steps": 50}  # 2.5 times 20
+    assert found[3].control == "classical, trained for as long as qisa"
+
+
+def test_costs_are_times_on_this_machine(tiny):
+    base = load_settings(tiny)
+    rows = [Variant(name, {"attention": name}) for name in ("classical", "qisa")]
+    found = measured_costs(rows, base, prepare(base, progress=False), 2)
+    assert [cost.name for cost in found] == ["classical", "qisa"]
+    assert all(0 < cost.step < 10 and 0 < cost.evaluation < 1000 for cost in found)
 
 
 @pytest.mark.parametrize(
