@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from transformers import AutoConfig
 
-from ketformer.attention import ATTENTION, attention_options
+from ketformer.attention import ATTENTION, attention_class, attention_options
 from ketformer.errors import KetformerError
 from ketformer.models import PRESETS, KetformerConfig, KetformerForCausalLM, checks, preset
 
