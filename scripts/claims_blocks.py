@@ -102,6 +102,12 @@ def claims_char_gpt_controls(read: Read) -> str:
     return f"{_compared(result)}{_notes(result)}\n"
 
 
+def claims_char_gpt_start(read: Read) -> str:
+    """Classical and overlap, each with its own start and with about that of the other."""
+    result = read("compare-char-gpt-start")
+    return f"{_compared(result)}{_notes(result)}\n"
+
+
 def _compared(result: dict[str, Any]) -> str:
     tests = paired_rows(result)
     rows = [list(tests[0]), *(list(test.values()) for test in tests)]

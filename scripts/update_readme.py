@@ -32,6 +32,7 @@ FILES = {
         "qisa",
         "claims_char_gpt",
         "claims_char_gpt_controls",
+        "claims_char_gpt_start",
         "overlap",
         "claims_gradients",
         "claims_noise",
