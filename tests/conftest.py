@@ -164,8 +164,12 @@ def _short_collections():
 
 @pytest.fixture(scope="session", autouse=True)
 def _short_timings_and_samples():
-    """Inference is timed on 512 tokens, not on 16,384, and samples have 24, not 240."""
+    """Inference is timed on 512 tokens, not on 16,384, and samples have 24, not 240.
+
+    A row of a comparison tries one learning rate beyond the grid, not four.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ketformer.comparison.search._FURTHER", 1)
         patch.setattr("ketformer.evaluation.speed._TIMED_TOKENS", 512)
         patch.setattr("ketformer.generation.preview._GLANCE", 24)
         yield

@@ -173,7 +173,7 @@ def test_the_example_of_the_page(ketformer, tiny, tmp_path, monkeypatch):
     page = Path(__file__).resolve().parents[2] / "docs/how-to/cluster.md"
     (script,) = re.findall(r'```bash title="seeds.sh"\n(.*?)```', page.read_text(), re.DOTALL)
     shown = "".join(f'{name}() {{ echo {name} "$@"; }}\n' for name in ("ketformer", "cp", "mkdir"))
-    options = f"--preset {tiny} --rates 2 --max_steps 6 --jobs 1"
+    options = f"--preset {tiny} --rates 2 --max_steps 3 --jobs 1"
     given = {"ARMS": "classical qisa", "OPTIONS": options}
     listed = subprocess.run(
         ["bash", "-c", shown + script], env=given, capture_output=True, text=True, check=True

@@ -16,7 +16,7 @@ from ketformer.runs import load_settings
 from ketformer.runs.data import prepare
 from report_page import Page
 
-LEAN = ("--seed", 5, "--jobs", 1, "--budget", "2h")
+LEAN = ("--seed", 5, "--jobs", 1, "--budget", "2h", "--max_steps", 4)
 
 
 @pytest.fixture
