@@ -172,7 +172,7 @@ def told_to_stop(when):
 
 
 def test_two_processes_told_to_stop_go_on_and_give_what_one_gives(ketformer, tiny, tmp_path):
-    call = ("compare", "classical", "qisa", "--preset", tiny, "--seeds", 1, "--rates", 1, "--json")
+    call = ("compare", "classical", "qisa", "--preset", tiny, "--seeds", 2, "--rates", 1, "--json")
 
     def checkpoints():
         return list((tmp_path / "two").glob("*/checkpoints/checkpoint-*"))
@@ -188,12 +188,12 @@ def test_two_processes_told_to_stop_go_on_and_give_what_one_gives(ketformer, tin
     assert checkpoints()
 
     two = ketformer(*call, "--jobs", 2, "--out", tmp_path / "two")
-    assert "[2/2]" in two.err
+    assert "[4/4]" in two.err
     one = ketformer(*call, "--jobs", 1, "--out", tmp_path / "one")
     for row, twin in zip(one.json["rows"], two.json["rows"], strict=True):
         assert row["cross_entropy"] == twin["cross_entropy"]
     folders = [path.parent.name for path in (tmp_path / "one").glob("*/metrics.jsonl")]
-    assert len(folders) == 2
+    assert len(folders) == 4
     for name in folders:
         first, second = (without_times(metrics(tmp_path / way / name)) for way in ("one", "two"))
         assert first == second

@@ -1,6 +1,7 @@
 """``ketformer train`` on molecules: how the user's files are read, and what is refused."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_a_list_of_smiles(molecules, smi, smiles):
     tokenizer = AutoTokenizer.from_pretrained(molecules)
     assert tokenizer("C#N").input_ids == tokenizer.convert_tokens_to_ids(["[CLS]", "C", "#", "N"])
     losses = [row["loss"] for row in metrics(molecules) if "loss" in row]
-    assert losses[-1] < losses[0] - 0.5
+    assert losses[-1] < min(losses[0] - 0.5, math.log(len(tokenizer)) - 1)  # than by chance
 
 
 def test_a_table_with_the_column_named(train, table, smiles):
