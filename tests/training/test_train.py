@@ -256,3 +256,35 @@ def test_positions_are_an_option_of_the_model(ketformer, tiny, tmp_path):
                         "--out", tmp_path / "other")  # fmt: skip
     refused.assert_mistake("qisa_published is as released, so it needs positions=learned, not none")
     assert ketformer("train", tiny, "--positions", "sine").code == 2
+
+
+SMALL = ("--hidden_size", 16, "--num_attention_heads", 2, "--num_hidden_layers", 1,
+         "--max_position_embeddings", 16, "--max_steps", 2)  # fmt: skip
+ROWS = ("--seeds", 1, "--rates", 1, "--jobs", 1)
+
+
+@pytest.mark.parametrize(
+    ("call", "runs"),
+    [
+        (("train", "char-small", "--attention", "qisa_published"), [""]),
+        (
+            ("compare", "classical", "qisa_published", "--preset", "char-small", *ROWS),
+            ["classical-seed42", "qisa_published-seed42"],
+        ),
+    ],
+    ids=["train", "compare"],
+)
+def test_a_preset_gives_up_its_positions_for_a_mechanism_as_released(
+    ketformer, text, tmp_path, call, runs
+):
+    """For all rows alike, and it is said; positions that were asked for are refused instead."""
+    done = ketformer(*call, *SMALL, "--data", text, "--out", tmp_path / "r")
+    assert done.code == 0, done.err
+    assert "qisa_published: accepts learned positions only" in done.err
+    for run in runs:
+        config = json.loads((tmp_path / "r" / run / "config.json").read_text())
+        assert config["positions"] == "learned"
+    asked = ketformer(
+        *call, *SMALL, "--positions", "rotary", "--data", text, "--out", tmp_path / "o"
+    )
+    asked.assert_mistake("needs positions=learned, not rotary")

@@ -82,6 +82,8 @@ class Attention(nn.Module):
     control: ClassVar[str] = ""
     #: Whether queries and keys are states of qubits, whose overlap is the score.
     queries_are_states: ClassVar[bool] = False
+    #: Whether it accepts no positions but ``learned``, whatever the options.
+    learned_positions: ClassVar[bool] = False
     #: Whether every position sees later ones, whatever the options.
     leaks: ClassVar[bool] = False
 

@@ -16,6 +16,7 @@ class QISAPublished(QISA):
     """QISA with random strings, L: d → d, softmax of the exponential, transposed mixing."""
 
     leaks = True
+    learned_positions = True
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class QISAAPublished(QISAA):
     """QISA-A with random strings, softmax of the exponential, transposed mixing."""
 
     leaks = True
+    learned_positions = True
 
     def __init__(
         self,

@@ -8,24 +8,26 @@ from typing import Any
 
 from ketformer.attention import ATTENTION
 from ketformer.cli.common import (
-    CLUSTER_HELP,
     Parser,
+    add_jobs_arguments,
     add_paper_arguments,
     check_paper_arguments,
     print_formatted,
     print_json,
     print_rows,
     print_table,
+    runs_at_once,
 )
+from ketformer.cli.positions import with_positions_for
 from ketformer.comparison import compare, controls, merge
 from ketformer.comparison.tables import paired_rows
-from ketformer.comparison.variants import as_file_name
+from ketformer.comparison.variants import as_file_name, mechanism_of
 from ketformer.errors import KetformerError
+from ketformer.models import PRESETS
 from ketformer.report import write_report
 from ketformer.report.plots import plots_of_result
 from ketformer.runs import load_settings
 from ketformer.runs.settings import add_settings_arguments
-from ketformer.utils.machine import default_processes
 
 EXAMPLE = """  ketformer compare classical qisa qsann --seeds 3
   ketformer compare classical qisa --preset qisa-small --data my.txt --max_steps 500
@@ -88,11 +90,7 @@ def add_arguments(parser: Parser) -> None:
         help="for conditional models: molecules to sample for each property, two deviations below "
         "and above its mean; 0 for none (0)",
     )  # fmt: skip
-    parser.add_argument(
-        "--jobs", type=int | None, default=None,
-        help="runs to train at once, sharing the cores (one for each core; 1 on a GPU)",
-    )  # fmt: skip
-    parser.add_argument("--cluster", type=str | None, default=None, help=CLUSTER_HELP)
+    add_jobs_arguments(parser)
     parser.add_argument(
         "--out", type=str | None, default=None, help="output folder (runs/compare-…)"
     )
@@ -120,11 +118,10 @@ def run(options: Any) -> int:
     if not options.attentions:
         raise KetformerError("the mechanisms to compare are required, or --merge with folders")
     settings = load_settings(options.preset).override(given)
+    if "positions" not in given and options.preset in PRESETS:
+        settings = with_positions_for(map(mechanism_of, options.attentions), settings)
     if options.seeds < 1:
         raise KetformerError(f"seeds must be positive, got {options.seeds}")
-    jobs = options.jobs
-    if jobs is None and options.cluster is None:
-        jobs = default_processes()
     names = "-".join(map(as_file_name, options.attentions))
     out = Path(options.out or f"runs/compare-{settings.name}-{names}")
     result = compare(
@@ -139,7 +136,7 @@ def run(options: Any) -> int:
         controls=[name.strip() for name in (options.controls or "").split(",") if name.strip()],
         with_fcd=options.fcd,
         targets=options.targets,
-        processes=jobs,
+        processes=runs_at_once(options),
         cluster=options.cluster,
     )
     seeds = f"{options.seeds} seed{'s' if options.seeds > 1 else ''}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ketformer.cli.common import Parser, print_facts, print_json
+from ketformer.cli.positions import with_positions_for
 from ketformer.errors import KetformerError
 from ketformer.models import PRESETS
 from ketformer.runs import Settings, load_settings
@@ -71,7 +72,9 @@ def _settings_and_out(options: Any, given: dict[str, Any]) -> tuple[Settings, Pa
     else:
         raise KetformerError(f"name a preset ({', '.join(PRESETS)}) or a YAML file")
     settings = settings.override(given)
+    attention = settings.model.get("attention", "classical")
+    if "positions" not in given and options.preset in PRESETS and not saved:
+        settings = with_positions_for([attention], settings)
     if out is None:
-        attention = settings.model.get("attention", "classical")
         out = Path("runs") / f"{settings.name}-{attention}-seed{settings.training.get('seed', 42)}"
     return settings, out

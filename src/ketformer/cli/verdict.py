@@ -8,24 +8,26 @@ from typing import Any
 
 from ketformer.attention import ATTENTION
 from ketformer.cli.common import (
-    CLUSTER_HELP,
     Parser,
+    add_jobs_arguments,
     add_paper_arguments,
     check_paper_arguments,
     print_formatted,
     print_json,
     print_rows,
     print_table,
+    runs_at_once,
 )
+from ketformer.cli.positions import with_positions_for
 from ketformer.comparison.budget import seconds_of
-from ketformer.comparison.variants import as_file_name
+from ketformer.comparison.variants import as_file_name, mechanism_of
 from ketformer.comparison.verdicts import verdict
 from ketformer.errors import KetformerError
+from ketformer.models import PRESETS
 from ketformer.report import write_report
 from ketformer.report.plots import plots_of_result
 from ketformer.runs import load_settings
 from ketformer.runs.settings import add_settings_arguments
-from ketformer.utils.machine import default_processes
 
 EXAMPLE = """  ketformer verdict overlap --budget 30m
   ketformer verdict overlap:n_qubits=4 --preset char-small --data my.txt --budget 2h
@@ -52,11 +54,7 @@ def add_arguments(parser: Parser) -> None:
         "--budget", type=str, default="30m",
         help="time to spend, which decides on steps, seeds and controls: 30m, 2h, 1h30m (30m)",
     )  # fmt: skip
-    parser.add_argument(
-        "--jobs", type=int | None, default=None,
-        help="runs to train at once, sharing the cores (one for each core; 1 on a GPU)",
-    )  # fmt: skip
-    parser.add_argument("--cluster", type=str | None, default=None, help=CLUSTER_HELP)
+    add_jobs_arguments(parser)
     parser.add_argument(
         "--out", type=str | None, default=None, help="output folder (runs/verdict-…)"
     )
@@ -73,19 +71,18 @@ def run(options: Any) -> int:
             "overlap:n_qubits=4"
         )
     settings = load_settings(options.preset).override(given)
+    if "positions" not in given and options.preset in PRESETS:
+        settings = with_positions_for([mechanism_of(options.mechanism)], settings)
     name = f"verdict-{settings.name}-{as_file_name(options.mechanism)}"
     out = Path(options.out or f"runs/{name}")
     seconds = seconds_of(options.budget)
     plots = check_paper_arguments(options)
-    jobs = options.jobs
-    if jobs is None and options.cluster is None:
-        jobs = default_processes()
     result = verdict(
         options.mechanism,
         settings,
         out,
         seconds=seconds,
-        processes=jobs,
+        processes=runs_at_once(options),
         cluster=options.cluster,
     )
     comparison = result.pop("comparison")
