@@ -179,8 +179,8 @@ def _short_timings_and_samples():
 def _one_process():
     """Runs are trained in this process; a test of several says so."""
     with pytest.MonkeyPatch.context() as patch:
-        for verb in ("compare", "demo", "reproduce", "sweep"):
-            patch.setattr(f"ketformer.cli.{verb}.default_processes", lambda: 1)
+        for module in ("utils.machine", "cli.demo", "cli.sweep"):
+            patch.setattr(f"ketformer.{module}.default_processes", lambda: 1)
         yield
 
 

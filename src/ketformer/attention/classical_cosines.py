@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Unpack
-
 from torch import Tensor
 
-from ketformer.attention.base import CommonOptions
 from ketformer.attention.cosine_features import CosineFeatures
 
 
@@ -27,17 +24,6 @@ class ClassicalCosines(CosineFeatures):
     """
 
     control = "a mean of cosines of the angles of overlap, in place of an exponential space"
-
-    def __init__(
-        self,
-        hidden_size: int,
-        num_heads: int,
-        *,
-        n_angles: int = 6,
-        **common: Unpack[CommonOptions],
-    ) -> None:
-        super().__init__(hidden_size, num_heads, n_angles=n_angles, **common)
-        self.reset_parameters()
 
     def waves(self, angles: Tensor) -> Tensor:
         """Half of each angle."""

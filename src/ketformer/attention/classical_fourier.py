@@ -58,7 +58,6 @@ class ClassicalFourier(Drawn, CosineFeatures):
         # Drawn from torch's global generator and saved with the model, like Pauli strings.
         drawn = torch.randint(2, (num_heads, n_features, n_angles), device="cpu")
         self.register_drawn("signs", 2.0 * drawn - 1)
-        self.reset_parameters()
 
     def waves(self, angles: Tensor) -> Tensor:
         """The products of the angles with each frequency s/2."""

@@ -49,6 +49,7 @@ class CosineFeatures(Attention):
         check_weights("n_angles", hidden_size, 2 * num_heads * n_angles)
         self.angle_proj = nn.Linear(hidden_size, 2 * num_heads * n_angles)
         self.value_proj = nn.Linear(hidden_size, hidden_size, bias=self.bias)
+        self.reset_parameters()
 
     def waves(self, angles: Tensor) -> Tensor:
         """The products w_r·a, ``[..., H, T, m]``, of angles ``[..., H, T, n]``."""

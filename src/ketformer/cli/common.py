@@ -20,7 +20,7 @@ from ketformer.comparison.tables import Columns, cell
 from ketformer.errors import KetformerError
 
 #: Help of ``--cluster``, for every verb that trains several runs.
-CLUSTER_HELP = (
+_CLUSTER_HELP = (
     "train on a Ray cluster (pip install 'ketformer[ray]'): its address, or auto for the one that "
     "this machine belongs to; then --jobs counts all its nodes (one for each core or GPU)"
 )
@@ -102,6 +102,25 @@ def print_rows(rows: list[dict[str, Any]], columns: Columns) -> None:
         table.add_row(*(cell(row, key) for _, key in columns), style=style)
     # A pipe or a file has no width: let the table be as wide as it needs.
     Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+
+
+def add_jobs_arguments(parser: Parser) -> None:
+    """Add ``--jobs`` and ``--cluster``, for verbs that train several runs."""
+    parser.add_argument(
+        "--jobs", type=int | None, default=None,
+        help="runs to train at once, sharing the cores (one for each core; 1 on a GPU)",
+    )  # fmt: skip
+    parser.add_argument("--cluster", type=str | None, default=None, help=_CLUSTER_HELP)
+
+
+def runs_at_once(options: Any) -> int | None:
+    """``--jobs``, by default as many as this machine takes; a cluster decides for itself."""
+    from ketformer.utils.machine import default_processes  # needs torch, unlike some verbs
+
+    if options.jobs is None and options.cluster is None:
+        return default_processes()
+    jobs: int | None = options.jobs
+    return jobs
 
 
 def add_paper_arguments(parser: Parser) -> None:

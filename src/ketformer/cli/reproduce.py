@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ketformer.cli.common import (
-    CLUSTER_HELP,
     Parser,
+    add_jobs_arguments,
     add_paper_arguments,
     check_paper_arguments,
     print_facts,
     print_formatted,
     print_json,
     print_rows,
+    runs_at_once,
     use_one_thread,
 )
 from ketformer.errors import KetformerError
@@ -23,7 +24,6 @@ from ketformer.report.plots import plots_of_result
 from ketformer.reproduction import repeat_run, reproduce_overlap, reproduce_qisa
 from ketformer.reproduction.overlap import OVERLAP_ROWS
 from ketformer.reproduction.qisa import QISA_CLAIM, QISA_ROWS
-from ketformer.utils.machine import default_processes
 
 EXAMPLE = """  ketformer reproduce qisa
   ketformer reproduce qisa --seeds 1 --max_steps 200 --out runs/quick
@@ -60,11 +60,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--out", type=str | None, default=None, help="folder for the runs (runs/reproduce-PAPER)"
     )
-    parser.add_argument(
-        "--jobs", type=int | None, default=None,
-        help="for a paper: runs to train at once (one for each core; 1 on a GPU)",
-    )  # fmt: skip
-    parser.add_argument("--cluster", type=str | None, default=None, help=CLUSTER_HELP)
+    add_jobs_arguments(parser)
     known = "; ".join(f"{paper}: {', '.join(names)}" for paper, names in ROWS.items())
     parser.add_argument(
         "--rows", type=str, nargs="+", default=[],
@@ -90,14 +86,11 @@ def run(options: Any) -> int:
         raise KetformerError(f"seeds must be positive, got {seeds}")
     plots = check_paper_arguments(options)
     use_one_thread()
-    jobs = options.jobs
-    if jobs is None and options.cluster is None:
-        jobs = default_processes()
     common: dict[str, Any] = {
         "out": options.out or f"runs/reproduce-{options.paper}",
         "data": options.data or _DATA[options.paper],
         "seeds": seeds,
-        "processes": jobs,
+        "processes": runs_at_once(options),
         "cluster": options.cluster,
         "changes": {} if options.max_steps is None else {"max_steps": options.max_steps},
         "rows": [row for part in options.rows for row in part.split(",") if row] or None,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ketformer.comparison.budget import Cost
 from ketformer.comparison.variants import Variant
+from ketformer.evaluation.text import PREFIX_TOKENS
 from ketformer.models import KetformerForCausalLM
 from ketformer.runs import Settings
 from ketformer.runs.data import build_model
@@ -21,9 +22,8 @@ from ketformer.utils.timing import bench_device, finished, interleaved
 _REPEATS = 3
 # Beside the model's own work, Trainer takes this share of a step.
 _TRAINER = 1.2
-# Tokens that an evaluation runs through a model: at most so many for the prefix loss, the part
-# itself, and samples or continuations.
-_PREFIX_TOKENS, _SAMPLED = 1 << 21, 1 << 18
+# Tokens that samples or continuations run through a model in an evaluation, roughly.
+_SAMPLED = 1 << 18
 
 
 def measured_costs(
@@ -45,7 +45,7 @@ def measured_costs(
         context = model.config.max_position_embeddings
         rows, held_out = data.training_sets(context)
         part = len(held_out) * context
-        evaluated = part + min(part * (context + 1) // 2, _PREFIX_TOKENS) + _SAMPLED
+        evaluated = part + min(part * (context + 1) // 2, PREFIX_TOKENS) + _SAMPLED
         size = min(own.training.get("per_device_train_batch_size", 8), len(rows))
         batch = {k: v.to(model.device) for k, v in rows.batch(list(range(size))).items()}
         tokens = batch["input_ids"].numel()

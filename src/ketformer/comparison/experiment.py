@@ -181,20 +181,10 @@ def compare(
         variants = started_alike(variants, settings, model_keys, initial_spread)
     if match:
         variants = matched(variants, settings, model_keys)
-    tried: dict[str, list[dict[str, Any]]] = {}
-    if rates > 1:
-        variants, tried = search_rates(
-            variants,
-            settings,
-            search,
-            out / "search",
-            processes=processes,
-            cluster=cluster,
-            progress=progress,
-        )
-    result = run_variants(
+    result = run_at_best_rates(
         variants,
         settings,
+        search if rates > 1 else None,
         out,
         range(first, first + seeds),
         evaluation={"with_fcd": with_fcd, "targets": targets},
@@ -202,20 +192,51 @@ def compare(
         cluster=cluster,
         progress=progress,
     )
-    for variant, row in zip(variants, result["rows"], strict=True):
-        rate = settings.override(variant.changes).training.get("learning_rate")
-        row["learning_rate"], row["learning_rates"] = rate, tried.get(variant.name, [])
-    facts = {"rates": list(search.rates), "share": search.share, "seed": search.seed}
-    result = {
-        "manifest": make_manifest(processes=processes),
-        "matched": match,
-        "initial_spread": initial_spread,
-        "search": facts if rates > 1 else None,
-        **result,
-    }
+    result |= {"matched": match, "initial_spread": initial_spread}
     result |= {"columns": columns_of(result), "notes": notes_on(result)}
     write_json(out / "comparison.json", result)
     return result
+
+
+def run_at_best_rates(
+    variants: Sequence[Variant],
+    settings: Settings,
+    search: Search | None,
+    out: Path,
+    seeds: Sequence[int],
+    *,
+    evaluation: Mapping[str, Any] | None = None,
+    processes: int | None = None,
+    cluster: str | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Find each row's learning rate, then :func:`run_variants` with it.
+
+    Args:
+        variants: the rows; the first is the reference.
+        settings: the settings they share.
+        search: how to find the rates; None keeps each row's own.
+        out: folder for the runs.
+        seeds: the same for each row.
+        evaluation: further arguments of :func:`~ketformer.evaluation.evaluate`.
+        processes: how many runs at once.
+        cluster: address of a Ray cluster to run on.
+        progress: show tables on standard error.
+
+    Returns:
+        As :func:`run_variants`, with a ``manifest``, the ``search``, and for each row its
+        ``learning_rate`` and the ``learning_rates`` tried.
+    """
+    how: dict[str, Any] = {"processes": processes, "cluster": cluster, "progress": progress}
+    tried: dict[str, list[dict[str, Any]]] = {}
+    if search:
+        variants, tried = search_rates(variants, settings, search, out / "search", **how)
+    result = run_variants(variants, settings, out, seeds, evaluation=evaluation, **how)
+    for variant, row in zip(variants, result["rows"], strict=True):
+        rate = settings.override(variant.changes).training.get("learning_rate")
+        row["learning_rate"], row["learning_rates"] = rate, tried.get(variant.name, [])
+    facts = search and {"rates": list(search.rates), "share": search.share, "seed": search.seed}
+    return {"manifest": make_manifest(processes=processes), "search": facts, **result}
 
 
 def _row(variant: Variant, results: Sequence[dict[str, Any]], run: Run) -> dict[str, Any]:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ketformer.attention import Attention, attention_options
+from ketformer.attention import attention_options
 from ketformer.attention.spread import spread_of_scores
-from ketformer.comparison.variants import Variant
+from ketformer.comparison.variants import Variant, new_attention
 from ketformer.errors import KetformerError
-from ketformer.models import KetformerConfig, KetformerForCausalLM
-from ketformer.models.block import Block
 from ketformer.runs import Settings
 from ketformer.runs.data import build_model
 from ketformer.tasks.base import Prepared
@@ -47,37 +45,28 @@ def started_alike(
 def _started(
     variant: Variant, settings: Settings, model_keys: Mapping[str, Any], spread: float
 ) -> Variant:
-    own = settings.override(variant.changes)
-    config = KetformerConfig(**{**model_keys, **own.model, "num_hidden_layers": 1})
-    given, offered = dict(config.attention_options or {}), attention_options(config.attention)
+    model = {**model_keys, **settings.override(variant.changes).model}
+    name, given = model["attention"], dict(model.get("attention_options") or {})
+    offered = attention_options(name)
     if given.keys() & {"initial_spread", "temperature"} or "initial_spread" not in offered:
         return variant
-    if _offers(config, spread):
+    if _offers({**model, "attention_options": {**given, "initial_spread": spread}}):
         given["initial_spread"] = spread
     elif given.get("score", offered["score"]) == "double_exponential":
         return variant  # its scores lie within [0, 1], whatever the temperature
     else:
-        variance = sum(spread_of_scores(_draw(config, seed)) ** 2 for seed in range(_DRAWS))
-        given["temperature"] = float(f"{math.sqrt(variance / _DRAWS) / spread:.3g}")
+        drawn = [spread_of_scores(new_attention(model, seed)) ** 2 for seed in range(_DRAWS)]
+        given["temperature"] = float(f"{math.sqrt(sum(drawn) / _DRAWS) / spread:.3g}")
     return replace(variant, changes={**variant.changes, "attention_options": given})
 
 
-def _offers(config: KetformerConfig, spread: float) -> bool:
-    """Whether the mechanism's weights can give its scores this spread."""
-    options = {**(config.attention_options or {}), "initial_spread": spread}
+def _offers(model: Mapping[str, Any]) -> bool:
+    """Whether the mechanism's weights can give its scores the spread in its options."""
     try:
-        _draw(KetformerConfig(**{**config.to_dict(), "attention_options": options}), seed=0)
+        new_attention(model, seed=0)
     except KetformerError:
         return False
     return True
-
-
-def _draw(config: KetformerConfig, seed: int) -> Attention:
-    """The mechanism of a new model."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        block = KetformerForCausalLM(config).model.layers[0]
-    return cast(Block, block).attention
 
 
 def measured_start(settings: Settings, data: Prepared) -> dict[str, float | None]:

@@ -40,6 +40,11 @@ class Variant:
         return as_file_name(self.name)
 
 
+def mechanism_of(arm: str) -> str:
+    """The registry name in ``overlap:n_qubits=4``."""
+    return arm.partition(":")[0]
+
+
 def as_file_name(arm: str) -> str:
     """``overlap:n_qubits=4`` as ``overlap-n_qubits=4``: no character that file systems refuse."""
     return re.sub(r"[^\w=.+-]+", "-", arm)
@@ -223,12 +228,17 @@ def _trained(row: Variant, settings: Settings) -> dict[str, Any]:
 
 def _spread_at_start(row: Variant, settings: Settings) -> float:
     """The spread of its scores in a new model, to three digits."""
-    model = {**settings.override(row.changes).model, "num_hidden_layers": 1}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        modules = KetformerForCausalLM(KetformerConfig(**model)).modules()
-    attention = next(module for module in modules if isinstance(module, Attention))
+    attention = new_attention(settings.override(row.changes).model, seed=0)
     return float(f"{spread_of_scores(attention):.3g}")
+
+
+def new_attention(model: Mapping[str, Any], seed: int) -> Attention:
+    """The mechanism of a new model with these configuration keys, as its first block has it."""
+    config = KetformerConfig(**{**model, "num_hidden_layers": 1})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        modules = KetformerForCausalLM(config).modules()
+    return next(module for module in modules if isinstance(module, Attention))
 
 
 def chosen_rows(wanted: Sequence[str] | None, known: Sequence[str]) -> set[str]:

@@ -12,16 +12,15 @@ import torch
 from ketformer.audit import audit_causality
 from ketformer.comparison.budget import Cost, Plan, plan
 from ketformer.comparison.costs import measured_costs
-from ketformer.comparison.experiment import run_variants
+from ketformer.comparison.experiment import run_at_best_rates
 from ketformer.comparison.rules import Verdict, judge
-from ketformer.comparison.search import Search, search_rates
+from ketformer.comparison.search import Search
 from ketformer.comparison.tables import columns_of, notes_on
 from ketformer.comparison.variants import Variant, matched, rows_of
 from ketformer.errors import KetformerError
 from ketformer.evaluation.truncation import truncation_curve
 from ketformer.runs import Settings, open_run
 from ketformer.runs.data import build_model, prepare
-from ketformer.runs.directory import make_manifest
 from ketformer.utils.files import write_json
 from ketformer.utils.locks import alone_in_out
 from ketformer.utils.mappings import read_json
@@ -71,7 +70,7 @@ def verdict(
     Returns:
         The fields of :class:`~ketformer.comparison.rules.Verdict`; the ``plan``, with the controls
         ``left_out``; the ``audit``; ``truncation``, see
-        :func:`~ketformer.comparison.truncation.truncation_curve`; and the ``comparison``, as from
+        :func:`~ketformer.evaluation.truncation.truncation_curve`; and the ``comparison``, as from
         :func:`~ketformer.comparison.compare`.
 
     Raises:
@@ -91,29 +90,20 @@ def verdict(
     # How many runs a cluster takes is known only once it is reached: then it is taken for one.
     chosen, rows = _planned(rows, settings, data, out, seconds, processes or 1)
     settings = settings.override(_shortened(settings, chosen.steps))
-    search = Search.around(settings, 3, 1 / 3)
-    rows, tried = search_rates(
+    first = settings.training.get("seed", 42)
+    result = run_at_best_rates(
         rows,
         settings,
-        search,
-        out / "search",
+        Search.around(settings, 3, 1 / 3),
+        out,
+        range(first, first + chosen.seeds),
         processes=processes,
         cluster=cluster,
         progress=progress,
     )
-    first = settings.training.get("seed", 42)
-    result = run_variants(
-        rows, settings, out, range(first, first + chosen.seeds),
-        processes=processes, cluster=cluster, progress=progress,
-    )  # fmt: skip
-    for variant, row in zip(rows, result["rows"], strict=True):
-        row["learning_rate"] = variant.changes["learning_rate"]
-        row["learning_rates"] = tried[variant.name]
-    answer = _judged(result["rows"], settings.task, audit.worst)
-    facts = {"rates": list(search.rates), "share": search.share, "seed": search.seed}
-    result = {"manifest": make_manifest(processes=processes), "matched": True, "search": facts,
-              **result}  # fmt: skip
+    result["matched"] = True
     result |= {"columns": columns_of(result), "notes": notes_on(result)}
+    answer = _judged(result["rows"], settings.task, audit.worst)
     said = {
         **answer.to_dict(),
         "plan": chosen.to_dict(),

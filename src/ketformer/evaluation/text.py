@@ -29,7 +29,7 @@ from ketformer.utils.progress import Bars
 from ketformer.utils.timing import inference_seconds
 
 # The prefix loss costs a forward pass per target, so it reads at most this many tokens.
-_PREFIX_TOKENS = 1 << 21
+PREFIX_TOKENS = 1 << 21
 # The number of free-running continuations, each as long as the context.
 _CONTINUATIONS = 64
 
@@ -140,7 +140,7 @@ def evaluation_windows(
 def prefix_windows(windows: TextWindows) -> TextWindows:
     """As many windows, evenly spread, as the prefix loss can afford."""
     context = windows.context
-    affordable = max(_PREFIX_TOKENS // (context * (context + 1) // 2), 1)
+    affordable = max(PREFIX_TOKENS // (context * (context + 1) // 2), 1)
     if affordable >= len(windows):
         return windows
     return TextWindows(windows.tokens, context, stride=context, limit=affordable)
