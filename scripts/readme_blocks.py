@@ -86,8 +86,8 @@ def deep(read: Read, language: str = "en") -> str:
 
 
 def chargpt(read: Read, language: str = "en") -> str:
-    """The matched text comparison, with its heading."""
-    result, words = read("compare-char-gpt"), TEXT[language]
+    """Classical attention and overlap, each with both starts, with a heading."""
+    result, words = read("compare-char-gpt-start"), TEXT[language]
     parts = [words["chargpt_heading"], table(result["rows"], result["columns"], language)]
     if paired := paired_rows(result):
         columns = tuple((title, title) for title in paired[0])

@@ -87,7 +87,7 @@ def test_both_languages_have_the_same_sections_names_and_numbers():
 
 def test_every_cell_of_the_chinese_tables_is_known_to_be_a_name_or_chinese():
     """A new column must not stay in English unnoticed."""
-    names = re.compile(r"[\w.]+|CER|WER|FCD|(?:[+-]?\d.*)|–|-+")
+    names = re.compile(r"[\w.:=]+|CER|WER|FCD|(?:[+-]?\d.*)|–|-+")
     for line in re.findall(r"^\|.*\|$", "".join(_generated(CHINESE)), re.MULTILINE):
         for cell in line.strip("|").split("|"):
             assert names.fullmatch(cell.strip()) or re.search(r"[\u4e00-\u9fff]", cell), cell
