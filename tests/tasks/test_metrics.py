@@ -9,7 +9,11 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch.nn import functional as F
 
+from ketformer.attention.classical import ClassicalAttention
+from ketformer.attention.measured import measured_by
 from ketformer.models import KetformerConfig, KetformerForCausalLM
+from ketformer.quantum.backends import open_backend
+from ketformer.quantum.gradients import outcomes_of
 from ketformer.tasks.losses import prefix_losses, teacher_forced
 from ketformer.tasks.text import (
     TextWindows,
@@ -76,6 +80,54 @@ def test_the_prefix_loss_is_each_prefix_alone(attention):
             logits = model(ids[None, : position + 1]).logits[0, -1]
             expected = F.cross_entropy(logits, targets[position])
             assert float(losses[row, position]) == pytest.approx(expected.item(), abs=1e-5)
+
+
+def from_scratch(model, windows):
+    """Each target's loss, from a pass over its prefix and nothing else."""
+    rows = windows.all()
+    return torch.stack(
+        [
+            F.cross_entropy(
+                model(rows["input_ids"][:, : n + 1], use_cache=False).logits[:, -1],
+                rows["shift_labels"][:, n],
+                reduction="none",
+            )
+            for n in range(CONTEXT)
+        ],
+        dim=1,
+    ).detach()
+
+
+def test_a_cache_of_few_rows_at_a_time_gives_the_same(monkeypatch):
+    model, windows = small_model(), some_windows(7)
+    monkeypatch.setattr("ketformer.tasks.losses._CACHED", 1)
+    assert prefix_losses(model, windows).float() == pytest.approx(
+        from_scratch(model, windows), abs=1e-5
+    )
+
+
+def test_a_model_that_is_less_causal_than_it_says_gets_no_cache(monkeypatch):
+    project = ClassicalAttention.project
+
+    def with_the_next(self, hidden_states, tokens=None):
+        queries, keys, values = project(self, hidden_states, tokens)
+        return queries, keys, values + values.roll(-1, dims=-2)
+
+    monkeypatch.setattr(ClassicalAttention, "project", with_the_next)
+    model, windows = small_model("classical", initializer_range=None), some_windows(5)
+    assert model.can_cache
+    found = prefix_losses(model, windows, batch_size=2)
+    assert found.float() == pytest.approx(from_scratch(model, windows), abs=1e-5)
+    assert (found - teacher_forced(model, windows).losses).abs().mean() > 0.01
+
+
+def test_a_model_on_circuits_gets_no_cache():
+    model, windows = small_model("overlap"), some_windows(1)
+    expected = prefix_losses(model, windows)
+    with measured_by(model, outcomes_of(open_backend("torch"))):
+        assert not model.can_cache
+        measured = prefix_losses(model, windows)
+    assert measured.float() == pytest.approx(expected.float(), abs=1e-4)
 
 
 @pytest.mark.parametrize("attention", MECHANISMS)

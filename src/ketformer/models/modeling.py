@@ -154,6 +154,13 @@ class KetformerModel(KetformerPreTrainedModel):
         """Whether no position sees a later one."""
         return all(b.attention.is_causal for b in self.layers if isinstance(b, Block))
 
+    @property
+    def can_cache(self) -> bool:
+        """Whether it can keep keys and values: it is causal, and not measured on circuits."""
+        return self.is_causal and all(
+            b.attention.expect is None for b in self.layers if isinstance(b, Block)
+        )
+
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -275,6 +282,11 @@ class KetformerForCausalLM(KetformerPreTrainedModel, GenerationMixin):
     def is_causal(self) -> bool:
         """Whether no position sees a later one."""
         return self.model.is_causal
+
+    @property
+    def can_cache(self) -> bool:
+        """Whether it can keep keys and values: it is causal, and not measured on circuits."""
+        return self.model.can_cache
 
     def forward(
         self,
