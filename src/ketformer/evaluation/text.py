@@ -13,6 +13,7 @@ from ketformer.evaluation.speed import timing_inputs
 from ketformer.evaluation.splits import check_same_data, way_and_part
 from ketformer.generation.continuation import continue_tokens
 from ketformer.runs import Run
+from ketformer.tasks.base import count_kept
 from ketformer.tasks.datasets import found_from_anywhere, load_text
 from ketformer.tasks.losses import prefix_losses, teacher_forced
 from ketformer.tasks.metric import computed
@@ -130,6 +131,8 @@ def evaluation_windows(
     )
     check_same_data(run, {"name": source.name, "sha256": source.sha256})
     text = split_text(source.text, way)[part]
+    if part == "train":
+        text = text[: count_kept(len(text), run.settings.train_fraction)]
     context = run.model.config.max_position_embeddings
     with Bars(progress, "character", BAR_DELAY) as bars:
         tokens = encode(run.tokenizer, text, dtype=torch.int32, step=bars("encoding"))

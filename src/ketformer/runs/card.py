@@ -82,6 +82,8 @@ def write_run_card(path: Path, config: KetformerConfig) -> None:
 def _data_section(data: Mapping[str, Any], name: str) -> str:
     known = DATASETS.get(name)
     facts = {"name": name, "split": data.get("split", "–"), "SHA-256": data.get("sha256", "–")}
+    if fraction := data.get("train_fraction"):
+        facts["trained on"] = f"{fraction:.3g} of the training part"
     if removed := data.get("removed"):
         facts["removed"] = ", ".join(f"{mark} from {count:,}" for mark, count in removed.items())
     if known:

@@ -42,6 +42,7 @@ def prepare(settings: Settings, *, progress: bool = True) -> TextData | Molecule
     return prepare_text(
         settings.data,
         split=settings.split,
+        train_fraction=settings.train_fraction,
         tokenizer=settings.tokenizer,
         vocab_size=settings.vocab_size,
         progress=progress,
@@ -63,6 +64,7 @@ def molecules_of(
     return prepare_molecules(
         settings.data,
         split=settings.split,
+        train_fraction=settings.train_fraction,
         seed=settings.training.get("seed", 42),
         column=settings.column,
         conditions=settings.conditions,

@@ -102,6 +102,8 @@ class Settings:
         task: ``text`` or ``molecules``.
         data: a data set's name or a path.
         split: ``standard`` or ``published``.
+        train_fraction: how much of the training part to train on, e.g. 0.01: the beginning of a
+            text, a random choice of molecules.
         tokenizer: for text: ``char`` or ``bpe``.
         vocab_size: number of tokens of a BPE; the data decides it for the other tokenizers.
         encoding: of a file, e.g. ``utf-16`` or ``cp1252``; recognised if not given.
@@ -135,6 +137,7 @@ class Settings:
     task: Task = "text"
     data: str = "tinyshakespeare"
     split: str = "standard"
+    train_fraction: float = 1.0
     tokenizer: str = "char"
     vocab_size: int | None = None
     encoding: str | None = None

@@ -8,8 +8,21 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 
+from ketformer.errors import KetformerError
+
 # Validation during training uses at most this many targets, evenly spread.
 EVAL_TARGETS = 1 << 16
+
+
+def count_kept(count: int, fraction: float) -> int:
+    """How many of a training part are trained on, at least one.
+
+    Raises:
+        KetformerError: the fraction is not above 0 and at most 1.
+    """
+    if not 0 < fraction <= 1:
+        raise KetformerError(f"train_fraction must be above 0 and at most 1, got {fraction}")
+    return max(round(fraction * count), 1)
 
 
 class Rows(Dataset[BatchEncoding]):

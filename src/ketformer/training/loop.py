@@ -229,7 +229,11 @@ def _begin(
     resumed = resumed_at(out, settings, arguments, checkpoint) if checkpoint else []
     write_text(out / SETTINGS_FILE, yaml.safe_dump(settings.to_dict(), sort_keys=False))
     manifest = make_manifest(
-        data={**data.facts, "split": settings.split},
+        data={
+            **data.facts,
+            "split": settings.split,
+            **({"train_fraction": settings.train_fraction} if settings.train_fraction < 1 else {}),
+        },
         seed=arguments.seed,
         processes=arguments.world_size,
         batch=batch_of(arguments),

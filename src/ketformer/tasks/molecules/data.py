@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from ketformer.errors import KetformerError
-from ketformer.tasks.base import EVAL_TARGETS, Rows
+from ketformer.tasks.base import EVAL_TARGETS, Rows, count_kept
 from ketformer.tasks.molecules.conditions import Condition, parse_names
 from ketformer.tasks.molecules.dialect import RECOGNISED, Dialect
 from ketformer.tasks.molecules.properties import PROPERTIES, cached_properties
@@ -156,6 +156,7 @@ def prepare_molecules(
     data: str,
     *,
     split: str = "standard",
+    train_fraction: float = 1.0,
     seed: int = 42,
     column: str | None = None,
     conditions: str | None = None,
@@ -175,6 +176,7 @@ def prepare_molecules(
     Args:
         data: a data set's name or a path.
         split: see :data:`~ketformer.tasks.molecules.splits.SPLITS`.
+        train_fraction: how much of the training part is kept, a random choice of it.
         seed: seed of the standard split.
         column: the column with SMILES in a table.
         conditions: names of columns or properties, separated by commas; a column comes first,
@@ -192,7 +194,8 @@ def prepare_molecules(
         progress: show bars on standard error.
 
     Raises:
-        KetformerError: unknown data, column, split, condition or token.
+        KetformerError: unknown data, column, split, condition or token, or a wrong
+            ``train_fraction``.
     """
     asked = parse_names(conditions)
     source = load_molecules(
@@ -228,6 +231,8 @@ def prepare_molecules(
     tokenizer = tokenizer or smiles_tokenizer(vocabulary_of(source.smiles))
     ids = encode_smiles(tokenizer, source.smiles)
     parts = split_molecules(source.smiles, split, seed)
+    # They are in no order, so the first are a random choice.
+    parts["train"] = parts["train"][: count_kept(len(parts["train"]), train_fraction)]
     values = _conditions(source, asked, progress)
     check_size(values, names, source)
     left_out = []

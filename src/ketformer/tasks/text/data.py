@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from ketformer.errors import KetformerError
-from ketformer.tasks.base import EVAL_TARGETS, Rows
+from ketformer.tasks.base import EVAL_TARGETS, Rows, count_kept
 from ketformer.tasks.datasets import Text, load_text
 from ketformer.tasks.text import TextWindows, bpe_tokenizer, char_tokenizer, encode, split_text
 from ketformer.tasks.text.encoding import BAR_DELAY
@@ -48,6 +48,7 @@ def prepare_text(
     data: str,
     *,
     split: str = "standard",
+    train_fraction: float = 1.0,
     tokenizer: str = "char",
     vocab_size: int | None = None,
     progress: bool = True,
@@ -61,16 +62,18 @@ def prepare_text(
     Args:
         data: a data set's name or a path.
         split: see :data:`~ketformer.tasks.text.SPLITS`.
+        train_fraction: how much of the training part is kept, from its beginning.
         tokenizer: ``char`` or ``bpe``.
         vocab_size: tokens of a BPE; 1,024 by default.
         progress: show bars on standard error.
         encoding: of a file; recognised if not given.
 
     Raises:
-        KetformerError: unknown data, split or tokenizer.
+        KetformerError: unknown data, split or tokenizer, or a wrong ``train_fraction``.
     """
     source = load_text(data, encoding)
     texts = split_text(source.text, split)
+    texts["train"] = texts["train"][: count_kept(len(texts["train"]), train_fraction)]
     with Bars(progress, "character", BAR_DELAY) as bars:
         if tokenizer == "char":
             made = char_tokenizer(source.text)
