@@ -6,7 +6,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # Small tensors gain nothing from two threads, and two test workers would compete for the cores.
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
-.PHONY: demo test lint test-slow results results-qisa results-overlap results-compare results-verdict results-published results-deep results-circuits results-speed readme docs notebooks fuzz clean
+.PHONY: demo test lint test-slow results results-qisa results-overlap results-compare results-equal \
+	results-start results-verdict results-studies results-published results-deep results-circuits \
+	results-speed readme docs notebooks fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ketformer demo
@@ -36,7 +38,8 @@ fuzz: $(VENV)/.installed
 
 # The numbers in the README. Needs Tiny Shakespeare and QM9; see each target for the time it takes
 # on two cores. Runs already finished in runs/ are not trained again.
-results: results-qisa results-overlap results-compare results-verdict results-published results-deep results-circuits results-speed readme
+results: results-qisa results-overlap results-compare results-equal results-start results-verdict \
+	results-studies results-published results-deep results-circuits results-speed readme
 
 # About an hour.
 results-qisa: $(VENV)/.installed
@@ -55,9 +58,58 @@ constant = $(BIN)/ketformer train overlap-qm9 --lr_scheduler_type constant --lea
 
 # Half an hour: the verdict on overlap, at a size where five seeds of every control can be paid for.
 results-verdict: $(VENV)/.installed
-	$(call keep,verdict-overlap,verdict overlap --preset char-small --num_hidden_layers 2 \
-		--data tinyshakespeare --positions learned --max_steps 600 \
-		--per_device_train_batch_size 16 --budget 45m --out runs/verdict-overlap)
+	$(call keep,verdict-overlap,verdict overlap $(TINY) --positions learned --budget 30m \
+		--out runs/verdict-overlap)
+
+# Twenty minutes: what the start and the positions do, with queries and keys begun as usual.
+results-start: $(VENV)/.installed
+	$(call keep,start,compare $(STARTED) $(TINY) $(USUAL) $(OWN) --out runs/start)
+	$(call keep,start-torch,compare classical overlap:entanglement=none $(TINY) $(OWN) \
+		--positions learned --initializer_range null --out runs/start-torch)
+	$(call keep,start-rotary,compare classical classical:initial_spread=1 classical_qk_norm \
+		overlap:entanglement=none $(TINY) $(OWN) --positions rotary --initializer_range 0.02 \
+		--out runs/start-rotary)
+
+STARTED = classical classical:initial_spread=1 overlap:entanglement=none \
+	overlap:entanglement=none,initial_spread=0.05 classical_eq:query_width=6,initial_spread=1 \
+	classical:score=gaussian classical:score=double_exponential classical_cosines
+OWN = --initial_spread null
+# 112,000 parameters: seconds for each run.
+TINY = --preset char-small --num_hidden_layers 2 --data tinyshakespeare --max_steps 600 \
+	--per_device_train_batch_size 16
+
+# An hour: every mechanism on equal terms, text and molecules; sizes; little data.
+results-studies: $(VENV)/.installed
+	$(call keep,mechanisms-text,compare $(EVERY) $(TINY) --seeds 5 --out runs/mechanisms-text)
+	$(call keep,mechanisms-qm9,compare $(EVERY) --preset overlap-small --data qm9 --max_steps 600 \
+		--out runs/mechanisms-qm9)
+	$(call keep,conditional-qm9,compare classical overlap overlap:entanglement=none \
+		--preset overlap-small --data qm9 --targets 1000 --out runs/conditional-qm9)
+	$(call size,3k,12,1,2)
+	$(call size,10k,24,1,2)
+	$(call size,30k,32,2,4)
+	$(call size,110k,64,2,4)
+	$(call size,350k,96,3,4)
+	$(call size,1M,128,5,4)
+	$(call fraction,0.01)
+	$(call fraction,0.1)
+
+EVERY = classical classical_eq classical_quadratic classical_qk_norm classical_fourier \
+	classical_cosines classical_bottleneck classical_gated qsann qisa qisa_a overlap \
+	overlap:entanglement=none
+FEW = classical qisa overlap
+size = $(call keep,frontier-$(1),compare $(FEW) $(TINY) --hidden_size $(2) \
+	--num_hidden_layers $(3) --num_attention_heads $(4) --out runs/frontier-$(1))
+fraction = $(call keep,data-$(1),compare $(FEW) $(TINY) --train_fraction $(1) --out runs/data-$(1))
+
+# An hour: the two character presets on equal terms, the small one at its own length.
+results-equal: $(VENV)/.installed
+	$(call keep,compare-char-small,compare $(LEADING) --preset char-small --data tinyshakespeare \
+		--out runs/compare-char-small)
+	$(call keep,compare-char-gpt-equal,compare classical qisa qisa_a qsann overlap \
+		--data tinyshakespeare --preset char-gpt $(SHORTER) --out runs/compare-char-gpt-equal)
+
+LEADING = classical classical_qk_norm qisa overlap overlap:entanglement=none
 
 # Two hours. The preset's own 5,000 steps of 64 sequences would take two cores more than a day;
 # on a GPU, use `make results-compare SHORTER=`. The second comparison shows how much of overlap's
