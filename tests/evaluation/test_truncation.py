@@ -20,9 +20,12 @@ def loss_of(run, limit):
 def test_the_largest_bond_dimension_changes_nothing(molecules):
     run = open_run(molecules)
     curve = truncation_curve(run, limit=16)
-    assert [point["bond_dimension"] for point in curve] == [1, 2, 4, 8]
-    assert curve[-1]["loss"] == pytest.approx(loss_of(run, 16), rel=1e-5)
-    assert curve[0]["loss"] != pytest.approx(curve[-1]["loss"], rel=1e-4)
+    entangled, few = curve[:4], curve[4:]
+    assert [point["bond_dimension"] for point in entangled] == [1, 2, 4, 8]
+    assert [point["n_qubits"] for point in few] == [1, 2, 3, 4, 5, 6]
+    for part in (entangled, few):
+        assert part[-1]["loss"] == pytest.approx(loss_of(run, 16), rel=1e-5)
+        assert part[0]["loss"] != pytest.approx(part[-1]["loss"], rel=1e-4)
 
 
 def test_it_is_the_loss_with_truncated_queries_and_keys(molecules):

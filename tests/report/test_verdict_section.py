@@ -21,7 +21,11 @@ VERDICT = {
         {"control": "other", "reason": "no circuit", "share": -0.05, "low": -0.3, "high": 0.2},
     ],
     "plan": {"left_out": ["token_shift"]},
-    "truncation": [{"bond_dimension": 1, "loss": 2.5}, {"bond_dimension": 2, "loss": 2.25}],
+    "truncation": [
+        {"bond_dimension": 1, "loss": 2.5},
+        {"bond_dimension": 2, "loss": 2.25},
+        {"n_qubits": 1, "loss": 2.75},
+    ],
 }
 
 
@@ -33,7 +37,7 @@ def test_sentence_shares_truncation_and_what_was_left_out_are_there():
     source = section(VERDICT)
     page = Page(source)
     text = " ".join(page.words)
-    for said in (VERDICT["sentence"], "twin", "the same kernel", "token_shift", "2.5000", "2.2500"):
+    for said in (VERDICT["sentence"], "twin", "the same kernel", "token_shift", "2.2500", "2.7500"):
         assert said in text
     assert all(target.startswith("#") for target in page.fetched)
 
@@ -66,6 +70,7 @@ def test_text_in_the_file_is_only_text():
         {**VERDICT, "attribution": ["twin"]},
         {**VERDICT, "attribution": [{**VERDICT["attribution"][0], "low": "x"}]},
         {**VERDICT, "truncation": [{"bond_dimension": 1}]},
+        {**VERDICT, "truncation": [{"loss": 2.5}, {"n_qubits": "x", "loss": 2.5}]},
         {**VERDICT, "plan": 7},
     ],
     ids=str,

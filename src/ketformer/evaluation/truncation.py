@@ -1,9 +1,10 @@
-"""How much entanglement a trained mechanism uses: its loss with states of small bond dimension."""
+"""What a trained mechanism loses with less entanglement in its states, and with fewer qubits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,20 +14,24 @@ from torch.nn import functional as F
 from ketformer.attention import Attention
 from ketformer.attention.observables import PauliObservables
 from ketformer.evaluation.backend import evaluation_sequences
-from ketformer.quantum import truncated
+from ketformer.quantum import compressed, truncated
 from ketformer.runs import Run
 from ketformer.tasks.losses import total_loss
 
 # Sequences that the curve is measured on.
 _SEQUENCES = 64
 
+Limit = Callable[[Sequence[Tensor]], Sequence[Tensor]]  # of the states of one mechanism
+
 
 def truncation_curve(run: Run, *, limit: int = _SEQUENCES) -> list[dict[str, Any]]:
-    """The loss of a trained model when its states keep fewer and fewer Schmidt coefficients.
+    """The loss of a trained model when its states are cut down.
 
     States are those that circuits measure: encoded tokens, or queries and keys that are states.
-    If the loss with a bond dimension of 1, product states, is that of the whole states, the model
-    does not use their entanglement.
+    First they keep fewer and fewer Schmidt coefficients: if the loss with a bond dimension of 1,
+    product states, is that of the whole states, the model does not use their entanglement. Then
+    those of a layer are brought onto fewer and fewer qubits, see
+    :func:`~ketformer.quantum.compression.compressed`.
 
     Args:
         run: the run; its test part is used.
@@ -34,17 +39,29 @@ def truncation_curve(run: Run, *, limit: int = _SEQUENCES) -> list[dict[str, Any
 
     Returns:
         ``bond_dimension`` and ``loss`` in nats per token, teacher-forced, for 1, 2, 4 … up to what
-        changes nothing; empty for a mechanism without states.
+        changes nothing; then ``n_qubits`` and ``loss`` for 1, 2, 3 … likewise. Empty for a
+        mechanism without states.
     """
     largest = max(map(_qubits, run.model.modules()), default=0)
     if not largest:
         return []
     rows, _ = evaluation_sequences(run, limit=limit, progress=False)
+    limits: list[tuple[str, int, Limit]] = [
+        ("bond_dimension", 2**power, partial(_truncated, bond_dimension=2**power))
+        for power in range(largest // 2 + 1)
+    ]
+    limits += [
+        ("n_qubits", count, partial(compressed, n_qubits=count)) for count in range(1, largest + 1)
+    ]
     curve = []
-    for power in range(largest // 2 + 1):
-        with _limited(run.model, 2**power), torch.no_grad():
-            curve.append({"bond_dimension": 2**power, "loss": _loss(run, rows)})
+    for kind, value, cut in limits:
+        with _limited(run.model, cut), torch.no_grad():
+            curve.append({kind: value, "loss": _loss(run, rows)})
     return curve
+
+
+def _truncated(sets: Sequence[Tensor], bond_dimension: int) -> list[Tensor]:
+    return [truncated(states, bond_dimension) for states in sets]
 
 
 def _loss(run: Run, rows: Any) -> float:
@@ -64,26 +81,26 @@ def _qubits(module: nn.Module) -> int:
 
 
 @contextmanager
-def _limited(model: nn.Module, bond_dimension: int) -> Iterator[None]:
-    """Within this block, no state in the model has a larger bond dimension."""
+def _limited(model: nn.Module, cut: Limit) -> Iterator[None]:
+    """Within this block, every state in the model is cut down."""
     with ExitStack() as stack:
         for module in model.modules():
             if isinstance(module, PauliObservables):
-                hook = module.register_forward_pre_hook(_encoded(bond_dimension))
+                hook = module.register_forward_pre_hook(_encoded(cut))
                 stack.callback(hook.remove)
             elif _qubits(module):
-                stack.enter_context(_queries(module, bond_dimension))
+                stack.enter_context(_queries(module, cut))
         yield
 
 
-def _encoded(bond_dimension: int) -> Any:
-    """A hook that truncates the states of encoded tokens."""
+def _encoded(cut: Limit) -> Any:
+    """A hook that cuts down the states of encoded tokens."""
 
     def hook(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         real, imag, *rest = (*args, None) if len(args) == 1 else args
         missing = 2 ** _qubits(module) - real.shape[-1]
         whole = F.pad(real if imag is None else torch.complex(real, imag), (0, missing))
-        states = truncated(whole, bond_dimension)
+        (states,) = cut([whole])
         parts = (states, None) if imag is None else (states.real, states.imag)
         return (*parts, *rest)
 
@@ -91,13 +108,14 @@ def _encoded(bond_dimension: int) -> Any:
 
 
 @contextmanager
-def _queries(module: Any, bond_dimension: int) -> Iterator[None]:
-    """Truncate the states that are queries and keys."""
+def _queries(module: Any, cut: Limit) -> Iterator[None]:
+    """Cut down the states that are queries and keys."""
     project = module.project
 
     def limited(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value = project(*args)
-        return truncated(query, bond_dimension), truncated(key, bond_dimension), value
+        query, key = cut([query, key])
+        return query, key, value
 
     module.project = limited
     try:

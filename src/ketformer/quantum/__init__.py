@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ketformer.quantum.circuit import Angle as Angle, Circuit as Circuit, Gate as Gate
     from ketformer.quantum.circuit_states import CircuitStates as CircuitStates
     from ketformer.quantum.circuit_values import CircuitValues as CircuitValues
+    from ketformer.quantum.compression import compressed as compressed
     from ketformer.quantum.decomposition import decompose as decompose
     from ketformer.quantum.encoding import (
         amplitude_encode as amplitude_encode,

@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ANSWERS = ("leaks", "no gain", "explained", "not explained")
+# How states are cut down: the title of the column, and what it means.
+_CUTS = {
+    "bond_dimension": (
+        "bond dimension",
+        "its states keep that many Schmidt coefficients; 1 leaves product states.",
+    ),
+    "n_qubits": (
+        "qubits",
+        "the states of a layer are brought onto that many qubits as well as possible.",
+    ),
+}
 _COLOURS = {True: "#2f7de1", False: "#7d8590"}
 
 
@@ -44,20 +55,28 @@ def verdict_section(study: Study) -> str:
             f"<div><dl>{reasons}</dl></div></div>"
         )
     if len(curve := said.get("truncation") or []) > 1:
-        rows = "".join(
-            f"<tr><td>{int(point['bond_dimension'])}</td><td>{point['loss']:.4f}</td></tr>"
-            for point in curve
-        )
-        parts.append(
-            '<div class="scroll" tabindex="0" role="region" aria-label="Truncation"><table><thead>'
-            '<tr><th scope="col">bond dimension</th><th scope="col">loss</th></tr></thead>'
-            f'<tbody>{rows}</tbody></table></div><p class="small">Loss of the trained mechanism '
-            "when its states keep that many Schmidt coefficients; 1 leaves product states.</p>"
-        )
+        parts += [_cut(curve, kind, *said) for kind, said in _CUTS.items()]
     if left_out := (said.get("plan") or {}).get("left_out"):
         names = html.escape(", ".join(map(str, left_out)))
         parts.append(f'<p class="small">Not within the budget: {names}.</p>')
     return "".join(parts)
+
+
+def _cut(curve: list[dict[str, Any]], kind: str, title: str, meaning: str) -> str:
+    """A table of the losses of states that are cut down in one way."""
+    rows = "".join(
+        f"<tr><td>{int(point[kind])}</td><td>{point['loss']:.4f}</td></tr>"
+        for point in curve
+        if kind in point
+    )
+    if not rows:
+        return ""
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{title}"><table><thead>'
+        f'<tr><th scope="col">{title}</th><th scope="col">loss</th></tr></thead>'
+        f'<tbody>{rows}</tbody></table></div><p class="small">Loss of the trained mechanism '
+        f"when {meaning}</p>"
+    )
 
 
 def _checked(found: Any) -> dict[str, Any]:
@@ -87,8 +106,11 @@ def _is_share(share: Any) -> bool:
 
 
 def _is_point(point: Any) -> bool:
-    return isinstance(point, dict) and all(
-        is_number(point.get(key)) for key in ("bond_dimension", "loss")
+    return (
+        isinstance(point, dict)
+        and is_number(point.get("loss"))
+        and any(is_number(point.get(kind)) for kind in _CUTS)
+        and all(is_number(point.get(kind, 0)) for kind in _CUTS)
     )
 
 
