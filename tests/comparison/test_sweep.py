@@ -8,6 +8,7 @@ import math
 import pytest
 from hypothesis import given, strategies as st
 
+from commands import somebody_in
 from ketformer.comparison.sweep import (
     Range,
     folder_of,
@@ -66,6 +67,12 @@ def test_a_second_call_trains_nothing_and_prints_the_table(ketformer, swept, mon
     table = list(csv.DictReader(io.StringIO(ketformer(*args, *GRID, "--format", "csv").out)))
     assert [float(line["eval_loss"]) for line in table] == [row["eval_loss"] for row in rows]
     assert r"attention\_options.hilbert\_dim" in ketformer(*args, *GRID, "--format", "latex").out
+
+
+def test_a_folder_holds_one_sweep_at_a_time(ketformer, swept):
+    out, args = swept
+    with somebody_in(out):
+        ketformer(*args, *GRID).assert_mistake(f"{out}: in use by process")
 
 
 def test_it_can_be_extended_but_loses_no_row(ketformer, swept, monkeypatch):

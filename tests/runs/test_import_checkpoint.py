@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from commands import somebody_in
 from ketformer.tasks.molecules.properties import PROPERTIES
 
 RELEASED = {
@@ -159,6 +160,12 @@ def test_a_folder_with_something_in_it_is_left_alone(ketformer, file, tmp_path):
     assert [path.name for path in out.iterdir()] == ["thesis.tex"]
     ketformer("import-checkpoint", file, "--out", file).assert_mistake("exists")
     assert torch.load(file, weights_only=True)["epoch"] == 2
+
+
+def test_a_folder_that_is_in_use_is_left_alone(ketformer, file, tmp_path):
+    with somebody_in(tmp_path / "run"):
+        done = ketformer("import-checkpoint", file, "--out", tmp_path / "run")
+        done.assert_mistake("in use by process")
 
 
 class Bomb:

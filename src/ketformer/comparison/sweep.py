@@ -24,6 +24,7 @@ from ketformer.runs import Settings
 from ketformer.runs.data import prepare
 from ketformer.runs.directory import make_manifest
 from ketformer.utils.files import write_json
+from ketformer.utils.locks import alone_in_out
 from ketformer.utils.mappings import read_json
 
 SWEEP_FILE = "sweep.json"
@@ -154,6 +155,7 @@ def folder_of(point: Point) -> str:
     return f"{safe[:_LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
+@alone_in_out
 def sweep(
     points: Sequence[Point],
     settings: Settings,
@@ -181,6 +183,7 @@ def sweep(
 
     Raises:
         KetformerError: a key or value is wrong, or ``out`` holds other runs; nothing is trained.
+            Or another process is using ``out``.
     """
     out = Path(out)
     jobs = [

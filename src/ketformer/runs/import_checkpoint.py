@@ -16,6 +16,7 @@ from ketformer.runs.settings import load_settings
 from ketformer.tasks.datasets import DATASETS
 from ketformer.tasks.molecules.tokenizer import QM9_VOCABULARY, smiles_tokenizer
 from ketformer.utils.files import write_json, write_text
+from ketformer.utils.locks import contents, in_use
 
 
 def import_checkpoint(file: str | Path, out: str | Path) -> dict[str, Any]:
@@ -33,10 +34,10 @@ def import_checkpoint(file: str | Path, out: str | Path) -> dict[str, Any]:
         ``run``, ``kind``, ``parameters``, ``epochs`` of training and the last ``recorded_loss``.
 
     Raises:
-        KetformerError: the directory is not empty, or the file is not such a checkpoint.
+        KetformerError: the directory is not empty or in use, or the file is not such a checkpoint.
     """
     file, out = Path(file), Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or contents(out)):
         raise KetformerError(f"{out} exists; choose another --out")
     model, recorded = from_published(file)
     if model.config.vocab_size != len(QM9_VOCABULARY):
@@ -63,16 +64,16 @@ def import_checkpoint(file: str | Path, out: str | Path) -> dict[str, Any]:
         parameters=model.num_parameters(),
         causal=model.is_causal,
     )
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / SETTINGS_FILE, yaml.safe_dump(settings, sort_keys=False))
-    write_json(out / MANIFEST_FILE, manifest)
-    epochs = zip(training_losses, losses, strict=False)
-    write_metrics(
-        out, [{"step": i + 1, "loss": a, "eval_loss": b} for i, (a, b) in enumerate(epochs)]
-    )
-    tokenizer.save_pretrained(out)
-    model.save_pretrained(out)
-    write_run_card(out, config)
+    with in_use(out):
+        write_text(out / SETTINGS_FILE, yaml.safe_dump(settings, sort_keys=False))
+        write_json(out / MANIFEST_FILE, manifest)
+        epochs = zip(training_losses, losses, strict=False)
+        write_metrics(
+            out, [{"step": i + 1, "loss": a, "eval_loss": b} for i, (a, b) in enumerate(epochs)]
+        )
+        tokenizer.save_pretrained(out)
+        model.save_pretrained(out)
+        write_run_card(out, config)
     return {
         "run": str(out),
         "kind": recorded["kind"],

@@ -1,0 +1,181 @@
+"""The generated blocks of docs/verdict.md: what is left of a lead on equal terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from readme_blocks import table
+
+from ketformer.comparison import paired
+from ketformer.comparison.tables import paired_rows
+from ketformer.utils.markdown import markdown_table
+
+Read = Callable[[str], dict[str, Any]]
+Row = dict[str, Any]
+
+_PREFIX = {"text": "prefix_cross_entropy", "molecules": "prefix_loss"}
+#: Files of the parameter frontier and of the training on little data, by the words for each.
+SIZES = {
+    "width 12, 1 block": "frontier-3k",
+    "width 24, 1 block": "frontier-10k",
+    "width 32, 2 blocks": "frontier-30k",
+    "width 64, 2 blocks": "frontier-110k",
+    "width 96, 3 blocks": "frontier-350k",
+    "width 128, 5 blocks": "frontier-1M",
+}
+FRACTIONS = {"1 %": "data-0.01", "10 %": "data-0.1", "100 %": "frontier-110k"}
+# How the weights begin in each of the three comparisons, and their positions.
+_STARTS = {
+    "start": ("0.02", "learned"),
+    "start-torch": ("torch's own", "learned"),
+    "start-rotary": ("0.02", "rotary"),
+}
+
+
+def verdict_start(read: Read) -> str:
+    """Every arm of the three comparisons beside classical attention as it usually begins."""
+    own = read("start")
+    usual = _values(own["rows"][0], "text")
+    lines = []
+    for name, (weights, positions) in _STARTS.items():
+        for row in read(name)["rows"]:
+            values = _values(row, "text")
+            first = values is usual or row is own["rows"][0]
+            lines.append(
+                [
+                    f"`{row['name']}`",
+                    weights,
+                    positions,
+                    f"{row['parameters']:,}",
+                    _spread(row),
+                    _mean(row, "text"),
+                    "" if first else _difference(values, usual),
+                ]
+            )
+    titles = ["arm", "weights", "positions", "parameters", "scores at start", "loss", "difference"]
+    return f"{markdown_table(titles, lines)}\n{_notes(own)}\n"
+
+
+def verdict_mechanisms_text(read: Read) -> str:
+    """Every mechanism on text, on equal terms."""
+    return _compared(read("mechanisms-text"))
+
+
+def verdict_mechanisms_qm9(read: Read) -> str:
+    """Every mechanism on molecules, on equal terms."""
+    return _compared(read("mechanisms-qm9"))
+
+
+def verdict_sizes(read: Read) -> str:
+    """The parameter frontier."""
+    return _across("size", {label: read(name) for label, name in SIZES.items()})
+
+
+def verdict_little_data(read: Read) -> str:
+    """Training on a part of the text."""
+    return _across("of the training part", {label: read(name) for label, name in FRACTIONS.items()})
+
+
+def verdict_small(read: Read) -> str:
+    """The small character preset at its own length."""
+    return _compared(read("compare-char-small"))
+
+
+def verdict_gpt(read: Read) -> str:
+    """The larger character preset, on equal terms."""
+    return _compared(read("compare-char-gpt-equal"))
+
+
+def verdict_conditional(read: Read) -> str:
+    """Conditional molecules."""
+    return _compared(read("conditional-qm9"))
+
+
+def verdict_answer(read: Read) -> str:
+    """The verdict on overlap: sentence, shares, truncation."""
+    said = read("verdict-overlap")
+    shares = [
+        [
+            f"`{share['control']}`",
+            share["reason"],
+            f"{share['difference']:+.3f}",
+            _percent(share),
+        ]
+        for share in said["attribution"]
+    ]
+    parts = [
+        f"> {said['sentence']}\n",
+        markdown_table(["control", "what it is", "overlap against it", "of the gain"], shares),
+    ]
+    for kind, title in (("bond_dimension", "bond dimension"), ("n_qubits", "qubits")):
+        points = [point for point in said["truncation"] if kind in point]
+        titles = [title, *(str(point[kind]) for point in points)]
+        parts.append(markdown_table(titles, [["loss", *(f"{p['loss']:.3f}" for p in points)]]))
+    plan = said["plan"]
+    parts.append(
+        f"{plan['seeds']} seeds, {plan['steps']:,} steps each. "
+        f"{len(said['comparison']['rows'])} rows, each at the best of at least three rates.\n"
+    )
+    return "\n".join(parts)
+
+
+def _across(title: str, results: Mapping[str, dict[str, Any]]) -> str:
+    """Losses and differences of the same arms in several comparisons, one line for each."""
+    names = [row["name"] for row in next(iter(results.values()))["rows"]]
+    reference, *others = names
+    titles = [title, "parameters", *names, *(f"{name} - {reference}" for name in others)]
+    lines = []
+    for label, result in results.items():
+        first, *rest = result["rows"]
+        usual = _values(first, "text")
+        lines.append(
+            [
+                label,
+                f"{first['parameters']:,}",
+                *(_mean(row, "text") for row in result["rows"]),
+                *(_difference(_values(row, "text"), usual) for row in rest),
+            ]
+        )
+    return f"{markdown_table(titles, lines)}\n{_notes(next(iter(results.values())))}\n"
+
+
+def _compared(result: dict[str, Any]) -> str:
+    """The table of a comparison, the paired tests, and the notes."""
+    tests = paired_rows(result)
+    rows = [list(tests[0]), *(list(test.values()) for test in tests)]
+    return (
+        f"{table(result['rows'], result['columns'], 'en')}\n"
+        f"Differences from `{result['reference']}`, seed by seed:\n\n"
+        f"{markdown_table(rows[0], rows[1:])}\n{_notes(result)}\n"
+    )
+
+
+def _notes(result: dict[str, Any]) -> str:
+    return " ".join(result["notes"])
+
+
+def _values(row: Row, task: str) -> list[float]:
+    values: list[float] = row[_PREFIX[task]]["values"]
+    return values
+
+
+def _mean(row: Row, task: str) -> str:
+    found = row[_PREFIX[task]]
+    return f"{found['mean']:.3f} ± {found['high'] - found['mean']:.3f}"
+
+
+def _difference(values: list[float], reference: list[float]) -> str:
+    test = paired(values, reference)
+    return f"{test['difference']:+.3f} ± {test['high'] - test['difference']:.3f}"
+
+
+def _spread(row: Row) -> str:
+    spread = row.get("start_spread")
+    return "–" if spread is None else f"{spread:.2g}"
+
+
+def _percent(share: Mapping[str, Any]) -> str:
+    if share.get("share") is None:
+        return "–"
+    return f"{100 * share['share']:.0f} % ({100 * share['low']:.0f} to {100 * share['high']:.0f})"
