@@ -20,6 +20,7 @@ CASES += [
     ("overlap", 16, 2, {"angles": "embedding", "layers": 2}),
     ("classical_eq", 16, 2, {"query_width": 3}),
     ("classical", 15, 3, {"token_shift": True}),
+    ("classical", 16, 2, {"local_start": 1.5}),
     ("classical_fourier", 16, 2, {"n_angles": 2, "n_features": 3}),
     ("qisa_a", 16, 2, {"score": "dot", "observables": "random", "bias": False}),
 ]

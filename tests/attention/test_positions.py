@@ -260,6 +260,24 @@ def test_measured_scores_need_states_that_evolve():
             type(attention).rotate = own
 
 
+def test_a_part_in_common_makes_attention_begin_local():
+    """Rotated vectors of equal entries have a product that depends on the distance alone."""
+    attention = build("classical", 16, 2, local_start=1.5, inputs=sizes("rotary")).double()
+    with torch.no_grad():  # the vectors in common begin as asked; nothing is learned yet
+        attention.shared.fill_(1.5)
+    places = torch.tensor([0, 1, 2, 5, 30])
+    scores = scores_at(attention, torch.zeros(1, 5, 16).double(), places)
+    distances = (places[:, None] - places)[..., None] * 10000.0 ** (-torch.arange(4) / 4)
+    expected = 2 * 1.5**2 * distances.double().cos().sum(-1) / math.sqrt(8)
+    assert_equal_to(1e-6, scores, expected.expand(2, 5, 5))
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_start_that_is_no_number_is_refused(value):
+    with pytest.raises(KetformerError, match="local_start must be finite"):
+        build("classical", 16, 2, local_start=value)
+
+
 # --- ALiBi -------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ def test_every_control_has_a_description():
     assert {"classical", "classical_eq", "classical_quadratic", "classical_qk_norm"} < {*REGISTRY}
     assert {*controls()} - {*REGISTRY} == {
         "no_entanglement", "random_circuit", "token_shift", "trained_temperature", "matched_start",
+        "local_start",
     }  # fmt: skip
     for told in controls().values():
         assert told
@@ -44,6 +45,13 @@ def test_controls_are_rows_of_what_they_are_named_after():
     assert by_name["overlap_random_circuit"] == {"train_circuit": False}
     assert by_name["classical_token_shift"] == {"token_shift": True}
     assert by_name["classical_qk_norm_trained_temperature"] == {"learnable_temperature": True}
+
+
+def test_classical_can_begin_local_where_positions_turn():
+    rotary = BASE.override({"positions": "rotary"})
+    assert names(["overlap"], ["local_start", "classical"], rotary)[-1] == "classical_local_start"
+    with pytest.raises(KetformerError, match="belongs to classical with rotary positions"):
+        names(["classical", "overlap"], ["local_start"])
 
 
 def test_only_those_that_apply_are_added():

@@ -21,7 +21,7 @@ def base(tiny):
 
 
 def options_of(arms, settings, spread=1.0):
-    rows = started_alike(rows_of(arms, settings), settings, {"vocab_size": 30}, spread)
+    rows = started_alike(rows_of(arms, settings), settings, {"vocab_size": 30}, spread, range(3))
     return [row.changes.get("attention_options") for row in rows]
 
 
@@ -37,6 +37,22 @@ def test_weights_are_scaled_or_else_the_temperature_is_set(base):
     assert options.keys() == {"angles", "n_qubits", "temperature"}
 
 
+def test_what_some_seeds_cannot_have_is_the_temperatures_matter(base):
+    """Which seed of a narrow overlap cannot spread so far is decided by its draw."""
+    base = base.override({"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2})
+
+    def kinds(seeds):
+        rows = rows_of(["overlap"], base)
+        (row,) = started_alike(rows, base, {"vocab_size": 65}, 1.0, seeds)
+        return [*row.changes["attention_options"]]
+
+    alone = {seed: kinds([seed]) for seed in range(42, 50)}
+    assert {*map(tuple, alone.values())} == {("initial_spread",), ("temperature",)}
+    assert kinds(range(42, 50)) == ["temperature"]
+    able = [seed for seed, found in alone.items() if found == ["initial_spread"]]
+    assert kinds(able) == ["initial_spread"]
+
+
 def test_a_row_with_a_start_of_its_own_keeps_it(base):
     arms = ["classical:initial_spread=0.05", "qsann:temperature=3", "qisa_published"]
     first, second, third = options_of(arms, base)
@@ -48,7 +64,7 @@ def test_the_first_batch_shows_it(base, name):
     """Hidden states are not standard normal there, so not to the digit."""
     settings = base.override({"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 64})
     data = prepare(settings, progress=False)
-    (row,) = started_alike(rows_of([name], settings), settings, data.model_keys, 1.0)
+    (row,) = started_alike(rows_of([name], settings), settings, data.model_keys, 1.0, [1])
     found = measured_start(settings.override({**row.changes, "seed": 1}), data)
     assert found["start_spread"] == pytest.approx(1, abs=0.45)
     assert 0.6 < found["start_entropy"] < 0.97

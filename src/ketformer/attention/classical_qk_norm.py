@@ -20,7 +20,7 @@ class ClassicalQKNorm(ClassicalAttention):
     the fixed scale here; ``temperature`` divides it, and ``learnable_temperature`` trains it, one
     for each head, as the paper does.
 
-    Other options as in :class:`~ketformer.attention.Attention`.
+    Other options as in :class:`~ketformer.attention.classical.ClassicalAttention`.
     """
 
     control = "classical attention with queries and keys of length 1, so that scores are bounded"

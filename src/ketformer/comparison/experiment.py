@@ -177,10 +177,13 @@ def compare(
         )
     out = Path(out)
     model_keys = prepare(settings, progress=progress).model_keys
-    if initial_spread is not None:
-        variants = started_alike(variants, settings, model_keys, initial_spread)
     if match:
         variants = matched(variants, settings, model_keys)
+    if (
+        initial_spread is not None
+    ):  # of the sizes that are trained, since other sizes draw otherwise
+        all_seeds = [*range(first, first + seeds), search.seed]
+        variants = started_alike(variants, settings, model_keys, initial_spread, all_seeds)
     result = run_at_best_rates(
         variants,
         settings,

@@ -14,6 +14,7 @@ from ketformer.attention import attention_options
 from ketformer.attention.spread import spread_of_scores
 from ketformer.comparison.variants import Variant, new_attention
 from ketformer.errors import KetformerError
+from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.runs import Settings
 from ketformer.runs.data import build_model
 from ketformer.tasks.base import Prepared
@@ -25,32 +26,42 @@ _SEQUENCES = 8
 
 
 def started_alike(
-    variants: Sequence[Variant], settings: Settings, model_keys: Mapping[str, Any], spread: float
+    variants: Sequence[Variant],
+    settings: Settings,
+    model_keys: Mapping[str, Any],
+    spread: float,
+    seeds: Sequence[int],
 ) -> list[Variant]:
     """The rows, each with options that give its scores this spread at the start.
 
-    The weights of queries and keys are scaled if they set the spread (``initial_spread``), and
-    otherwise the temperature is changed. Rows with an ``initial_spread`` or ``temperature`` of
-    their own, and mechanisms without either option, stay as they are.
+    The weights of queries and keys are scaled if they can set the spread (``initial_spread``) in
+    every layer and with every seed, and otherwise the temperature is changed. Rows with an
+    ``initial_spread`` or ``temperature`` of their own, and mechanisms without either option, stay
+    as they are.
 
     Args:
         variants: the rows.
         settings: the settings they share.
         model_keys: configuration keys set by the data, at least the vocabulary size.
         spread: standard deviation of a query's scores over the keys.
+        seeds: all those that they are trained with.
     """
-    return [_started(variant, settings, model_keys, spread) for variant in variants]
+    return [_started(variant, settings, model_keys, spread, seeds) for variant in variants]
 
 
 def _started(
-    variant: Variant, settings: Settings, model_keys: Mapping[str, Any], spread: float
+    variant: Variant,
+    settings: Settings,
+    model_keys: Mapping[str, Any],
+    spread: float,
+    seeds: Sequence[int],
 ) -> Variant:
     model = {**model_keys, **settings.override(variant.changes).model}
     name, given = model["attention"], dict(model.get("attention_options") or {})
     offered = attention_options(name)
     if given.keys() & {"initial_spread", "temperature"} or "initial_spread" not in offered:
         return variant
-    if _offers({**model, "attention_options": {**given, "initial_spread": spread}}):
+    if _offers({**model, "attention_options": {**given, "initial_spread": spread}}, seeds):
         given["initial_spread"] = spread
     elif given.get("score", offered["score"]) == "double_exponential":
         return variant  # its scores lie within [0, 1], whatever the temperature
@@ -60,12 +71,18 @@ def _started(
     return replace(variant, changes={**variant.changes, "attention_options": given})
 
 
-def _offers(model: Mapping[str, Any]) -> bool:
-    """Whether the mechanism's weights can give its scores the spread in its options."""
-    try:
-        new_attention(model, seed=0)
-    except KetformerError:
-        return False
+def _offers(model: Mapping[str, Any], seeds: Sequence[int]) -> bool:
+    """Whether the weights of every layer can give its scores the spread in its options.
+
+    Some draws of few qubits cannot, since overlaps are bounded.
+    """
+    with torch.random.fork_rng(devices=[]):
+        for seed in seeds:
+            torch.manual_seed(seed)
+            try:
+                KetformerForCausalLM(KetformerConfig(**model))
+            except KetformerError:
+                return False
     return True
 
 

@@ -56,17 +56,17 @@ class _Ablation(NamedTuple):
     Attributes:
         told: what it is.
         options: the options that make it.
-        of: whether it is made of a row: an arm, or a control of the registry.
+        of: whether it is made of a row (an arm, or a control of the registry) with its settings.
         lacking: what to say where no row has it.
     """
 
     told: str
     options: dict[str, Any]
-    of: Callable[[Variant], bool]
+    of: Callable[[Variant, Settings], bool]
     lacking: str
 
 
-def _is_arm(row: Variant) -> bool:
+def _is_arm(row: Variant, _: Settings | None = None) -> bool:
     return row.control is None
 
 
@@ -86,14 +86,22 @@ _ABLATIONS = {
     "token_shift": _Ablation(
         "half of the channels that it sees are the previous token's",
         {"token_shift": True},
-        lambda row: _is_arm(row) or row.changes["attention"] == "classical",
+        lambda row, _: _is_arm(row) or row.changes["attention"] == "classical",
         "none of {} has the option token_shift",
     ),
     "trained_temperature": _Ablation(
         "a temperature trained for each head",
         {"learnable_temperature": True},
-        lambda row: row.changes["attention"] in ("classical", "classical_qk_norm"),
+        lambda row, _: row.changes["attention"] in ("classical", "classical_qk_norm"),
         "it belongs to classical or classical_qk_norm, but only {} is compared",
+    ),
+    "local_start": _Ablation(
+        "attention begins local, as with states: queries and keys begin with a part in common",
+        {"local_start": 2.0},
+        lambda row, settings: (
+            row.changes["attention"] == "classical" and settings.model.get("positions") == "rotary"
+        ),
+        "it belongs to classical with rotary positions, not to {}",
     ),
 }
 _MATCHED_START = "matched_start"
@@ -169,7 +177,8 @@ def _ablated(bases: Sequence[Variant], settings: Settings, control: str) -> list
     found = [
         _with_options(row, settings, control, options, told)
         for row in bases
-        if of(row) and options.keys() <= attention_options(row.changes["attention"]).keys()
+        if of(row, settings)
+        and options.keys() <= attention_options(row.changes["attention"]).keys()
     ]
     if not found:
         names = ", ".join(row.changes["attention"] for row in bases)
