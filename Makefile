@@ -58,7 +58,7 @@ constant = $(BIN)/ketformer train overlap-qm9 --lr_scheduler_type constant --lea
 
 # Half an hour: the verdict on overlap, at a size where five seeds of every control can be paid for.
 results-verdict: $(VENV)/.installed
-	$(call keep,verdict-overlap,verdict overlap $(TINY) --positions learned --budget 30m \
+	$(call keep,verdict-overlap,verdict overlap $(TINY) --budget 30m \
 		--out runs/verdict-overlap)
 
 # Twenty minutes: what the start and the positions do, with queries and keys begun as usual.
@@ -94,9 +94,9 @@ results-studies: $(VENV)/.installed
 	$(call fraction,0.01)
 	$(call fraction,0.1)
 
-EVERY = classical classical_eq classical_quadratic classical_qk_norm classical_fourier \
-	classical_cosines classical_bottleneck classical_gated qsann qisa qisa_a overlap \
-	overlap:entanglement=none
+EVERY = classical classical:local_start=2 classical_eq classical_quadratic classical_qk_norm \
+	classical_fourier classical_cosines classical_bottleneck classical_gated qsann qisa qisa_a \
+	overlap overlap:entanglement=none
 FEW = classical qisa overlap
 size = $(call keep,frontier-$(1),compare $(FEW) $(TINY) --hidden_size $(2) \
 	--num_hidden_layers $(3) --num_attention_heads $(4) --out runs/frontier-$(1))
