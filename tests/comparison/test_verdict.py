@@ -1,6 +1,7 @@
 """``ketformer verdict``: the whole way on small models, and mechanisms whose answer is known."""
 
 import json
+import random
 from dataclasses import replace
 
 import pytest
@@ -11,9 +12,12 @@ from ketformer.attention.classical import ClassicalAttention
 from ketformer.comparison import budget, verdicts as module
 from ketformer.comparison.budget import Cost
 from ketformer.comparison.costs import measured_costs
+from ketformer.comparison.rules import judge
 from ketformer.comparison.variants import Variant
-from ketformer.runs import load_settings
+from ketformer.evaluation.text import evaluation_windows
+from ketformer.runs import load_settings, open_run
 from ketformer.runs.data import prepare
+from ketformer.tasks.losses import prefix_losses
 from report_page import Page
 
 LEAN = ("--seed", 5, "--jobs", 1, "--budget", "2h", "--max_steps", 4)
@@ -181,3 +185,24 @@ def test_known_answers_come_out(
     assert done.code == 0, done.err
     assert done.json["answer"] == answer, done.json["sentence"]
     assert set(explained_by) <= set(done.json["explained_by"])
+
+
+@pytest.mark.slow
+def test_nineteen_of_twenty_null_comparisons_say_no_gain(ketformer, tinyshakespeare, tmp_path):
+    """The same mechanism twice, with other seeds: pairs of groups of five trained models."""
+    losses = []
+    for seed in range(60):
+        out = tmp_path / str(seed)
+        size = ("--hidden_size", 16, "--num_hidden_layers", 1, "--num_attention_heads", 2)
+        steps = ("--max_steps", 150, "--eval_steps", 150, "--save_steps", 150, "--seed", seed)
+        args = ("char-small", "--attention", "classical", "--data", tinyshakespeare, *size, *steps)
+        assert ketformer("train", *args, "--out", out).code == 0
+        run = open_run(out)
+        windows, _ = evaluation_windows(run, limit=200, progress=False)
+        losses.append(float(prefix_losses(run.model, windows).mean()))
+    draw = random.Random(0)
+    answers = []
+    for _ in range(1000):
+        chosen = draw.sample(losses, 10)
+        answers.append(judge(("one", chosen[:5]), ("other", chosen[5:]), {}).answer)
+    assert answers.count("no gain") >= 950
