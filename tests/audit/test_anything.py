@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
 
-from audit.helpers import VOCAB, Attention, Decoder, causal, gpt2, llama
+from audit.helpers import VOCAB, Attention, Decoder, gpt2, llama
 from ketformer import KetformerConfig, KetformerForCausalLM, audit_causality
 from ketformer.audit import precision
 from ketformer.errors import KetformerError
@@ -96,6 +96,7 @@ def test_the_one_position_that_peeks_is_named(at, ahead, tokens):
     audit = audit_causality(peeking, tokens, sequences=2, length=12)
     assert audit.worst == (sees, at)
     assert audit.positions == (at,)
+    assert f"Position {at} of 0-11 sees a later token, {sees - at} ahead." in audit.findings()
     assert audit.ahead == (sees - at, sees - at)
 
 
@@ -136,7 +137,7 @@ def test_zero_weights_hide_a_leak_and_are_named():
     assert audit.notes == ("all weights of mixers.0.out are 0, which hides what leaks into it",)
 
 
-def test_an_implementation_of_conditions_is_given_them():
+def test_a_model_with_conditions_is_given_them():
     config = KetformerConfig(
         vocab_size=7, hidden_size=8, num_hidden_layers=1, condition_names=["x"],
         condition_means=[0.0], condition_stds=[1.0], condition_ranges=[[-1.0, 1.0]],
@@ -195,5 +196,5 @@ def test_too_large_a_vocabulary_for_the_model():
 def test_the_output_of_zero_weights_shows_nothing():
     model = gpt2()
     nn.init.zeros_(model.transformer.wte.weight)  # tied to the output
-    with pytest.raises(KetformerError, match="gpt2 do not depend .* are its output weights all"):
+    with pytest.raises(KetformerError, match=r"gpt2 do not depend .* are its output weights all"):
         audit_causality(model)

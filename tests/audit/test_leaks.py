@@ -76,7 +76,7 @@ def test_with_its_mask_it_is_sound(make):
     assert not audit.leaks
 
 
-# --- huggingface/transformers 45820 and the like: the fast kernel is told the wrong thing -------
+# --- The fast kernel is told the wrong thing ----------------------------------------------------
 
 
 class Kernel(Attention):
@@ -136,7 +136,9 @@ def test_the_mean_of_a_whole_block():
     assert named(audit.sources) == ["mixers.0"]
     assert audit.positions == tuple(i for i in range(16) if i % 4 < 3)
     assert audit.ahead == (1, 3)  # the block's width
-    assert "0-2, 4-6, 8-10, 12-14 of 0-15; it is 1 to 3 ahead" in "\n".join(audit.findings())
+    assert "Positions 0-2, 4-6, 8-10, 12-14 of 0-15 see a later token, 1 to 3 ahead." in "\n".join(
+        audit.findings()
+    )
     assert audited(Decoder(Blocks(4, whole=False))).max_future_influence == 0.0
 
 

@@ -68,5 +68,5 @@ def test_the_fixture_in_a_test_suite_of_others(installed):
     assert "1 failed" in done.stdout
     assert "FAILED test_theirs.py::test_a_leak" in done.stdout
     assert "<lambda> leaks" in done.stdout
-    assert "Positions that see a later token: 0-6 of 0-7; it is 1 ahead." in done.stdout
+    assert "Positions 0-6 of 0-7 see a later token, 1 ahead." in done.stdout
     assert "raise AssertionError" not in done.stdout  # their line is shown, not ours

@@ -200,7 +200,7 @@ def test_a_weak_leak_is_not_printed_as_0(ketformer, module):
     done = ketformer(*args, "--require_causal")
     assert done.code == 1
     assert "max_future_influence  8.1e-06" in done.out
-    assert "Positions that see a later token: 0-6 of 0-7; it is 1 ahead." in done.out
+    assert "Positions 0-6 of 0-7 see a later token, 1 ahead." in done.out
     assert ketformer(*args).code == 0
 
 

@@ -14,6 +14,8 @@ from ketformer.audit.subjects import Subject, difference, one_line, outputs_of
 _PADDING = 3  # tokens to the left
 #: Names of a cache in the arguments and results of models of transformers.
 _CACHES = ("past_key_values", "cache_params", "state")
+#: transformers would warn, and return none.
+_WITHOUT_WEIGHTS = ("sdpa", "flex_attention", "flash_attention_2", "flash_attention_3")
 # Paths with other shapes round otherwise: up to this part of the largest output they are equal.
 _EQUAL = 1e-5
 
@@ -69,9 +71,7 @@ def _cache(subject: Subject, inputs: Tensor, _: float) -> _Found:
             raise _NotChecked(f"the model returns no {name}")
         given = {name: cache}
         pieces.append(outputs_of(returned, piece))
-    return _compared(
-        torch.cat(pieces, dim=1), full, "with the cache, token by token, the outputs are", subject
-    )
+    return _compared(torch.cat(pieces, dim=1), full, "with the cache, token by token,", subject)
 
 
 def _left_padding(subject: Subject, inputs: Tensor, _: float) -> _Found:
@@ -89,7 +89,7 @@ def _left_padding(subject: Subject, inputs: Tensor, _: float) -> _Found:
     if subject.accepts("position_ids"):
         given["position_ids"] = (mask.cumsum(dim=1) - 1).clamp(min=0)
     outputs = outputs_of(subject.raw(padded, **given), padded)[:, _PADDING:]
-    return _compared(outputs, subject(tokens), "with padding on the left the outputs are", subject)
+    return _compared(outputs, subject(tokens), "with padding on the left", subject)
 
 
 def _packing(subject: Subject, inputs: Tensor, tolerance: float) -> _Found:
@@ -133,7 +133,7 @@ def _weights_of(subject: Subject, inputs: Tensor) -> list[Tensor]:
         raise _NotChecked("the model returns no attention weights")
     else:
         implementation = getattr(subject.config, "_attn_implementation", None)
-        if implementation != "eager" and _is_of_transformers(subject):
+        if implementation in _WITHOUT_WEIGHTS and _is_of_transformers(subject):
             raise _NotChecked(f"attn_implementation={implementation} returns none; eager does")
         returned = subject.raw(inputs, output_attentions=True)
         name = "decoder_attentions" if subject.is_encoder_decoder else "attentions"
@@ -155,8 +155,12 @@ def _compared(outputs: Tensor, expected: Tensor, said: str, subject: Subject) ->
     eps = max(torch.finfo(outputs.dtype).eps, subject.eps)
     largest = float(expected.abs().where(expected.isfinite(), 0).max())
     if not most <= max(_EQUAL, 32 * eps) * largest:
-        return False, most, f"{said} not those of the full pass: they differ by up to {most:.2g}"
-    return True, most, f"{said} those of the full pass"
+        return (
+            False,
+            most,
+            f"{said} the outputs differ from those of the full pass by up to {most:.2g}",
+        )
+    return True, most, f"{said} the outputs are those of the full pass"
 
 
 _CHECKS: dict[str, Callable[[Subject, Tensor, float], _Found]] = {

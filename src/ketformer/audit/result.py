@@ -105,10 +105,9 @@ class Audit:
         if self.ahead is not None:
             near, far = self.ahead
             distance = f"{near}" if near == far else f"{near} to {far}"
-            lines.append(
-                f"Positions that see a later token: {_ranges(self.positions)} of "
-                f"0-{self.length - 1}; it is {distance} ahead."
-            )
+            who = "Position {} of {} sees" if len(self.positions) == 1 else "Positions {} of {} see"
+            who = who.format(_ranges(self.positions), _ranges(tuple(range(self.length))))
+            lines.append(f"{who} a later token, {distance} ahead.")
         for source in self.sources:
             heads = "" if source.heads is None else f", heads {_ranges(source.heads)}"
             lines.append(f"It enters in {source.module or 'the model itself'}{heads}.")
