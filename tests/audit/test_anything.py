@@ -188,6 +188,21 @@ def test_the_number_of_tokens_must_be_known(vocab_size, told):
         audit_causality(counts, vocab_size)
 
 
+@pytest.mark.parametrize("options", [{"length": 0}, {"length": -1}, {"sequences": 0}])
+def test_nothing_to_audit(options):
+    with pytest.raises(KetformerError, match="can be audited"):
+        audit_causality(counts, VOCAB, **options)
+
+
+def test_a_function_with_a_short_context():
+    positions = np.zeros((1, 16, 1))
+    with pytest.raises(KetformerError, match=r"\[8, 32\] \(if they are too long, give a length\)"):
+        audit_causality(lambda ids: counts(ids) + positions, VOCAB)
+    model = Bare()
+    model.config = SimpleNamespace(block_size=16)
+    assert audit_causality(model, sequences=2).length == 16
+
+
 def test_too_large_a_vocabulary_for_the_model():
     with pytest.raises(KetformerError, match=r"Decoder fails .* IndexError: index out of range"):
         audit_causality(Decoder(), 1000)

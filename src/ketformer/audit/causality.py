@@ -56,9 +56,9 @@ def audit_causality(
         step: called with (done, total) positions.
 
     Raises:
-        KetformerError: an unknown name, a model that fails, returns something else than finite
-            logits of every position, gives other outputs when it is run again, or whose outputs
-            do not depend on its inputs.
+        KetformerError: an unknown name or vocabulary, no sequences, or a model that fails, returns
+            NaN or something else than logits of every position, gives other outputs when it is
+            run again, or whose outputs do not depend on its inputs.
     """
     if isinstance(model, str):
         model = _small_model(model, seed)
@@ -66,7 +66,9 @@ def audit_causality(
         subject: Subject = Mechanism(model)
     else:
         subject = Subject(model, vocab_size)
-    length = length or subject.longest
+    length = subject.longest if length is None else length
+    if length < 1 or sequences < 1:
+        raise KetformerError(f"no {sequences} sequences of {length} tokens can be audited")
     if isinstance(subject.context, int):
         length = min(length, subject.context)
     with subject.evaluating():
@@ -95,12 +97,14 @@ class _Pass:
 
     Attributes:
         influence: ``[T, T]``: how far replacing a token (row) changed an output (column).
-        unit: the last place of the largest output.
+        highest: the largest output.
+        unit: its last place.
         noise: the largest difference between two runs on the same inputs.
         precision: the type of the outputs.
     """
 
     influence: Tensor
+    highest: float
     unit: float
     noise: float
     precision: str
@@ -133,7 +137,7 @@ def _look(subject: Subject, inputs: Tensor, step: Callable[[int], None]) -> _Pas
         step(position + 1)
     eps = max(torch.finfo(reference.dtype).eps, subject.eps)
     precision = str(reference.dtype).removeprefix("torch.")
-    return _Pass(torch.stack(rows), eps * highest, noise, precision)
+    return _Pass(torch.stack(rows), highest, eps * highest, noise, precision)
 
 
 def _audit(
@@ -151,7 +155,7 @@ def _audit(
         return lambda position: step(before + position, total) if step else None
 
     own = _look(subject, inputs, after(0))
-    if subject.vocab_size > 1 and not own.influence.triu().any():
+    if subject.vocab_size != 1 and not own.influence.triu().any():
         raise KetformerError(
             f"the outputs of {subject.name} do not depend on its inputs, so no leak could be seen; "
             "are its output weights all zero?"
@@ -169,7 +173,7 @@ def _audit(
         if leaks.any():
             worst = divmod(int(decisive.future.argmax()), length)
             try:
-                sources = sources_of(best, inputs, worst[0], limit)
+                sources = sources_of(best, inputs, worst[0], limit / decisive.highest)
             except Exception as error:  # a model may not bear the hooks
                 notes.append(f"where it enters was not found: {one_line(error)}")
         checks = further_checks(best, inputs, limit)

@@ -27,7 +27,7 @@ def sources_of(
         subject: must contain a module, or the result is empty.
         inputs: ``[B, T]``.
         position: the token that is replaced.
-        tolerance: up to this, a change is rounding.
+        tolerance: up to this part of the largest value in a tensor, its changes are rounding.
     """
     if subject.module is None:
         return ()
@@ -76,9 +76,9 @@ class _Tracer:
         def before(_: nn.Module, args: Any, kwargs: Any) -> None:
             leaves = [self._earlier(leaf) for leaf in tree_flatten((args, kwargs))[0]]
             changes = self._changes(name, "in", leaves)
-            self.clean[name] = all(float(change.max()) <= self.tolerance for change in changes)
+            self.clean[name] = not any(change.any() for change in changes)
             if not self.clean[name] and not any(True for _ in module.children()):
-                self.dirty.append((name, max(changes, key=lambda change: float(change.max()))))
+                self.dirty.append((name, max(changes, key=_largest)))
 
         def after(_: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
             leaves, shape = tree_flatten(output)
@@ -87,8 +87,8 @@ class _Tracer:
             changes = self._changes(name, "out", parts)
             if not changes or not self.clean.get(name):
                 return None
-            most = max(changes, key=lambda change: float(change.max()))
-            if (largest := float(most.max())) <= self.tolerance:
+            most = max(changes, key=_largest)
+            if (largest := _largest(most)) == 0:
                 return None
             known = self.found.get(name)
             if known is None or known.change < largest:
@@ -123,7 +123,10 @@ class _Tracer:
         return name, side, self.calls[name, side]
 
     def _changes(self, name: str, side: str, parts: list[Tensor | None]) -> list[Tensor]:
-        """Keep the tensors in the first pass; in the second, how far each one has changed."""
+        """Keep the tensors in the first pass; in the second, how far each one has changed.
+
+        Changes that are rounding count as 0.
+        """
         tensors = [part for part in parts if part is not None]
         key = self._key(name, side)
         self.calls[name, side] += 1
@@ -131,7 +134,12 @@ class _Tracer:
             self.kept[key] = [tensor.clone() for tensor in tensors]
             return []
         pairs = zip(tensors, self.kept.get(key, []), strict=False)
-        return [difference(now, then) for now, then in pairs if now.shape == then.shape]
+        return [self._change(now, then) for now, then in pairs if now.shape == then.shape]
+
+    def _change(self, now: Tensor, then: Tensor) -> Tensor:
+        change = difference(now, then)
+        highest = then.abs().where(then.isfinite(), 0).max()
+        return change.masked_fill(change <= self.tolerance * highest, 0)
 
     def _heads(self, name: str, module: nn.Module, output: Tensor) -> tuple[int, ...] | None:
         """Which heads of an attention changed, from what goes into its output projection.
@@ -150,4 +158,8 @@ class _Tracer:
         if not isinstance(count, int) or merged[0].ndim != 3 or merged[0].shape[-1] % count:
             return None
         heads = merged[0].unflatten(-1, (count, -1)).amax(dim=(0, 1, 3))
-        return tuple((heads > self.tolerance).nonzero()[:, 0].tolist())
+        return tuple(heads.nonzero()[:, 0].tolist())
+
+
+def _largest(change: Tensor) -> float:
+    return float(change.max())

@@ -18,6 +18,8 @@ from ketformer.errors import KetformerError
 
 #: Tokens in a sequence: of a model whose context is known, at most; of others; of a mechanism.
 LONGEST, UNKNOWN, VECTORS = 64, 32, 16
+#: What configurations call the context, in transformers and in small training codes.
+_CONTEXTS = ("max_position_embeddings", "context_length", "block_size", "max_seq_len")
 
 
 class Subject:
@@ -44,8 +46,9 @@ class Subject:
         self.config = getattr(model, "config", None)
         self.name = _name_of(model, self.config)
         self.vocab_size = _vocab_size_of(self, vocab_size)
-        self.context: int | None = getattr(self.config, "max_position_embeddings", None)
-        self.longest = LONGEST if isinstance(self.context, int) else UNKNOWN
+        found = (getattr(self.config, name, None) for name in _CONTEXTS)
+        self.context = next((size for size in found if isinstance(size, int)), None)
+        self.longest = UNKNOWN if self.context is None else LONGEST
         self.parameters = _parameters_of(self.module or model)
         self.is_encoder_decoder = bool(getattr(self.config, "is_encoder_decoder", False))
         self._given: dict[str, Tensor] = {}  # the rest of the input, the same in every pass
@@ -116,8 +119,9 @@ class Subject:
         except KetformerError:
             raise
         except Exception as error:  # the model may raise anything
+            hint = "" if self.context else " (if they are too long, give a length)"
             raise KetformerError(
-                f"{self.name} fails on ids of shape {list(inputs.shape)}: {one_line(error)}"
+                f"{self.name} fails on ids of shape {list(inputs.shape)}{hint}: {one_line(error)}"
             ) from error
         outputs = outputs_of(returned, inputs)
         if bool((wrong := outputs.isnan()).any()):
@@ -183,7 +187,7 @@ class Mechanism(Subject):
         self.module = model
         self.config = None
         self.name = type(model).__name__
-        self.vocab_size = 2**31
+        self.vocab_size = 0  # it has no tokens
         self.context = None
         self.longest = VECTORS
         self.parameters = frozenset({"return_weights"})
