@@ -198,6 +198,55 @@ def test_one_head_that_leaks():
     assert "It enters in mixers.1, heads 1." in audit.findings()
 
 
+def test_heads_that_cannot_be_told_apart_are_not_named():
+    """``nn.MultiheadAttention`` projects without calling a module; elsewhere there are no heads."""
+
+    class Fused(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = nn.MultiheadAttention(WIDTH, 2, batch_first=True)
+
+        def forward(self, hidden):
+            return self.attention(hidden, hidden, hidden, need_weights=False)[0]
+
+    (source,) = audited(Decoder(Fused())).sources
+    assert (source.module, source.heads) == ("mixers.0.attention", None)
+
+
+def test_a_leak_before_the_heads_is_in_all_of_them():
+    class Ahead(Attention):
+        def forward(self, hidden):
+            return super().forward(hidden.roll(-1, dims=1))
+
+    (source,) = audited(Decoder(Ahead(causal))).sources
+    assert (source.module, source.heads) == ("mixers.0", (0, 1))
+
+
+def test_modules_that_pass_on_masks_and_complex_numbers():
+    """Constant ones, and a spectrum that leaks."""
+
+    class Takes(nn.Module):
+        def forward(self, hidden, mask, spectrum):
+            filtered = torch.fft.ifft(spectrum, dim=1).real
+            return torch.where(mask[0, 0].any(dim=-1)[:, None], filtered, hidden)
+
+    class Gives(nn.Module):
+        def forward(self, hidden):
+            return torch.fft.fft(hidden, dim=1) * torch.linspace(1, 2, hidden.shape[1])[:, None]
+
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gives, self.takes = Gives(), Takes()
+
+        def forward(self, hidden):
+            mask = causal(hidden.shape[1])[None, None]
+            return self.takes(hidden, mask, self.gives(hidden))
+
+    audit = audited(Decoder(Both()))
+    assert (audit.notes, named(audit.sources)[0]) == ((), "mixers.0.gives")
+
+
 def test_inputs_and_targets_that_are_not_shifted():
     """The classical mistake: the model is given the token that it is to predict."""
 

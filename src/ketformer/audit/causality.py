@@ -173,7 +173,7 @@ def _audit(
         if leaks.any():
             worst = divmod(int(decisive.future.argmax()), length)
             try:
-                sources = sources_of(best, inputs, worst[0], limit / decisive.highest)
+                sources = sources_of(best, inputs, worst[0], limit / (decisive.highest or 1))
             except Exception as error:  # a model may not bear the hooks
                 notes.append(f"where it enters was not found: {one_line(error)}")
         checks = further_checks(best, inputs, limit)

@@ -61,7 +61,7 @@ class _Tracer:
         self.kept: dict[tuple[str, str, int], list[Tensor]] = {}
         self.calls: Counter[tuple[str, str]] = Counter()
         self.comparing = False
-        self.dirty: list[tuple[str, Tensor]] = []  # leaves with changed inputs, and the change
+        self.dirty: list[tuple[str, Tensor]] = []  # projections whose inputs changed, and how far
         self.clean: dict[str, bool] = {}
         self.found: dict[str, Source] = {}
 
@@ -77,7 +77,8 @@ class _Tracer:
             leaves = [self._earlier(leaf) for leaf in tree_flatten((args, kwargs))[0]]
             changes = self._changes(name, "in", leaves)
             self.clean[name] = not any(change.any() for change in changes)
-            if not self.clean[name] and not any(True for _ in module.children()):
+            weight = getattr(module, "weight", None)
+            if not self.clean[name] and isinstance(weight, Tensor) and weight.ndim == 2:
                 self.dirty.append((name, max(changes, key=_largest)))
 
         def after(_: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
@@ -92,7 +93,7 @@ class _Tracer:
                 return None
             known = self.found.get(name)
             if known is None or known.change < largest:
-                self.found[name] = Source(name, largest, self._heads(name, module, most))
+                self.found[name] = Source(name, largest, self._heads(name, module))
             formers = iter(kept)
             healed = [
                 leaf if part is None else self._healed(leaf, next(formers))
@@ -138,26 +139,24 @@ class _Tracer:
 
     def _change(self, now: Tensor, then: Tensor) -> Tensor:
         change = difference(now, then)
-        highest = then.abs().where(then.isfinite(), 0).max()
+        size = difference(then, torch.zeros_like(then))
+        highest = size.where(size.isfinite(), 0).max()
         return change.masked_fill(change <= self.tolerance * highest, 0)
 
-    def _heads(self, name: str, module: nn.Module, output: Tensor) -> tuple[int, ...] | None:
-        """Which heads of an attention changed, from what goes into its output projection.
-
-        If it has none of its own, from its output.
-        """
+    def _heads(self, name: str, module: nn.Module) -> tuple[int, ...] | None:
+        """Which heads of an attention changed, from what goes into its last projection."""
         is_attention = "attention" in type(module).__name__.lower() or "attn" in name.lower()
         count = next((getattr(module, n) for n in _HEADS if hasattr(module, n)), None)
         if count is None and is_attention:
             count = next((getattr(self.config, n) for n in _HEADS if hasattr(self.config, n)), None)
         merged = [
             change
-            for child, change in [*self.dirty, (f"{name}.", output)]
-            if child.startswith(f"{name}.") and change.shape[:2] == (1, self.position)
+            for child, change in self.dirty
+            if child.startswith(f"{name}.") and change.ndim == 3
         ]
-        if not isinstance(count, int) or merged[0].ndim != 3 or merged[0].shape[-1] % count:
+        if not isinstance(count, int) or not merged or merged[-1].shape[-1] % count:
             return None
-        heads = merged[0].unflatten(-1, (count, -1)).amax(dim=(0, 1, 3))
+        heads = merged[-1].unflatten(-1, (count, -1)).amax(dim=(0, 1, 3))
         return tuple(heads.nonzero()[:, 0].tolist())
 
 

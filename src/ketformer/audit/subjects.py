@@ -238,7 +238,12 @@ def outputs_of(returned: Any, inputs: Tensor) -> Tensor:
 
 
 def difference(left: Tensor, right: Tensor) -> Tensor:
-    """The absolute difference in float64; 0 where both are the same infinity."""
+    """The absolute difference in float64; 0 where both are the same infinity.
+
+    Complex numbers become two real ones, on a further axis.
+    """
+    if left.is_complex():
+        left, right = torch.view_as_real(left), torch.view_as_real(right)
     left, right = left.double(), right.double()
     return (left - right).abs().masked_fill(left == right, 0)
 
