@@ -40,7 +40,7 @@ FLOORS = [
 ]
 # The top-level package imports what it exports; nothing imports the top-level package.
 FRONT = "ketformer"
-ROOT_FILES = {"__init__.py", "__main__.py", "errors.py", "audit.py", "py.typed"}
+ROOT_FILES = {"__init__.py", "__main__.py", "errors.py", "py.typed"}
 
 # What a room may import from outside the package, besides the standard library.
 THIRD_PARTY = {"quantum": {"torch"}, "attention": {"torch"}}
@@ -138,7 +138,7 @@ def test_every_room_has_its_floor_and_nothing_else_lies_at_the_root():
     files = {path.name for path in PACKAGE.iterdir() if path.is_file()}
     assert files == ROOT_FILES
     named = [room for floor in FLOORS for room in floor]
-    assert sorted(named) == sorted(rooms | {"errors", "audit", "__main__"})
+    assert sorted(named) == sorted(rooms | {"errors", "__main__"})
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -154,7 +154,7 @@ def test_no_file_bears_the_name_of_what_its_package_exports(package):
 def test_the_tests_are_cut_the_same_way():
     tests = Path(__file__).parent
     folders = {path.name for path in tests.iterdir() if (path / "__init__.py").is_file()}
-    rooms = {room for floor in FLOORS for room in floor} - {"errors", "audit", "__main__"}
+    rooms = {room for floor in FLOORS for room in floor} - {"errors", "__main__"}
     # Besides the rooms: tests of the whole repository, and fuzzing of the readers.
     assert folders == rooms | {"project", "fuzzing"}
 

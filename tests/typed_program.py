@@ -27,6 +27,7 @@ def largest_influence(mechanism: str) -> float:
     audit = audit_causality(model, sequences=2)
     assert_type(audit.causal, bool)
     assert_type(audit.worst, tuple[int, int] | None)
+    assert_type(audit.check("cache").passed, bool | None)
     return audit.max_future_influence
 
 

@@ -177,9 +177,17 @@ def test_python_on_a_page_is_python(path):
         compile(code, str(path), "exec")
 
 
-@pytest.mark.parametrize("name", ["build.py", "layer.py"])
-def test_an_example_prints_what_its_page_says(name, capsys):
-    page = (ROOT / "docs/tutorials/engineer.md").read_text()
+EXAMPLES = {
+    "tutorials/engineer.md": ["build.py", "layer.py"],
+    "how-to/audit-your-model.md": ["lost_mask.py", "wrong_mask.py", "blocks.py", "spectrum.py"],
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [(path, name) for path, names in EXAMPLES.items() for name in names]
+)
+def test_an_example_prints_what_its_page_says(path, name, capsys):
+    page = (ROOT / "docs" / path).read_text()
     (code,) = re.findall(rf"```python title=\"{name}\"\n(.*?)```", page, re.DOTALL)
     (printed,) = re.findall(rf"```console\n\$ python {name}\n(.*?)```", page, re.DOTALL)
     exec(code, {})
