@@ -78,8 +78,11 @@ def test_everything_that_an_answer_needs_is_saved_and_used_again(
     assert first.json["difference"] == pytest.approx(means[1] - means[0])
     assert all(row["parameters"] == pytest.approx(rows[0]["parameters"], rel=0.02) for row in rows)
     assert [share["control"] for share in first.json["attribution"]] == [rows[2]["name"]]
-    bonds = [point["bond_dimension"] for point in first.json["truncation"]]
+    curve = first.json["truncation"]
+    bonds = [point["bond_dimension"] for point in curve if "bond_dimension" in point]
     assert bonds == [2**power for power in range(len(bonds))]
+    counts = [point["n_qubits"] for point in curve if "n_qubits" in point]
+    assert counts == [*range(1, len(counts) + 1)]
     monkeypatch.setattr("ketformer.comparison.jobs.train", None)
     monkeypatch.setattr(module, "measured_costs", None)  # the plan is kept, too
     again = ketformer(*args)
