@@ -19,7 +19,12 @@ from ketformer.tasks.metric import METRICS
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"
 _LOSS = "prefix_cross_entropy"
-_COLOURS = {"classical": "#546e7a", "qisa": "#ef6c00", "overlap": "#3949ab"}
+_COLOURS = {
+    "classical": "#546e7a",
+    "classical:local_start=2": "#2e7d32",
+    "qisa": "#ef6c00",
+    "overlap": "#3949ab",
+}
 
 
 def draw_differences(result: dict[str, Any], path: Path) -> None:
