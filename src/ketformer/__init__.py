@@ -15,7 +15,7 @@ from ketformer.utils.lazy import lazily
 if TYPE_CHECKING:
     from ketformer.attention import ATTENTION as ATTENTION, build_attention as build_attention
     from ketformer.audit import audit_causality as audit_causality
-    from ketformer.conversion import convert as convert
+    from ketformer.conversion import Distillation as Distillation, convert as convert
     from ketformer.models import (
         KetformerConfig as KetformerConfig,
         KetformerForCausalLM as KetformerForCausalLM,

@@ -264,7 +264,7 @@ def test_gradients_with_checkpointing_are_those_without(name):
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_half_precision(name):
     wide = converted(name)
-    half = ketformer.convert(small_model(name).bfloat16(), "overlap")
+    half = ketformer.convert(small_model(name).bfloat16(), "overlap", init="random")
     half.load_state_dict(wide.state_dict())
     out = half(some_ids()).logits
     assert out.dtype == torch.bfloat16
@@ -288,7 +288,7 @@ def test_attention_weights_of_all_layers_are_returned(name, asked_before):
     original = small_model(name, attn_implementation="eager")
     if asked_before:  # transformers puts its hooks into a model on the first request
         original(some_ids(), output_attentions=True)
-    model = ketformer.convert(original, "overlap", [1])
+    model = ketformer.convert(original, "overlap", [1], "random")
     weights = model(some_ids(), output_attentions=True).attentions
     assert [w.shape for w in weights] == [(3, 4, 12, 12)] * 2
     for of_layer in weights:
@@ -301,7 +301,7 @@ def test_attention_weights_of_all_layers_are_returned(name, asked_before):
 def test_linear_values_and_the_output_are_carried_over(attention):
     """At the first position, which sees itself alone, values are all that matters."""
     original = small_model("llama")
-    model = ketformer.convert(original, attention, [0])
+    model = ketformer.convert(original, attention, [0], "random")
     own, theirs = model.converted()[0], original.model.layers[0].self_attn
     states = torch.randn(2, 1, 32)
     place = torch.zeros(1, 1, dtype=torch.long)
@@ -313,7 +313,7 @@ def test_linear_values_and_the_output_are_carried_over(attention):
 def test_the_given_model_stays_as_it_is():
     original = small_model()
     before = {key: value.clone() for key, value in original.state_dict().items()}
-    model = ketformer.convert(original, "qisa")
+    model = ketformer.convert(original, "qisa", init="random")
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(1)
@@ -323,19 +323,19 @@ def test_the_given_model_stays_as_it_is():
 
 
 def test_other_layers_of_a_converted_model_can_follow():
-    model = ketformer.convert(converted("gpt2", "overlap", layers=[0]), "qisa", [1])
+    model = ketformer.convert(converted("gpt2", "overlap", layers=[0]), "qisa", [1], "random")
     assert [type(own.mechanism).__name__ for own in model.converted().values()] == [
         "Overlap",
         "QISA",
     ]
     assert list(model.config.converted_layers) == ["0", "1"]
     assert future_influence(model)[0] == 0
-    with pytest.raises(KetformerError, match="layer 0 is already converted to Overlap"):
+    with pytest.raises(KetformerError, match="layer 0 is already converted, to Overlap"):
         ketformer.convert(model, "qisa", [0], "random")
 
 
 def test_one_mechanism_for_each_layer():
-    model = ketformer.convert(small_model(), ["qisa", "classical"], [1, 0])
+    model = ketformer.convert(small_model(), ["qisa", "classical"], [1, 0], "random")
     kinds = {i: type(own.mechanism).__name__ for i, own in model.converted().items()}
     assert kinds == {0: "ClassicalAttention", 1: "QISA"}
 

@@ -6,6 +6,7 @@ from ketformer.utils.lazy import lazily
 
 if TYPE_CHECKING:
     from ketformer.conversion.conversion import convert as convert
+    from ketformer.conversion.distill import Distillation as Distillation
     from ketformer.conversion.models import (
         KetformerGPT2Config as KetformerGPT2Config,
         KetformerGPT2LMHeadModel as KetformerGPT2LMHeadModel,

@@ -5,20 +5,19 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Mapping, Sequence
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
-from torch import nn
+from torch import Tensor, nn
 
 from ketformer.attention import ATTENTION, attention_class
 from ketformer.attention.checks import require_choice
+from ketformer.conversion import models
+from ketformer.conversion.attention import ConvertedAttention
+from ketformer.conversion.distill import Distillation, calibration_rows, distill
 from ketformer.conversion.layouts import Layout, Weights, beyond_classical, layout_of
 from ketformer.conversion.names import ARCHITECTURES, original_type
 from ketformer.errors import KetformerError
 from ketformer.models.configuration import check_attn_implementation
-
-if TYPE_CHECKING:
-    from ketformer.conversion.models import ConvertedModel
 
 Init = Literal["distill", "random"]
 
@@ -27,11 +26,14 @@ def convert(
     model: nn.Module,
     attention: str | Sequence[str] = "overlap",
     layers: Literal["all"] | Sequence[int] = "all",
-    init: Init = "random",
+    init: Init = "distill",
     *,
+    calibration: str | Tensor | Sequence[int] | None = None,
+    tokenizer: Any = None,
+    distillation: Distillation | None = None,
     attention_options: Mapping[str, Any] | None = None,
     **options: Any,
-) -> ConvertedModel:
+) -> models.ConvertedModel:
     """A copy of a causal language model in which mechanisms replace the self-attention.
 
     Args:
@@ -42,12 +44,23 @@ def convert(
             ``layers``. ``classical`` takes over all weights; where it cannot express the
             architecture's own attention, and has no options, the layer stays as it is.
         layers: numbers of the layers, from 0.
-        init: what the new attentions start from.
+        init: ``random``, with the linear values and the output layer of the old attention where
+            the mechanism has the like; or ``distill``, from there fitted to the old attention's
+            outputs on a calibration text (:mod:`ketformer.conversion.distill`).
+        calibration: for ``distill``, a text, its token ids, or rows of ids ``[rows, T]``; some
+            ten thousand tokens of what the model is meant for.
+        tokenizer: the model's, for a text.
+        distillation: how the attentions are fitted; None for the defaults.
         attention_options: options of the mechanisms.
         **options: the same, for options whose names are no arguments of this function.
 
+    Returns:
+        The converted model. Its attribute ``conversion`` says what was done: ``layers``, the
+        mechanism of each converted one; ``kept``, those that stayed as they are; and
+        ``distillation``, see :func:`~ketformer.conversion.distill.distill`, or None.
+
     Raises:
-        KetformerError: a model, mechanism, option or layer that cannot be had.
+        KetformerError: a model, mechanism, option, layer or calibration text that cannot be had.
     """
     layout = layout_of(model)
     require_choice("init", init, get_args(Init))
@@ -58,15 +71,31 @@ def convert(
     if len(chosen) != len(numbers):
         raise KetformerError(f"{len(chosen)} mechanisms for {len(numbers)} layers")
     options = {**(attention_options or {}), **options}
+    weights = _weights(model, layout, numbers)
+    specs, unlike = _specs(config, chosen, options, weights)
+    # `classical` without options is exactly what was there.
+    fitted = [int(i) for i, spec in specs.items() if options or spec["attention"] != "classical"]
+    rows, how = None, distillation or Distillation()
+    if init == "distill" and fitted:
+        if calibration is None:
+            raise KetformerError('init="distill" needs a calibration text; or pass init="random"')
+        rows = calibration_rows(calibration, tokenizer, config, how.context)
     converted = _copy(model)
-    weights = _weights(converted, layout, numbers)
-    specs = _specs(config, chosen, options, weights)
     converted.replace_attentions(specs)
-    for number, module in converted.converted().items():
-        if str(number) in specs:
-            module.carry_over(weights[number])
-    config = converted.config
-    config.converted_layers = {**(config.converted_layers or {}), **specs}
+    new = {int(i): spec["attention"] for i, spec in specs.items()}
+    for number in new:
+        converted.converted()[number].carry_over(weights[number])
+    known = converted.config.converted_layers or {}
+    converted.config.converted_layers = {**known, **specs}
+    kept = sorted(set(numbers) - set(new))
+    if kept:
+        warnings.warn(
+            f"layers kept as they are: {', '.join(map(str, kept))}. Their attention is classical, "
+            f"with {unlike}, which `classical` does not have",
+            stacklevel=2,
+        )
+    report = None if rows is None else distill(model, converted, layout, fitted, rows, how)
+    converted.conversion = {"layers": new, "kept": kept, "distillation": report}
     return converted
 
 
@@ -84,29 +113,26 @@ def _numbers(layers: Literal["all"] | Sequence[int], count: int) -> list[int]:
     return list(layers)
 
 
-def _copy(model: Any) -> ConvertedModel:
+def _copy(model: Any) -> models.ConvertedModel:
     """A copy of the model, of the class that converted models of its architecture have."""
     copied: Any = copy.deepcopy(model)
     prefix, causal = ARCHITECTURES[original_type(copied.config.model_type)]
-    classes = import_module("ketformer.conversion.models")
     # Every module of the copy refers to this one configuration: it changes its class in place, and
     # so does the model, which keeps what a new one would not have, such as its device and hooks.
-    copied.config.__class__ = getattr(classes, f"Ketformer{prefix}Config")
-    copied.__class__ = getattr(classes, f"Ketformer{causal}")
-    converted: ConvertedModel = copied
+    copied.config.__class__ = getattr(models, f"Ketformer{prefix}Config")
+    copied.__class__ = getattr(models, f"Ketformer{causal}")
+    converted: models.ConvertedModel = copied
     return converted
 
 
 def _weights(model: nn.Module, layout: Layout, numbers: Sequence[int]) -> dict[int, Weights]:
-    from ketformer.conversion.attention import ConvertedAttention
-
     found = {}
     for number in numbers:
         old = model.get_submodule(f"{layout.blocks}.{number}.{layout.attention}")
         if isinstance(old, ConvertedAttention):
-            name = type(old.mechanism).__name__
             raise KetformerError(
-                f"layer {number} is already converted to {name}; start from before"
+                f"layer {number} is already converted, to {type(old.mechanism).__name__}; convert "
+                "the original model"
             )
         found[number] = layout.weights(old)
     return found
@@ -114,14 +140,13 @@ def _weights(model: nn.Module, layout: Layout, numbers: Sequence[int]) -> dict[i
 
 def _specs(
     config: Any, chosen: Sequence[str], options: Mapping[str, Any], weights: Mapping[int, Weights]
-) -> dict[str, dict[str, Any]]:
-    """What replaces each layer, see :class:`ConvertedConfig`."""
-    specs, kept = {}, []
+) -> tuple[dict[str, dict[str, Any]], str | None]:
+    """What replaces each layer, see :class:`ConvertedConfig`; and why others stay, or None."""
+    specs: dict[str, dict[str, Any]] = {}
     unlike = beyond_classical(config)
     for name, (number, maps) in zip(chosen, weights.items(), strict=True):
         attention_class(name)  # refuses an unknown name
         if name == "classical" and unlike and not options:
-            kept.append(number)
             continue
         has_bias = any(bias is not None for _, bias in maps[:3])
         specs[str(number)] = {
@@ -131,11 +156,4 @@ def _specs(
         }
         if package := ATTENTION.package_of(name):
             specs[str(number)]["package"] = package
-    if kept:
-        listed = ", ".join(map(str, kept))
-        warnings.warn(
-            f"layers kept as they are: {listed}. Their attention is classical, with {unlike}, "
-            "which `classical` does not have",
-            stacklevel=3,
-        )
-    return specs
+    return specs, unlike

@@ -51,6 +51,8 @@ class ConvertedModel(PreTrainedModel):
     """What a converted model does besides its architecture: it replaces attentions."""
 
     config: Any
+    #: What :func:`~ketformer.convert` did; it is not saved.
+    conversion: dict[str, Any] | None = None
     # A mechanism computes its own scores.
     _supports_flash_attn = False
     _supports_flex_attn = False
