@@ -75,7 +75,7 @@ def small_model(name="gpt2", *, seed=0, **changes):
     torch.manual_seed(seed)
     model, config, sizes = MODELS[name]
     special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-    built = model(config(vocab_size=VOCABULARY, **special, **sizes, **changes)).eval()
+    built = model(config(**{"vocab_size": VOCABULARY, **special, **sizes, **changes})).eval()
     with torch.no_grad():
         for key, parameter in built.named_parameters():
             if parameter.dim() > 1:

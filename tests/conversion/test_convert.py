@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from hypothesis import given, settings, strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, GPT2Model, StaticCache
 
 import ketformer
@@ -60,10 +61,10 @@ def test_classical_attention_gives_the_numbers_of_the_original(name, implementat
     original = small_model(name, attn_implementation=implementation)
     model = ketformer.convert(original, "classical")
     assert (model.converted() == {}) == (name in KEPT)
-    for given in ({"input_ids": some_ids()}, padded(some_ids(), 3)):
+    for inputs in ({"input_ids": some_ids()}, padded(some_ids(), 3)):
         with torch.no_grad():
-            ours, theirs = model(**given), original(**given)
-        begin = given["input_ids"].shape[1] - 12
+            ours, theirs = model(**inputs), original(**inputs)
+        begin = inputs["input_ids"].shape[1] - 12
         assert_close(ours.logits[:, begin:], theirs.logits[:, begin:])
     ids = some_ids()
     sampled = {"max_new_tokens": 8, "do_sample": False, "num_beams": 3}
@@ -402,3 +403,48 @@ def test_packed_sequences_do_not_see_each_other(name):
         ids.view(1, -1), position_ids=torch.arange(7).repeat(2)[None], use_cache=False
     ).logits
     assert_close(packed.view(2, 7, -1), model(ids).logits)
+
+
+@pytest.mark.parametrize("kind", ["an adapter", "quantised"])
+@pytest.mark.parametrize(("name", "part"), [("gpt2", "c_attn"), ("llama", "v_proj")])
+def test_weights_that_are_not_all_there_is_are_refused(name, part, kind):
+    model = small_model(name)
+    attention = model.transformer.h[1].attn if name == "gpt2" else model.model.layers[1].self_attn
+    if kind == "an adapter":
+        peft = pytest.importorskip("peft")
+        peft.inject_adapter_in_model(peft.LoraConfig(target_modules=[part]), model)
+    else:
+        setattr(attention, part, type("Linear8bit", (torch.nn.Linear,), {})(32, 32))
+    with pytest.raises(KetformerError, match=f"{part} of an attention is a Linear.*merge_and_unl"):
+        ketformer.convert(model, init="random")
+
+
+@torch.no_grad()
+@settings(max_examples=15, deadline=None)
+@given(
+    groups=st.integers(1, 3), repeats=st.integers(1, 3), width=st.integers(1, 4), bias=st.booleans()
+)
+def test_any_grouping_of_heads_gives_the_numbers_of_the_original(groups, repeats, width, bias):
+    heads = groups * repeats
+    sizes = {"hidden_size": 2 * width * heads, "num_attention_heads": heads}
+    original = small_model(
+        "llama", **sizes, num_key_value_heads=groups, attention_bias=bias, head_dim=2 * width
+    )
+    model = ketformer.convert(original, "classical")
+    ids = some_ids(2, 6)
+    assert len(model.converted()) == 2
+    assert_close(model(ids).logits, original(ids).logits)
+    states, how = torch.randn(2, 6, sizes["hidden_size"]), {"attention_mask": None}
+    how["position_embeddings"] = original.model.rotary_emb(states, torch.arange(6)[None])
+    own, theirs = model.converted()[0], original.model.layers[0].self_attn
+    mixed = own(states, position_ids=torch.arange(6)[None])[0]
+    assert_close(mixed, theirs(states, **how)[0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral"])
+def test_a_static_cache_generates_the_same(name):
+    model, ids = converted(name), some_ids(2, 5)
+    how = {"max_new_tokens": 8, "do_sample": False}
+    static = model.generate(ids, cache_implementation="static", disable_compile=True, **how)
+    assert torch.equal(static, model.generate(ids, **how))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from ketformer.attention import InputSizes
 from ketformer.conversion.names import ARCHITECTURES, original_type
@@ -45,30 +46,41 @@ class Layout:
     returns_list: bool = False
 
 
+def _linear(attention: Any, name: str) -> Linear:
+    """One of its maps, as ``[out, in]`` and ``[out]``."""
+    linear = getattr(attention, name)
+    if type(linear) not in (nn.Linear, Conv1D):
+        raise KetformerError(
+            f"{name} of an attention is a {type(linear).__name__}; convert a model before it is "
+            "quantised, and with its adapters merged (merge_and_unload)"
+        )
+    weight = linear.weight.mT if isinstance(linear, Conv1D) else linear.weight
+    return weight, linear.bias
+
+
+def _thirds(linear: Linear, heads: int) -> Iterator[Linear]:
+    """The queries', keys' and values' rows of a fused map that has them ``heads`` times."""
+    weight, bias = linear
+    for which in range(3):
+        rows = weight.unflatten(0, (heads, 3, -1))[:, which].flatten(0, 1)
+        yield rows, None if bias is None else bias.unflatten(0, (heads, 3, -1))[:, which].flatten()
+
+
 def _fused(attention: Any) -> Weights:
-    """``c_attn`` and ``c_proj``, whose weights are transposed."""
-    query, key, value = attention.c_attn.weight.mT.chunk(3)
-    biases = attention.c_attn.bias.chunk(3)
-    output = attention.c_proj.weight.mT, attention.c_proj.bias
-    return Weights((query, biases[0]), (key, biases[1]), (value, biases[2]), output)
+    """All queries, then all keys, then all values."""
+    query, key, value = _thirds(_linear(attention, "c_attn"), 1)
+    return Weights(query, key, value, _linear(attention, "c_proj"))
 
 
 def _interleaved(attention: Any) -> Weights:
-    """``query_key_value``: the query, key and value of the first head, then of the next."""
-    fused, width = attention.query_key_value, attention.head_size
-
-    def part(which: int) -> Linear:
-        weight = fused.weight.unflatten(0, (-1, 3, width))[:, which].flatten(0, 1)
-        if fused.bias is None:
-            return weight, None
-        return weight, fused.bias.unflatten(0, (-1, 3, width))[:, which].flatten()
-
-    return Weights(part(0), part(1), part(2), (attention.dense.weight, attention.dense.bias))
+    """The query, key and value of the first head, then those of the next."""
+    heads = attention.config.num_attention_heads
+    query, key, value = _thirds(_linear(attention, "query_key_value"), heads)
+    return Weights(query, key, value, _linear(attention, "dense"))
 
 
 def _separate(attention: Any) -> Weights:
-    maps = (getattr(attention, f"{name}_proj") for name in "qkvo")
-    return Weights(*((linear.weight, linear.bias) for linear in maps))
+    return Weights(*(_linear(attention, f"{name}_proj") for name in "qkvo"))
 
 
 _LLAMA = Layout("model.layers", "self_attn", _separate)
