@@ -298,7 +298,7 @@ def test_attention_weights_of_all_layers_are_returned(name, asked_before):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("attention", ["overlap", "classical_eq"])
+@pytest.mark.parametrize("attention", ["overlap", "classical_eq", "classical_qk_norm"])
 def test_linear_values_and_the_output_are_carried_over(attention):
     """At the first position, which sees itself alone, values are all that matters."""
     original = small_model("llama")

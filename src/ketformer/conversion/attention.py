@@ -139,7 +139,8 @@ class ConvertedAttention(nn.Module):
     def carry_over(self, weights: Weights) -> None:
         """Take over the maps that mean the same: those of linear values, and of ``classical``.
 
-        Value biases become a part of the output's: the weights of a query sum to 1.
+        A mechanism without a bias for values gets theirs in the output's: the weights of a query
+        sum to 1.
         """
         mechanism, sizes = self.mechanism, sizes_of(self.config)
         if sizes.head_dim * sizes.heads != sizes.hidden:
@@ -147,22 +148,18 @@ class ConvertedAttention(nn.Module):
         repeats = sizes.heads // sizes.key_value_heads
         key, value = (per_head(part, repeats, sizes.head_dim) for part in weights[1:3])
         bias: Tensor | float = 0.0 if weights.output[1] is None else weights.output[1]
-        if isinstance(fused := getattr(mechanism, "qkv_proj", None), nn.Linear):
-            fused.weight.copy_(torch.cat([weights.query[0], key[0], value[0]]))
-            if fused.bias is not None:
-                parts = (weights.query, key, value)
-                fused.bias.copy_(
-                    torch.cat([w.new_zeros(len(w)) if b is None else b for w, b in parts])
-                )
-        elif mechanism.linear_values:
-            mechanism.get_parameter("value_proj.weight").copy_(value[0])
-            own = mechanism.get_submodule("value_proj").bias
-            if isinstance(own, Tensor):
-                nn.init.zeros_(own)
-            if value[1] is not None:
-                bias = bias + F.linear(value[1], weights.output[0])
-        else:
+        linear, parts = getattr(mechanism, "qkv_proj", None), [weights.query, key, value]
+        if linear is None and mechanism.linear_values:
+            linear, parts = mechanism.get_submodule("value_proj"), [value]
+        if not isinstance(linear, nn.Linear):
             return
+        linear.weight.copy_(torch.cat([weight for weight, _ in parts]))
+        if linear.bias is not None:
+            linear.bias.copy_(
+                torch.cat([w.new_zeros(len(w)) if b is None else b for w, b in parts])
+            )
+        elif value[1] is not None:
+            bias = bias + F.linear(value[1], weights.output[0])
         mechanism.out_proj.weight.copy_(weights.output[0])
         mechanism.out_proj.bias.copy_(torch.as_tensor(bias).to(mechanism.out_proj.bias))
 

@@ -1,8 +1,9 @@
 """Warm starts: new attentions fitted to the outputs of the old ones, then to the logits.
 
-The first stage is the attention transfer of LoLCATs (arXiv 2410.10254, section 3.1): each new
-attention gets the hidden states that the old one gets, and learns its output. Its second stage
-trains adapters on a language model's loss; here all new attentions learn the old model's logits.
+The first stage is the attention transfer of LoLCATs (arXiv 2410.10254): each new attention gets the
+hidden states that the old one gets, and learns its output by the mean squared error, here relative
+to the variance of the output. The second stage there trains adapters on a language model's loss;
+here all new attentions learn the old model's logits, by the Kullback-Leibler divergence.
 """
 
 from __future__ import annotations
