@@ -20,6 +20,7 @@ from conversion.helpers import (
     small_model,
     some_ids,
 )
+from ketformer.attention import ATTENTION
 from ketformer.attention.registry import causal_mechanisms
 from ketformer.errors import KetformerError
 
@@ -448,3 +449,17 @@ def test_a_static_cache_generates_the_same(name):
     how = {"max_new_tokens": 8, "do_sample": False}
     static = model.generate(ids, cache_implementation="static", disable_compile=True, **how)
     assert torch.equal(static, model.generate(ids, **how))
+
+
+def test_a_mechanism_of_a_package_that_is_not_here_names_it():
+    config = converted("gpt2").config
+    config.converted_layers["0"] |= {"attention": "theirs", "package": "some-mechanisms==1.2"}
+    with pytest.raises(KetformerError, match=r"pip install 'some-mechanisms==1\.2'"):
+        AutoModelForCausalLM.from_config(config)
+
+
+def test_the_package_of_a_mechanism_is_saved(monkeypatch):
+    package = "some-mechanisms==1.2"
+    monkeypatch.setattr(type(ATTENTION), "package_of", lambda self, name: package)
+    monkeypatch.setattr(type(ATTENTION), "require", lambda self, name, package: None)
+    assert converted("gpt2").config.converted_layers["0"]["package"] == package

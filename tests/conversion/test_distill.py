@@ -53,6 +53,15 @@ def test_the_error_is_that_of_the_outputs():
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+def test_drawn_output_layers_are_solved_for_and_carried_ones_are_not():
+    """With steps too small to do anything."""
+    how = {"steps": 1, "learning_rate": 1e-7}
+    for row in distilled("gpt2", "qisa", how=how).conversion["distillation"]["layers"]:
+        assert row["error_end"] < 1 < row["error_start"]  # 1 is the error of the mean
+    for row in distilled("gpt2", "overlap", how=how).conversion["distillation"]["layers"]:
+        assert row["error_end"] == pytest.approx(row["error_start"], rel=1e-3)
+
+
 def test_the_logits_stage_brings_the_distributions_closer():
     how = {"logit_steps": 60, "logit_learning_rate": 1e-2}
     kl = distilled("llama", how=how).conversion["distillation"]["kl"]

@@ -83,6 +83,8 @@ class ConvertedAttention(nn.Module):
         )
         self.group = sizes.heads // sizes.key_value_heads if self.mechanism.is_causal else 1
         self.output_dropout = nn.Dropout(sizes.output_dropout)
+        #: Whether :meth:`carry_over` found an output layer that means the same.
+        self.has_old_output = False
 
     def forward(
         self,
@@ -161,6 +163,7 @@ class ConvertedAttention(nn.Module):
         elif value[1] is not None:
             bias = bias + F.linear(value[1], weights.output[0])
         mechanism.out_proj.weight.copy_(weights.output[0])
+        self.has_old_output = True
         mechanism.out_proj.bias.copy_(torch.as_tensor(bias).to(mechanism.out_proj.bias))
 
 

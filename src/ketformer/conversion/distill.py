@@ -2,8 +2,9 @@
 
 The first stage is the attention transfer of LoLCATs (arXiv 2410.10254): each new attention gets the
 hidden states that the old one gets, and learns its output by the mean squared error, here relative
-to the variance of the output. The second stage there trains adapters on a language model's loss;
-here all new attentions learn the old model's logits, by the Kullback-Leibler divergence.
+to the variance of the output. Output layers that were drawn start from a ridge regression. The
+second stage there trains adapters on a language model's loss; here all new attentions learn the
+old model's logits, by the Kullback-Leibler divergence.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ from ketformer.conversion.models import ConvertedModel
 from ketformer.errors import KetformerError, NotFiniteError
 from ketformer.utils.progress import Bars
 
-# Rows on which errors are measured.
+# Rows on which errors are measured, and on which output layers are solved for.
 _MEASURED = 64
+_SOLVED = 256
+# Relative to the mean square of an input of the output layer.
+_RIDGE = 1e-2
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Distillation:
 
     steps: int = 300
     logit_steps: int = 0
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
     logit_learning_rate: float = 3e-4
     batch_size: int = 8
     context: int = 128
@@ -151,6 +155,8 @@ def distill(
         kl = {"start": _divergence(teacher, student, kept, how)}
         before = after = _errors(teacher, fits, train, how), _errors(teacher, fits, kept, how)
         if how.steps:
+            drawn = [fit for fit in fits if not fit.new.has_old_output]
+            _solve_outputs(teacher, drawn, train[:_SOLVED], how)
             _fit_layers(teacher, fits, train, how, generator, bars("attention"))
             kl["attention"] = _divergence(teacher, student, kept, how)
         after = _errors(teacher, fits, train, how), _errors(teacher, fits, kept, how)
@@ -265,6 +271,33 @@ def _errors(teacher: Any, fits: Sequence[_Fit], rows: Tensor, how: Distillation)
             for i, fit in enumerate(fits):
                 sums[i] += torch.stack(_missed(*fit.pair())).double().cpu()
     return [float(missed / max(whole, 1e-30)) for missed, whole in sums.tolist()]
+
+
+@torch.no_grad()
+def _solve_outputs(teacher: Any, fits: Sequence[_Fit], rows: Tensor, how: Distillation) -> None:
+    """Output layers by ridge regression on the old attention's outputs, around what they are.
+
+    For freshly drawn ones, which can be wrong by orders of magnitude: gradients would need many
+    steps to mend that.
+    """
+    for fit in fits:
+        given: list[Tensor] = []
+        output = fit.new.mechanism.out_proj
+        hook = output.register_forward_pre_hook(lambda _, args, into=given: into.append(args[0]))
+        square = torch.zeros(output.in_features + 1, output.in_features + 1, dtype=torch.float64)
+        product = torch.zeros(output.in_features + 1, output.out_features, dtype=torch.float64)
+        with _recorded([fit]):
+            for batch in rows.split(how.batch_size):
+                teacher(batch, use_cache=False)
+                mixed, target = fit.pair()
+                inputs = F.pad(given.pop(), (0, 1), value=1.0).flatten(0, 1).double().cpu()
+                square += inputs.mT @ inputs
+                product += inputs.mT @ (target - mixed).flatten(0, 1).double().cpu()
+        hook.remove()
+        square.diagonal().add_(_RIDGE * square.diagonal()[:-1].mean())
+        change = torch.linalg.solve(square, product)
+        output.weight.add_(change[:-1].mT.to(output.weight))
+        output.bias.add_(change[-1].to(output.bias))
 
 
 def _fit_layers(

@@ -40,8 +40,8 @@ class ConvertedConfig(PreTrainedConfig):
     Attributes:
         converted_layers: for each replaced layer, by its number as text, the mechanism
             (``attention``), its ``options``, and the ``bias`` of its linear maps (None for its
-            default). With a mechanism of another package, also ``package``: its name and version,
-            which are checked.
+            default). With a mechanism of another package, also ``package``, as ``name==version``,
+            which is checked.
     """
 
     converted_layers: dict[str, dict[str, Any]] | None = None
@@ -74,8 +74,7 @@ class ConvertedModel(PreTrainedModel):
         blocks = self.get_submodule(layout.blocks)
         for number, spec in layers.items():
             try:
-                if package := spec.get("package"):
-                    ATTENTION.require(spec["attention"], package)
+                ATTENTION.require(spec["attention"], spec.get("package"))
                 old = blocks.get_submodule(number).get_submodule(layout.attention)
                 new = ConvertedAttention(
                     self.config,
