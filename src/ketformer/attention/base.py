@@ -84,6 +84,8 @@ class Attention(nn.Module):
     queries_are_states: ClassVar[bool] = False
     #: Whether it accepts no positions but ``learned``, whatever the options.
     learned_positions: ClassVar[bool] = False
+    #: Whether values are ``value_proj`` of the hidden states, and nothing else.
+    linear_values: ClassVar[bool] = False
     #: Whether every position sees later ones, whatever the options.
     leaks: ClassVar[bool] = False
 

@@ -36,6 +36,7 @@ class ClassicalEqual(Attention):
     default_score = "dot"
     paper = "2502.19214"
     control = "classical attention with queries and keys as narrow as the angles of overlap"
+    linear_values = True
 
     def __init__(
         self,

@@ -65,6 +65,7 @@ class Overlap(Attention):
     default_score = "dot"
     paper = "2502.19214"
     queries_are_states = True
+    linear_values = True
     query_angles: Tensor
     key_angles: Tensor
 

@@ -20,6 +20,7 @@ VERBS = {
     "generate": "write text or molecules with a trained model",
     "attention": "draw what a model attends to",
     "audit": "prove or refute that no position sees a later one",
+    "convert": "put a mechanism into a Hugging Face model, in place of its self-attention",
     "compare": "train mechanisms on equal terms and print a table with intervals",
     "verdict": "is a mechanism's gain real, and what explains it? one answer, one page",
     "reproduce": "a paper's table: published, ours as published, ours leak-free",

@@ -2,7 +2,7 @@
 
 transformers keeps the names of its configurations, models and tokenizers in tables and imports a
 class on first use, from the module of ``transformers.models`` that is named after the model type.
-Our names are added to the tables as soon as these are imported, and :mod:`ketformer.models`, whose
+Our names are added to the tables as soon as these are imported, and a package of ours, whose
 exports are also imported on first use, stands in for that module. ``AutoModel.register`` would
 need the classes themselves, at a time when transformers may be half imported.
 """
@@ -10,49 +10,82 @@ need the classes themselves, at a time when transformers may be half imported.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
-
-_TYPE = "ketformer"  # KetformerConfig.model_type
-_CONFIGURATION = "KetformerConfig"
-_TOKENIZER = "KetformerTokenizer"
-_MODELS = {
-    "MODEL_MAPPING": "KetformerModel",
-    "MODEL_FOR_CAUSAL_LM_MAPPING": "KetformerForCausalLM",
-}
+from typing import Any, NamedTuple
 
 
-def register_with_transformers() -> None:
+class AutoNames(NamedTuple):
+    """What the Auto classes are told of one model type.
+
+    Attributes:
+        model_type: ``model_type`` of the configuration.
+        package: the package that exports the classes, on first use.
+        configuration: name of the configuration.
+        models: names of the models, by the table of transformers that they belong to.
+        tokenizer: name of its tokenizer; None for one that its files name.
+    """
+
+    model_type: str
+    package: str
+    configuration: str
+    models: Mapping[str, str]
+    tokenizer: str | None = None
+
+
+#: The decoder of this package.
+OWN = AutoNames(
+    "ketformer",
+    "ketformer.models",
+    "KetformerConfig",
+    {"MODEL_MAPPING": "KetformerModel", "MODEL_FOR_CAUSAL_LM_MAPPING": "KetformerForCausalLM"},
+    "KetformerTokenizer",
+)
+
+
+def register_with_transformers(known: Sequence[AutoNames] = (OWN,)) -> None:
     """Add our names to transformers' tables, now or as soon as they are imported."""
-    sys.modules[f"transformers.models.{_TYPE}"] = import_module("ketformer.models")
-    for module, add in _TABLES.items():
-        if module in sys.modules:
-            add(sys.modules[module])
+    for names in known:
+        module = names.model_type.replace("-", "_")
+        sys.modules[f"transformers.models.{module}"] = import_module(names.package)
+    for table, add in _TABLES.items():
+        then = partial(_add_all, add, known)
+        if table in sys.modules:
+            then(sys.modules[table])
         else:
-            sys.meta_path.insert(0, _WhenImported(module, add))
+            sys.meta_path.insert(0, _WhenImported(table, then))
 
 
-def _add_configuration(table: ModuleType) -> None:
-    table.CONFIG_MAPPING_NAMES[_TYPE] = _CONFIGURATION
+_Add = Callable[[ModuleType, AutoNames], None]
 
 
-def _add_models(table: ModuleType) -> None:
-    for name, model in _MODELS.items():
-        getattr(table, f"{name}_NAMES")[_TYPE] = model
+def _add_all(add: _Add, known: Sequence[AutoNames], table: ModuleType) -> None:
+    for names in known:
+        add(table, names)
+
+
+def _add_configuration(table: ModuleType, names: AutoNames) -> None:
+    table.CONFIG_MAPPING_NAMES[names.model_type] = names.configuration
+
+
+def _add_models(table: ModuleType, names: AutoNames) -> None:
+    for name, model in names.models.items():
+        getattr(table, f"{name}_NAMES")[names.model_type] = model
         # Built from the configuration names, perhaps before ours was added.
-        getattr(table, name)._reverse_config_mapping[_CONFIGURATION] = _TYPE
+        getattr(table, name)._reverse_config_mapping[names.configuration] = names.model_type
 
 
-def _add_tokenizer(table: ModuleType) -> None:
-    table.TOKENIZER_MAPPING_NAMES[_TYPE] = _TOKENIZER
+def _add_tokenizer(table: ModuleType, names: AutoNames) -> None:
+    if names.tokenizer is not None:
+        table.TOKENIZER_MAPPING_NAMES[names.model_type] = names.tokenizer
 
 
-_TABLES: dict[str, Callable[[ModuleType], None]] = {
+_TABLES: dict[str, _Add] = {
     "transformers.models.auto.configuration_auto": _add_configuration,
     "transformers.models.auto.modeling_auto": _add_models,
     "transformers.models.auto.tokenization_auto": _add_tokenizer,

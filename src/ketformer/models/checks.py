@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
+from typing import Any
+
 from torch import nn
 
 from ketformer.attention.checks import BYTES_PER_GATE
+from ketformer.attention.observables import PauliObservables
 from ketformer.errors import KetformerError
 from ketformer.models.configuration import KetformerConfig
 from ketformer.utils.machine import machine_memory
@@ -47,6 +51,28 @@ def complaint_about_weights(model: nn.Module) -> str | None:
         if name.endswith(".codes") and not ((tensor >= 0) & (tensor < 4)).all():
             return f"{name} holds invalid Pauli codes"
     return None
+
+
+def check_loaded(model: nn.Module, info: Mapping[str, Any], needed: Set[str]) -> None:
+    """Refuse saved weights that lack some of those needed, and prepare drawn Pauli strings.
+
+    Args:
+        model: the model, loaded.
+        info: what transformers says of the loading.
+        needed: names of tensors that transformers could only make up.
+
+    Raises:
+        KetformerError: naming what is missing, invalid, or of another shape.
+    """
+    unusable = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+    if lacking := sorted(unusable & needed):
+        what = "the Pauli strings " if lacking[0].endswith(".codes") else ""
+        raise KetformerError(f"the saved weights lack {what}{lacking[0]}")
+    for name, module in model.named_modules():
+        if isinstance(module, PauliObservables) and not module.codes.is_meta:
+            if not ((module.codes >= 0) & (module.codes < 4)).all():
+                raise KetformerError(f"{name}.codes holds invalid Pauli codes")
+            module.prepare()  # transformers has replaced the codes
 
 
 def _gib(size: int) -> str:

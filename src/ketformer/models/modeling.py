@@ -12,11 +12,11 @@ from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from ketformer.attention import Attention, ConditionEmbedding, TokenInputs, attention_mask
-from ketformer.attention.observables import PauliObservables
 from ketformer.attention.spread import start_scores
 from ketformer.errors import KetformerError
 from ketformer.models.block import Block, attention_of, input_sizes
 from ketformer.models.card import CardWriter
+from ketformer.models.checks import check_loaded
 from ketformer.models.conditions import Standardise, check_conditions
 from ketformer.models.configuration import KetformerConfig, check_attn_implementation
 
@@ -42,15 +42,7 @@ class KetformerPreTrainedModel(CardWriter, PreTrainedModel):
             KetformerError: naming what is missing, invalid, or of another shape.
         """
         model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
-        unusable = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
-        if lacking := sorted(unusable & {name for name, _ in model.named_buffers()}):
-            what = "the Pauli strings " if lacking[0].endswith(".codes") else ""
-            raise KetformerError(f"the saved weights lack {what}{lacking[0]}")
-        for name, module in model.named_modules():
-            if isinstance(module, PauliObservables) and not module.codes.is_meta:
-                if not ((module.codes >= 0) & (module.codes < 4)).all():
-                    raise KetformerError(f"{name}.codes holds invalid Pauli codes")
-                module.prepare()  # transformers has replaced the codes
+        check_loaded(model, info, {name for name, _ in model.named_buffers()})
         return (model, info) if output_loading_info else model
 
     def _check_and_adjust_attn_implementation(self, name: str | None, *args: Any, **kw: Any) -> str:

@@ -1,0 +1,110 @@
+"""Small random models of every architecture, and what the tests ask of a model."""
+
+import torch
+from torch import nn
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    OpenAIGPTConfig,
+    OpenAIGPTLMHeadModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+VOCABULARY = 50
+CONTEXT = 32
+
+_GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": CONTEXT}
+_LATER = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": CONTEXT,
+}
+_GROUPED = {**_LATER, "num_key_value_heads": 2}
+_WINDOW = 5
+
+
+def _rotary(share, kind="default"):
+    parameters = {"rope_type": kind, "rope_theta": 500.0, "partial_rotary_factor": share}
+    return {"rope_parameters": {**parameters, **({"factor": 2.0} if kind == "linear" else {})}}
+
+
+MODELS = {
+    "openai-gpt": (OpenAIGPTLMHeadModel, OpenAIGPTConfig, _GPT),
+    "gpt2": (GPT2LMHeadModel, GPT2Config, _GPT),
+    "gpt_neox": (GPTNeoXForCausalLM, GPTNeoXConfig, {**_LATER, **_rotary(1.0)}),
+    "llama": (LlamaForCausalLM, LlamaConfig, {**_GROUPED, "attention_bias": True}),
+    "mistral": (MistralForCausalLM, MistralConfig, {**_GROUPED, "sliding_window": _WINDOW}),
+    "qwen2": (
+        Qwen2ForCausalLM,
+        Qwen2Config,
+        {
+            **_GROUPED,
+            "use_sliding_window": True,
+            "sliding_window": _WINDOW,
+            "max_window_layers": 1,
+        },
+    ),
+    "qwen3": (Qwen3ForCausalLM, Qwen3Config, {**_GROUPED, "head_dim": 16}),
+    # What `classical` cannot express.
+    "gpt_neox, partly rotary": (GPTNeoXForCausalLM, GPTNeoXConfig, {**_LATER, **_rotary(0.5)}),
+    "llama, scaled": (LlamaForCausalLM, LlamaConfig, {**_GROUPED, **_rotary(1.0, "linear")}),
+    "llama, wide heads": (LlamaForCausalLM, LlamaConfig, {**_GROUPED, "head_dim": 12}),
+    "gpt2, scaled": (
+        GPT2LMHeadModel,
+        GPT2Config,
+        {**_GPT, "scale_attn_by_inverse_layer_idx": True},
+    ),
+}
+ARCHITECTURES = [name for name in MODELS if "," not in name]
+KEPT = ["qwen3", *(name for name in MODELS if "," in name)]
+
+
+def small_model(name="gpt2", *, seed=0, **changes):
+    """A small model whose weights are so large that any difference shows, in evaluation mode."""
+    torch.manual_seed(seed)
+    model, config, sizes = MODELS[name]
+    special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    built = model(config(**{"vocab_size": VOCABULARY, **special, **sizes, **changes})).eval()
+    with torch.no_grad():
+        for key, parameter in built.named_parameters():
+            if parameter.dim() > 1:
+                nn.init.normal_(parameter, std=0.3)
+            else:
+                nn.init.normal_(parameter, mean=float("norm" in key or "ln" in key), std=0.2)
+    return built
+
+
+def some_ids(batch=3, length=12, *, seed=0):
+    """Token ids ``[batch, length]`` without special ones."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(3, VOCABULARY, (batch, length), generator=generator)
+
+
+@torch.no_grad()
+def future_influence(model, length=10):
+    """The largest change of a logit before a token that was replaced; and of one at or after it."""
+    ids = some_ids(4, length)
+    before, after = 0.0, 0.0
+    reference = model(ids, use_cache=False).logits
+    for position in range(length):
+        changed = ids.clone()
+        changed[:, position] = 3 + (ids[:, position] - 2) % (VOCABULARY - 3)
+        moved = (model(changed, use_cache=False).logits - reference).abs().amax((0, 2))
+        before = max(before, float(moved[:position].max())) if position else before
+        after = max(after, float(moved[position:].max()))
+    return before, after
+
+
+def assert_close(actual, expected, tolerance=1e-5):
+    torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)

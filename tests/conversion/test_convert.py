@@ -1,0 +1,465 @@
+"""Converted models: the same numbers where the attention is the same, and sound where it isn't."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, GPT2Model, StaticCache
+
+import ketformer
+from conversion.helpers import (
+    ARCHITECTURES,
+    CONTEXT,
+    KEPT,
+    MODELS,
+    assert_close,
+    future_influence,
+    small_model,
+    some_ids,
+)
+from ketformer.attention import ATTENTION
+from ketformer.attention.registry import causal_mechanisms
+from ketformer.errors import KetformerError
+
+CASES = [(name, attention) for name in ARCHITECTURES for attention in ("overlap", "qisa")]
+# Every causal mechanism once, in the architecture with grouped heads and rotary positions.
+CASES += [("llama", name) for name in causal_mechanisms() if name not in ("overlap", "qisa")]
+LATER = [name for name in MODELS if name != "openai-gpt"]
+CACHED = [case for case in CASES if case[0] != "openai-gpt"]  # it has no cache
+
+
+def converted(name, attention="overlap", **changes):
+    torch.manual_seed(1)
+    return ketformer.convert(small_model(name), attention, **{"init": "random", **changes})
+
+
+def padded(ids, count):
+    """The ids behind ``count`` tokens of padding: ids, mask and positions."""
+    behind = torch.cat([torch.zeros(len(ids), count, dtype=torch.long), ids], dim=1)
+    mask = torch.ones_like(behind)
+    mask[:, :count] = 0
+    return {
+        "input_ids": behind,
+        "attention_mask": mask,
+        "position_ids": (mask.cumsum(-1) - 1).clamp_min(0),
+    }
+
+
+@pytest.mark.filterwarnings("ignore:layers kept as they are")
+@pytest.mark.parametrize(
+    ("name", "implementation"),
+    [
+        ("openai-gpt", "eager"),
+        *((name, "sdpa") for name in LATER),
+        ("gpt2", "eager"),
+        ("mistral", "eager"),
+    ],
+)
+def test_classical_attention_gives_the_numbers_of_the_original(name, implementation):
+    original = small_model(name, attn_implementation=implementation)
+    model = ketformer.convert(original, "classical")
+    assert (model.converted() == {}) == (name in KEPT)
+    for inputs in ({"input_ids": some_ids()}, padded(some_ids(), 3)):
+        with torch.no_grad():
+            ours, theirs = model(**inputs), original(**inputs)
+        begin = inputs["input_ids"].shape[1] - 12
+        assert_close(ours.logits[:, begin:], theirs.logits[:, begin:])
+    ids = some_ids()
+    sampled = {"max_new_tokens": 8, "do_sample": False, "num_beams": 3}
+    assert torch.equal(model.generate(ids, **sampled), original.generate(ids, **sampled))
+
+
+def test_the_comparison_would_see_a_wrong_weight():
+    original = small_model()
+    model = ketformer.convert(original, "classical")
+    with torch.no_grad():
+        model.converted()[1].mechanism.qkv_proj.weight[0, 0] += 0.1
+        assert (model(some_ids()).logits - original(some_ids()).logits).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_classical_cannot_express_stays_and_is_said(name):
+    with pytest.warns(UserWarning, match=r"layers kept as they are: 0, 1\. Their attention is"):
+        ketformer.convert(small_model(name), "classical")
+
+
+@pytest.mark.parametrize(("name", "attention"), CASES)
+def test_no_position_sees_a_later_one(name, attention):
+    before, after = future_influence(converted(name, attention))
+    assert before == 0
+    assert after > 0.01
+
+
+def test_a_leak_would_be_seen():
+    before, _ = future_influence(converted("gpt2", "classical", mixing="transposed"))
+    assert before > 0.01
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["dynamic", "static"])
+@pytest.mark.parametrize(("name", "attention"), CACHED)
+def test_with_a_cache_the_numbers_are_those_without(name, attention, kind):
+    model, ids = converted(name, attention), some_ids(length=14)
+    whole = model(ids, use_cache=False).logits
+    cache = (
+        DynamicCache(config=model.config)
+        if kind == "dynamic"
+        else StaticCache(config=model.config, max_cache_len=CONTEXT)
+    )
+    done = []
+    for begin, end in ((0, 6), (6, 9), (9, 10), (10, 14)):
+        mask = torch.ones(len(ids), CONTEXT if kind == "static" else end, dtype=torch.long)
+        mask[:, end:] = 0
+        part = model(
+            ids[:, begin:end],
+            attention_mask=mask,
+            past_key_values=cache,
+            position_ids=torch.arange(begin, end)[None],
+            use_cache=True,
+        )
+        done.append(part.logits)
+    assert_close(torch.cat(done, dim=1), whole, 1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "attention"), CASES)
+def test_left_padding_changes_nothing(name, attention):
+    model, ids = converted(name, attention), some_ids()
+    plain = model(ids).logits
+    assert_close(model(**padded(ids, 4)).logits[:, 4:], plain, 1e-4)
+
+
+@pytest.mark.parametrize(("name", "attention"), CASES)
+def test_beams_are_those_without_a_cache(name, attention):
+    model, ids = converted(name, attention), some_ids(2, 5)
+    how = {"max_new_tokens": 6, "num_beams": 3, "do_sample": False}
+    found = model.generate(ids, **how)
+    assert torch.equal(found, model.generate(ids, use_cache=False, **how))
+    assert found.shape[1] > 5
+
+
+def test_the_cache_holds_the_key_value_heads_alone():
+    model = converted("llama")
+    cache = model(some_ids(), use_cache=True).past_key_values
+    assert cache.layers[0].keys.shape[1] == cache.layers[0].values.shape[1] == 2
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "attention"), CASES)
+def test_a_saved_model_loads_as_converted(name, attention, tmp_path):
+    model = converted(name, attention, layers=[1])
+    model.save_pretrained(tmp_path)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert type(again) is type(model)
+    assert list(again.converted()) == [1]
+    assert torch.equal(again(some_ids()).logits, model(some_ids()).logits)
+
+
+_LOAD = """
+import sys, torch
+{first}
+from transformers import AutoModelForCausalLM
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
+torch.save(model(torch.load(sys.argv[2])).logits.detach(), sys.argv[3])
+"""
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neox"])  # one with and one without a hyphen
+def test_another_process_loads_it_with_ketformer_and_refuses_it_without(name, tmp_path):
+    model, ids = converted(name), some_ids()
+    model.save_pretrained(tmp_path / "model")
+    torch.save(ids, tmp_path / "ids.pt")
+    arguments = [str(tmp_path / part) for part in ("model", "ids.pt", "logits.pt")]
+
+    def load(first):
+        code = _LOAD.format(first=first)
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=200
+        )
+
+    done = load("import ketformer")
+    assert done.returncode == 0, done.stderr
+    assert torch.equal(torch.load(tmp_path / "logits.pt"), model(ids).logits.detach())
+    refused = load("")
+    assert refused.returncode == 1
+    assert f"ketformer-{name}" in refused.stderr
+
+
+def test_the_configuration_says_what_was_replaced(tmp_path):
+    model = ketformer.convert(
+        small_model(), "overlap", [1], "random", attention_options={"layers": 2}, n_qubits=4
+    )
+    model.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["model_type"] == "ketformer-gpt2"
+    assert saved["architectures"] == ["KetformerGPT2LMHeadModel"]
+    options = {"layers": 2, "n_qubits": 4}
+    assert saved["converted_layers"] == {
+        "1": {"attention": "overlap", "options": options, "bias": None}
+    }
+    assert AutoConfig.from_pretrained(tmp_path).n_embd == 32
+    assert model.converted()[1].mechanism.layers == 2
+
+
+def test_saved_weights_that_lack_a_mechanism_are_refused(tmp_path):
+    small_model().save_pretrained(tmp_path)
+    converted("gpt2").config.save_pretrained(tmp_path)
+    with pytest.raises(KetformerError, match=r"lack transformer\.h\.0\.attn\.mechanism\."):
+        AutoModelForCausalLM.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "layers", [{"7": {"attention": "overlap"}}, {"x": {}}, {"0": {"attention": 3}}, {"0": {}}]
+)
+def test_a_broken_configuration_is_one_line(layers):
+    config = converted("gpt2").config
+    config.converted_layers = layers
+    with pytest.raises(KetformerError):
+        AutoModelForCausalLM.from_config(config)
+
+
+def test_a_model_from_a_configuration_is_converted():
+    model = AutoModelForCausalLM.from_config(converted("llama").config)
+    assert list(model.converted()) == [0, 1]
+    assert future_influence(model.eval())[0] == 0
+
+
+@pytest.mark.parametrize(("name", "attention"), CASES)
+def test_training_lowers_the_loss(name, attention):
+    model, ids = converted(name, attention).train(), some_ids(4)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    for own in model.converted().values():
+        own.mechanism.dropout = 0.0
+    model.requires_grad_(False)
+    new = [p for own in model.converted().values() for p in own.parameters()]
+    optimizer = torch.optim.SGD([p.requires_grad_() for p in new], lr=1e-3)
+    first = model(ids, labels=ids).loss
+    first.backward()
+    optimizer.step()
+    assert model(ids, labels=ids).loss < first
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox"])
+def test_gradients_with_checkpointing_are_those_without(name):
+    found = []
+    for checkpointing in (False, True):
+        model = converted(name)
+        if checkpointing:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+        model.train()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        for own in model.converted().values():
+            own.mechanism.dropout = 0.0
+        model(some_ids(), labels=some_ids(), use_cache=False).loss.backward()
+        found.append(model.converted()[0].mechanism.value_proj.weight.grad)
+    assert_close(found[1], found[0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_half_precision(name):
+    wide = converted(name)
+    half = ketformer.convert(small_model(name).bfloat16(), "overlap", init="random")
+    half.load_state_dict(wide.state_dict())
+    out = half(some_ids()).logits
+    assert out.dtype == torch.bfloat16
+    assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
+    like = torch.corrcoef(torch.stack([out.float().flatten(), wide(some_ids()).logits.flatten()]))
+    assert like[0, 1] > 0.95
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "attention"), [("gpt2", "qisa"), ("llama", "overlap")])
+def test_compiled_it_is_one_graph(name, attention):
+    model, ids = converted(name, attention), some_ids()
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    assert_close(compiled(ids, use_cache=False).logits, model(ids, use_cache=False).logits)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["gpt2", "llama", "openai-gpt"])
+@pytest.mark.parametrize("asked_before", [False, True])
+def test_attention_weights_of_all_layers_are_returned(name, asked_before):
+    original = small_model(name, attn_implementation="eager")
+    if asked_before:  # transformers puts its hooks into a model on the first request
+        original(some_ids(), output_attentions=True)
+    model = ketformer.convert(original, "overlap", [1], "random")
+    weights = model(some_ids(), output_attentions=True).attentions
+    assert [w.shape for w in weights] == [(3, 4, 12, 12)] * 2
+    for of_layer in weights:
+        assert_close(of_layer.sum(-1), torch.ones(3, 4, 12))
+        assert of_layer.triu(1).abs().max() == 0
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("attention", ["overlap", "classical_eq", "classical_qk_norm"])
+def test_linear_values_and_the_output_are_carried_over(attention):
+    """At the first position, which sees itself alone, values are all that matters."""
+    original = small_model("llama")
+    model = ketformer.convert(original, attention, [0], "random")
+    own, theirs = model.converted()[0], original.model.layers[0].self_attn
+    states = torch.randn(2, 1, 32)
+    place = torch.zeros(1, 1, dtype=torch.long)
+    turned = original.model.rotary_emb(states, place)
+    expected = theirs(states, position_embeddings=turned, attention_mask=None)[0]
+    assert_close(own(states, position_ids=place)[0], expected)
+
+
+def test_the_given_model_stays_as_it_is():
+    original = small_model()
+    before = {key: value.clone() for key, value in original.state_dict().items()}
+    model = ketformer.convert(original, "qisa", init="random")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1)
+    assert type(original).__name__ == "GPT2LMHeadModel"
+    assert original.config.model_type == "gpt2"
+    assert all(torch.equal(original.state_dict()[key], value) for key, value in before.items())
+
+
+def test_other_layers_of_a_converted_model_can_follow():
+    model = ketformer.convert(converted("gpt2", "overlap", layers=[0]), "qisa", [1], "random")
+    assert [type(own.mechanism).__name__ for own in model.converted().values()] == [
+        "Overlap",
+        "QISA",
+    ]
+    assert list(model.config.converted_layers) == ["0", "1"]
+    assert future_influence(model)[0] == 0
+    with pytest.raises(KetformerError, match="layer 0 is already converted, to Overlap"):
+        ketformer.convert(model, "qisa", [0], "random")
+
+
+def test_one_mechanism_for_each_layer():
+    model = ketformer.convert(small_model(), ["qisa", "classical"], [1, 0], "random")
+    kinds = {i: type(own.mechanism).__name__ for i, own in model.converted().items()}
+    assert kinds == {0: "ClassicalAttention", 1: "QISA"}
+
+
+def test_a_mechanism_that_leaks_has_no_cache():
+    model = converted("gpt2", "qisa_published")
+    assert not model.is_causal
+    assert model.config.use_cache is False
+    assert model.generate(some_ids(1, 4), max_new_tokens=3).shape == (1, 7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"attention": "overlpa"}, "unknown attention 'overlpa'"),
+        ({"attention": ["overlap"]}, "1 mechanisms for 2 layers"),
+        ({"layers": [2]}, "there is no layer 2; the model has 0 to 1"),
+        ({"layers": [-1]}, "there is no layer -1"),
+        ({"layers": [0, 0]}, "layers names one twice"),
+        ({"layers": []}, "layers is empty"),
+        ({"layers": "some"}, "layers must be one of all"),
+        ({"init": "zeros"}, "init must be"),
+        ({"qubits": 3}, "overlap has no option qubits"),
+        ({"n_qubits": "x"}, "option n_qubits must be int"),
+        ({"token_shift": True}, "a converted model cannot have it"),
+        ({"angles": "embedding"}, "needs the sizes of the decoder's inputs"),
+    ],
+)
+def test_a_mistake_is_one_line(changes, message):
+    with pytest.raises(KetformerError, match=message) as caught:
+        ketformer.convert(small_model(), **{"init": "random", **changes})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (GPT2Model(small_model().config), "GPT2Model cannot be converted, only OpenAIGPTLMHead"),
+        (torch.nn.Linear(2, 2), "Linear cannot be converted"),
+        (small_model("gpt2", add_cross_attention=True), "with cross-attention cannot be"),
+    ],
+)
+def test_another_layout_is_refused(model, message):
+    with pytest.raises(KetformerError, match=message):
+        ketformer.convert(model, init="random")
+
+
+def test_a_mechanism_that_needs_learned_positions_is_refused_in_a_rotary_model():
+    with pytest.raises(KetformerError, match="needs positions=learned"):
+        ketformer.convert(small_model("llama"), "qisa_published", init="random")
+
+
+def test_flash_attention_is_refused():
+    model = converted("gpt2")
+    with pytest.raises(KetformerError, match="attn_implementation must be sdpa or eager"):
+        model.set_attn_implementation("flex_attention")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["gpt2", "llama", "qwen2"])
+def test_packed_sequences_do_not_see_each_other(name):
+    model, ids = converted(name), some_ids(2, 7)
+    packed = model(
+        ids.view(1, -1), position_ids=torch.arange(7).repeat(2)[None], use_cache=False
+    ).logits
+    assert_close(packed.view(2, 7, -1), model(ids).logits)
+
+
+@pytest.mark.parametrize("kind", ["an adapter", "quantised"])
+@pytest.mark.parametrize(("name", "part"), [("gpt2", "c_attn"), ("llama", "v_proj")])
+def test_weights_that_are_not_all_there_is_are_refused(name, part, kind):
+    model = small_model(name)
+    attention = model.transformer.h[1].attn if name == "gpt2" else model.model.layers[1].self_attn
+    if kind == "an adapter":
+        peft = pytest.importorskip("peft")
+        peft.inject_adapter_in_model(peft.LoraConfig(target_modules=[part]), model)
+    else:
+        setattr(attention, part, type("Linear8bit", (torch.nn.Linear,), {})(32, 32))
+    with pytest.raises(KetformerError, match=f"{part} of an attention is a Linear.*merge_and_unl"):
+        ketformer.convert(model, init="random")
+
+
+@torch.no_grad()
+@settings(max_examples=15, deadline=None)
+@given(
+    groups=st.integers(1, 3), repeats=st.integers(1, 3), width=st.integers(1, 4), bias=st.booleans()
+)
+def test_any_grouping_of_heads_gives_the_numbers_of_the_original(groups, repeats, width, bias):
+    heads = groups * repeats
+    sizes = {"hidden_size": 2 * width * heads, "num_attention_heads": heads}
+    original = small_model(
+        "llama", **sizes, num_key_value_heads=groups, attention_bias=bias, head_dim=2 * width
+    )
+    model = ketformer.convert(original, "classical")
+    ids = some_ids(2, 6)
+    assert len(model.converted()) == 2
+    assert_close(model(ids).logits, original(ids).logits)
+    states, how = torch.randn(2, 6, sizes["hidden_size"]), {"attention_mask": None}
+    how["position_embeddings"] = original.model.rotary_emb(states, torch.arange(6)[None])
+    own, theirs = model.converted()[0], original.model.layers[0].self_attn
+    mixed = own(states, position_ids=torch.arange(6)[None])[0]
+    assert_close(mixed, theirs(states, **how)[0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral"])
+def test_a_static_cache_generates_the_same(name):
+    model, ids = converted(name), some_ids(2, 5)
+    how = {"max_new_tokens": 8, "do_sample": False}
+    static = model.generate(ids, cache_implementation="static", disable_compile=True, **how)
+    assert torch.equal(static, model.generate(ids, **how))
+
+
+def test_a_mechanism_of_a_package_that_is_not_here_names_it():
+    config = converted("gpt2").config
+    config.converted_layers["0"] |= {"attention": "theirs", "package": "some-mechanisms==1.2"}
+    with pytest.raises(KetformerError, match=r"pip install 'some-mechanisms==1\.2'"):
+        AutoModelForCausalLM.from_config(config)
+
+
+def test_the_package_of_a_mechanism_is_saved(monkeypatch):
+    package = "some-mechanisms==1.2"
+    monkeypatch.setattr(type(ATTENTION), "package_of", lambda self, name: package)
+    monkeypatch.setattr(type(ATTENTION), "require", lambda self, name, package: None)
+    assert converted("gpt2").config.converted_layers["0"]["package"] == package
