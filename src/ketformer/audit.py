@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ketformer.attention import Attention, attention_class
+from ketformer.attention.layers import Mechanisms, each_layer, parse_mechanisms
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 
 
@@ -18,7 +19,7 @@ class Audit:
     """What a causality audit found.
 
     Attributes:
-        attention: the mechanism's name.
+        attention: the mechanism's name; those of a hybrid's layers are joined by +.
         causal: no perturbation of a token changed any earlier output, bit for bit.
         max_future_influence: largest absolute change of an output (logits of a model,
             hidden states of a bare mechanism) at a position before the changed one.
@@ -47,7 +48,7 @@ class Audit:
 
 @torch.no_grad()
 def audit_causality(
-    subject: KetformerForCausalLM | Attention | str,
+    subject: KetformerForCausalLM | Attention | Mechanisms,
     *,
     length: int | None = None,
     sequences: int = 8,
@@ -61,7 +62,8 @@ def audit_causality(
 
     Args:
         subject: a model; a bare mechanism, whose input vectors are then replaced;
-            or a registry name, which audits a small randomly initialised model.
+            or a registry name, which audits a small randomly initialised model; or the names of a
+            hybrid's layers, as a list or as ``overlap,classical``.
         length: tokens in a sequence; by default the model's context, at most 64.
         sequences: number of random sequences.
         seed: seed for the sequences and replacements.
@@ -70,15 +72,18 @@ def audit_causality(
     Raises:
         KetformerError: an unknown name.
     """
-    if isinstance(subject, str):
-        attention_class(subject)  # refuses an unknown name before a model is built
+    if isinstance(subject, str | list):
+        mechanisms = parse_mechanisms(subject)
+        layers = each_layer(mechanisms, 3)
+        for name in layers:
+            attention_class(name)  # refuses an unknown name before a model is built
         torch.manual_seed(seed)
         subject = KetformerForCausalLM(
             KetformerConfig(
-                attention=subject,
+                attention=mechanisms,
                 vocab_size=31,
                 hidden_size=32,
-                num_hidden_layers=3,
+                num_hidden_layers=len(layers),
                 num_attention_heads=2,
                 max_position_embeddings=32,
                 initializer_range=0.3,  # large weights make a leak visible
@@ -156,7 +161,7 @@ def _probe(
         conditions = (means + stds * drawn).to(device)
     shift = torch.randint(1, max(config.vocab_size, 2), (sequences,), generator=generator)
     return (
-        config.attention,
+        config.attention_name,
         lambda ids: subject(ids, use_cache=False, conditions=conditions).logits,
         tokens,
         lambda ids: (ids + shift.to(device)) % config.vocab_size,

@@ -13,6 +13,7 @@ from ketformer.runs import open_run
 from ketformer.utils.progress import Bars
 
 EXAMPLE = """  ketformer audit --attention qisa_published
+  ketformer audit --attention overlap,classical
   ketformer audit runs/mine --require_causal"""
 
 
@@ -21,7 +22,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("run", type=str | None, nargs="?", default=None, help="run directory")
     parser.add_argument(
         "--attention", type=str | None, default=None,
-        help=f"audit a small untrained model with this mechanism: {', '.join(ATTENTION)}",
+        help="audit a small untrained model with this mechanism, or one for each layer, as in "
+        f"overlap,classical: {', '.join(ATTENTION)}",
     )  # fmt: skip
     parser.add_argument("--sequences", type=int, default=8, help="random sequences to try (8)")
     parser.add_argument("--length", type=int | None, default=None, help="tokens in a sequence")
