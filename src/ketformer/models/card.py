@@ -34,6 +34,9 @@ from transformers import AutoModelForCausalLM
 {first}
 model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
 ```
+
+Tools that know only transformers load it with `trust_remote_code=True` if Ketformer is installed
+(`pip install ketformer`).
 """
 
 

@@ -6,6 +6,8 @@ import functools
 import math
 from collections import Counter
 from dataclasses import fields
+from os import PathLike
+from pathlib import Path
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -28,10 +30,12 @@ from ketformer.attention.layers import (
 )
 from ketformer.attention.options import check_option_types
 from ketformer.errors import KetformerError
+from ketformer.utils.files import write_text
 
 # Keys that transformers itself passes or writes besides the declared fields.
 _TRANSFORMERS_KEYS = {
     "attn_implementation",
+    "auto_map",
     "experts_implementation",
     "model_type",
     "name_or_path",
@@ -42,6 +46,13 @@ _TRANSFORMERS_KEYS = {
     "_name_or_path",
 }
 _PACKAGE_KEY = "attention_package"
+# Saved with each configuration, for tools that know only transformers and load its classes from it.
+_MODULE = Path(__file__).with_name("modeling_ketformer.py")
+_AUTO_MAP = {
+    "AutoConfig": f"{_MODULE.stem}.KetformerConfig",
+    "AutoModel": f"{_MODULE.stem}.KetformerModel",
+    "AutoModelForCausalLM": f"{_MODULE.stem}.KetformerForCausalLM",
+}
 _ATTN_IMPLEMENTATIONS = (None, "sdpa", "eager")
 
 
@@ -93,7 +104,8 @@ class KetformerConfig(PreTrainedConfig):
 
     With a mechanism from another package, the dictionary has the key ``attention_package``: the
     package's name and version (for a hybrid by the mechanism's name), which are checked when the
-    configuration is read.
+    configuration is read. The key ``auto_map`` names the module that is saved beside it,
+    ``modeling_ketformer.py``; one that names anything else is refused.
 
     Raises:
         KetformerError: naming the key and what was expected, or a package to install.
@@ -136,6 +148,8 @@ class KetformerConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Refuse what transformers would let pass, then fill in the defaults."""
+        _check_auto_map(kwargs.get("auto_map"))
+        kwargs["auto_map"] = dict(_AUTO_MAP)
         self._require_packages(kwargs.pop(_PACKAGE_KEY, None))
         known = {f.name for f in fields(self)}
         allowed = known | _TRANSFORMERS_KEYS | set(GenerationConfig().to_dict())
@@ -187,6 +201,16 @@ class KetformerConfig(PreTrainedConfig):
         found = {name: ATTENTION.package_of(name) for name in distinct(self.attention)}
         given = as_given(self.attention, {name: p for name, p in found.items() if p})
         return {**super().to_dict(), **({_PACKAGE_KEY: given} if given else {})}
+
+    def to_json_file(self, json_file_path: str | PathLike[str], use_diff: bool = True) -> None:
+        """As in transformers, with the module that ``auto_map`` names beside it."""
+        super().to_json_file(json_file_path, use_diff)
+        module = Path(json_file_path).with_name(_MODULE.name)
+        write_text(module, _MODULE.read_text(encoding="utf-8"))
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: Any = "AutoConfig") -> None:
+        """Nothing: transformers would save a copy of this file instead of that module."""
 
     def _require_packages(self, given: Any) -> None:
         """Check the packages that a saved configuration names."""
@@ -294,6 +318,21 @@ def check_attn_implementation(name: Any) -> None:
     """
     if name not in _ATTN_IMPLEMENTATIONS:
         raise KetformerError(f"attn_implementation must be sdpa or eager, got {name!r}")
+
+
+def _check_auto_map(given: Any) -> None:
+    """Refuse an ``auto_map`` that names anything but our own module.
+
+    From the Hub, transformers puts the repository before it: ``me/model--modeling_ketformer.…``.
+
+    Raises:
+        KetformerError: naming it.
+    """
+    named = given.items() if isinstance(given, dict) else [("", given)]
+    if given is not None and any(
+        _AUTO_MAP.get(key) != str(value).rpartition("--")[2] for key, value in named
+    ):
+        raise KetformerError(f"auto_map must name classes of {_MODULE.name}, got {given!r}")
 
 
 def _with_plain_errors(method: Any) -> Any:
