@@ -44,6 +44,7 @@ _LONG = (
     "project/test_notebooks.py",
     "comparison/test_terms.py",
     "models/test_published_losses.py",
+    "models/test_remote_code.py",
     "models/test_transformers_habits.py",
     "attention/test_conformance.py",
     "bench/test_bench.py",

@@ -135,3 +135,61 @@ def test_arms_with_positions_of_their_own_are_compared(ketformer, tiny, tmp_path
         assert row["causal"] is True
     run = tmp_path / "c/overlap-positions=alibi-seed42"
     assert KetformerForCausalLM.from_pretrained(run).config.positions == "alibi"
+
+
+# --- Hybrids -----------------------------------------------------------------------------------
+
+THREE = BASE.override({"num_hidden_layers": 3})
+
+
+def test_an_arm_can_name_a_mechanism_for_each_layer():
+    arm = "overlap+classical+classical:hidden_act=relu"
+    (row,) = rows_of([arm], THREE)
+    assert row.name == arm
+    assert row.changes == {
+        "attention": ["overlap", "classical", "classical"],
+        "hidden_act": "relu",
+    }
+    assert row.folder == "overlap+classical+classical-hidden_act=relu"
+
+
+@pytest.mark.parametrize(
+    ("arm", "told"),
+    [
+        ("overlap+classical", "'overlap.classical': attention names 2 mechanisms for 3 layers"),
+        ("overlap+qsia+classical", "unknown attention 'qsia'"),
+        ("overlap+classical+", "unknown attention ''"),
+        ("overlap,classical,classical", "unknown attention 'overlap,classical,classical'"),
+        ("overlap+qisa+qisa:n_qubits=4", "a hybrid has its mechanisms' own defaults; n_qubits"),
+        ("overlap+qisa+qisa:qubits=4", "neither overlap.qisa.qisa nor the model has an option"),
+    ],
+)
+def test_an_arm_that_is_no_hybrid_is_refused(arm, told):
+    with pytest.raises(KetformerError, match=told) as caught:
+        rows_of(["classical", arm], THREE)
+    assert "\n" not in str(caught.value)
+
+
+def test_controls_are_made_of_the_other_arms():
+    arms = ["classical", "overlap+classical+classical", "qsann"]
+    names = {row.name for row in rows_of(arms, THREE, ["all"])}
+    assert "qsann_random_circuit" in names
+    assert "classical_eq" in names  # the hybrid does not stand for a control of all layers
+    assert not any(name.startswith("overlap") for name in names - {*arms})
+    with pytest.raises(NotOfferedError, match=r"none of classical, overlap.* has a circuit"):
+        rows_of(arms[:2], THREE, ["random_circuit"])
+    with pytest.raises(NotOfferedError, match="only hybrids are compared"):
+        rows_of(arms[:2], THREE, ["matched_start"])
+
+
+def test_a_hybrid_gets_the_parameters_of_the_reference():
+    base = THREE.override({"hidden_size": 16, "num_attention_heads": 2})
+    rows = matched(rows_of(["classical", "overlap+qsann+qisa"], base), base, {"vocab_size": 30})
+    sizes = [
+        KetformerForCausalLM(
+            KetformerConfig(vocab_size=30, **base.override(row.changes).model)
+        ).num_parameters()
+        for row in rows
+    ]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.02)
+    assert rows[1].changes["attention"] == ["overlap", "qsann", "qisa"]

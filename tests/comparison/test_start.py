@@ -53,6 +53,14 @@ def test_what_some_seeds_cannot_have_is_the_temperatures_matter(base):
     assert kinds(able) == ["initial_spread"]
 
 
+def test_each_mechanism_of_a_hybrid_starts_as_it_does_alone(base):
+    base = base.override({"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 3})
+    arms = ["classical", "qsann", "qisa_published", "classical+qsann+qisa_published"]
+    classical, qsann, leaky, hybrid = options_of(arms, base, 0.7)
+    assert leaky is None
+    assert hybrid == {"classical": classical, "qsann": qsann, "qisa_published": {}}
+
+
 def test_a_row_with_a_start_of_its_own_keeps_it(base):
     arms = ["classical:initial_spread=0.05", "qsann:temperature=3", "qisa_published"]
     first, second, third = options_of(arms, base)

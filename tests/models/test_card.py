@@ -1,12 +1,18 @@
 """The model card: its content, the edits that it keeps, and what is sent to the Hub."""
 
+import json
+import os
+
 import pytest
+import torch
 from huggingface_hub import ModelCard
 from huggingface_hub.errors import EntryNotFoundError
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from ketformer.tasks.text import char_tokenizer
 from mechanisms import MECHANISMS
 
-from .helpers import small_model
+from .helpers import small_config, small_model, some_ids
 
 
 def card_of(folder):
@@ -23,6 +29,7 @@ def test_a_saved_model_says_what_it_is(tmp_path, attention):
     assert f"| parameters | {model.num_parameters():,} |" in card.text
     assert f"`{attention}`" in card.text
     assert "AutoModelForCausalLM.from_pretrained" in card.text
+    assert "trust_remote_code=True" in card.text
     leaky = card.text.strip().splitlines()[0].startswith("**This model is not causal.**")
     assert leaky is not model.is_causal
 
@@ -62,7 +69,8 @@ class Hub:
         self.card, self.sent = card, {}
         hub = "transformers.utils.hub"
         monkeypatch.setattr(f"{hub}.ModelCard.load", self.load)
-        monkeypatch.setattr(f"{hub}.hf_api", lambda: self)
+        for module in (hub, "transformers.configuration_utils"):
+            monkeypatch.setattr(f"{module}.hf_api", lambda: self)
 
     def load(self, *_, **__):
         if self.card is None:
@@ -79,6 +87,33 @@ class Hub:
         for operation in operations:
             with operation.as_file() as file:
                 self.sent[operation.path_in_repo] = file.read()
+
+
+def test_what_the_hub_is_sent_is_the_whole_model(tmp_path, monkeypatch):
+    hub, tokenizer = Hub(monkeypatch, None), char_tokenizer("abcdefghijklm")
+    model = small_model(["overlap", "qisa"])
+    model.push_to_hub("me/model")
+    tokenizer.push_to_hub("me/model")
+    assert "modeling_ketformer.py" in hub.sent
+    for name, content in hub.sent.items():
+        (tmp_path / name).write_bytes(content)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert torch.equal(loaded(some_ids(2, 5)).logits, model(some_ids(2, 5)).logits)
+    assert AutoTokenizer.from_pretrained(tmp_path)("abba")["input_ids"] == [0, 1, 1, 0]
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["new", "again"])
+def test_a_configuration_is_sent_with_the_module_that_it_names(tmp_path, monkeypatch, before):
+    hub, folder = Hub(monkeypatch, None), tmp_path / "model"
+    if before:  # what was there before an upload is not sent again unless it is written again
+        small_config("overlap").save_pretrained(folder)
+        for path in folder.iterdir():
+            os.utime(path, (0, 0))
+    small_config("qisa").save_pretrained(str(folder), push_to_hub=True, repo_id="me/model")
+    assert set(hub.sent) == {"config.json", "modeling_ketformer.py"}
+    sent = json.loads(hub.sent["config.json"])
+    assert sent["auto_map"]["AutoConfig"] == "modeling_ketformer.KetformerConfig"
+    assert b"ketformer.models" in hub.sent["modeling_ketformer.py"]
 
 
 @pytest.mark.parametrize("remote", [None, "sealed", "edited"])

@@ -50,6 +50,7 @@ def test_weights_and_strings_are_safetensors_and_nothing_is_pickled(tmp_path, at
         "config.json",
         "generation_config.json",
         "model.safetensors",
+        "modeling_ketformer.py",
     }
     stored = load_file(tmp_path / "model.safetensors")
     assert set(stored) == set(model.state_dict())

@@ -15,8 +15,10 @@ import pytest
 from filelock import FileLock
 
 from ketformer.attention import ATTENTION
+from ketformer.attention.layers import distinct, parse_mechanisms
 from ketformer.cli import VERBS
 from ketformer.cli.common import Parser, underscored
+from ketformer.comparison.variants import mechanisms_of
 from ketformer.errors import KetformerError
 from ketformer.models import PRESETS
 
@@ -154,9 +156,9 @@ def parsed(arguments):
 def test_the_commands_of_a_page_exist(path):
     for arguments in commands_in(path.read_text(encoding="utf-8")):
         verb, options = parsed(arguments)
-        assert options.get("attention") in {None, *NAMES}, arguments
+        assert {*distinct(parse_mechanisms(options.get("attention") or "classical"))} <= NAMES
         if verb == "compare":
-            assert set(options.attentions) <= NAMES, arguments
+            assert {n for arm in options.attentions for n in distinct(mechanisms_of(arm))} <= NAMES
         if verb == "train" and options.preset is not None:
             assert options.preset in PRESETS or options.preset.endswith(".yaml"), arguments
 

@@ -244,7 +244,7 @@ def test_molecules_need_a_tokenizer_of_smiles(saved):
         ({"num_hidden_layers": 10**9}, "asks for"),
         ({"max_position_embeddings": 2**50}, "asks for"),
         ({"model_type": "gpt2"}, "describes a 'gpt2' model, not a Ketformer one"),
-        ({"auto_map": {"AutoConfig": "evil.Evil"}}, "unknown configuration key 'auto_map'"),
+        ({"auto_map": {"AutoConfig": "evil.Evil"}}, "auto_map must name classes of modeling_"),
         ({"attn_implementation": "someone/kernel"}, "attn_implementation must be sdpa or eager"),
         ({"quantization_config": {"load_in_8bit": True}}, "unknown configuration key"),
         ({"dtype": "float99"}, "float99"),

@@ -233,6 +233,38 @@ def test_another_attention_starts_from_its_own_options():
     assert tuned.override(both).model["attention_options"] == {"score": "gaussian"}
 
 
+@pytest.mark.parametrize("spelled", ["overlap,qisa", "overlap + qisa", ["overlap", "qisa"]])
+def test_a_mechanism_for_each_layer_is_a_list(spelled):
+    options = {"overlap": {"n_qubits": 3}, "qisa": {"score": "dot"}}
+    base = load_settings("char-small").override({"num_hidden_layers": 2})
+    hybrid = base.override({"attention": spelled, "attention_options": options})
+    assert hybrid.model["attention"] == hybrid.attention == ["overlap", "qisa"]
+    assert hybrid.model["attention_options"] == options
+    assert hybrid.override({"attention": "overlap+qisa"}) == hybrid
+    assert "attention_options" not in hybrid.override({"attention": "qisa,overlap"}).model
+    KetformerConfig(**hybrid.model)
+
+
+def test_one_more_option_of_a_mechanism_keeps_its_others():
+    given = {"overlap": {"layers": 2}, "overlap.n_qubits": 3}
+    changed = load_settings("char-small").override(
+        {"attention": "overlap,qisa", "attention_options": given}
+    )
+    assert changed.model["attention_options"] == {"overlap": {"layers": 2, "n_qubits": 3}}
+
+
+def test_the_packages_of_every_layer_are_listed(monkeypatch):
+    known = {"qisa": "theirs==1.2", "overlap": "others==3"}
+    monkeypatch.setattr(ATTENTION, "package_of", known.get)
+    base = load_settings("char-small")
+    for attention, packages in {
+        "classical": [],
+        "qisa": ["theirs==1.2"],
+        "qisa,classical,overlap,qisa": ["others==3", "theirs==1.2"],
+    }.items():
+        assert base.override({"attention": attention}).packages() == packages
+
+
 @pytest.mark.parametrize("attention", ATTENTION)
 def test_every_attention_can_be_put_into_every_preset(attention):
     for name in PRESETS:

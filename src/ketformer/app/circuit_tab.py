@@ -64,8 +64,8 @@ def circuit_tab(subject: Subject) -> None:
             drawn = gr.HTML(elem_classes="picture")
     kept = gr.State()
     gr.Markdown(
-        f"### The circuit of `{subject.attention}`\nAs run by the first head of the first layer; "
-        "its angles come from the tokens and from training."
+        f"### The circuit of `{subject.attention}`\nAs run by the first head of the first layer "
+        "that has it; its angles come from the tokens and from training."
     )
     for picture in pictures:
         gr.HTML(

@@ -9,6 +9,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from ketformer.attention import Attention
+from ketformer.attention.measured import quantum_mechanisms
 from ketformer.audit import Audit, audit_causality
 from ketformer.circuits.mechanisms import experiments
 from ketformer.errors import KetformerError
@@ -40,8 +41,8 @@ class Subject:
 
     @property
     def attention(self) -> str:
-        """The mechanism's registry name."""
-        return str(self.run.model.config.attention)
+        """The mechanism's registry name; for a hybrid, those of all layers."""
+        return str(self.run.model.config.attention_name)
 
     @property
     def has_circuits(self) -> bool:
@@ -52,9 +53,8 @@ class Subject:
     @cached_property
     def measures_scores(self) -> bool:
         """Whether circuits give the scores or the queries and keys, not only the values."""
-        modules = self.run.model.modules()
-        attention = next(m for m in modules if isinstance(m, Attention))
-        return set(experiments(attention, batch=1, length=1)) != {"value"}
+        quantum = quantum_mechanisms(self.run.model)
+        return any(set(experiments(m, batch=1, length=1)) != {"value"} for m in quantum)
 
     @cached_property
     def known(self) -> tuple[Known | None, list[str]]:

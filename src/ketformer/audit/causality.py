@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ketformer.attention import Attention, attention_class
+from ketformer.attention.layers import Mechanisms, each_layer, parse_mechanisms
 from ketformer.audit.origin import sources_of
 from ketformer.audit.paths import further_checks
 from ketformer.audit.result import Audit, Source
@@ -46,7 +47,8 @@ def audit_causality(
         model: anything that maps token ids ``[B, T]`` to logits ``[B, T, V]``: a torch module,
             a model of transformers (of an encoder-decoder, its decoder is audited), a function
             of tensors or of NumPy arrays; a bare mechanism, whose input vectors are then
-            replaced; or a registry name, which audits a small randomly initialised model.
+            replaced; or a registry name, which audits a small randomly initialised model, or the
+            names of a hybrid's layers, as a list or as ``overlap,classical``.
         vocab_size: number of tokens; by default from the model's configuration, or else the
             size of its first embedding. A function needs it.
         length: tokens in a sequence; by default the model's context, at most 64; 32 where the
@@ -60,7 +62,7 @@ def audit_causality(
             NaN or something else than logits of every position, gives other outputs when it is
             run again, or whose outputs do not depend on its inputs.
     """
-    if isinstance(model, str):
+    if isinstance(model, str | list):
         model = _small_model(model, seed)
     if isinstance(model, Attention) and isinstance(model, nn.Module):
         subject: Subject = Mechanism(model)
@@ -75,15 +77,18 @@ def audit_causality(
         return _audit(subject, length, sequences, torch.Generator().manual_seed(seed), step)
 
 
-def _small_model(attention: str, seed: int) -> nn.Module:
-    attention_class(attention)  # refuses an unknown name before a model is built
+def _small_model(attention: Mechanisms, seed: int) -> nn.Module:
+    mechanisms = parse_mechanisms(attention)
+    layers = each_layer(mechanisms, 3)
+    for name in layers:
+        attention_class(name)  # refuses an unknown name before a model is built
     torch.manual_seed(seed)
     return KetformerForCausalLM(
         KetformerConfig(
-            attention=attention,
+            attention=mechanisms,
             vocab_size=31,
             hidden_size=32,
-            num_hidden_layers=3,
+            num_hidden_layers=len(layers),
             num_attention_heads=2,
             max_position_embeddings=32,
             initializer_range=0.3,  # large weights make a leak visible

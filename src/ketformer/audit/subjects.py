@@ -249,7 +249,8 @@ def difference(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _name_of(model: Any, config: Any) -> str:
-    named = getattr(config, "attention", None) or getattr(config, "model_type", None)
+    names = ("attention_name", "model_type")
+    named = next(filter(None, (getattr(config, name, None) for name in names)), None)
     if isinstance(named, str) and named:
         return named
     described = model if hasattr(model, "__name__") else type(model)

@@ -20,6 +20,7 @@ from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.drawing.circuit import circuit_svg, layout
 from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.models import KetformerForCausalLM
+from ketformer.models.block import Block
 from ketformer.quantum import Circuit, Experiment, amplitude_preparation
 from ketformer.quantum.resources import Resources, count_resources
 from ketformer.runs import open_run
@@ -32,26 +33,28 @@ def circuits_of(subject: str, **sizes: Any) -> dict[str, Experiment]:
     """The circuits that a mechanism's first head runs for one token, by name.
 
     Args:
-        subject: a registry name, or a run directory, of which the first block is used.
+        subject: a registry name, or a run directory, of which the first layer that has circuits is
+            used; of a hybrid, the first layer with each mechanism that has circuits.
         **sizes: sizes and options for a registry name, see :func:`mechanism`.
 
     Returns:
-        Experiments with one row of angles each.
+        Experiments with one row of angles each. Where several mechanisms have circuits, the names
+        begin with theirs: ``qisa.value``.
 
     Raises:
         KetformerError: neither a quantum mechanism nor a run with one.
     """
     if subject in ATTENTION:
         attention = mechanism(subject, **sizes)
+        found = _of_first_head(attention) if attention.has_circuits() else {}
     elif Path(subject).exists():
-        model = open_run(subject).model
-        attention = next(m for m in model.modules() if isinstance(m, Attention))
+        found = _of_model(open_run(subject).model)
     else:
         known = ", ".join(mechanisms_with_circuits())
         raise KetformerError(f"{subject} is neither a run directory nor a mechanism ({known})")
-    if not attention.has_circuits():
+    if not found:
         raise NotOfferedError(f"{subject} is classical: it has no circuits")
-    return _of_first_head(attention)
+    return found
 
 
 def require_circuits(name: str) -> None:
@@ -108,7 +111,7 @@ def circuit_pictures(
     """Pictures of the circuits of a mechanism's or model's first head; equal ones appear once.
 
     Args:
-        subject: a registry name, or a run directory or model, of which the first block is used.
+        subject: a registry name, or a run directory or model, as in :func:`circuits_of`.
         width: pixels at which a drawing is folded.
         **sizes: sizes and options for a registry name, see :func:`mechanism`.
 
@@ -119,11 +122,7 @@ def circuit_pictures(
         KetformerError: as in :func:`circuits_of`; a ``NotOfferedError`` if the score has no
             circuit.
     """
-    if isinstance(subject, str):
-        found = circuits_of(subject, **sizes)
-    else:
-        attention = next(m for m in subject.modules() if isinstance(m, Attention))
-        found = _of_first_head(attention) if attention.has_circuits() else {}
+    found = circuits_of(subject, **sizes) if isinstance(subject, str) else _of_model(subject)
     names: dict[Circuit, list[str]] = {}
     for name, experiment in found.items():
         names.setdefault(experiment.circuit, []).append(name)
@@ -144,6 +143,19 @@ def _preparation(circuit: Circuit) -> int:
     gates = amplitude_preparation(circuit.n_qubits).gates
     long = len(circuit.gates) > _LONG
     return len(gates) if long and circuit.gates[: len(gates)] == gates else 0
+
+
+def _of_model(model: KetformerForCausalLM) -> dict[str, Experiment]:
+    """The circuits of the first layer with each mechanism that has any."""
+    first: dict[str, Attention] = {}
+    for block in model.modules():
+        if isinstance(block, Block) and block.attention.has_circuits():
+            first.setdefault(model.config.layer_attention[block.layer_idx], block.attention)
+    return {
+        f"{name}.{what}" if len(first) > 1 else what: experiment
+        for name, attention in first.items()
+        for what, experiment in _of_first_head(attention).items()
+    }
 
 
 def _of_first_head(attention: Attention) -> dict[str, Experiment]:

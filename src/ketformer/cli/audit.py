@@ -14,6 +14,7 @@ from ketformer.runs.directory import MANIFEST_FILE, SETTINGS_FILE
 from ketformer.utils.progress import Bars
 
 EXAMPLE = """  ketformer audit --attention qisa_published
+  ketformer audit --attention overlap,classical
   ketformer audit runs/mine --require_causal
   ketformer audit path/to/hugging-face-model
   ketformer audit --model my_package.model:make_model --vocab_size 50257"""
@@ -27,7 +28,8 @@ def add_arguments(parser: Parser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--attention", type=str | None, default=None,
-        help=f"audit a small untrained model with this mechanism: {', '.join(ATTENTION)}",
+        help="audit a small untrained model with this mechanism, or one for each layer, as in "
+        f"overlap,classical: {', '.join(ATTENTION)}",
     )  # fmt: skip
     parser.add_argument(
         "--model", type=str | None, default=None, metavar="PACKAGE.MODULE:FACTORY",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ketformer.attention import ATTENTION
+from ketformer.attention.layers import distinct
 from ketformer.cli.common import (
     Parser,
     add_jobs_arguments,
@@ -21,7 +22,7 @@ from ketformer.cli.common import (
 from ketformer.cli.positions import with_positions_for
 from ketformer.comparison import compare, controls, merge
 from ketformer.comparison.tables import paired_rows
-from ketformer.comparison.variants import as_file_name, mechanism_of
+from ketformer.comparison.variants import as_file_name, mechanisms_of
 from ketformer.errors import KetformerError
 from ketformer.models import PRESETS
 from ketformer.report import write_report
@@ -53,7 +54,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "attentions", type=str, nargs="*", default=[],
         help=f"mechanisms to compare, of {', '.join(ATTENTION)}, each with or without options of "
-        "its own, as in overlap:n_qubits=4,entanglement=none; the first is the reference",
+        "its own, as in overlap:n_qubits=4,entanglement=none; or hybrids, one for each layer: "
+        "overlap+classical; the first is the reference",
     )  # fmt: skip
     parser.add_argument(
         "--preset", type=str, default="char-small", help="preset or YAML file (char-small)"
@@ -119,7 +121,8 @@ def run(options: Any) -> int:
         raise KetformerError("the mechanisms to compare are required, or --merge with folders")
     settings = load_settings(options.preset).override(given)
     if "positions" not in given and options.preset in PRESETS:
-        settings = with_positions_for(map(mechanism_of, options.attentions), settings)
+        mechanisms = [name for arm in options.attentions for name in distinct(mechanisms_of(arm))]
+        settings = with_positions_for(mechanisms, settings)
     if options.seeds < 1:
         raise KetformerError(f"seeds must be positive, got {options.seeds}")
     names = "-".join(map(as_file_name, options.attentions))

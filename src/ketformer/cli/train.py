@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ketformer.attention.layers import distinct, name_of
 from ketformer.cli.common import Parser, print_facts, print_json
 from ketformer.cli.positions import with_positions_for
 from ketformer.errors import KetformerError
@@ -16,6 +17,7 @@ from ketformer.runs.settings import add_settings_arguments, read_options
 from ketformer.training import train
 
 EXAMPLE = """  ketformer train char-small --attention qisa --data tinyshakespeare
+  ketformer train char-small --attention overlap,classical --num_hidden_layers 2
   ketformer train qisa-small --data my.txt --max_steps 2000 --out runs/mine
   ketformer train --out runs/mine --resume
   torchrun --nproc_per_node 2 -m ketformer train char-gpt --out runs/two"""
@@ -72,9 +74,9 @@ def _settings_and_out(options: Any, given: dict[str, Any]) -> tuple[Settings, Pa
     else:
         raise KetformerError(f"name a preset ({', '.join(PRESETS)}) or a YAML file")
     settings = settings.override(given)
-    attention = settings.model.get("attention", "classical")
     if "positions" not in given and options.preset in PRESETS and not saved:
-        settings = with_positions_for([attention], settings)
+        settings = with_positions_for(distinct(settings.attention), settings)
     if out is None:
-        out = Path("runs") / f"{settings.name}-{attention}-seed{settings.training.get('seed', 42)}"
+        seed = settings.training.get("seed", 42)
+        out = Path("runs") / f"{settings.name}-{name_of(settings.attention)}-seed{seed}"
     return settings, out

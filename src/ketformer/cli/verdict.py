@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ketformer.attention import ATTENTION
+from ketformer.attention.layers import distinct
 from ketformer.cli.common import (
     Parser,
     add_jobs_arguments,
@@ -20,7 +21,7 @@ from ketformer.cli.common import (
 )
 from ketformer.cli.positions import with_positions_for
 from ketformer.comparison.budget import seconds_of
-from ketformer.comparison.variants import as_file_name, mechanism_of
+from ketformer.comparison.variants import as_file_name, mechanisms_of
 from ketformer.comparison.verdicts import verdict
 from ketformer.errors import KetformerError
 from ketformer.models import PRESETS
@@ -72,7 +73,7 @@ def run(options: Any) -> int:
         )
     settings = load_settings(options.preset).override(given)
     if "positions" not in given and options.preset in PRESETS:
-        settings = with_positions_for([mechanism_of(options.mechanism)], settings)
+        settings = with_positions_for(distinct(mechanisms_of(options.mechanism)), settings)
     name = f"verdict-{settings.name}-{as_file_name(options.mechanism)}"
     out = Path(options.out or f"runs/{name}")
     seconds = seconds_of(options.budget)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ketformer.attention import attention_options
+from ketformer.attention.layers import as_given, options_by_name
 from ketformer.attention.spread import spread_of_scores
 from ketformer.comparison.variants import Variant, new_attention
 from ketformer.errors import KetformerError
@@ -57,18 +58,30 @@ def _started(
     seeds: Sequence[int],
 ) -> Variant:
     model = {**model_keys, **settings.override(variant.changes).model}
-    name, given = model["attention"], dict(model.get("attention_options") or {})
-    offered = attention_options(name)
-    if given.keys() & {"initial_spread", "temperature"} or "initial_spread" not in offered:
+    given = options_by_name(model["attention"], model.get("attention_options"))
+    begun = {
+        name: _options({**model, "attention": name, "attention_options": own}, spread, seeds)
+        for name, own in given.items()
+    }
+    if begun == given:
         return variant
+    options = as_given(model["attention"], begun)
+    return replace(variant, changes={**variant.changes, "attention_options": options})
+
+
+def _options(model: Mapping[str, Any], spread: float, seeds: Sequence[int]) -> dict[str, Any]:
+    """The options of the model's one mechanism, with what gives its scores the spread."""
+    given: dict[str, Any] = model["attention_options"]
+    offered = attention_options(model["attention"])
+    if given.keys() & {"initial_spread", "temperature"} or "initial_spread" not in offered:
+        return given
     if _offers({**model, "attention_options": {**given, "initial_spread": spread}}, seeds):
-        given["initial_spread"] = spread
-    elif given.get("score", offered["score"]) == "double_exponential":
-        return variant  # its scores lie within [0, 1], whatever the temperature
-    else:
-        drawn = [spread_of_scores(new_attention(model, seed)) ** 2 for seed in range(_DRAWS)]
-        given["temperature"] = float(f"{math.sqrt(sum(drawn) / _DRAWS) / spread:.3g}")
-    return replace(variant, changes={**variant.changes, "attention_options": given})
+        return {**given, "initial_spread": spread}
+    if given.get("score", offered["score"]) == "double_exponential":
+        return given  # its scores lie within [0, 1], whatever the temperature
+    drawn = [spread_of_scores(new_attention(model, seed)) ** 2 for seed in range(_DRAWS)]
+    temperature = float(f"{math.sqrt(sum(drawn) / _DRAWS) / spread:.3g}")
+    return {**given, "temperature": temperature}
 
 
 def _offers(model: Mapping[str, Any], seeds: Sequence[int]) -> bool:

@@ -12,6 +12,14 @@ from typing import Any, NamedTuple
 import torch
 
 from ketformer.attention import ATTENTION, Attention, attention_class, attention_options
+from ketformer.attention.layers import (
+    Mechanisms,
+    distinct,
+    is_hybrid,
+    name_of,
+    options_by_name,
+    parse_mechanisms,
+)
 from ketformer.attention.options import check_option_types
 from ketformer.attention.spread import spread_of_scores
 from ketformer.errors import KetformerError, NotOfferedError
@@ -40,9 +48,10 @@ class Variant:
         return as_file_name(self.name)
 
 
-def mechanism_of(arm: str) -> str:
-    """The registry name in ``overlap:n_qubits=4``."""
-    return arm.partition(":")[0]
+def mechanisms_of(arm: str) -> Mechanisms:
+    """The registry name in ``overlap:n_qubits=4``, or those in ``overlap+classical``."""
+    name = arm.partition(":")[0]
+    return name if "," in name else parse_mechanisms(name)  # arms are not separated by commas
 
 
 def as_file_name(arm: str) -> str:
@@ -127,7 +136,8 @@ def rows_of(arms: Sequence[str], settings: Settings, chosen: Sequence[str] = ())
 
     Args:
         arms: registry names, each with or without options of its own: ``overlap``,
-            ``overlap:n_qubits=4,entanglement=none``.
+            ``overlap:n_qubits=4,entanglement=none``; or hybrids, a name for each layer:
+            ``overlap+classical``.
         settings: the settings they share.
         chosen: names of :func:`controls`, or ``all`` that apply.
 
@@ -144,7 +154,7 @@ def rows_of(arms: Sequence[str], settings: Settings, chosen: Sequence[str] = ())
         raise KetformerError(
             f"unknown control {', '.join(unknown)}; known: {', '.join(known)}, or all"
         )
-    present = {row.changes["attention"] for row in rows}
+    present = [row.changes["attention"] for row in rows]
     wanted = [name for name in known if name in chosen or "all" in chosen]
     rows += [
         Variant(name, {"attention": name}, known[name])
@@ -177,11 +187,12 @@ def _ablated(bases: Sequence[Variant], settings: Settings, control: str) -> list
     found = [
         _with_options(row, settings, control, options, told)
         for row in bases
-        if of(row, settings)
+        if not is_hybrid(row.changes["attention"])
+        and of(row, settings)
         and options.keys() <= attention_options(row.changes["attention"]).keys()
     ]
     if not found:
-        names = ", ".join(row.changes["attention"] for row in bases)
+        names = ", ".join(name_of(row.changes["attention"]) for row in bases)
         raise NotOfferedError(f"{control}: {lacking.format(names)}")
     return found
 
@@ -190,9 +201,11 @@ def _matched_starts(bases: Sequence[Variant], settings: Settings) -> list[Varian
     """Classical begun like each other arm, and each begun as small as classical, if it can be."""
     plain = Variant("classical", {"attention": "classical"})
     classical = next((row for row in bases if row.changes["attention"] == "classical"), plain)
-    arms = [row for row in bases if _is_arm(row) and row.changes["attention"] != "classical"]
+    others = [row for row in bases if _is_arm(row) and row.changes["attention"] != "classical"]
+    arms = [row for row in others if not is_hybrid(row.changes["attention"])]
     if not arms:
-        raise NotOfferedError(f"{_MATCHED_START}: only classical is compared, with its own start")
+        told = "hybrids are compared, with their" if others else "classical is compared, with its"
+        raise NotOfferedError(f"{_MATCHED_START}: only {told} own start")
     usual = _spread_at_start(classical, settings)
     rows: list[Variant] = []
     trouble: KetformerError | None = None
@@ -231,7 +244,8 @@ def _trained(row: Variant, settings: Settings) -> dict[str, Any]:
     """The settings of the row, defaults of its mechanism included: equal for equal models."""
     whole = settings.override(row.changes).to_dict()
     model = whole["model"]
-    options = attention_options(model["attention"]) | (model.get("attention_options") or {})
+    given = options_by_name(model["attention"], model.get("attention_options"))
+    options = {name: attention_options(name) | own for name, own in given.items()}
     return {**whole, "model": {**model, "attention_options": options}}
 
 
@@ -264,13 +278,19 @@ def chosen_rows(wanted: Sequence[str] | None, known: Sequence[str]) -> set[str]:
 def _row_of(arm: str, settings: Settings) -> Variant:
     """``name:option=value,...`` as a row; an option is the mechanism's or the model's."""
     name, _, listed = arm.partition(":")
-    offered = attention_options(name)
-    changes: dict[str, Any] = {"attention": name}
+    mechanisms = mechanisms_of(arm)
+    offered = {key for each in distinct(mechanisms) for key in attention_options(each)}
+    changes: dict[str, Any] = {"attention": mechanisms}
     own: dict[str, Any] = {}
     for part in filter(None, (part.strip() for part in listed.split(","))):
         key, equals, text = (piece.strip() for piece in part.partition("="))
         if not equals or not text:
             raise KetformerError(f"{arm!r}: options are written name:option=value, got {part!r}")
+        if key in offered and is_hybrid(mechanisms):
+            raise KetformerError(
+                f"{arm!r}: an arm that is a hybrid has its mechanisms' own defaults; {key} can be "
+                "given to a mechanism that all layers share"
+            )
         if key in offered:
             own[key] = option_value(text)
         elif key in set(model_keys()) - {"attention", "attention_options"}:
@@ -285,7 +305,11 @@ def _row_of(arm: str, settings: Settings) -> Variant:
         check_option_types(name, attention_class(name), own)
         given = settings.override({"attention": name}).model.get("attention_options") or {}
         changes["attention_options"] = {**given, **own}
-    settings.override(changes)  # refuses a value of the wrong type
+    model = settings.override(changes).model  # refuses a value of the wrong type
+    try:
+        KetformerConfig(**model)
+    except KetformerError as error:
+        raise KetformerError(f"{arm!r}: {error}") from None
     return Variant(arm, changes)
 
 

@@ -86,7 +86,7 @@ def evaluate_on_backend(
     return {
         "run": str(run.path),
         "weights_sha256": run.weights_sha256,
-        "attention": run.model.config.attention,
+        "attention": run.model.config.attention_name,
         "parameters": run.model.num_parameters(),
         **source,
         "sequences": len(rows),

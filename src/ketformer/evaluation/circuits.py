@@ -55,7 +55,7 @@ def noise_study(
     out: dict[str, Any] = {
         "run": str(run.path),
         "weights_sha256": run.weights_sha256,
-        "attention": run.model.config.attention,
+        "attention": run.model.config.attention_name,
         **source,
         "sequences": len(rows),
         "shots": [],
@@ -137,7 +137,7 @@ def gradient_study(
     return {
         "run": str(run.path),
         "weights_sha256": run.weights_sha256,
-        "attention": run.model.config.attention,
+        "attention": run.model.config.attention_name,
         **source,
         "sequences": len(rows),
         "parameters": sum(dict(run.model.named_parameters())[name].numel() for name in names),

@@ -126,7 +126,7 @@ def requested_and_reached(
     conditions = torch.stack(wanted).repeat_interleave(each, dim=0).float().to(run.model.device)
     generator = torch.Generator(run.model.device).manual_seed(seed)
     # A model that scales by the batch must not see the other values.
-    alone = (config.attention_options or {}).get("published_scaling", False)
+    alone = any(options.get("published_scaling") for options in config.mechanisms.values())
     smiles: list[str] = []
     for batch in conditions.split(each if alone else len(conditions)):
         ids = sample_sequences(

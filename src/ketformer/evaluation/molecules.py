@@ -88,7 +88,7 @@ def evaluate_molecules(
     result = {
         "run": str(run.path),
         "weights_sha256": run.weights_sha256,
-        "attention": run.model.config.attention,
+        "attention": run.model.config.attention_name,
         "parameters": run.model.num_parameters(),
         "causal": causal,
         **source,

@@ -63,7 +63,7 @@ class Block(GradientCheckpointingLayer):
         super().__init__()
         self.layer_idx = layer_idx
         self.pre_norm = config.norm_position == "pre"
-        self.attention = attention_of(config)
+        self.attention = attention_of(config, layer_idx)
         self.attention_dropout = nn.Dropout(config.resid_pdrop)
         self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_epsilon)
         self.mlp = FeedForward(config)
@@ -93,16 +93,17 @@ class Block(GradientCheckpointingLayer):
         return self.mlp_norm(hidden_states + self.mlp(hidden_states)), weights
 
 
-def attention_of(config: KetformerConfig) -> Attention:
-    """A new attention mechanism, as the configuration describes it."""
+def attention_of(config: KetformerConfig, layer_idx: int) -> Attention:
+    """A new attention mechanism, as the configuration describes that layer's."""
+    name = config.layer_attention[layer_idx]
     return build_attention(
-        config.attention,
+        name,
         config.hidden_size,
         config.num_attention_heads,
         dropout=config.attn_pdrop,
         bias=config.attention_bias,
         inputs=input_sizes(config),
-        **(config.attention_options or {}),
+        **config.mechanisms[name],
     )
 
 

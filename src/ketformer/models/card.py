@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,9 @@ from transformers import AutoModelForCausalLM
 {first}
 model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
 ```
+
+Tools that know only transformers load it with `trust_remote_code=True` if Ketformer is installed
+(`pip install ketformer`).
 """
 
 
@@ -92,19 +95,14 @@ def compose_card(
     data = ModelCardData(
         library_name="ketformer",
         pipeline_tag="text-generation",
-        tags=["ketformer", "transformers", config.attention, *tags],
+        tags=["ketformer", "transformers", *config.mechanisms, *tags],
         model_name=name,
         **metadata,
     )
-    title = name or f"Ketformer, {config.attention} attention"
+    title = name or f"Ketformer, {config.attention_name} attention"
     first = f"# {title}\n" if causal else f"{_LEAK}\n\n# {title}\n"
-    about = (attention_class(config.attention).__doc__ or "").split("\n")[0]
-    options = {**attention_options(config.attention), **(config.attention_options or {})}
-    package = ATTENTION.package_of(config.attention)
     facts = {
-        "attention": f"`{config.attention}`: {about}",
-        **({"package": f"`{package}`"} if package else {}),
-        "options": ", ".join(f"`{key}={value}`" for key, value in options.items()) or "none",
+        **_attention_facts(config),
         "parameters": f"{parameters:,}",
         "causal": "yes" if causal else "**NO**",
         "blocks, heads": f"{config.num_hidden_layers}, {config.num_attention_heads}",
@@ -119,22 +117,41 @@ def compose_card(
         first,
         f"{about_it}classical.\n",
         markdown_table(["", ""], facts.items()),
-        _loading(config.attention),
+        _loading(list(config.mechanisms)),
         *sections,
     ]
     return f"---\n{data.to_yaml()}\n---\n\n" + "\n".join(body)
 
 
-def _loading(attention: str) -> str:
-    """How to load the model, including what its attention needs first."""
-    package, target = ATTENTION.package_of(attention), ATTENTION.registered_as(attention)
-    first = ""
-    if target:
-        first = (
-            f'\nketformer.ATTENTION.register("{attention}", "{target}")  # where it is defined\n'
-        )
+def _attention_facts(config: KetformerConfig) -> dict[str, str]:
+    """Rows about each mechanism; in a hybrid they name it, and its layers, counted from 0."""
+    facts: dict[str, str] = {}
+    for name, given in config.mechanisms.items():
+        hybrid = len(config.mechanisms) > 1
+        layers = [str(i) for i, own in enumerate(config.layer_attention) if own == name]
+        at = f" of {'layers' if len(layers) > 1 else 'layer'} {', '.join(layers)}" if hybrid else ""
+        about = (attention_class(name).__doc__ or "").split("\n")[0]
+        options = {**attention_options(name), **given}
+        facts[f"attention{at}"] = f"`{name}`: {about}"
+        of = f" of {name}" if hybrid else ""
+        if package := ATTENTION.package_of(name):
+            facts[f"package{of}"] = f"`{package}`"
+        listed = ", ".join(f"`{key}={value}`" for key, value in options.items())
+        facts[f"options{of}"] = listed or "none"
+    return facts
+
+
+def _loading(mechanisms: Collection[str]) -> str:
+    """How to load the model, including what its mechanisms need first."""
+    packages = {ATTENTION.package_of(name) for name in mechanisms} - {None}
+    targets = {name: ATTENTION.registered_as(name) for name in mechanisms}
+    first = "".join(
+        f'\nketformer.ATTENTION.register("{name}", "{target}")  # where it is defined\n'
+        for name, target in targets.items()
+        if target
+    )
     text = _LOADING.format(first=first)
-    if package:
+    for package in sorted(map(str, packages)):
         text += f"\nIts attention is in a separate package: `pip install '{package}'`.\n"
     return text
 

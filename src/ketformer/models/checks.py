@@ -33,8 +33,8 @@ def check_memory(config: KetformerConfig) -> None:
     Raises:
         KetformerError: naming the memory needed and the memory available.
     """
-    layers = (config.attention_options or {}).get("layers") or 0
-    gates = config.num_hidden_layers * layers * BYTES_PER_GATE
+    layers = {name: options.get("layers") or 0 for name, options in config.mechanisms.items()}
+    gates = BYTES_PER_GATE * sum(n * layers[name] for name, n in config.layer_counts.items())
     needed = 4 * least_parameters(config) + config.num_hidden_layers * _BYTES_PER_BLOCK + gates
     if needed > (there := machine_memory()):
         raise KetformerError(

@@ -1,9 +1,13 @@
 """The strict configuration of one decoder that can express both papers' models and GPT-1."""
 
+import copy
 import difflib
 import functools
 import math
+from collections import Counter
 from dataclasses import fields
+from os import PathLike
+from pathlib import Path
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -15,12 +19,23 @@ from transformers import GenerationConfig, PreTrainedConfig
 
 from ketformer.attention import ATTENTION, attention_class, attention_options
 from ketformer.attention.inputs import Positions
+from ketformer.attention.layers import (
+    Mechanisms,
+    as_given,
+    by_name,
+    distinct,
+    each_layer,
+    name_of,
+    options_by_name,
+)
 from ketformer.attention.options import check_option_types
 from ketformer.errors import KetformerError
+from ketformer.utils.files import write_text
 
 # Keys that transformers itself passes or writes besides the declared fields.
 _TRANSFORMERS_KEYS = {
     "attn_implementation",
+    "auto_map",
     "experts_implementation",
     "model_type",
     "name_or_path",
@@ -31,6 +46,13 @@ _TRANSFORMERS_KEYS = {
     "_name_or_path",
 }
 _PACKAGE_KEY = "attention_package"
+# Saved with each configuration, for tools that know only transformers and load its classes from it.
+_MODULE = Path(__file__).with_name("modeling_ketformer.py")
+_AUTO_MAP = {
+    "AutoConfig": f"{_MODULE.stem}.KetformerConfig",
+    "AutoModel": f"{_MODULE.stem}.KetformerModel",
+    "AutoModelForCausalLM": f"{_MODULE.stem}.KetformerForCausalLM",
+}
 _ATTN_IMPLEMENTATIONS = (None, "sdpa", "eager")
 
 
@@ -52,8 +74,10 @@ class KetformerConfig(PreTrainedConfig):
             embeddings; ``rotary``, queries and keys (or the states they are measured on) turned by
             their position; ``alibi``, scores that fall with the distance; or ``none``.
         rotary_base: with ``rotary``, the base of the frequencies, base^(-k / number of them).
-        attention: a name in the registry, see ``ketformer.ATTENTION``.
-        attention_options: the mechanism's own options, e.g. ``{"score": "dot"}``.
+        attention: a name in the registry, see ``ketformer.ATTENTION``; for a hybrid a list of
+            ``num_hidden_layers`` names, one for each layer.
+        attention_options: the mechanism's own options, e.g. ``{"score": "dot"}``; for a hybrid
+            by the mechanism's name, e.g. ``{"overlap": {"n_qubits": 4}}``.
         attention_bias: whether the mechanism's linear maps have a bias; None is
             the mechanism's default.
         norm_position: ``pre`` (x + f(LN(x)), a final LN) or ``post`` (LN(x + f(x)), GPT-1).
@@ -79,7 +103,9 @@ class KetformerConfig(PreTrainedConfig):
             each sequence draws its own share uniformly from 0 to twice that.
 
     With a mechanism from another package, the dictionary has the key ``attention_package``: the
-    package's name and version, which are checked when the configuration is read.
+    package's name and version (for a hybrid by the mechanism's name), which are checked when the
+    configuration is read. The key ``auto_map`` names the module that is saved beside it,
+    ``modeling_ketformer.py``; one that names anything else is refused.
 
     Raises:
         KetformerError: naming the key and what was expected, or a package to install.
@@ -96,7 +122,7 @@ class KetformerConfig(PreTrainedConfig):
     max_position_embeddings: int = 128
     positions: Positions = "learned"
     rotary_base: float | int = 10_000.0
-    attention: str = "classical"
+    attention: Mechanisms = "classical"
     attention_options: dict[str, Any] | None = None
     attention_bias: bool | None = None
     norm_position: Literal["pre", "post"] = "pre"
@@ -122,8 +148,9 @@ class KetformerConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Refuse what transformers would let pass, then fill in the defaults."""
-        if (package := kwargs.pop(_PACKAGE_KEY, None)) is not None:
-            ATTENTION.require(self.attention, package)
+        _check_auto_map(kwargs.get("auto_map"))
+        kwargs["auto_map"] = dict(_AUTO_MAP)
+        self._require_packages(kwargs.pop(_PACKAGE_KEY, None))
         known = {f.name for f in fields(self)}
         allowed = known | _TRANSFORMERS_KEYS | set(GenerationConfig().to_dict())
         for key in kwargs:
@@ -132,7 +159,8 @@ class KetformerConfig(PreTrainedConfig):
                 hint = f"; did you mean {close[0]!r}?" if close else ""
                 raise KetformerError(f"unknown configuration key {key!r}{hint}")
         check_attn_implementation(kwargs.get("attn_implementation"))
-        self.attention_options = dict(self.attention_options or {})
+        self.attention = copy.copy(self.attention)
+        self.attention_options = copy.deepcopy(self.attention_options or {})
         if self.mlp_pdrop is None:
             self.mlp_pdrop = self.resid_pdrop
         if self.intermediate_size is None and isinstance(self.hidden_size, int):
@@ -146,10 +174,56 @@ class KetformerConfig(PreTrainedConfig):
             return float(0.55 * self.hidden_size**-0.5)
         return self.initializer_range
 
+    @property
+    def layer_attention(self) -> list[str]:
+        """The mechanism of each layer, by name."""
+        return each_layer(self.attention, self.num_hidden_layers)
+
+    @property
+    def layer_counts(self) -> dict[str, int]:
+        """How many layers have each mechanism."""
+        if isinstance(self.attention, str):
+            return {self.attention: self.num_hidden_layers}
+        return dict(Counter(self.attention))
+
+    @property
+    def mechanisms(self) -> dict[str, dict[str, Any]]:
+        """The distinct mechanisms of the layers, each with the options given for it."""
+        return options_by_name(self.attention, self.attention_options)
+
+    @property
+    def attention_name(self) -> str:
+        """What to call them: ``overlap``, or ``overlap+classical`` for a hybrid."""
+        return name_of(self.attention)
+
     def to_dict(self) -> dict[str, Any]:
-        """As in transformers, plus the package of a mechanism that is not ours."""
-        package = ATTENTION.package_of(self.attention)
-        return {**super().to_dict(), **({_PACKAGE_KEY: package} if package else {})}
+        """As in transformers, plus the packages of mechanisms that are not ours."""
+        found = {name: ATTENTION.package_of(name) for name in distinct(self.attention)}
+        given = as_given(self.attention, {name: p for name, p in found.items() if p})
+        return {**super().to_dict(), **({_PACKAGE_KEY: given} if given else {})}
+
+    def to_json_file(self, json_file_path: str | PathLike[str], use_diff: bool = True) -> None:
+        """As in transformers, with the module that ``auto_map`` names beside it."""
+        super().to_json_file(json_file_path, use_diff)
+        module = Path(json_file_path).with_name(_MODULE.name)
+        write_text(module, _MODULE.read_text(encoding="utf-8"))
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: Any = "AutoConfig") -> None:
+        """Nothing: transformers would save a copy of this file instead of that module."""
+
+    def _require_packages(self, given: Any) -> None:
+        """Check the packages that a saved configuration names."""
+        if given is None:
+            return
+        named = {self.attention: given} if isinstance(self.attention, str) else given
+        if not isinstance(named, dict):
+            raise KetformerError(
+                f"{_PACKAGE_KEY} of several mechanisms must be a mapping of names to packages, got "
+                f"{given!r}"
+            )
+        for name, package in named.items():
+            ATTENTION.require(name, package)
 
     def validate_sizes(self) -> None:
         """Check that sizes are positive, heads divide the width, probabilities lie in [0, 1)."""
@@ -205,19 +279,32 @@ class KetformerConfig(PreTrainedConfig):
             raise ValueError("condition_pdrop hides conditions, so it needs condition_unknown")
 
     def validate_attention(self) -> None:
-        """Check that the mechanism exists and has those options."""
-        if self.attention not in ATTENTION:
-            known = ", ".join(ATTENTION)
-            raise ValueError(f"unknown attention {self.attention!r}; known: {known}")
-        offered = attention_options(self.attention)
-        if unknown := sorted(set(self.attention_options or {}) - set(offered)):
+        """Check that each layer has a mechanism, and that the mechanisms have those options."""
+        if isinstance(self.attention, list) and len(self.attention) != self.num_hidden_layers:
             raise ValueError(
-                f"{self.attention} has no option {', '.join(unknown)}; "
-                f"its options: {', '.join(offered) or 'none'}"
+                f"attention names {len(self.attention)} mechanisms for {self.num_hidden_layers} "
+                "layers; name one for each layer, or a single one for all"
             )
-        check_option_types(
-            self.attention, attention_class(self.attention), self.attention_options or {}
-        )
+        names = distinct(self.attention)
+        for name in names:
+            if name not in ATTENTION:
+                known = ", ".join(ATTENTION)
+                raise ValueError(f"unknown attention {name!r}; known: {known}")
+        for name, own in by_name(self.attention, self.attention_options).items():
+            if name not in names:
+                raise ValueError(
+                    f"attention_options has {name!r}, which is none of the layers' mechanisms "
+                    f"({', '.join(names)}); each one's options go under its name"
+                )
+            if not isinstance(own, dict):
+                raise ValueError(f"attention_options: those of {name} must be a mapping, got {own}")
+            offered = attention_options(name)
+            if unknown := sorted(set(own) - set(offered)):
+                raise ValueError(
+                    f"{name} has no option {', '.join(unknown)}; "
+                    f"its options: {', '.join(offered) or 'none'}"
+                )
+            check_option_types(name, attention_class(name), own)
 
 
 def check_attn_implementation(name: Any) -> None:
@@ -231,6 +318,21 @@ def check_attn_implementation(name: Any) -> None:
     """
     if name not in _ATTN_IMPLEMENTATIONS:
         raise KetformerError(f"attn_implementation must be sdpa or eager, got {name!r}")
+
+
+def _check_auto_map(given: Any) -> None:
+    """Refuse an ``auto_map`` that names anything but our own module.
+
+    From the Hub, transformers puts the repository before it: ``me/model--modeling_ketformer.…``.
+
+    Raises:
+        KetformerError: naming it.
+    """
+    named = given.items() if isinstance(given, dict) else [("", given)]
+    if given is not None and any(
+        _AUTO_MAP.get(key) != str(value).rpartition("--")[2] for key, value in named
+    ):
+        raise KetformerError(f"auto_map must name classes of {_MODULE.name}, got {given!r}")
 
 
 def _with_plain_errors(method: Any) -> Any:

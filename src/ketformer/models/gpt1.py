@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import OpenAIGPTLMHeadModel
 
+from ketformer.attention.layers import Mechanisms
 from ketformer.models.configuration import KetformerConfig
 from ketformer.models.modeling import KetformerForCausalLM
 
@@ -16,7 +17,7 @@ _ACTIVATIONS = {"gelu": "gelu_new", "relu": "relu"}  # GPT-1's "gelu" is the tan
 
 def from_openai_gpt(
     source: OpenAIGPTLMHeadModel | str,
-    attention: str = "classical",
+    attention: Mechanisms = "classical",
     attention_options: dict[str, Any] | None = None,
 ) -> tuple[KetformerForCausalLM, list[str]]:
     """Our decoder with the weights of a GPT-1 model.
@@ -27,8 +28,8 @@ def from_openai_gpt(
 
     Args:
         source: a transformers model, or a folder or Hub name to load one from.
-        attention: a name in the registry.
-        attention_options: the mechanism's options.
+        attention: a name in the registry, or one for each layer.
+        attention_options: the mechanism's options, as in the configuration.
 
     Returns:
         The model, in evaluation mode, and the names of the parameters that have no

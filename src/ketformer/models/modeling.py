@@ -55,20 +55,22 @@ class KetformerPreTrainedModel(CardWriter, PreTrainedModel):
         embedding: nn.Embedding = super().resize_token_embeddings(*args, **kwargs)
         for block in self.modules():
             if isinstance(block, Block):
-                self._resize_tables(block.attention)
+                self._resize_tables(block)
         return embedding
 
     @torch.no_grad()
-    def _resize_tables(self, attention: Attention) -> None:
+    def _resize_tables(self, block: Block) -> None:
         """Give parameters that depend on the vocabulary the size they have in a new model.
 
         Rows of tokens that stay are kept, new ones are initialised.
         """
-        sizes = input_sizes(self.config)
+        attention, sizes = block.attention, input_sizes(self.config)
         if attention.inputs == sizes:
             return
         with next(attention.parameters()).device:
-            fresh = attention_of(self.config).to(next(attention.parameters()).dtype)
+            fresh = attention_of(self.config, block.layer_idx).to(
+                next(attention.parameters()).dtype
+            )
         fresh.apply(self._init_weights)
         for name, new in fresh.named_parameters():
             old = attention.get_parameter(name)
@@ -202,8 +204,8 @@ class KetformerModel(KetformerPreTrainedModel):
             use_cache = self.config.use_cache and self.is_causal and not self.training
         if (use_cache or past_key_values is not None) and not self.is_causal:
             raise KetformerError(
-                f"{self.config.attention} sees the future, so it cannot use a key-value cache; "
-                "pass use_cache=False"
+                f"{self.config.attention_name} sees the future, so it cannot use a key-value "
+                "cache; pass use_cache=False"
             )
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator
+from typing import Any
 
 from ketformer.attention import attention_class
+from ketformer.attention.layers import options_by_name, parse_mechanisms
 from ketformer.circuits import CircuitPicture, circuit_pictures
 from ketformer.drawing.attention import AttentionMap, share_of_the_future, visible
 from ketformer.drawing.figure import named_svg
@@ -131,8 +133,8 @@ def circuits_section(study: Study) -> str:
         )
     told = (
         "What hardware would run for one token (for overlap, one pair of tokens) in the first "
-        "head of the first layer, with qubit 0 on top. Angles named amp prepare the token's state; "
-        "the others are learned or computed from the hidden state."
+        "head of the first layer that has it, with qubit 0 on top. Angles named amp prepare the "
+        "token's state; the others are learned or computed from the hidden state."
     )
     return f"<p>{told}</p>{''.join(parts + missing)}"
 
@@ -144,11 +146,20 @@ def _pictures(study: Study, row: Row) -> list[CircuitPicture]:
 
 
 def _untrained(study: Study, row: Row) -> list[CircuitPicture]:
-    name, options = row.get("attention"), row.get("attention_options") or {}
-    if name is None or options.get("angles") == "embedding":  # depends on the conditions
+    if row.get("attention") is None:
         return []
-    if not attention_class(name).has_circuits():
-        return []
+    mechanisms = parse_mechanisms(row["attention"])
+    named = options_by_name(mechanisms, row.get("attention_options"))
+    return [
+        picture
+        for name, options in named.items()
+        if attention_class(name).has_circuits()
+        and options.get("angles") != "embedding"  # these depend on the conditions
+        for picture in _of_mechanism(study, name, options)
+    ]
+
+
+def _of_mechanism(study: Study, name: str, options: dict[str, Any]) -> list[CircuitPicture]:
     model = study.result["settings"].get("model")
     keys = ("hidden_size", "num_attention_heads")
     sizes = {key: model[key] for key in keys if key in model} if isinstance(model, dict) else {}
@@ -159,5 +170,5 @@ def _untrained(study: Study, row: Row) -> list[CircuitPicture]:
         _FOLD,
         hidden_size=config.hidden_size,
         num_heads=config.num_attention_heads,
-        **config.attention_options or {},
+        **options,
     )

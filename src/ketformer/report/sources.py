@@ -121,7 +121,7 @@ def _row(name: str, run: Run, evaluation: dict[str, Any]) -> dict[str, Any]:
             raise KetformerError(f"{run.path / EVALUATION_FILE}: {metric} must be a number")
     return {
         "name": name,
-        "attention": config.attention,
+        "attention": config.attention_name,
         "attention_options": config.attention_options,
         "parameters": run.model.num_parameters(),
         "causal": evaluation.get("causal"),

@@ -56,7 +56,7 @@ def write_run_card(path: Path, config: KetformerConfig) -> None:
         )
         for key, value in metrics.items()
     ]
-    paper = attention_class(config.attention).paper
+    papers = dict.fromkeys(attention_class(name).paper for name in config.mechanisms)
     text = compose_card(
         config,
         known["parameters"],
@@ -69,7 +69,10 @@ def write_run_card(path: Path, config: KetformerConfig) -> None:
                 metrics, measured.get("weights_sha256"), read_metrics(path), path.name
             ),
         ],
-        tags=[*(["chemistry", "smiles"] if molecules else []), *([f"arxiv:{paper}"] * bool(paper))],
+        tags=[
+            *(["chemistry", "smiles"] if molecules else []),
+            *(f"arxiv:{paper}" for paper in papers if paper),
+        ],
         eval_results=results or None,
     )
     if not write_card(path, text):

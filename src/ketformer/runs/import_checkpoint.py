@@ -60,7 +60,7 @@ def import_checkpoint(file: str | Path, out: str | Path) -> dict[str, Any]:
             "paper": "arXiv 2502.19214",
             **recorded,
         },
-        attention=config.attention,
+        attention=config.attention_name,
         parameters=model.num_parameters(),
         causal=model.is_causal,
     )

@@ -15,11 +15,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-import docstring_parser
 import jsonargparse
 from transformers import TrainingArguments
 
 from ketformer.attention import ATTENTION
+from ketformer.attention.layers import Mechanisms, distinct, nested, parse_mechanisms
 from ketformer.attention.options import name_of_type
 from ketformer.errors import KetformerError
 from ketformer.models import PRESETS, KetformerConfig, preset
@@ -28,6 +28,7 @@ from ketformer.quantum.gradients import Gradient
 from ketformer.tasks.datasets import found_from_anywhere
 from ketformer.tasks.metric import Task
 from ketformer.tasks.molecules.replicates import Merge
+from ketformer.utils.docstrings import docstring_arguments, first_sentence
 from ketformer.utils.mappings import read_yaml
 
 # A run's directory is named after its settings.
@@ -164,24 +165,36 @@ class Settings:
         """Plain values, as ``settings.yaml`` holds them."""
         return asdict(self)
 
+    @property
+    def attention(self) -> Mechanisms:
+        """The mechanism of all layers, or of each."""
+        found: Mechanisms = self.model.get("attention", KetformerConfig.attention)
+        return found
+
     def packages(self) -> list[str]:
         """The other packages that the attention and the backend come from, as ``name==version``."""
-        attention = self.model.get("attention", KetformerConfig.attention)
-        found = [ATTENTION.package_of(attention), BACKENDS.package_of(self.backend or "")]
+        found = [ATTENTION.package_of(name) for name in distinct(self.attention)]
+        found.append(BACKENDS.package_of(self.backend or ""))
         return sorted({package for package in found if package})
 
     def override(self, changes: Mapping[str, Any]) -> Settings:
         """A copy with flat ``key: value`` changes sorted into its parts.
 
-        A different ``attention`` starts from its default options.
+        A different ``attention`` starts from its default options. That of a hybrid may be a text:
+        ``overlap,classical``, one mechanism for each layer.
 
         Raises:
             KetformerError: an unknown key or a value of the wrong type.
         """
         own, model, training = {}, dict(self.model), dict(self.training)
-        if changes.get("attention", model.get("attention")) != model.get("attention"):
-            model.pop("attention_options", None)
-        for key, value in _checked(changes).items():
+        checked = _checked(changes)
+        if "attention" in checked:
+            checked["attention"] = parse_mechanisms(checked["attention"])
+            if checked["attention"] != model.get("attention"):
+                model.pop("attention_options", None)
+        if checked.get("attention_options"):
+            checked["attention_options"] = nested(checked["attention_options"])
+        for key, value in checked.items():
             if key in _own_keys():
                 own[key] = value
             elif key in model_keys():
@@ -277,15 +290,17 @@ def add_settings_arguments(parser: jsonargparse.ArgumentParser) -> None:
     """
     unset = argparse.SUPPRESS
     own = parser.add_argument_group("data")
-    help_of = _docstring_arguments(Settings)
+    help_of = docstring_arguments(Settings)
     help_of["backend"] += f" One of {', '.join(BACKENDS)}."
     for key in _own_keys():
         own.add_argument(
             f"--{key}", type=_hints(Settings)[key], default=unset, help=help_of.get(key)
         )
     model = parser.add_argument_group("model")
-    help_of = _docstring_arguments(KetformerConfig)
-    help_of["attention"] = f"one of {', '.join(ATTENTION)}."
+    help_of = docstring_arguments(KetformerConfig)
+    help_of["attention"] = (
+        f"one of {', '.join(ATTENTION)}; or a hybrid, one for each layer: overlap,classical"
+    )
     for key in model_keys():
         kind = _hints(KetformerConfig)[key]
         model.add_argument(f"--{key}", type=kind, default=unset, help=help_of.get(key))
@@ -296,7 +311,7 @@ def add_settings_arguments(parser: jsonargparse.ArgumentParser) -> None:
     for key in (*COMMON_TRAINING_OPTIONS, *rare):
         text = argparse.SUPPRESS
         if key in COMMON_TRAINING_OPTIONS:
-            text = _first_sentence(_training_fields()[key].metadata.get("help", ""))
+            text = first_sentence(_training_fields()[key].metadata.get("help", ""))
         kind = _hints(TrainingArguments)[key]
         training.add_argument(f"--{key}", type=kind, default=unset, help=text)
 
@@ -373,18 +388,3 @@ def _hint_of(key: str) -> Any:
         if key in _hints(cls):
             return _hints(cls)[key]
     raise KeyError(key)
-
-
-def _docstring_arguments(cls: type) -> dict[str, str]:
-    """The description of each name in a class docstring's Args or Attributes section."""
-    texts = {
-        p.arg_name: p.description or "" for p in docstring_parser.parse(cls.__doc__ or "").params
-    }
-    return {
-        key: " ".join(text.split()).replace("``", "").replace("%", "%%")
-        for key, text in texts.items()
-    }
-
-
-def _first_sentence(text: str) -> str:
-    return text.split(". ")[0].rstrip(".").replace("%", "%%")

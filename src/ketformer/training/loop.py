@@ -119,7 +119,7 @@ def train(
         eval_loss = _validation_loss(trainer)
     summary = {
         "run": str(out),
-        "attention": model.config.attention,
+        "attention": model.config.attention_name,
         "parameters": model.num_parameters(),
         "steps": trainer.state.global_step,
         "train_loss": loss,
@@ -239,7 +239,7 @@ def _begin(
         batch=batch_of(arguments),
         sharded=is_sharded(arguments),
         mixed_precision=arguments.mixed_precision,
-        attention=model.config.attention,
+        attention=model.config.attention_name,
         parameters=model.num_parameters(),
         causal=model.is_causal,
         resumed=resumed,
