@@ -184,6 +184,7 @@ notebooks: $(VENV)/.installed
 readme: $(VENV)/.installed
 	$(BIN)/python scripts/update_readme.py
 	$(BIN)/python scripts/claims_pictures.py
+	$(BIN)/python scripts/verdict_pictures.py
 
 # The documentation site, in build/site: open its index.html, or serve the folder to use its search.
 docs: $(VENV)/.installed

@@ -17,6 +17,7 @@ import readme_picture
 import robust_blocks
 import scale_blocks
 import speed_blocks
+import verdict_blocks
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,6 +38,13 @@ FILES = {
         "claims_gradients",
         "claims_noise",
         "deep",
+    ),
+    "docs/verdict.md": (
+        "verdict_start",
+        "verdict_mechanisms_text",
+        "verdict_answer",
+        "verdict_sizes",
+        "verdict_little_data",
     ),
     "docs/molecules.md": ("targets",),
     "docs/circuits.md": ("check", "bench", "noise", "gradients", "resources"),
@@ -65,6 +73,7 @@ def block(name: str) -> str:
         "robust": robust_blocks,
         "scale": scale_blocks,
         "speed": speed_blocks,
+        "verdict": verdict_blocks,
     }
     module = modules.get(name.partition("_")[0], circuit_blocks)
     made: str = getattr(module, name)(_read)

@@ -37,11 +37,9 @@ def verdict_start(read: Read) -> str:
     """Every arm of the three comparisons beside classical attention as it usually begins."""
     own = read("start")
     usual = _values(own["rows"][0], "text")
-    lines = []
+    lines: list[list[str]] = []
     for name, (weights, positions) in _STARTS.items():
         for row in read(name)["rows"]:
-            values = _values(row, "text")
-            first = values is usual or row is own["rows"][0]
             lines.append(
                 [
                     f"`{row['name']}`",
@@ -50,7 +48,7 @@ def verdict_start(read: Read) -> str:
                     f"{row['parameters']:,}",
                     _spread(row),
                     _mean(row, "text"),
-                    "" if first else _difference(values, usual),
+                    _difference(_values(row, "text"), usual) if lines else "",
                 ]
             )
     titles = ["arm", "weights", "positions", "parameters", "scores at start", "loss", "difference"]
