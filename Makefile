@@ -90,7 +90,6 @@ results-studies: $(VENV)/.installed
 	$(call size,30k,32,2,4)
 	$(call size,110k,64,2,4)
 	$(call size,350k,96,3,4)
-	$(call size,1M,128,5,4)
 	$(call fraction,0.01)
 	$(call fraction,0.1)
 

@@ -93,22 +93,23 @@ def claims_char_gpt(read: Read) -> str:
     """A larger model, every mechanism at its best rate."""
     result = read("compare-char-gpt")
     data = result["settings"]["data"]
-    return f"{_compared(result)}The preset `char-gpt` on {data}. {_notes(result)}\n"
+    return f"{compared(result)}The preset `char-gpt` on {data}. {notes(result)}\n"
 
 
 def claims_char_gpt_controls(read: Read) -> str:
     """The same for overlap, with its controls."""
     result = read("compare-char-gpt-controls")
-    return f"{_compared(result)}{_notes(result)}\n"
+    return f"{compared(result)}{notes(result)}\n"
 
 
 def claims_char_gpt_start(read: Read) -> str:
     """Classical and overlap, each with its own start and with about that of the other."""
     result = read("compare-char-gpt-start")
-    return f"{_compared(result)}{_notes(result)}\n"
+    return f"{compared(result)}{notes(result)}\n"
 
 
-def _compared(result: dict[str, Any]) -> str:
+def compared(result: dict[str, Any]) -> str:
+    """The table of a comparison, and its paired tests."""
     tests = paired_rows(result)
     rows = [list(tests[0]), *(list(test.values()) for test in tests)]
     return (
@@ -118,7 +119,8 @@ def _compared(result: dict[str, Any]) -> str:
     )
 
 
-def _notes(result: dict[str, Any]) -> str:
+def notes(result: dict[str, Any]) -> str:
+    """The notes for the reader, as one paragraph."""
     return " ".join(result["notes"])
 
 

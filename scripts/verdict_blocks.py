@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from readme_blocks import table
+from claims_blocks import compared, notes
 
 from ketformer.comparison import paired
-from ketformer.comparison.tables import paired_rows
 from ketformer.utils.markdown import markdown_table
 
 Read = Callable[[str], dict[str, Any]]
 Row = dict[str, Any]
 
-_PREFIX = {"text": "prefix_cross_entropy", "molecules": "prefix_loss"}
+_LOSS = "prefix_cross_entropy"
 #: Files of the parameter frontier and of the training on little data, by the words for each.
 SIZES = {
     "width 12, 1 block": "frontier-3k",
@@ -22,7 +21,6 @@ SIZES = {
     "width 32, 2 blocks": "frontier-30k",
     "width 64, 2 blocks": "frontier-110k",
     "width 96, 3 blocks": "frontier-350k",
-    "width 128, 5 blocks": "frontier-1M",
 }
 FRACTIONS = {"1 %": "data-0.01", "10 %": "data-0.1", "100 %": "frontier-110k"}
 # How the weights begin in each of the three comparisons, and their positions.
@@ -36,7 +34,7 @@ _STARTS = {
 def verdict_start(read: Read) -> str:
     """Every arm of the three comparisons beside classical attention as it usually begins."""
     own = read("start")
-    usual = _values(own["rows"][0], "text")
+    usual = _values(own["rows"][0])
     lines: list[list[str]] = []
     for name, (weights, positions) in _STARTS.items():
         for row in read(name)["rows"]:
@@ -47,22 +45,18 @@ def verdict_start(read: Read) -> str:
                     positions,
                     f"{row['parameters']:,}",
                     _spread(row),
-                    _mean(row, "text"),
-                    _difference(_values(row, "text"), usual) if lines else "",
+                    _mean(row),
+                    _difference(_values(row), usual) if lines else "",
                 ]
             )
     titles = ["arm", "weights", "positions", "parameters", "scores at start", "loss", "difference"]
-    return f"{markdown_table(titles, lines)}\n{_notes(own)}\n"
+    return f"{markdown_table(titles, lines)}\n{notes(own)}\n"
 
 
 def verdict_mechanisms_text(read: Read) -> str:
     """Every mechanism on text, on equal terms."""
-    return _compared(read("mechanisms-text"))
-
-
-def verdict_mechanisms_qm9(read: Read) -> str:
-    """Every mechanism on molecules, on equal terms."""
-    return _compared(read("mechanisms-qm9"))
+    result = read("mechanisms-text")
+    return f"{compared(result)}{notes(result)}\n"
 
 
 def verdict_sizes(read: Read) -> str:
@@ -73,21 +67,6 @@ def verdict_sizes(read: Read) -> str:
 def verdict_little_data(read: Read) -> str:
     """Training on a part of the text."""
     return _across("of the training part", {label: read(name) for label, name in FRACTIONS.items()})
-
-
-def verdict_small(read: Read) -> str:
-    """The small character preset at its own length."""
-    return _compared(read("compare-char-small"))
-
-
-def verdict_gpt(read: Read) -> str:
-    """The larger character preset, on equal terms."""
-    return _compared(read("compare-char-gpt-equal"))
-
-
-def verdict_conditional(read: Read) -> str:
-    """Conditional molecules."""
-    return _compared(read("conditional-qm9"))
 
 
 def verdict_answer(read: Read) -> str:
@@ -126,40 +105,25 @@ def _across(title: str, results: Mapping[str, dict[str, Any]]) -> str:
     lines = []
     for label, result in results.items():
         first, *rest = result["rows"]
-        usual = _values(first, "text")
+        usual = _values(first)
         lines.append(
             [
                 label,
                 f"{first['parameters']:,}",
-                *(_mean(row, "text") for row in result["rows"]),
-                *(_difference(_values(row, "text"), usual) for row in rest),
+                *(_mean(row) for row in result["rows"]),
+                *(_difference(_values(row), usual) for row in rest),
             ]
         )
-    return f"{markdown_table(titles, lines)}\n{_notes(next(iter(results.values())))}\n"
+    return f"{markdown_table(titles, lines)}\n{notes(next(iter(results.values())))}\n"
 
 
-def _compared(result: dict[str, Any]) -> str:
-    """The table of a comparison, the paired tests, and the notes."""
-    tests = paired_rows(result)
-    rows = [list(tests[0]), *(list(test.values()) for test in tests)]
-    return (
-        f"{table(result['rows'], result['columns'], 'en')}\n"
-        f"Differences from `{result['reference']}`, seed by seed:\n\n"
-        f"{markdown_table(rows[0], rows[1:])}\n{_notes(result)}\n"
-    )
-
-
-def _notes(result: dict[str, Any]) -> str:
-    return " ".join(result["notes"])
-
-
-def _values(row: Row, task: str) -> list[float]:
-    values: list[float] = row[_PREFIX[task]]["values"]
+def _values(row: Row) -> list[float]:
+    values: list[float] = row[_LOSS]["values"]
     return values
 
 
-def _mean(row: Row, task: str) -> str:
-    found = row[_PREFIX[task]]
+def _mean(row: Row) -> str:
+    found = row[_LOSS]
     return f"{found['mean']:.3f} ± {found['high'] - found['mean']:.3f}"
 
 
