@@ -8,7 +8,7 @@ PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
 .PHONY: demo test lint test-slow results results-qisa results-overlap results-compare results-equal \
 	results-start results-verdict results-studies results-published results-deep results-circuits \
-	results-speed readme docs notebooks fuzz clean
+	results-speed results-convert readme docs notebooks fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ketformer demo
@@ -39,7 +39,8 @@ fuzz: $(VENV)/.installed
 # The numbers in the README. Needs Tiny Shakespeare and QM9; see each target for the time it takes
 # on two cores. Runs already finished in runs/ are not trained again.
 results: results-qisa results-overlap results-compare results-equal results-start results-verdict \
-	results-studies results-published results-deep results-circuits results-speed readme
+	results-studies results-published results-deep results-circuits results-speed \
+	results-convert readme
 
 # About an hour.
 results-qisa: $(VENV)/.installed
@@ -169,6 +170,10 @@ results-speed: $(VENV)/.installed
 	$(BIN)/python scripts/scale_table.py
 
 timed = OMP_NUM_THREADS=1 $(call keep,bench-$(1),bench $(1))
+
+# Ten minutes: a small GPT-2, converted and fine-tuned.
+results-convert: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/convert_study.py
 
 study = $(call keep,circuit-noise-$(1),circuit noise $(2) --out docs/pictures/noise-$(1).png) && \
 	$(call keep,circuit-gradients-$(1),circuit gradients $(2))

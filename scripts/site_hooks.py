@@ -25,11 +25,11 @@ _MATHEMATICS = re.compile(
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the changelog as a page, and the results that pages link to."""
+    """Adds the changelog as a page, and the results and examples that pages link to."""
     files.append(
         File.generated(config, "changelog.md", content=(ROOT / "CHANGELOG.md").read_text())
     )
-    for path in sorted((ROOT / "results").glob("*.json")):
+    for path in sorted([*ROOT.glob("results/*.json"), *ROOT.glob("examples/*.py")]):
         uri = path.relative_to(ROOT).as_posix()
         files.append(File.generated(config, uri, abs_src_path=str(path)))
     return files

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 
+from ketformer.attention import attention_class
 from ketformer.attention.registry import causal_mechanisms
 from ketformer.bench import (
     generation as generation_bench,
@@ -151,12 +152,13 @@ def test_generation_is_timed_beside_gpt2(ketformer, small):
     done = ketformer("bench", "generation", *options, "--json")
     assert done.code == 0, done.err
     rows = done.json["rows"]
-    assert [row["name"] for row in rows] == 2 * ["GPT-2 of transformers", "overlap"]
+    gpt2 = "GPT-2 of transformers"
+    assert [row["name"] for row in rows] == 2 * [gpt2, "overlap", f"{gpt2}, converted to overlap"]
     assert_ratios(rows)
-    for row in rows[:2]:
+    for row in rows[:3]:
         assert row["tokens_per_second"] == pytest.approx(2 * 4 / row["median_ms"] * 1000)
         assert row["molecules_per_second"] is None
-    for row in rows[2:]:
+    for row in rows[3:]:
         assert row["molecules_per_second"] == pytest.approx(3 / row["median_ms"] * 1000)
 
 
@@ -168,6 +170,20 @@ def test_every_row_of_what_is_timed_has_full_length(task, name):
         written = generation_bench._writing(model.eval(), size)()
         assert written.shape == (3, 5)
         assert task == "text" or model.config.model_type == "gpt2" or (written > 2).all()
+
+
+@pytest.mark.parametrize("name", generation_bench.CONVERTED)
+def test_the_converted_gpt2_differs_in_its_attention_alone(name):
+    size = generation_bench.Size("molecules", "molecules", 11, 8, 1, 2, 3, 1, 5)
+    original, converted = generation_bench._gpt2(size), generation_bench._converted(name, size)
+    (attention,) = converted.converted().values()
+    assert type(attention.mechanism) is attention_class(name)
+    assert name != "overlap" or attention.mechanism.n_qubits == 5  # that of the preset
+    kept = converted.state_dict()
+    for key, value in original.state_dict().items():
+        assert ".attn." in key or torch.equal(kept[key], value)
+    written = generation_bench._writing(converted.eval(), size)()
+    assert written.shape == (3, 5)
 
 
 def test_peers_compute_the_same_and_are_timed(ketformer, small):

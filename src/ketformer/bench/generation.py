@@ -10,6 +10,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from ketformer.attention.registry import causal_mechanisms
+from ketformer.conversion import convert
 from ketformer.errors import KetformerError
 from ketformer.generation.continuation import continue_tokens
 from ketformer.generation.decoding import sample_sequences
@@ -19,6 +20,8 @@ from ketformer.utils.progress import Bars
 from ketformer.utils.timing import bench_device, compared, finished, interleaved
 
 GPT2 = "GPT-2 of transformers"
+#: Mechanisms to which that GPT-2 is also converted, where they are among those timed.
+CONVERTED = ("qisa", "overlap")
 _MOLECULES = "overlap-qm9-deep"
 # The special tokens of a molecule model, and nine conditions, all left unknown.
 _PAD, _BOS, _EOS, _CONDITIONS = 0, 1, 2, 9
@@ -71,6 +74,9 @@ def bench_generation(
 ) -> dict[str, Any]:
     """Time sampling with the KV cache, taking turns with a GPT-2 of equal size.
 
+    That GPT-2 is also timed after its conversion, see :func:`~ketformer.convert`: the same
+    ``generate`` and cache, with another attention.
+
     GPT-2 has the same width, blocks, heads, vocabulary and context, runs on the fused
     kernel, and generates through transformers' ``generate`` with its own cache. Every token
     is sampled from the whole distribution. Weights are random, so no row may end early: all
@@ -99,6 +105,9 @@ def bench_generation(
     with Bars(progress, "round") as bars:
         for size in sizes:
             models = {GPT2: _gpt2(size), **{name: _model(name, size) for name in names}}
+            for name in CONVERTED:
+                if name in names:
+                    models[f"{GPT2}, converted to {name}"] = _converted(name, size)
             timed = {
                 name: finished(_writing(model.to(device).eval(), size), device)
                 for name, model in models.items()
@@ -130,15 +139,26 @@ def _gpt2(size: Size) -> Any:
         return GPT2LMHeadModel(config)
 
 
+def _converted(name: str, size: Size) -> Any:
+    original = _gpt2(size)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return convert(original, name, init="random", attention_options=_options(name, size))
+
+
+def _options(name: str, size: Size) -> dict[str, Any] | None:
+    like = preset(_MOLECULES)["model"]
+    molecules = size.task == "molecules" and name == like["attention"]
+    return like["attention_options"] if molecules else None
+
+
 def _model(name: str, size: Size) -> KetformerForCausalLM:
     special: dict[str, Any] = {}
     if size.task == "molecules":
-        like = preset(_MOLECULES)["model"]
         special = {
             "bos_token_id": _BOS,
             "eos_token_id": _EOS,
             "pad_token_id": _PAD,
-            "attention_options": like["attention_options"] if name == like["attention"] else None,
             "condition_names": [f"property {i}" for i in range(_CONDITIONS)],
             "condition_means": [0.0] * _CONDITIONS,
             "condition_stds": [1.0] * _CONDITIONS,
@@ -151,6 +171,7 @@ def _model(name: str, size: Size) -> KetformerForCausalLM:
             hidden_size=size.hidden_size,
             num_hidden_layers=size.num_layers,
             num_attention_heads=size.num_heads,
+            attention_options=_options(name, size),
             # A molecule's context does not count the begin token.
             max_position_embeddings=size.new + (size.prompt if size.task == "text" else 0),
             **special,

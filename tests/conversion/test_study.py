@@ -1,0 +1,66 @@
+"""The study of converted models, on a tiny one."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from ketformer.utils.progress import Bars
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where a dataclass looks for its types
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def study():
+    """The results after each of two seeds, and what the bar was told."""
+    module, told = script("convert_study"), []
+
+    class Told(Bars):
+        def __call__(self, label):
+            return lambda *counts: told.append(counts)
+
+    module.Bars = Told
+    plan = module.Plan(
+        data="embedded", attentions=("qisa",), seeds=(0, 1), width=8, blocks=1, heads=2, context=8,
+        batch_size=4, steps=10, learning_rate=1e-2, distillation_steps=9, calibration=800,
+        fine_tuning_steps=3, prefix_rows=4,
+    )  # fmt: skip
+    results = [json.loads(json.dumps(result)) for result in module.run(plan)]
+    return results, told, plan
+
+
+def test_every_seed_adds_to_the_result(study):
+    first, second = study[0]
+    assert (first["seeds"], second["seeds"]) == ([0], [0, 1])
+    assert [row["name"] for row in second["rows"]] == ["original", "qisa"]
+    for before, after in zip(first["rows"], second["rows"], strict=True):
+        for key, value in before.items():
+            if isinstance(value, dict):
+                assert after[key]["values"][:1] == value["values"]
+                assert after[key]["values"][1] != value["values"][0]
+
+
+def test_the_bar_ends_when_all_is_done(study):
+    _, told, plan = study
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1] == (plan.total, plan.total)
+
+
+def test_each_stage_does_what_it_says(study):
+    original, converted = study[0][-1]["rows"]
+    assert len({json.dumps(v) for v in converted.values()}) == len(converted)  # no loss twice
+    assert original["prefix_difference"] < 1e-4
+    assert 0 < converted["prefix_difference"] < 1e-4
+    for name in ("tuned", "tuned_random", "tuned_random_longer"):
+        start = "distilled" if name == "tuned" else "random"
+        assert converted[name]["mean"] < converted[start]["mean"]
