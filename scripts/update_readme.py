@@ -42,7 +42,6 @@ FILES = {
     "docs/verdict.md": (
         "verdict_start",
         "verdict_mechanisms_text",
-        "verdict_answer",
         "verdict_sizes",
         "verdict_little_data",
     ),

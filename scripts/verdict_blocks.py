@@ -69,34 +69,6 @@ def verdict_little_data(read: Read) -> str:
     return _across("of the training part", {label: read(name) for label, name in FRACTIONS.items()})
 
 
-def verdict_answer(read: Read) -> str:
-    """The verdict on overlap: sentence, shares, truncation."""
-    said = read("verdict-overlap")
-    shares = [
-        [
-            f"`{share['control']}`",
-            share["reason"],
-            f"{share['difference']:+.3f}",
-            _percent(share),
-        ]
-        for share in said["attribution"]
-    ]
-    parts = [
-        f"> {said['sentence']}\n",
-        markdown_table(["control", "what it is", "overlap against it", "of the gain"], shares),
-    ]
-    for kind, title in (("bond_dimension", "bond dimension"), ("n_qubits", "qubits")):
-        points = [point for point in said["truncation"] if kind in point]
-        titles = [title, *(str(point[kind]) for point in points)]
-        parts.append(markdown_table(titles, [["loss", *(f"{p['loss']:.3f}" for p in points)]]))
-    plan = said["plan"]
-    parts.append(
-        f"{plan['seeds']} seeds, {plan['steps']:,} steps each. "
-        f"{len(said['comparison']['rows'])} rows, each at the best of at least three rates.\n"
-    )
-    return "\n".join(parts)
-
-
 def _across(title: str, results: Mapping[str, dict[str, Any]]) -> str:
     """Losses and differences of the same arms in several comparisons, one line for each."""
     names = [row["name"] for row in next(iter(results.values()))["rows"]]
@@ -135,9 +107,3 @@ def _difference(values: list[float], reference: list[float]) -> str:
 def _spread(row: Row) -> str:
     spread = row.get("start_spread")
     return "–" if spread is None else f"{spread:.2g}"
-
-
-def _percent(share: Mapping[str, Any]) -> str:
-    if share.get("share") is None:
-        return "–"
-    return f"{100 * share['share']:.0f} % ({100 * share['low']:.0f} to {100 * share['high']:.0f})"

@@ -135,6 +135,17 @@ def test_mistakes_are_one_line(ketformer, tiny, tmp_path, args, told):
     assert not (tmp_path / "v").exists()
 
 
+def test_the_most_telling_controls_are_paid_for_first():
+    rotary = load_settings("char-small").override({"initializer_range": 0.02})
+    assert rotary.model["positions"] == "rotary"
+    names = [row.name for row in module._rows("overlap", rotary)]
+    assert names[:5] == [
+        "classical", "overlap", "classical_matched_start", "classical_local_start",
+        "overlap_no_entanglement",
+    ]  # fmt: skip
+    assert names[5] == "classical_fourier"
+
+
 # --- Four answers that are known ----------------------------------------------------------------
 
 SETTING = ("--preset", "char-small", "--num_hidden_layers", 2, "--positions", "learned",
