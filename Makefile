@@ -27,7 +27,7 @@ lint: $(VENV)/.installed
 
 # Long proofs: not part of `make test`.
 test-slow: $(VENV)/.installed
-	$(PIP) -e '.[ray]'
+	$(PIP) -e '.[ray,harness]'
 	$(PYTEST) -m slow
 
 # Coverage-guided fuzzing of the readers, ten minutes each; findings are kept in build/fuzz.

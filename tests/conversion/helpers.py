@@ -91,20 +91,5 @@ def some_ids(batch=3, length=12, *, seed=0):
     return torch.randint(3, VOCABULARY, (batch, length), generator=generator)
 
 
-@torch.no_grad()
-def future_influence(model, length=10):
-    """The largest change of a logit before a token that was replaced; and of one at or after it."""
-    ids = some_ids(4, length)
-    before, after = 0.0, 0.0
-    reference = model(ids, use_cache=False).logits
-    for position in range(length):
-        changed = ids.clone()
-        changed[:, position] = 3 + (ids[:, position] - 2) % (VOCABULARY - 3)
-        moved = (model(changed, use_cache=False).logits - reference).abs().amax((0, 2))
-        before = max(before, float(moved[:position].max())) if position else before
-        after = max(after, float(moved[position:].max()))
-    return before, after
-
-
 def assert_close(actual, expected, tolerance=1e-5):
     torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)

@@ -6,9 +6,9 @@ import os
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from huggingface_hub.errors import EntryNotFoundError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from hub import Hub
 from ketformer.tasks.text import char_tokenizer
 from mechanisms import MECHANISMS
 
@@ -62,41 +62,13 @@ def test_one_of_several_processes_writes_it(tmp_path):
     assert not (tmp_path / "README.md").exists()
 
 
-class Hub:
-    """The calls that uploading makes, answered without a network."""
-
-    def __init__(self, monkeypatch, card):
-        self.card, self.sent = card, {}
-        hub = "transformers.utils.hub"
-        monkeypatch.setattr(f"{hub}.ModelCard.load", self.load)
-        for module in (hub, "transformers.configuration_utils"):
-            monkeypatch.setattr(f"{module}.hf_api", lambda: self)
-
-    def load(self, *_, **__):
-        if self.card is None:
-            raise EntryNotFoundError("no card")
-        return ModelCard(self.card)
-
-    def create_repo(self, repo_id, **_):
-        return type("Url", (), {"repo_id": repo_id})()
-
-    def create_branch(self, *_, **__):
-        pass
-
-    def create_commit(self, repo_id, operations, **_):
-        for operation in operations:
-            with operation.as_file() as file:
-                self.sent[operation.path_in_repo] = file.read()
-
-
 def test_what_the_hub_is_sent_is_the_whole_model(tmp_path, monkeypatch):
-    hub, tokenizer = Hub(monkeypatch, None), char_tokenizer("abcdefghijklm")
+    hub, tokenizer = Hub(monkeypatch), char_tokenizer("abcdefghijklm")
     model = small_model(["overlap", "qisa"])
     model.push_to_hub("me/model")
     tokenizer.push_to_hub("me/model")
     assert "modeling_ketformer.py" in hub.sent
-    for name, content in hub.sent.items():
-        (tmp_path / name).write_bytes(content)
+    hub.saved_to(tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert torch.equal(loaded(some_ids(2, 5)).logits, model(some_ids(2, 5)).logits)
     assert AutoTokenizer.from_pretrained(tmp_path)("abba")["input_ids"] == [0, 1, 1, 0]
@@ -104,7 +76,7 @@ def test_what_the_hub_is_sent_is_the_whole_model(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("before", [False, True], ids=["new", "again"])
 def test_a_configuration_is_sent_with_the_module_that_it_names(tmp_path, monkeypatch, before):
-    hub, folder = Hub(monkeypatch, None), tmp_path / "model"
+    hub, folder = Hub(monkeypatch), tmp_path / "model"
     if before:  # what was there before an upload is not sent again unless it is written again
         small_config("overlap").save_pretrained(folder)
         for path in folder.iterdir():

@@ -116,3 +116,20 @@ def test_texts_are_truncated_to_the_length_that_is_saved(tmp_path, kind):
     loaded = AutoTokenizer.from_pretrained(tmp_path / "with")
     text = {"SMILES": "CCCCCCCC"}.get(kind, "abcabcabc")
     assert loaded(text, truncation=True)["input_ids"] == loaded(text)["input_ids"][:5]
+
+
+@pytest.mark.parametrize("kind", ["characters", "bytes"])
+def test_the_end_of_a_text_that_it_does_not_have_is_named(kind):
+    tokenizer = ALL[kind]
+    with pytest.raises(KetformerError, match=r"no token that ends a text.*eos_token = '\\n'"):
+        tokenizer.decode(tokenizer.eos_token_id)
+
+
+def test_a_character_can_be_the_end_of_a_text(tmp_path):
+    """As `docs/how-to/other-tools.md` says; ids and their number stay as they are."""
+    tokenizer = char_tokenizer("abc\n")
+    tokenizer.eos_token = "\n"
+    tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert (loaded.eos_token, len(loaded)) == ("\n", 4)
+    assert loaded("ab\nc")["input_ids"] == CHARACTERS("ab\nc")["input_ids"]

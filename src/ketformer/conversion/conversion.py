@@ -15,7 +15,7 @@ from ketformer.conversion import models
 from ketformer.conversion.attention import ConvertedAttention
 from ketformer.conversion.distill import Distillation, calibration_rows, distill
 from ketformer.conversion.layouts import Layout, Weights, beyond_classical, layout_of
-from ketformer.conversion.names import ARCHITECTURES, original_type
+from ketformer.conversion.names import class_names
 from ketformer.errors import KetformerError
 from ketformer.models.configuration import check_attn_implementation
 
@@ -116,11 +116,12 @@ def _numbers(layers: Literal["all"] | Sequence[int], count: int) -> list[int]:
 def _copy(model: Any) -> models.ConvertedModel:
     """A copy of the model, of the class that converted models of its architecture have."""
     copied: Any = copy.deepcopy(model)
-    prefix, causal = ARCHITECTURES[original_type(copied.config.model_type)]
+    config, causal = class_names(copied.config.model_type)
     # Every module of the copy refers to this one configuration: it changes its class in place, and
     # so does the model, which keeps what a new one would not have, such as its device and hooks.
-    copied.config.__class__ = getattr(models, f"Ketformer{prefix}Config")
-    copied.__class__ = getattr(models, f"Ketformer{causal}")
+    copied.config.__class__ = getattr(models, config)
+    copied.config.auto_map = copied.config.own_auto_map()
+    copied.__class__ = getattr(models, causal)
     converted: models.ConvertedModel = copied
     return converted
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from torch import nn
@@ -18,7 +19,6 @@ from transformers import (
     MistralForCausalLM,
     OpenAIGPTConfig,
     OpenAIGPTLMHeadModel,
-    PreTrainedConfig,
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -29,12 +29,14 @@ from transformers import (
 from ketformer.attention import ATTENTION
 from ketformer.conversion.attention import ConvertedAttention
 from ketformer.conversion.layouts import layout_of
+from ketformer.conversion.names import class_names
 from ketformer.errors import KetformerError
 from ketformer.models.checks import check_loaded
 from ketformer.models.configuration import check_attn_implementation
+from ketformer.models.remote_code import SavedWithModule
 
 
-class ConvertedConfig(PreTrainedConfig):
+class ConvertedConfig(SavedWithModule):
     """What is added to the configuration of an architecture.
 
     Attributes:
@@ -44,7 +46,13 @@ class ConvertedConfig(PreTrainedConfig):
             which is checked.
     """
 
+    _module: ClassVar[Path] = Path(__file__).with_name("modeling_ketformer.py")
     converted_layers: dict[str, dict[str, Any]] | None = None
+
+    @classmethod
+    def _auto_classes(cls) -> dict[str, str]:
+        config, causal = class_names(cls.model_type)
+        return {"AutoConfig": config, "AutoModelForCausalLM": causal}
 
 
 class ConvertedModel(PreTrainedModel):

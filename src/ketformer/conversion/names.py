@@ -27,14 +27,18 @@ def original_type(model_type: str) -> str:
     return model_type.removeprefix(_PREFIX)
 
 
+def class_names(model_type: str) -> tuple[str, str]:
+    """Our configuration and causal model, for the type of a converted or an unconverted model."""
+    prefix, causal = ARCHITECTURES[original_type(model_type)]
+    return f"Ketformer{prefix}Config", f"Ketformer{causal}"
+
+
 def auto_names() -> list[AutoNames]:
     """What transformers' Auto classes are told of the converted models."""
-    return [
-        AutoNames(
-            f"{_PREFIX}{model_type}",
-            "ketformer.conversion",
-            f"Ketformer{prefix}Config",
-            {"MODEL_FOR_CAUSAL_LM_MAPPING": f"Ketformer{causal}"},
-        )
-        for model_type, (prefix, causal) in ARCHITECTURES.items()
-    ]
+    return [_auto_names(model_type) for model_type in ARCHITECTURES]
+
+
+def _auto_names(model_type: str) -> AutoNames:
+    config, causal = class_names(model_type)
+    models = {"MODEL_FOR_CAUSAL_LM_MAPPING": causal}
+    return AutoNames(f"{_PREFIX}{model_type}", "ketformer.conversion", config, models)

@@ -6,16 +6,15 @@ import functools
 import math
 from collections import Counter
 from dataclasses import fields
-from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import (
     StrictDataclassClassValidationError,
     StrictDataclassFieldValidationError,
 )
-from transformers import GenerationConfig, PreTrainedConfig
+from transformers import GenerationConfig
 
 from ketformer.attention import ATTENTION, attention_class, attention_options
 from ketformer.attention.inputs import Positions
@@ -30,7 +29,7 @@ from ketformer.attention.layers import (
 )
 from ketformer.attention.options import check_option_types
 from ketformer.errors import KetformerError
-from ketformer.utils.files import write_text
+from ketformer.models.remote_code import SavedWithModule
 
 # Keys that transformers itself passes or writes besides the declared fields.
 _TRANSFORMERS_KEYS = {
@@ -46,18 +45,11 @@ _TRANSFORMERS_KEYS = {
     "_name_or_path",
 }
 _PACKAGE_KEY = "attention_package"
-# Saved with each configuration, for tools that know only transformers and load its classes from it.
-_MODULE = Path(__file__).with_name("modeling_ketformer.py")
-_AUTO_MAP = {
-    "AutoConfig": f"{_MODULE.stem}.KetformerConfig",
-    "AutoModel": f"{_MODULE.stem}.KetformerModel",
-    "AutoModelForCausalLM": f"{_MODULE.stem}.KetformerForCausalLM",
-}
 _ATTN_IMPLEMENTATIONS = (None, "sdpa", "eager")
 
 
 @strict
-class KetformerConfig(PreTrainedConfig):
+class KetformerConfig(SavedWithModule):
     """Configuration of :class:`~ketformer.KetformerForCausalLM`.
 
     An unknown key, a wrong type or a size that does not fit is an error.
@@ -113,6 +105,7 @@ class KetformerConfig(PreTrainedConfig):
 
     model_type = "ketformer"
     keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012, transformers wants a list
+    _module: ClassVar[Path] = Path(__file__).with_name("modeling_ketformer.py")
 
     vocab_size: int = 256
     hidden_size: int = 64
@@ -148,8 +141,6 @@ class KetformerConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Refuse what transformers would let pass, then fill in the defaults."""
-        _check_auto_map(kwargs.get("auto_map"))
-        kwargs["auto_map"] = dict(_AUTO_MAP)
         self._require_packages(kwargs.pop(_PACKAGE_KEY, None))
         known = {f.name for f in fields(self)}
         allowed = known | _TRANSFORMERS_KEYS | set(GenerationConfig().to_dict())
@@ -166,6 +157,14 @@ class KetformerConfig(PreTrainedConfig):
         if self.intermediate_size is None and isinstance(self.hidden_size, int):
             self.intermediate_size = 4 * self.hidden_size
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def _auto_classes(cls) -> dict[str, str]:
+        return {
+            "AutoConfig": "KetformerConfig",
+            "AutoModel": "KetformerModel",
+            "AutoModelForCausalLM": "KetformerForCausalLM",
+        }
 
     @property
     def initial_std(self) -> float | None:
@@ -201,16 +200,6 @@ class KetformerConfig(PreTrainedConfig):
         found = {name: ATTENTION.package_of(name) for name in distinct(self.attention)}
         given = as_given(self.attention, {name: p for name, p in found.items() if p})
         return {**super().to_dict(), **({_PACKAGE_KEY: given} if given else {})}
-
-    def to_json_file(self, json_file_path: str | PathLike[str], use_diff: bool = True) -> None:
-        """As in transformers, with the module that ``auto_map`` names beside it."""
-        super().to_json_file(json_file_path, use_diff)
-        module = Path(json_file_path).with_name(_MODULE.name)
-        write_text(module, _MODULE.read_text(encoding="utf-8"))
-
-    @classmethod
-    def register_for_auto_class(cls, auto_class: Any = "AutoConfig") -> None:
-        """Nothing: transformers would save a copy of this file instead of that module."""
 
     def _require_packages(self, given: Any) -> None:
         """Check the packages that a saved configuration names."""
@@ -318,21 +307,6 @@ def check_attn_implementation(name: Any) -> None:
     """
     if name not in _ATTN_IMPLEMENTATIONS:
         raise KetformerError(f"attn_implementation must be sdpa or eager, got {name!r}")
-
-
-def _check_auto_map(given: Any) -> None:
-    """Refuse an ``auto_map`` that names anything but our own module.
-
-    From the Hub, transformers puts the repository before it: ``me/model--modeling_ketformer.…``.
-
-    Raises:
-        KetformerError: naming it.
-    """
-    named = given.items() if isinstance(given, dict) else [("", given)]
-    if given is not None and any(
-        _AUTO_MAP.get(key) != str(value).rpartition("--")[2] for key, value in named
-    ):
-        raise KetformerError(f"auto_map must name classes of {_MODULE.name}, got {given!r}")
 
 
 def _with_plain_errors(method: Any) -> Any:

@@ -15,6 +15,10 @@ _NO_PADDING = (
     "tokenizer.add_special_tokens({'pad_token': '<pad>'}), then "
     "model.resize_token_embeddings(len(tokenizer))"
 )
+_NO_END = (
+    "this tokenizer has no token that ends a text; name one of its vocabulary, such as "
+    "tokenizer.eos_token = '\\n', and save the tokenizer"
+)
 
 
 class KetformerTokenizer(PreTrainedTokenizerFast):  # type: ignore[misc]
@@ -25,7 +29,8 @@ class KetformerTokenizer(PreTrainedTokenizerFast):  # type: ignore[misc]
     Raises:
         UnreadableError: when called with a text that has an unknown token, which is named
             with its position, or that is not valid Unicode.
-        KetformerError: when asked to pad without a padding token.
+        KetformerError: when asked to pad without a padding token, or to decode the id of an end
+            of text that it does not have.
     """
 
     def _encode_plus(self, text: Any, *args: Any, **kwargs: Any) -> BatchEncoding:
@@ -64,6 +69,12 @@ class KetformerTokenizer(PreTrainedTokenizerFast):  # type: ignore[misc]
             if self.pad_token is None and "padding token" in str(error):
                 raise KetformerError(_NO_PADDING) from None
             raise
+
+    def _decode(self, token_ids: Any, *args: Any, **kwargs: Any) -> str:
+        if token_ids is None:  # eos_token_id, which lm-evaluation-harness decodes
+            raise KetformerError(_NO_END)
+        text: str = super()._decode(token_ids, *args, **kwargs)
+        return text
 
 
 def unknown(token: str) -> str:
