@@ -32,7 +32,11 @@ def made():
     ends = {"bos_token_id": 0, "eos_token_id": 0, "initializer_range": 0.3}
     original = GPT2LMHeadModel(GPT2Config(vocab_size=tokens, **sizes, **ends))
     own = KetformerConfig(
-        attention=["qisa", "overlap"], num_hidden_layers=2, vocab_size=tokens, initializer_range=0.3
+        attention=["qisa", "overlap"],
+        num_hidden_layers=2,
+        vocab_size=tokens,
+        pad_token_id=0,
+        **ends,
     )
     return {
         "original": original,
