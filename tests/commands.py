@@ -24,6 +24,16 @@ MECHANISMS = ("classical", "qisa", "qisa_a", "qsann", "qisa_published")
 
 _SENTENCE = "the cat sat on a mat and saw the dog that ate my hat while we ran to it"
 
+# The beginning of a program that runs as where ketformer is not installed.
+WITHOUT_KETFORMER = """
+import sys
+class Missing:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] == "ketformer":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Missing())
+"""
+
 
 def small_text(n_words=1500, seed=0):
     """About 5,600 characters from which a small model quickly learns something."""

@@ -19,6 +19,9 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+import ketformer
+from ketformer.attention.registry import causal_mechanisms
+
 VOCABULARY = 50
 CONTEXT = 32
 
@@ -67,6 +70,9 @@ MODELS = {
     ),
 }
 ARCHITECTURES = [name for name in MODELS if "," not in name]
+CASES = [(name, attention) for name in ARCHITECTURES for attention in ("overlap", "qisa")]
+# Every causal mechanism once, in the architecture with grouped heads and rotary positions.
+CASES += [("llama", name) for name in causal_mechanisms() if name not in ("overlap", "qisa")]
 KEPT = ["qwen3", *(name for name in MODELS if "," in name)]
 
 
@@ -85,6 +91,22 @@ def small_model(name="gpt2", *, seed=0, **changes):
     return built
 
 
+def converted(name="gpt2", attention="overlap", **changes):
+    """A small model with other attention in every layer, drawn alike each time."""
+    torch.manual_seed(1)
+    return ketformer.convert(small_model(name), attention, **{"init": "random", **changes})
+
+
+def without_dropout(model):
+    """The model, training like the one that is evaluated."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    for own in model.converted().values():
+        own.mechanism.dropout = 0.0
+    return model
+
+
 def some_ids(batch=3, length=12, *, seed=0):
     """Token ids ``[batch, length]`` without special ones."""
     generator = torch.Generator().manual_seed(seed)
@@ -93,3 +115,15 @@ def some_ids(batch=3, length=12, *, seed=0):
 
 def assert_close(actual, expected, tolerance=1e-5):
     torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
+
+
+def padded(ids, count):
+    """The ids behind ``count`` tokens of padding: ids, mask and positions."""
+    behind = torch.cat([torch.zeros(len(ids), count, dtype=torch.long), ids], dim=1)
+    mask = torch.ones_like(behind)
+    mask[:, :count] = 0
+    return {
+        "input_ids": behind,
+        "attention_mask": mask,
+        "position_ids": (mask.cumsum(-1) - 1).clamp_min(0),
+    }

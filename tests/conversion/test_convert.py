@@ -7,45 +7,25 @@ import sys
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, GPT2Model, StaticCache
+from transformers import AutoConfig, AutoModelForCausalLM, GPT2Model
 
 import ketformer
 from conversion.helpers import (
     ARCHITECTURES,
-    CONTEXT,
+    CASES,
     KEPT,
     MODELS,
     assert_close,
+    converted,
+    padded,
     small_model,
     some_ids,
 )
 from ketformer.attention import ATTENTION
-from ketformer.attention.registry import causal_mechanisms
 from ketformer.audit import audit_causality
 from ketformer.errors import KetformerError
 
-CASES = [(name, attention) for name in ARCHITECTURES for attention in ("overlap", "qisa")]
-# Every causal mechanism once, in the architecture with grouped heads and rotary positions.
-CASES += [("llama", name) for name in causal_mechanisms() if name not in ("overlap", "qisa")]
 LATER = [name for name in MODELS if name != "openai-gpt"]
-CACHED = [case for case in CASES if case[0] != "openai-gpt"]  # it has no cache
-
-
-def converted(name, attention="overlap", **changes):
-    torch.manual_seed(1)
-    return ketformer.convert(small_model(name), attention, **{"init": "random", **changes})
-
-
-def padded(ids, count):
-    """The ids behind ``count`` tokens of padding: ids, mask and positions."""
-    behind = torch.cat([torch.zeros(len(ids), count, dtype=torch.long), ids], dim=1)
-    mask = torch.ones_like(behind)
-    mask[:, :count] = 0
-    return {
-        "input_ids": behind,
-        "attention_mask": mask,
-        "position_ids": (mask.cumsum(-1) - 1).clamp_min(0),
-    }
 
 
 @pytest.mark.filterwarnings("ignore:layers kept as they are")
@@ -84,83 +64,6 @@ def test_the_comparison_would_see_a_wrong_weight():
 def test_what_classical_cannot_express_stays_and_is_said(name):
     with pytest.warns(UserWarning, match=r"layers kept as they are: 0, 1\. Their attention is"):
         ketformer.convert(small_model(name), "classical")
-
-
-@pytest.mark.parametrize(("name", "attention"), CASES)
-def test_no_position_sees_a_later_one(name, attention):
-    found = audit_causality(converted(name, attention), length=10, sequences=4)
-    assert found.causal
-    assert found.max_future_influence == 0
-    assert found.max_past_influence > 0.01
-    assert failed(found) == (UNPACKED if name == "openai-gpt" else [])
-
-
-UNPACKED = ["packing"]  # OpenAI-GPT makes no mask of positions that begin again
-
-
-def test_what_a_check_finds_in_the_original_stays():
-    original = audit_causality(small_model("openai-gpt"), length=10, sequences=4)
-    assert failed(original) == UNPACKED
-
-
-def failed(audit):
-    """The names of the checks that did not pass."""
-    return [check.name for check in audit.checks if check.passed is False]
-
-
-def test_a_leak_would_be_seen():
-    found = audit_causality(converted("gpt2", "classical", mixing="transposed"), length=10)
-    assert not found.causal
-    assert found.max_future_influence > 0.01
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("kind", ["dynamic", "static"])
-@pytest.mark.parametrize(("name", "attention"), CACHED)
-def test_with_a_cache_the_numbers_are_those_without(name, attention, kind):
-    model, ids = converted(name, attention), some_ids(length=14)
-    whole = model(ids, use_cache=False).logits
-    cache = (
-        DynamicCache(config=model.config)
-        if kind == "dynamic"
-        else StaticCache(config=model.config, max_cache_len=CONTEXT)
-    )
-    done = []
-    for begin, end in ((0, 6), (6, 9), (9, 10), (10, 14)):
-        mask = torch.ones(len(ids), CONTEXT if kind == "static" else end, dtype=torch.long)
-        mask[:, end:] = 0
-        part = model(
-            ids[:, begin:end],
-            attention_mask=mask,
-            past_key_values=cache,
-            position_ids=torch.arange(begin, end)[None],
-            use_cache=True,
-        )
-        done.append(part.logits)
-    assert_close(torch.cat(done, dim=1), whole, 1e-4)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize(("name", "attention"), CASES)
-def test_left_padding_changes_nothing(name, attention):
-    model, ids = converted(name, attention), some_ids()
-    plain = model(ids).logits
-    assert_close(model(**padded(ids, 4)).logits[:, 4:], plain, 1e-4)
-
-
-@pytest.mark.parametrize(("name", "attention"), CASES)
-def test_beams_are_those_without_a_cache(name, attention):
-    model, ids = converted(name, attention), some_ids(2, 5)
-    how = {"max_new_tokens": 6, "num_beams": 3, "do_sample": False}
-    found = model.generate(ids, **how)
-    assert torch.equal(found, model.generate(ids, use_cache=False, **how))
-    assert found.shape[1] > 5
-
-
-def test_the_cache_holds_the_key_value_heads_alone():
-    model = converted("llama")
-    cache = model(some_ids(), use_cache=True).past_key_values
-    assert cache.layers[0].keys.shape[1] == cache.layers[0].values.shape[1] == 2
 
 
 @torch.no_grad()
@@ -234,41 +137,6 @@ def test_a_model_from_a_configuration_is_converted():
     model = AutoModelForCausalLM.from_config(converted("llama").config)
     assert list(model.converted()) == [0, 1]
     assert audit_causality(model, length=10).max_future_influence == 0
-
-
-@pytest.mark.parametrize(("name", "attention"), CASES)
-def test_training_lowers_the_loss(name, attention):
-    model, ids = converted(name, attention).train(), some_ids(4)
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    for own in model.converted().values():
-        own.mechanism.dropout = 0.0
-    model.requires_grad_(False)
-    new = [p for own in model.converted().values() for p in own.parameters()]
-    optimizer = torch.optim.SGD([p.requires_grad_() for p in new], lr=1e-3)
-    first = model(ids, labels=ids).loss
-    first.backward()
-    optimizer.step()
-    assert model(ids, labels=ids).loss < first
-
-
-@pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox"])
-def test_gradients_with_checkpointing_are_those_without(name):
-    found = []
-    for checkpointing in (False, True):
-        model = converted(name)
-        if checkpointing:
-            model.activation_checkpointing_enable({"use_reentrant": False})
-        model.train()
-        for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
-        for own in model.converted().values():
-            own.mechanism.dropout = 0.0
-        model(some_ids(), labels=some_ids(), use_cache=False).loss.backward()
-        found.append(model.converted()[0].mechanism.value_proj.weight.grad)
-    assert_close(found[1], found[0])
 
 
 @torch.no_grad()
@@ -405,16 +273,6 @@ def test_flash_attention_is_refused():
         model.set_attn_implementation("flex_attention")
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("name", ["gpt2", "llama", "qwen2"])
-def test_packed_sequences_do_not_see_each_other(name):
-    model, ids = converted(name), some_ids(2, 7)
-    packed = model(
-        ids.view(1, -1), position_ids=torch.arange(7).repeat(2)[None], use_cache=False
-    ).logits
-    assert_close(packed.view(2, 7, -1), model(ids).logits)
-
-
 @pytest.mark.parametrize("kind", ["an adapter", "quantised"])
 @pytest.mark.parametrize(("name", "part"), [("gpt2", "c_attn"), ("llama", "v_proj")])
 def test_weights_that_are_not_all_there_is_are_refused(name, part, kind):
@@ -449,15 +307,6 @@ def test_any_grouping_of_heads_gives_the_numbers_of_the_original(groups, repeats
     own, theirs = model.converted()[0], original.model.layers[0].self_attn
     mixed = own(states, position_ids=torch.arange(6)[None])[0]
     assert_close(mixed, theirs(states, **how)[0])
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral"])
-def test_a_static_cache_generates_the_same(name):
-    model, ids = converted(name), some_ids(2, 5)
-    how = {"max_new_tokens": 8, "do_sample": False}
-    static = model.generate(ids, cache_implementation="static", disable_compile=True, **how)
-    assert torch.equal(static, model.generate(ids, **how))
 
 
 def test_a_mechanism_of_a_package_that_is_not_here_names_it():

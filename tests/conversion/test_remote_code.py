@@ -10,9 +10,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-import ketformer
-from commands import subprocess_environment
-from conversion.helpers import ARCHITECTURES, small_model, some_ids
+from commands import WITHOUT_KETFORMER, subprocess_environment
+from conversion.helpers import ARCHITECTURES, converted, some_ids
 from hub import Hub
 from ketformer.conversion.modeling_ketformer import __file__ as SOURCE
 from ketformer.conversion.names import class_names
@@ -40,19 +39,6 @@ for path in map(Path, sys.argv[1:]):
 print()  # ends the question that transformers asks before it executes a file
 print(json.dumps(found))
 """
-# As where ketformer is not installed.
-MISSING = """
-class Missing:
-    def find_spec(self, name, *_):
-        if name.partition(".")[0] == "ketformer":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Missing())
-"""
-
-
-def converted(name="gpt2", **changes):
-    torch.manual_seed(1)
-    return ketformer.convert(small_model(name), "overlap", **{"init": "random", **changes})
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +77,7 @@ def test_a_tool_that_never_heard_of_ketformer_gets_the_same_logits(saved):
 
 def test_where_ketformer_is_not_installed_one_line_says_how_to_install_it(saved):
     told = "this model needs Ketformer, which is not installed here: pip install ketformer"
-    assert tool(saved, MISSING) == {name: ["ImportError", told] for name in ARCHITECTURES}
+    assert tool(saved, WITHOUT_KETFORMER) == {name: ["ImportError", told] for name in ARCHITECTURES}
 
 
 def test_without_trust_a_tool_is_refused(saved):

@@ -4,13 +4,7 @@ import pytest
 import torch
 from transformers import Trainer, TrainingArguments
 
-import ketformer
-from conversion.helpers import assert_close, small_model, some_ids
-
-
-def converted(name="gpt2", attention="overlap"):
-    torch.manual_seed(1)
-    return ketformer.convert(small_model(name), attention, init="random")
+from conversion.helpers import CASES, assert_close, converted, some_ids, without_dropout
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -36,7 +30,8 @@ def test_the_trainer_lowers_the_loss_and_saves(tmp_path):
     [("gpt2", "overlap", ["c_fc"]), ("llama", "qisa", ["up_proj", "down_proj"])],
 )
 def test_adapters_wrap_the_rest(name, attention, targets, tmp_path):
-    peft = pytest.importorskip("peft")
+    import peft
+
     model, ids = converted(name, attention), some_ids(8)
     expected = model(ids).logits
     kept = {key: value.clone() for key, value in model.state_dict().items()}
@@ -59,3 +54,28 @@ def test_adapters_wrap_the_rest(name, attention, targets, tmp_path):
     again = peft.PeftModel.from_pretrained(base, tmp_path).eval()
     assert_close(again(ids).logits, wrapped(ids).logits)
     assert wrapped.generate(input_ids=ids[:, :4], max_new_tokens=3).shape[1] > 4
+
+
+@pytest.mark.parametrize(("name", "attention"), CASES)
+def test_training_lowers_the_loss(name, attention):
+    model, ids = without_dropout(converted(name, attention)).train(), some_ids(4)
+    model.requires_grad_(False)
+    new = [p for own in model.converted().values() for p in own.parameters()]
+    optimizer = torch.optim.SGD([p.requires_grad_() for p in new], lr=1e-3)
+    first = model(ids, labels=ids).loss
+    first.backward()
+    optimizer.step()
+    assert model(ids, labels=ids).loss < first
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox"])
+def test_gradients_with_checkpointing_are_those_without(name):
+    found = []
+    for checkpointing in (False, True):
+        model = without_dropout(converted(name))
+        if checkpointing:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+        model.train()
+        model(some_ids(), labels=some_ids(), use_cache=False).loss.backward()
+        found.append(model.converted()[0].mechanism.value_proj.weight.grad)
+    assert_close(found[1], found[0])

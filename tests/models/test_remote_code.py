@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
-from commands import subprocess_environment
+from commands import WITHOUT_KETFORMER, subprocess_environment
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM, KetformerModel
 from ketformer.models.modeling_ketformer import __file__ as SOURCE
@@ -64,15 +64,6 @@ def opened(folder, options):
 found = [opened(Path(folder), options) for folder, options in json.loads(sys.argv[1])]
 print()  # ends the question that transformers asks before it executes a file
 print(json.dumps(found))
-"""
-# As where ketformer is not installed.
-MISSING = """
-import sys
-class Missing:
-    def find_spec(self, name, *_):
-        if name.partition(".")[0] == "ketformer":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Missing())
 """
 BOMB = "from pathlib import Path\nPath({!r}).mkdir()\nraise RuntimeError('executed')\n"
 
@@ -132,7 +123,7 @@ def without(saved, tmp_path_factory):
     jobs = [
         (path, trust) for trust in ({}, {"trust_remote_code": True}) for path in (saved, folder)
     ]
-    found = tool(folder / "modules", *jobs, program=MISSING + TOOL)
+    found = tool(folder / "modules", *jobs, program=WITHOUT_KETFORMER + TOOL)
     return found[0] | found[1], found[2] | found[3]
 
 
