@@ -57,7 +57,7 @@ constant = $(BIN)/ketformer train overlap-qm9 --lr_scheduler_type constant --lea
 	--out runs/constant-$(1) --resume && \
 	$(call keep,overlap-constant-$(1),evaluate runs/constant-$(1) --fcd false)
 
-# A quarter of an hour: the verdict on overlap, at a size where five seeds of every control can be paid for.
+# A quarter of an hour: the verdict on overlap, five seeds of it and of the controls that this pays for.
 results-verdict: $(VENV)/.installed
 	$(call keep,verdict-overlap,verdict overlap $(TINY) --budget 15m \
 		--out runs/verdict-overlap)
@@ -91,6 +91,7 @@ results-studies: $(VENV)/.installed
 	$(call size,30k,32,2,4)
 	$(call size,110k,64,2,4)
 	$(call size,350k,96,3,4)
+	$(call size,1M,128,5,4)
 	$(call fraction,0.01)
 	$(call fraction,0.1)
 

@@ -50,7 +50,7 @@ def verdict_start(read: Read) -> str:
                 ]
             )
     titles = ["arm", "weights", "positions", "parameters", "scores at start", "loss", "difference"]
-    return f"{markdown_table(titles, lines)}\n{notes(own)}\n"
+    return f"{markdown_table(titles, lines)}\n{_apart(own)}\n"
 
 
 def verdict_mechanisms_text(read: Read) -> str:
@@ -86,7 +86,16 @@ def _across(title: str, results: Mapping[str, dict[str, Any]]) -> str:
                 *(_difference(_values(row), usual) for row in rest),
             ]
         )
-    return f"{markdown_table(titles, lines)}\n{notes(next(iter(results.values())))}\n"
+    return f"{markdown_table(titles, lines)}\n{_apart(next(iter(results.values())))}\n"
+
+
+def _apart(result: dict[str, Any]) -> str:
+    """The notes of a comparison, for a table that draws its rows from several."""
+    interval = (
+        "± is half of the 95 % interval over the seeds, of differences seed by seed, not adjusted "
+        "for the number of rows."
+    )
+    return " ".join(interval if note.startswith("±") else note for note in result["notes"])
 
 
 def _values(row: Row) -> list[float]:

@@ -23,7 +23,7 @@ class SavedWithModule(PreTrainedConfig):
     @classmethod
     def _auto_classes(cls) -> Mapping[str, str]:
         """The names of our classes, by that of the Auto class that loads them."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract
 
     @classmethod
     def own_auto_map(cls) -> dict[str, str]:
