@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import architecture
 import circuit_blocks
 import claims_blocks
+import convert_blocks
 import readme_blocks
 import readme_picture
 import robust_blocks
@@ -45,6 +46,7 @@ FILES = {
         "verdict_sizes",
         "verdict_little_data",
     ),
+    "docs/how-to/convert.md": ("convert_study",),
     "docs/molecules.md": ("targets",),
     "docs/circuits.md": ("check", "bench", "noise", "gradients", "resources"),
     "docs/scale.md": (
@@ -69,6 +71,7 @@ def block(name: str) -> str:
         return own
     modules = {
         "claims": claims_blocks,
+        "convert": convert_blocks,
         "robust": robust_blocks,
         "scale": scale_blocks,
         "speed": speed_blocks,

@@ -1,4 +1,4 @@
-"""The study of converted models, on a tiny one."""
+"""The study of converted models, and the block that the documentation shows of it."""
 
 import importlib.util
 import json
@@ -64,3 +64,14 @@ def test_each_stage_does_what_it_says(study):
     for name in ("tuned", "tuned_random", "tuned_random_longer"):
         start = "distilled" if name == "tuned" else "random"
         assert converted[name]["mean"] < converted[start]["mean"]
+
+
+def test_the_block_shows_what_was_measured(study):
+    *_, result = study[0]
+    shown = script("convert_blocks").convert_study({"convert": result}.__getitem__)
+    converted = result["rows"][1]
+    for key in ("random", "distilled", "tuned", "tuned_random", "tuned_random_longer"):
+        assert f"{converted[key]['mean']:.3f} ± " in shown
+    difference = converted["tuned"]["mean"] - converted["tuned_random_longer"]["mean"]
+    assert f"{difference:+.3f} ± " in shown
+    assert "for longer 12, as many as both" in shown
