@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # Small tensors gain nothing from two threads, and two test workers would compete for the cores.
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
-.PHONY: demo test lint test-slow results results-qisa results-overlap results-compare results-equal \
+.PHONY: demo test lint test-slow test-gpu results results-qisa results-overlap results-compare results-equal \
 	results-start results-verdict results-studies results-published results-deep results-circuits \
 	results-speed results-convert readme docs notebooks fuzz clean
 
@@ -29,6 +29,10 @@ lint: $(VENV)/.installed
 test-slow: $(VENV)/.installed
 	$(PIP) -e '.[ray,harness]'
 	$(PYTEST) -m slow
+
+# What needs a GPU, which CI has not; without one they fail.
+test-gpu: $(VENV)/.installed
+	$(PYTEST) -m gpu tests/gpu
 
 # Coverage-guided fuzzing of the readers, ten minutes each; findings are kept in build/fuzz.
 MINUTES ?= 10

@@ -89,6 +89,11 @@ class Batch:
         assert self.tokens.input_ids is not None
         return self.tokens.input_ids
 
+    def with_gaps(self) -> Batch:
+        """The batch with about a third of its tokens declared padding."""
+        some = torch.rand(self.is_token.shape, generator=torch.Generator().manual_seed(2)) < 0.7
+        return replace(self, is_token=some.to(self.states.device))
+
     def rows(self, row: int) -> Batch:
         """One sequence of the batch."""
         return self._part(slice(row, row + 1), slice(None))
@@ -128,12 +133,14 @@ class Case:
         num_heads: number of heads.
         options: the mechanism's options, and optionally ``inputs`` to replace the suite's
             table sizes.
+        device: where the mechanism and its inputs are; None is the CPU.
     """
 
     attention: str
     hidden_size: int = 16
     num_heads: int = 2
     options: Mapping[str, Any] = field(default_factory=dict)
+    device: torch.device | str | None = None
 
     @property
     def sizes(self) -> InputSizes:
@@ -150,7 +157,8 @@ class Case:
             for parameter in built.parameters():
                 if not parameter.is_meta and not parameter.any():
                     nn.init.normal_(parameter, std=0.3)
-        return built.to(dtype or torch.float32).eval()
+        built = built.to(dtype or torch.float32).eval()
+        return built if self.device is None else built.to(self.device)
 
     def as_built(self, **more: Any) -> Attention:
         """The mechanism as the registry builds it, with weights from torch's generator."""
@@ -165,14 +173,16 @@ class Case:
         states = torch.randn(size, length, self.hidden_size, generator=generator)
         ids = torch.randint(self.sizes.vocab_size, (size, length), generator=generator)
         conditions = torch.randn(1, self.sizes.n_conditions, generator=generator)
+        # Drawn on the CPU, so that every device gets the same numbers.
+        states, ids, conditions = (x.to(self.device or "cpu") for x in (states, ids, conditions))
         conditions = conditions.expand(size, -1)
         tokens = TokenInputs(
             ids,
-            torch.arange(length).expand(size, -1),
+            torch.arange(length, device=self.device).expand(size, -1),
             conditions if self.sizes.n_conditions else None,
             torch.zeros_like(conditions, dtype=torch.bool) if self.sizes.n_conditions else None,
         )
-        return Batch(states, tokens, torch.ones(size, length, dtype=torch.bool)).to(dtype)
+        return Batch(states, tokens, torch.ones_like(ids, dtype=torch.bool)).to(dtype)
 
     def padded(self, sequences: Sequence[Batch], side: str, *, filler: float = 1.0) -> Batch:
         """The sequences as one batch, padded to two positions more than the longest.
@@ -207,9 +217,13 @@ def on_case(body: Callable[[Case], Iterator[float]]) -> Check:
 
     @functools.wraps(body)
     def on(
-        attention: str, hidden_size: int = 16, num_heads: int = 2, **options: Any
+        attention: str,
+        hidden_size: int = 16,
+        num_heads: int = 2,
+        device: torch.device | str | None = None,
+        **options: Any,
     ) -> Iterator[float]:
-        return body(Case(attention, hidden_size, num_heads, options))
+        return body(Case(attention, hidden_size, num_heads, options, device))
 
     return Check(body.__name__.strip("_"), on)
 
@@ -240,11 +254,12 @@ def load_as_transformers(attention: Attention, state: Mapping[str, Tensor]) -> N
     """
     loaded = {name: tensor.clone() for name, tensor in state.items()}
     attention.load_state_dict(loaded, assign=True)
+    device = next(iter(loaded.values())).device
     kept = {id(tensor) for tensor in (*attention.parameters(), *attention.buffers())}
     for module in attention.modules():
         for name, buffer in module._buffers.items():
             if buffer is not None and buffer.is_meta:
-                module._buffers[name] = torch.zeros_like(buffer, device="cpu")
+                module._buffers[name] = torch.zeros_like(buffer, device=device)
     with torch.no_grad(), _init_keeps(kept):
         attention.reset_parameters()
 

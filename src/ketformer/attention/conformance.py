@@ -7,8 +7,9 @@
         check("mine")
 
 The name is a registry name. Sizes and options may follow, as in ``check("mine", hidden_size=24,
-num_heads=3, n_qubits=2)``, to check other paths through the code. Numbers computed in two ways
-may differ by what :func:`~ketformer.utils.conformance.rounding` allows, in float32 and float64.
+num_heads=3, n_qubits=2)``, to check other paths through the code, and ``device="cuda"`` to check on
+a GPU. Numbers computed in two ways may differ by what
+:func:`~ketformer.utils.conformance.rounding` allows, in float32 and float64.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def check_attention(
         attention: a registry name.
         hidden_size: width of the model; ``num_heads`` must divide it.
         num_heads: number of heads.
-        **options: options of the mechanism.
+        **options: options of the mechanism, and ``device``, which is the CPU by default.
 
     Returns:
         One finding per check; an error raised by the mechanism is also a finding.
@@ -224,8 +225,7 @@ def _fast_and_plain(case: Case) -> Iterator[float]:
         attention = case.build(dtype=dtype)
         for size in ((1, 1), (2, _LENGTH), (70, 5), (2, 70)):  # covers every path
             batch = case.batch(*size, dtype=dtype)
-            some = torch.rand(size, generator=torch.Generator().manual_seed(2)) < 0.7
-            for mask in (None, replace(batch, is_token=some).mask()):
+            for mask in (None, batch.with_gaps().mask()):
                 fast = batch.outcome(attention, mask)
                 plain = batch.outcome(attention, mask, return_weights=True)
                 yield all_alike(f"{list(size)}, the fast path", fast, plain)
@@ -288,7 +288,7 @@ def _types(case: Case) -> Iterator[float]:
             str(dtype), found.to(torch.float32).detach(), expected.detach(), _coarse(steps, dtype)
         )
     attention = case.build()
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(batch.states.device.type, torch.bfloat16):
         found = batch.through(attention)
     yield alike("mixed precision", found.float(), expected, _coarse(8, torch.bfloat16))
     found.float().sum().backward()
@@ -378,7 +378,7 @@ def _loading_without_memory(case: Case) -> Iterator[float]:
     for parameter in saved.parameters():  # values as after training, not the initial ones
         parameter.data.mul_(1.1).add_(0.1)
     with torch.device("meta"):
-        empty = case.build(seed=1)
+        empty = replace(case, device=None).build(seed=1)
     load_as_transformers(empty, saved.state_dict())
     yield close("loaded", batch.through(empty), batch.through(saved), 0)
 

@@ -6,6 +6,7 @@ import ast
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 
@@ -36,9 +37,9 @@ def lazily(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]],
 def _imported_for_type_checkers(package: str) -> dict[str, str]:
     """Each exported name with the module it is imported from."""
     spec: Any = sys.modules[package].__spec__
-    (block,) = (
-        node for node in ast.parse(spec.loader.get_source(package)).body if isinstance(node, ast.If)
-    )
+    # Not by the loader: pytest's own, for installed plugins, has no source to give.
+    source = Path(spec.origin).read_bytes()
+    (block,) = (node for node in ast.parse(source).body if isinstance(node, ast.If))
     return {
         alias.name: str(statement.module)
         for statement in block.body
