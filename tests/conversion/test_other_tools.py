@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -137,3 +138,19 @@ def test_trl_tunes_a_converted_model_and_saves_it_as_converted(folder):
     assert list(after.converted()) == [1]
     name = "transformer.h.1.attn.mechanism.value_proj.weight"
     assert not torch.equal(after.state_dict()[name], before.state_dict()[name])
+
+
+def test_the_command_of_trl_tunes_a_converted_model(folder):
+    (folder / "lines").mkdir()
+    row = json.dumps({"text": "the dog sat on the cat."}) + "\n"
+    (folder / "lines/train.jsonl").write_text(64 * row)
+    shutil.copytree(folder / "converted", folder / "with-its-end")
+    AutoTokenizer.from_pretrained(folder / "with-end").save_pretrained(folder / "with-its-end")
+    (command,) = re.findall(r"\$ trl (.*?)\n```", PAGE.read_text("utf-8"), re.DOTALL)
+    words = command.replace("\\\n", " ").replace("converted", "with-its-end").split()
+    done = run(folder, "trl", "-c", "from trl.cli import main; main()", *words)
+    assert done.returncode == 0, done.stderr
+    losses = [float(loss) for loss in re.findall(r"'loss': '(.*?)'", done.stdout)]
+    assert losses[-1] < losses[0] - 0.1
+    after = AutoModelForCausalLM.from_pretrained(folder / "tuned-by-command")
+    assert list(after.converted()) == [1]
