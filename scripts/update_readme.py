@@ -43,6 +43,7 @@ FILES = {
     "docs/verdict.md": (
         "verdict_start",
         "verdict_mechanisms_text",
+        "verdict_mechanisms_qm9",
         "verdict_sizes",
         "verdict_little_data",
     ),

@@ -59,6 +59,12 @@ def verdict_mechanisms_text(read: Read) -> str:
     return f"{compared(result)}{notes(result)}\n"
 
 
+def verdict_mechanisms_qm9(read: Read) -> str:
+    """Every mechanism on molecules, on equal terms."""
+    result = read("mechanisms-qm9")
+    return f"{compared(result)}{notes(result)}\n"
+
+
 def verdict_sizes(read: Read) -> str:
     """The parameter frontier."""
     return _across("size", {label: read(name) for label, name in SIZES.items()})

@@ -27,10 +27,10 @@ _COLOURS = {
 }
 
 
-def draw_differences(result: dict[str, Any], path: Path) -> None:
+def draw_differences(name: str, metric: str, path: Path) -> None:
     """Each row's loss against classical attention, seed by seed, with its interval."""
-    ((reference, effects),) = effects_of(result["rows"], _LOSS).items()
-    draw_forest(effects, forest_label(METRICS[_LOSS], reference), path)
+    ((reference, effects),) = effects_of(_read(name)["rows"], metric).items()
+    draw_forest(effects, forest_label(METRICS[metric], reference), path)
 
 
 def draw_sizes(results: list[dict[str, Any]], path: Path) -> None:
@@ -62,5 +62,6 @@ def _read(name: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     plt.rcParams["svg.hashsalt"] = "ketformer"
-    draw_differences(_read("mechanisms-text"), PICTURES / "verdict-text.svg")
+    draw_differences("mechanisms-text", _LOSS, PICTURES / "verdict-text.svg")
+    draw_differences("mechanisms-qm9", "prefix_loss", PICTURES / "verdict-qm9.svg")
     draw_sizes([_read(name) for name in SIZES.values()], PICTURES / "verdict-sizes.svg")

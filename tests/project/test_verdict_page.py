@@ -30,6 +30,20 @@ def test_a_local_start_has_most_of_the_lead_and_entanglement_nothing():
     assert abs(found[FREE] - found["overlap"]) < 0.05 * lead
 
 
+def test_no_quantum_mechanism_leads_on_molecules():
+    result = json.loads((RESULTS / "mechanisms-qm9.json").read_text())
+    rows = {row["name"]: row for row in result["rows"]}
+    loss, validity = (
+        {name: row[metric]["mean"] for name, row in rows.items()}
+        for metric in ("prefix_loss", "validity")
+    )
+    for name in ("overlap", FREE, "qisa", "qisa_a", "qsann", LOCAL):
+        assert loss[name] > loss["classical"]
+        assert validity[name] < validity["classical"]
+    best = sorted(loss, key=loss.get)[:3]
+    assert set(best) == {"classical_gated", "classical_qk_norm", "classical"}
+
+
 def test_the_local_start_is_level_with_overlap_or_ahead_at_all_sizes_but_one():
     for size in ("3k", "10k", "30k", "110k", "350k"):
         result = json.loads((RESULTS / f"frontier-{size}.json").read_text())
