@@ -12,6 +12,9 @@ from rdkit.Chem import Crippen, rdMolDescriptors
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from ketformer.comparison.tables import columns_of
+from ketformer.evaluation.conditions import mean_target_error
+
 LIKELIHOOD = {
     "run", "weights_sha256", "attention", "parameters", "causal", "data", "split", "part",
     "molecules", "targets", "loss", "prefix_loss", "token_accuracy", "loss_by_position",
@@ -193,12 +196,36 @@ def test_two_targets_for_each_of_nine_properties(ketformer, evaluate, tiny_molec
 
 
 def test_a_target_is_what_generate_is_asked_for(ketformer, evaluate, conditional):
-    rows = evaluate(conditional, "--targets", 60)["target_errors"]
+    result = evaluate(conditional, "--targets", 60)
+    rows = result["target_errors"]
+    relative = [row["mae"] / row["std"] for row in rows]
+    assert result["target_error"] == pytest.approx(sum(relative) / 4)
     assert [row["property"] for row in rows] == ["LogP", "LogP", "TPSA", "TPSA"]
     request = ("--condition", f"LogP={rows[0]['target']!r}")
     generated = ketformer("generate", conditional, *request, "--num", 60, "--json").json
     assert rows[0]["mae"] == generated["requested"]["LogP"]["mae"]
     assert rows[0]["novelty"] == generated["novelty"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([{"mae": 3.0, "std": 2.0}, {"mae": 1.0, "std": 2.0}], 1.0),
+        ([{"mae": 3.0, "std": 2.0}, {"mae": None, "std": 2.0}], None),
+        ([{"mae": 0.0, "std": 0.0}], None),
+    ],
+)
+def test_the_mean_error_counts_every_target_or_is_not_defined(rows, expected):
+    assert mean_target_error(rows) == expected
+
+
+def test_a_comparison_has_a_column_of_errors_where_targets_were_requested():
+    settings = {"task": "molecules"}
+    rows = [{"name": "classical", "target_error": {"mean": None}}]
+    titles = [title for title, _ in columns_of({"settings": settings, "rows": rows})]
+    assert "target error" not in titles
+    rows.append({"name": "overlap", "target_error": {"mean": 0.5}})
+    assert ("target error", "target_error") in columns_of({"settings": settings, "rows": rows})
 
 
 # --- What is kept and shown ----------------------------------------------------------------------

@@ -19,11 +19,15 @@ def columns_of(result: dict[str, Any]) -> Columns:
     if any(row.get("start_entropy") for row in result["rows"]):
         equal.append(("entropy at start", "start_entropy"))
     metrics = metrics_of(result["settings"].get("task", "text"))
+    targets = [("target error", "target_error")]
+    if all((row.get("target_error") or {}).get("mean") is None for row in result["rows"]):
+        targets = []
     return (
         ("attention", "name"),
         ("parameters", "parameters"),
         *equal,
         *((metric.column, metric.name) for metric in metrics if metric.column),
+        *targets,
         ("time", "relative_inference_time"),
         ("causal", "causal"),
     )

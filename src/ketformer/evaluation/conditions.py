@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,20 @@ def target_errors(
                 }
             )
     return rows
+
+
+def mean_target_error(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """The mean over all targets of the absolute error in standard deviations of the property.
+
+    Args:
+        rows: see :func:`target_errors`.
+
+    Returns:
+        None if some target has no valid molecule, or some property never varies.
+    """
+    if any(row["mae"] is None or not row["std"] for row in rows):
+        return None
+    return float(np.mean([row["mae"] / row["std"] for row in rows]))
 
 
 def requested_and_reached(

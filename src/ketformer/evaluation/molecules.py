@@ -11,7 +11,11 @@ from torch import Tensor
 
 from ketformer.audit import audit_causality
 from ketformer.errors import KetformerError
-from ketformer.evaluation.conditions import conditions_to_request, target_errors
+from ketformer.evaluation.conditions import (
+    conditions_to_request,
+    mean_target_error,
+    target_errors,
+)
 from ketformer.evaluation.splits import check_same_data, way_and_part
 from ketformer.generation import MoleculeSampling, generate_molecules
 from ketformer.models import KetformerForCausalLM
@@ -103,6 +107,7 @@ def evaluate_molecules(
         )
     if targets:
         result["target_errors"] = target_errors(run, prepared, targets, progress=progress)
+        result["target_error"] = mean_target_error(result["target_errors"])
     return result
 
 

@@ -101,6 +101,8 @@ _BUILT_IN = (
     Metric("internal_diversity", "internal diversity", "molecules"),
     Metric("fragment_similarity", "similarity of BRICS fragments", "molecules"),
     Metric("scaffold_similarity", "similarity of scaffolds", "molecules"),
+    Metric("target_error", "error of requested properties, in their standard deviations",
+           "molecules", "lower", paired="target error"),
 )  # fmt: skip
 
 
