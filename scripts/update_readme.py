@@ -44,6 +44,7 @@ FILES = {
         "verdict_start",
         "verdict_mechanisms_text",
         "verdict_mechanisms_qm9",
+        "verdict_conditions",
         "verdict_sizes",
         "verdict_little_data",
     ),

@@ -65,6 +65,12 @@ def verdict_mechanisms_qm9(read: Read) -> str:
     return f"{compared(result)}{notes(result)}\n"
 
 
+def verdict_conditions(read: Read) -> str:
+    """Models of molecules with properties as conditions, trained for longer."""
+    result = read("conditional-qm9")
+    return f"{compared(result)}{notes(result)}\n"
+
+
 def verdict_sizes(read: Read) -> str:
     """The parameter frontier."""
     return _across("size", {label: read(name) for label, name in SIZES.items()})

@@ -44,6 +44,16 @@ def test_no_quantum_mechanism_leads_on_molecules():
     assert set(best) == {"classical_gated", "classical_qk_norm", "classical"}
 
 
+def test_nor_after_the_whole_training_and_with_requested_properties():
+    result = json.loads((RESULTS / "conditional-qm9.json").read_text())
+    assert result["settings"]["training"]["max_steps"] == 6000
+    classical, *quantum = result["rows"]
+    for row in quantum:
+        assert row["prefix_loss"]["mean"] > classical["prefix_loss"]["mean"]
+        test = row["paired"]["target_error"]
+        assert test["low"] < 0 < test["high"]
+
+
 def test_the_local_start_is_level_with_overlap_or_ahead_at_all_sizes_but_one():
     for size in ("3k", "10k", "30k", "110k", "350k"):
         result = json.loads((RESULTS / f"frontier-{size}.json").read_text())
