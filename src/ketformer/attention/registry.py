@@ -36,6 +36,7 @@ ATTENTION: Registry[type[Attention]] = Registry(
         "classical_cosines": "ketformer.attention.classical_cosines:ClassicalCosines",
         "classical_bottleneck": "ketformer.attention.classical_bottleneck:ClassicalBottleneck",
         "classical_gated": "ketformer.attention.classical_gated:ClassicalGated",
+        "interference": "ketformer.attention.interference:Interference",
         "qsann": "ketformer.attention.qsann:QSANN",
         "qisa": "ketformer.attention.qisa:QISA",
         "qisa_a": "ketformer.attention.qisa_a:QISAA",
