@@ -36,6 +36,7 @@ ATTENTION: Registry[type[Attention]] = Registry(
         "classical_cosines": "ketformer.attention.classical_cosines:ClassicalCosines",
         "classical_bottleneck": "ketformer.attention.classical_bottleneck:ClassicalBottleneck",
         "classical_gated": "ketformer.attention.classical_gated:ClassicalGated",
+        "classical_tanh": "ketformer.attention.classical_tanh:ClassicalTanh",
         "interference": "ketformer.attention.interference:Interference",
         "qsann": "ketformer.attention.qsann:QSANN",
         "qisa": "ketformer.attention.qisa:QISA",
@@ -43,6 +44,8 @@ ATTENTION: Registry[type[Attention]] = Registry(
         "qisa_published": "ketformer.attention.published:QISAPublished",
         "qisa_a_published": "ketformer.attention.published:QISAAPublished",
         "overlap": "ketformer.attention.overlap:Overlap",
+        "vqc": "ketformer.attention.vqc:VQC",
+        "vqc_plain": "ketformer.attention.vqc_plain:VQCPlain",
     },
     _check,
 )
