@@ -12,9 +12,11 @@ _LIKE_OTHERS = {
     "classical_bottleneck",
     "classical_gated",
     "classical_tanh",
+    "classical_bilinear",
     "interference",
     "vqc",
     "vqc_plain",
+    "orthogonal",
 }
 
 #: Every mechanism but those.

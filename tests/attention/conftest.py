@@ -25,6 +25,7 @@ CASES += [
     ("classical_fourier", 16, 2, {"n_angles": 2, "n_features": 3}),
     ("qisa_a", 16, 2, {"score": "dot", "observables": "random", "bias": False}),
     ("vqc", 12, 3, {"layers": 2, "n_qubits": 3}),
+    ("orthogonal", 12, 2, {"score": "dot", "values": "absolute", "layout": "pyramid"}),
 ]
 
 

@@ -12,8 +12,8 @@ from ketformer.quantum.backends import open_backend
 from ketformer.quantum.gradients import outcomes_of
 
 WIDTH, LENGTH, BATCH = 12, 5, 3
-# Circuits with as many qubits as the model is wide.
-NARROW = {"vqc_plain": 4}
+# Circuits with as many qubits as the model or a head is wide.
+NARROW = {"vqc_plain": 4, "orthogonal": 6}
 PLAIN, CONDITIONED = InputSizes(11, 9), InputSizes(11, 9, n_conditions=4)
 CASES = {name: {} for name in mechanisms_with_circuits()} | {
     "vqc in layers": {"n_qubits": 2, "layers": 2},

@@ -53,8 +53,9 @@ class Attention(nn.Module):
             default.
         dropout: probability of dropping an attention weight while training.
         score: ``gaussian`` -‖q-k‖²/t, ``dot`` q·k/(sqrt(d_head) t) or with the mechanism's
-            own scale (see :meth:`dot_scale`), or ``double_exponential`` exp(-‖q-k‖²/t) as in
-            the code of arXiv 2603.03318. None for the mechanism's default.
+            own scale (see :meth:`dot_scale`), ``square`` and ``absolute`` the same with (q·k)² and
+            |q·k|, or ``double_exponential`` exp(-‖q-k‖²/t) as in the code of arXiv 2603.03318.
+            None for the mechanism's default.
         temperature: t above; a positive number.
         learnable_temperature: train one temperature per head, starting at ``temperature``.
         initial_spread: standard deviation of a query's scores over the keys at the start, for

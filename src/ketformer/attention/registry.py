@@ -37,6 +37,7 @@ ATTENTION: Registry[type[Attention]] = Registry(
         "classical_bottleneck": "ketformer.attention.classical_bottleneck:ClassicalBottleneck",
         "classical_gated": "ketformer.attention.classical_gated:ClassicalGated",
         "classical_tanh": "ketformer.attention.classical_tanh:ClassicalTanh",
+        "classical_bilinear": "ketformer.attention.classical_bilinear:ClassicalBilinear",
         "interference": "ketformer.attention.interference:Interference",
         "qsann": "ketformer.attention.qsann:QSANN",
         "qisa": "ketformer.attention.qisa:QISA",
@@ -46,6 +47,7 @@ ATTENTION: Registry[type[Attention]] = Registry(
         "overlap": "ketformer.attention.overlap:Overlap",
         "vqc": "ketformer.attention.vqc:VQC",
         "vqc_plain": "ketformer.attention.vqc_plain:VQCPlain",
+        "orthogonal": "ketformer.attention.orthogonal:Orthogonal",
     },
     _check,
 )
