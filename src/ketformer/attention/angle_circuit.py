@@ -54,7 +54,7 @@ class AngleCircuit:
         if not self.is_closed:
             check_qubits(n_qubits)
         make = rx_ring_ansatz if ansatz == "rx" else strongly_entangling_ansatz
-        self.ansatz = make(n_qubits, layers, entanglement=entanglement)
+        self.ansatz = make(n_qubits, layers, entanglement)
         self.is_rx = ansatz == "rx"
         self.has_ring = entanglement == "ring" and n_qubits > 1
         self.unitary = KeptUnitary(self.ansatz)

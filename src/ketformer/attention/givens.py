@@ -150,7 +150,7 @@ def compound(vectors: Tensor, matrix: Tensor) -> Tensor:
     """
     n = vectors.shape[-2]
     loaded = vectors / vectors.square().sum((-2, -1), keepdim=True).sqrt()
-    (a, b), (c, d) = (
-        rows.split((n, vectors.shape[-1]), -1) for rows in matrix.tensor_split([n], -2)
-    )
+    above, below = matrix.tensor_split([n], dim=-2)
+    a, b = above.tensor_split([n], dim=-1)
+    c, d = below.tensor_split([n], dim=-1)
     return a @ loaded @ d.mT - b @ loaded.mT @ c.mT

@@ -123,9 +123,9 @@ class Interference(Drawn, Attention):
 
     def _phases(self, hidden_states: Tensor) -> Tensor | None:
         """Phases of queries and then of keys, ``[B, T, 2Hw]``; None for 0."""
+        phases: Tensor | None = None
         if self.phase_proj is not None:
-            phases: Tensor = self.phase_proj(hidden_states)
-            return phases
-        if self.random_phases:
-            return F.linear(hidden_states, self.phase_weight.to(hidden_states.dtype))
-        return None
+            phases = self.phase_proj(hidden_states)
+        elif self.random_phases:
+            phases = F.linear(hidden_states, self.phase_weight.to(hidden_states.dtype))
+        return phases

@@ -56,8 +56,9 @@ class NarrowHeads(Attention):
 
     def narrow(self, hidden_states: Tensor) -> Tensor:
         """The n numbers for queries, keys and values, ``[3, H, B, T, n]``."""
-        narrow: Tensor = self.narrow_proj(hidden_states)
-        return narrow.unflatten(-1, (3, self.num_heads, self.width)).permute(2, 3, 0, 1, 4)
+        narrow = self.narrow_proj(hidden_states).unflatten(-1, (3, self.num_heads, self.width))
+        by_head: Tensor = narrow.permute(2, 3, 0, 1, 4)
+        return by_head
 
     def widened(self, values: Tensor) -> Tensor:
         """Values ``[B, H, T, n]`` as wide as the head."""

@@ -95,8 +95,8 @@ class VQCPlain(Attention):
         if self.expect is not None:
             (experiment,) = self.output_experiments(merged)["output"]
             return self.expect(experiment).to(merged.dtype)
-        found = self.circuit(merged.flatten(0, 1), self.angles[3])
-        return found.to(merged.dtype).unflatten(0, merged.shape[:2])
+        found = self.circuit(merged.flatten(0, 1), self.angles[3]).to(merged.dtype)
+        return found.reshape(merged.shape)
 
     def experiments(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
