@@ -24,8 +24,8 @@ CASES += [
     ("classical", 16, 2, {"local_start": 1.5}),
     ("classical_fourier", 16, 2, {"n_angles": 2, "n_features": 3}),
     ("qisa_a", 16, 2, {"score": "dot", "observables": "random", "bias": False}),
-    ("vqc", 12, 3, {"layers": 2, "n_qubits": 3}),
-    ("orthogonal", 12, 2, {"score": "dot", "values": "absolute", "layout": "pyramid"}),
+    ("vqc", 24, 3, {"layers": 2, "n_qubits": 3}),
+    ("orthogonal", 24, 3, {"score": "dot", "values": "absolute", "layout": "pyramid"}),
 ]
 
 

@@ -142,6 +142,12 @@ def test_the_twin_has_a_tanh_in_place_of_the_circuit_and_every_other_weight(widt
 
 
 @pytest.mark.parametrize("name", ["vqc", "classical_tanh"])
+def test_bounded_outcomes_offer_no_chosen_spread(name):
+    with pytest.raises(NotOfferedError, match="set its temperature"):
+        build(name, 8, 2, initial_spread=0.1)
+
+
+@pytest.mark.parametrize("name", ["vqc", "classical_tanh"])
 def test_an_empty_register_is_refused(name):
     option = {"vqc": "n_qubits", "classical_tanh": "narrow_width"}[name]
     with pytest.raises(KetformerError, match="got 0"):

@@ -108,8 +108,8 @@ def _layers(pairs: Pairs, width: int) -> tuple[Tensor, Tensor, Tensor]:
     partner = torch.arange(width, device="cpu").repeat(len(layers), 1)
     angle = torch.full((len(layers), width), len(pairs), device="cpu")
     sign = torch.zeros(len(layers), 1, width, device="cpu")
-    for row, layer in enumerate(layers):
-        for first, second, number in layer:
+    for row, members in enumerate(layers):
+        for first, second, number in members:
             partner[row, first], partner[row, second] = second, first
             angle[row, first] = angle[row, second] = number
             sign[row, 0, first], sign[row, 0, second] = -1, 1

@@ -17,6 +17,8 @@ class NarrowHeads(Attention):
     A subclass maps these on, number by number of a token or by a circuit. If a head is not n wide,
     a linear map that the heads share makes values as wide as the head.
 
+    No weights set the spread of the scores: outcomes are bounded, so larger ones saturate.
+
     Args:
         width: the numbers n; at least 1.
 
@@ -40,10 +42,6 @@ class NarrowHeads(Attention):
     def outcomes(self, narrow: Tensor) -> Tensor:
         """What becomes of the numbers of N tokens, ``[3, H, N, n]`` as they are."""
         raise NotImplementedError  # abstract
-
-    def score_weights(self) -> list[Tensor]:
-        """The rows for queries and keys."""
-        return [self.narrow_proj.weight[: 2 * self.num_heads * self.width]]
 
     def project(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
