@@ -2,8 +2,8 @@
 
 from ketformer.attention import ATTENTION
 
-# Plain torch with nothing of their own to cache or look up: outside the mechanism, where the
-# conformance suite tests them, their models take the paths of `classical` or, with buffers that
+# Plain torch with nothing of their own to look up: outside the mechanism, where the conformance
+# suite tests them, their models take the paths of `classical` or, with buffers that
 # are drawn, of `classical_quadratic`.
 _LIKE_OTHERS = {
     "classical_qk_norm",
@@ -11,6 +11,12 @@ _LIKE_OTHERS = {
     "classical_cosines",
     "classical_bottleneck",
     "classical_gated",
+    "classical_tanh",
+    "classical_bilinear",
+    "interference",
+    "vqc",
+    "vqc_plain",
+    "orthogonal",
 }
 
 #: Every mechanism but those.

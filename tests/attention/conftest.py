@@ -5,8 +5,9 @@ from mechanisms import MECHANISMS
 
 SIZES = [(16, 1), (24, 3), (32, 4)]
 CASES = [(name, *size, {}) for name in MECHANISMS for size in SIZES]
-# Their paths do not depend on the size.
-CASES += [(name, *SIZES[1], {}) for name in ATTENTION if name not in MECHANISMS]
+# Their paths do not depend on the size, which for circuits as wide as the model must be small.
+_NARROW = {"vqc_plain": (6, 2)}
+CASES += [(name, *_NARROW.get(name, SIZES[1]), {}) for name in ATTENTION if name not in MECHANISMS]
 
 # Options that change the path through the code must meet the same contract.
 CASES += [
@@ -23,6 +24,8 @@ CASES += [
     ("classical", 16, 2, {"local_start": 1.5}),
     ("classical_fourier", 16, 2, {"n_angles": 2, "n_features": 3}),
     ("qisa_a", 16, 2, {"score": "dot", "observables": "random", "bias": False}),
+    ("vqc", 24, 3, {"layers": 2, "n_qubits": 3}),
+    ("orthogonal", 24, 3, {"score": "dot", "values": "absolute", "layout": "pyramid"}),
 ]
 
 

@@ -19,7 +19,7 @@ from ketformer.utils import machine as limits
 
 from .helpers import assert_equal_to, build, tokens
 
-SCORES = ["dot", "gaussian", "double_exponential"]
+SCORES = ["dot", "gaussian", "double_exponential", "square", "absolute"]
 
 
 def parameters_of(attention):
@@ -30,8 +30,10 @@ def parameters_of(attention):
 
 
 def score_by_hand(score, query, key, temperature):
-    if score == "dot":
-        return query @ key / (math.sqrt(len(query)) * temperature)
+    if score in ("dot", "square", "absolute"):
+        product = query @ key
+        product = {"dot": product, "square": product**2, "absolute": product.abs()}[score]
+        return product / (math.sqrt(len(query)) * temperature)
     gaussian = -((query - key) ** 2).sum() / temperature
     return gaussian if score == "gaussian" else gaussian.exp()
 

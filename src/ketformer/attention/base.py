@@ -53,8 +53,9 @@ class Attention(nn.Module):
             default.
         dropout: probability of dropping an attention weight while training.
         score: ``gaussian`` -‖q-k‖²/t, ``dot`` q·k/(sqrt(d_head) t) or with the mechanism's
-            own scale (see :meth:`dot_scale`), or ``double_exponential`` exp(-‖q-k‖²/t) as in
-            the code of arXiv 2603.03318. None for the mechanism's default.
+            own scale (see :meth:`dot_scale`), ``square`` and ``absolute`` the same with (q·k)² and
+            |q·k|, or ``double_exponential`` exp(-‖q-k‖²/t) as in the code of arXiv 2603.03318.
+            None for the mechanism's default.
         temperature: t above; a positive number.
         learnable_temperature: train one temperature per head, starting at ``temperature``.
         initial_spread: standard deviation of a query's scores over the keys at the start, for
@@ -203,6 +204,15 @@ class Attention(nn.Module):
         """
         raise NotImplementedError  # abstract
 
+    def output(self, merged: Tensor) -> Tensor:
+        """The output of the joined heads, both ``[B, T, hidden_size]``; ``out_proj`` by default."""
+        out: Tensor = self.out_proj(merged)
+        return out
+
+    def output_experiments(self, merged: Tensor) -> dict[str, list[Experiment]]:
+        """What hardware would run for :meth:`output`, if that is a circuit's."""
+        return {}
+
     def rotate(self, queries: Tensor, keys: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Queries and keys turned by their positions, if positions are ``rotary``.
 
@@ -325,7 +335,8 @@ class Attention(nn.Module):
             }
             queries, keys, values = self.project_measured(hidden_states, tokens, outcomes)
             if SCORE in outcomes and self.positions == "rotary":
-                self._require_evolution()
+                evolves = type(self).rotate is not Attention.rotate
+                rotary.require_evolution(type(self).__name__, evolves)
         places = positions_of(hidden_states, tokens)
         if self.positions == "rotary":
             queries, keys = self.rotate(queries, keys, places)
@@ -360,15 +371,7 @@ class Attention(nn.Module):
         )
         mixed, weights = mix(how, queries, keys, values, mask, return_weights=return_weights)
         merged = mixed.transpose(1, 2).flatten(2)
-        return self.out_proj(merged), weights
-
-    def _require_evolution(self) -> None:
-        """Measured scores cannot be turned: the circuits must already know the positions."""
-        if type(self).rotate is Attention.rotate:
-            raise NotOfferedError(
-                f"{type(self).__name__} measures scores, so for positions=rotary its states must "
-                "evolve with the position; see Attention.rotate"
-            )
+        return self.output(merged), weights
 
     def shift(
         self, hidden_states: Tensor, mask: Tensor | None = None, cache: KeyValueCache | None = None

@@ -38,10 +38,10 @@ class ClassicalQKNorm(ClassicalAttention):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Linear queries and keys divided by their lengths, linear values."""
         query, key, value = super().project(hidden_states, tokens)
-        return _unit(query), _unit(key), value
+        return unit(query), unit(key), value
 
 
-def _unit(vectors: Tensor) -> Tensor:
+def unit(vectors: Tensor) -> Tensor:
     """Vectors of length 1; zero, which has no direction, stays zero and has a finite gradient."""
     # Dividing by the largest entry keeps the squares in range; it cancels, so needs no gradient.
     largest = vectors.detach().abs().amax(dim=-1, keepdim=True)

@@ -126,11 +126,12 @@ def _padding(case: Case) -> Iterator[float]:
 
 
 def _nothing_to_see(case: Case) -> Iterator[float]:
-    """A position that may attend to nothing outputs the bias of the output layer."""
+    """A position that may attend to nothing outputs what is made of 0: a layer's bias."""
     attention = case.build()
     batch = case.padded([case.batch(1, n, seed=n) for n in (_LENGTH, 3)], "left")
     found = batch.through(attention, batch.mask())[~batch.is_token]
-    yield close("a position without any key", found, attention.out_proj.bias.expand_as(found), 0)
+    nothing = attention.output(torch.zeros_like(batch.states))[~batch.is_token]
+    yield close("a position without any key", found, nothing, 0)
 
 
 def _gradients_under_padding(case: Case) -> Iterator[float]:
@@ -208,7 +209,7 @@ def _weights(case: Case) -> Iterator[float]:
         assert weights is not None
         same_shape("weights", weights, (2, attention.num_heads, _LENGTH, _LENGTH))
         *_, values = attention.project(attention.shift(batch.states)[0], batch.tokens)
-        mixed = attention.out_proj((weights @ values).transpose(1, 2).flatten(2))
+        mixed = attention.output((weights @ values).transpose(1, 2).flatten(2))
         yield alike("the output with weights returned", output, fused)
         yield alike("values mixed by the weights", mixed, output)
         # What a token takes sums to one; for transposed weights, what it gives.

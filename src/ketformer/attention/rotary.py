@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ketformer.errors import KetformerError
+from ketformer.errors import KetformerError, NotOfferedError
 
 
 def phases(position_ids: Tensor, count: int, base: float, dtype: torch.dtype) -> Tensor:
@@ -27,6 +27,19 @@ def phases(position_ids: Tensor, count: int, base: float, dtype: torch.dtype) ->
     wide = torch.promote_types(dtype, torch.float32)
     steps = torch.arange(count, dtype=wide, device=position_ids.device)
     return position_ids.to(wide).unsqueeze(-1) * base ** (-steps / count)
+
+
+def require_evolution(name: str, evolves: bool) -> None:
+    """Measured scores cannot be turned: the circuits must already know the positions.
+
+    Raises:
+        NotOfferedError: the states of the mechanism of that name do not evolve.
+    """
+    if not evolves:
+        raise NotOfferedError(
+            f"{name} measures scores, so for positions=rotary its states must evolve with the "
+            "position; see Attention.rotate"
+        )
 
 
 def rotate(vectors: Tensor, position_ids: Tensor, base: float) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-Score = Literal["gaussian", "double_exponential", "dot"]
+Score = Literal["gaussian", "double_exponential", "dot", "square", "absolute"]
 SCORES: tuple[str, ...] = get_args(Score)
 
 
@@ -49,10 +49,10 @@ def as_dot_product(
     along a row, so (2 q·k - ‖k‖²)/t is enough. The norm is a bias if that is the smaller tensor
     and needs no gradient, which the fused kernels do not give. Otherwise, and always in training,
     it is an extra column of the keys that meets a 1 in the queries: reentrant checkpointing first
-    runs the forward pass without gradients and must round the same way. ``double_exponential``
-    has no such form.
+    runs the forward pass without gradients and must round the same way. The others
+    have no such form.
     """
-    if score == "double_exponential":
+    if score not in ("dot", "gaussian"):
         return None
     factor, coldness = 1.0, 1 / temperature
     if isinstance(coldness, Tensor):  # one per head, but the kernel takes a single scale
@@ -114,13 +114,18 @@ def reference_scores(
 
     ``gaussian`` is -‖q-k‖²/t. ``double_exponential`` is exp(-‖q-k‖²/t), which the
     released code of arXiv 2603.03318 puts *into* the softmax: weights in a row
-    then differ by a factor of e at most.
+    then differ by a factor of e at most. ``square`` and ``absolute`` are (q·k)² and |q·k|, times
+    their scale over t: measured probabilities of an overlap, and their roots.
     """
     if queries.dtype in (torch.float16, torch.bfloat16):  # see _minus_squared_norm
         queries, keys = queries.float(), keys.float()
     dot: Tensor = queries @ keys.mT
     if score == "dot":
         return dot * dot_scale / temperature
+    if score == "square":
+        return dot.square() * dot_scale / temperature
+    if score == "absolute":
+        return dot.abs() * dot_scale / temperature
     square: Tensor = queries.square().sum(-1)[..., :, None] + keys.square().sum(-1)[..., None, :]
     gaussian: Tensor = -(square - 2 * dot).clamp_min(0) / temperature
     return gaussian if score == "gaussian" else torch.exp(gaussian)

@@ -6,6 +6,7 @@ parameters set the spread, so a fair comparison fixes the spread and not the par
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,7 +34,7 @@ def spread_of_scores(attention: Attention) -> float:
     of a query share is not counted, since the softmax does not see it, nor what rotary positions
     or ALiBi add.
     """
-    like = next(attention.parameters())
+    like = a_weight(attention)
     generator = torch.Generator("cpu").manual_seed(0)
     hidden = torch.randn(1, _TOKENS, attention.hidden_size, generator=generator, device="cpu")
     training = attention.training
@@ -47,9 +48,14 @@ def spread_of_scores(attention: Attention) -> float:
     return float(scores.var(-1).mean().sqrt())
 
 
+def a_weight(attention: Attention) -> Tensor:
+    """A weight or angle of the mechanism, for the type and the device of others."""
+    return next(itertools.chain(attention.parameters(), attention.buffers()))
+
+
 def _tokens(attention: Attention, generator: torch.Generator) -> TokenInputs:
     """Inputs for a mechanism that looks up its tokens, or that turns queries by their position."""
-    sizes, device = attention.inputs, attention.out_proj.weight.device
+    sizes, device = attention.inputs, a_weight(attention).device
     positions = torch.zeros(1, _TOKENS, dtype=torch.long, device=device)
     if sizes is None:
         return TokenInputs(None, positions)
@@ -79,7 +85,7 @@ def start_scores(attention: Attention, default: float | None = None) -> None:
     """
     wanted, weights = attention.initial_spread, attention.score_weights()
     spread, name = wanted or default, type(attention).__name__
-    if spread is None or attention.out_proj.weight.is_meta:
+    if spread is None or a_weight(attention).is_meta:
         return
     if wanted and not weights:
         raise NotOfferedError(

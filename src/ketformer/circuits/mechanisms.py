@@ -17,6 +17,7 @@ from ketformer.attention import (
     build_attention,
 )
 from ketformer.attention.registry import mechanisms_with_circuits
+from ketformer.attention.spread import a_weight
 from ketformer.drawing.circuit import circuit_svg, layout
 from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.models import KetformerForCausalLM
@@ -182,7 +183,7 @@ def experiments(
 ) -> dict[str, list[Experiment]]:
     """The experiments that a mechanism would run for random tokens, one for each head."""
     generator = torch.Generator().manual_seed(seed)
-    like = attention.out_proj.weight.new_empty(0)
+    like = a_weight(attention).new_empty(0)
     states = torch.randn(batch, length, attention.hidden_size, generator=generator).to(like)
     sizes = attention.inputs or InputSizes(1, length)
     conditions = torch.randn(batch, sizes.n_conditions, generator=generator).to(like)
@@ -193,4 +194,5 @@ def experiments(
         torch.zeros_like(conditions, dtype=torch.bool),
     )
     with torch.no_grad():
-        return attention.experiments(states, tokens)
+        # The circuits are the same whatever the heads have mixed.
+        return attention.experiments(states, tokens) | attention.output_experiments(states)

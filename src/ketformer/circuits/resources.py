@@ -59,13 +59,13 @@ def resources(
     with torch.device("meta"):  # circuits do not need the weights, which may be large
         attention = mechanism(name, hidden_size=hidden_size, **options)
         found = experiments(attention, batch=1, length=1)
-    heads = attention.num_heads
     circuits = gates = shifted = 0
     largest = None
-    for what, (experiment, *_) in found.items():
+    for what, heads in found.items():
+        experiment = heads[0]
         counts = count_resources(experiment.circuit)
         runs = length * (length + 1) // 2 if what == SCORE else length
-        runs *= heads * len(measurement_settings(experiment.strings))
+        runs *= len(heads) * len(measurement_settings(experiment.strings))
         circuits += runs
         gates += runs * counts.gates
         shifted += runs * shifted_circuits(experiment)
@@ -78,7 +78,7 @@ def resources(
         "mechanism": name,
         "measures": list(found),
         "hidden_size": hidden_size,
-        "num_heads": heads,
+        "num_heads": attention.num_heads,
         "length": length,
         "batch": batch,
         "precision": precision,

@@ -282,7 +282,9 @@ def _solve_outputs(teacher: Any, fits: Sequence[_Fit], rows: Tensor, how: Distil
     """
     for fit in fits:
         given: list[Tensor] = []
-        output = fit.new.mechanism.out_proj
+        output = getattr(fit.new.mechanism, "out_proj", None)
+        if output is None:  # a circuit maps to the output
+            continue
         hook = output.register_forward_pre_hook(lambda _, args, into=given: into.append(args[0]))
         square = torch.zeros(output.in_features + 1, output.in_features + 1, dtype=torch.float64)
         product = torch.zeros(output.in_features + 1, output.out_features, dtype=torch.float64)

@@ -9,10 +9,14 @@ if TYPE_CHECKING:
         Entanglement as Entanglement,
         angle_encoding as angle_encoding,
         angle_encoding_depth as angle_encoding_depth,
+        beam_splitter as beam_splitter,
         cnot_ring as cnot_ring,
         entangler as entangler,
         entangling_ansatz as entangling_ansatz,
         rotation_ring_ansatz as rotation_ring_ansatz,
+        rx_encoding as rx_encoding,
+        rx_ring_ansatz as rx_ring_ansatz,
+        strongly_entangling_ansatz as strongly_entangling_ansatz,
     )
     from ketformer.quantum.bond_dimension import truncated as truncated
     from ketformer.quantum.circuit import Angle as Angle, Circuit as Circuit, Gate as Gate

@@ -58,6 +58,58 @@ def entangling_ansatz(
     return Circuit(n_qubits, tuple(gates))
 
 
+def rx_ring_ansatz(n_qubits: int, layers: int = 1, entanglement: Entanglement = "ring") -> Circuit:
+    """``layers`` times (RX on each wire, CNOT ring): ``layers * n_qubits`` angles.
+
+    On two wires the ring is a single CNOT, 0→1, as PennyLane's BasicEntanglerLayers has it, with
+    which arXiv 2110.06510 was published.
+    """
+    names = (f"t{i}" for i in range(layers * n_qubits))
+    between, gates = entangler(n_qubits, entanglement).gates, []
+    for _ in range(layers):
+        gates += [*_rotations("RX", n_qubits, names), *(between[:1] if n_qubits == 2 else between)]
+    return Circuit(n_qubits, tuple(gates))
+
+
+def strongly_entangling_ansatz(
+    n_qubits: int, layers: int = 1, entanglement: Entanglement = "ring"
+) -> Circuit:
+    """``layers`` times (RZ, RY, RZ on each wire, then a ring of CNOTs): 3 angles a wire and layer.
+
+    In layer l, counted from 0, the CNOTs go from wire i to wire i + r, with r = l mod (n - 1) + 1
+    (the StronglyEntanglingLayers of PennyLane, after arXiv 1804.00633). Angles are in order of
+    layer, wire and gate.
+    """
+    names = (f"t{i}" for i in range(3 * layers * n_qubits))
+    gates: list[Gate] = []
+    for layer in range(layers):
+        for qubit in range(n_qubits):
+            gates += [Gate(name, qubit, angle=Angle(next(names))) for name in ("RZ", "RY", "RZ")]
+        if entanglement == "ring" and n_qubits > 1:
+            reach = layer % (n_qubits - 1) + 1
+            gates += [Gate("X", (q + reach) % n_qubits, (q,)) for q in range(n_qubits)]
+    return Circuit(n_qubits, tuple(gates))
+
+
+def rx_encoding(n_qubits: int) -> Circuit:
+    """RX on each wire, with angles ``x0``, ``x1`` and so on."""
+    names = (f"x{i}" for i in range(n_qubits))
+    return Circuit(n_qubits, tuple(_rotations("RX", n_qubits, names)))
+
+
+def beam_splitter(n_qubits: int, first: int, second: int, angle: Angle) -> Circuit:
+    """RBS(t) on two of the qubits, a rotation of the plane of two unary states, in plain gates.
+
+    With e_a the state in which qubit a alone is 1, e_first becomes cos t e_first + sin t e_second,
+    and e_second becomes -sin t e_first + cos t e_second; both 0 and both 1 stay (arXiv 2209.08167).
+    """
+    rotate = (("RY", first, angle), ("RY", second, angle.times(-1)))
+    turns = tuple(Gate("H", qubit) for qubit in (first, second))
+    link = Gate("Z", second, (first,))
+    middle = tuple(Gate(name, qubit, angle=given) for name, qubit, given in rotate)
+    return Circuit(n_qubits, (*turns, link, *middle, link, *turns))
+
+
 def _rotations(name: str, n_qubits: int, angles: Iterator[str]) -> list[Gate]:
     """A rotation on each wire, each with the next angle."""
     return [Gate(name, qubit, angle=Angle(next(angles))) for qubit in range(n_qubits)]
