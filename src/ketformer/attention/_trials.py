@@ -17,6 +17,10 @@ from ketformer.attention.masking import attention_mask
 from ketformer.attention.registry import build_attention
 from ketformer.utils.conformance import Check
 
+#: Positions in a sequence.
+LENGTH = 6
+#: Float types that every number is computed in.
+TYPES = (torch.float32, torch.float64)
 _SIZES = InputSizes(vocab_size=11, max_positions=128)
 
 

@@ -88,7 +88,8 @@ def attention_options(name: str) -> dict[str, Any]:
         parameters = {k: p for k, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
         parameters |= inspect.signature(Attention).parameters
     options = {key: p.default for key, p in parameters.items() if key not in _DECODER}
-    return options | ({"score": cls.default_score} if "score" in options else {})
+    defaults = {"score": "default_score", "normalise": "default_normalise"}
+    return options | {key: getattr(cls, at) for key, at in defaults.items() if key in options}
 
 
 def build_attention(

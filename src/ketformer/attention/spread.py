@@ -32,7 +32,15 @@ def spread_of_scores(attention: Attention) -> float:
     both are always the same. The mean of the variance is over all queries and heads. What all keys
     of a query share is not counted, since the softmax does not see it, nor what rotary positions
     or ALiBi add.
+
+    Raises:
+        NotOfferedError: the scores are not those of a softmax.
     """
+    if attention.normalise != "softmax":
+        raise NotOfferedError(
+            f"{type(attention).__name__}: normalise={attention.normalise} has no spread of scores, "
+            "which is that of a softmax's"
+        )
     like = next(attention.parameters())
     generator = torch.Generator("cpu").manual_seed(0)
     hidden = torch.randn(1, _TOKENS, attention.hidden_size, generator=generator, device="cpu")
