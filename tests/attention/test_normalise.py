@@ -56,6 +56,10 @@ def test_every_normalisation_does_what_it_must(registered, check, name, options)
     check(name, **options)
 
 
+def test_a_row_sum_is_one_graph(registered):
+    next(check for check in CONFORMANCE if check.name == "compiled")("positive")
+
+
 def rows_by_hand(attention, hidden_states):
     """Queries times keys of each row, and the values, ``[H, T, …]``."""
     queries, keys, values = (part[0] for part in attention.project(hidden_states))

@@ -1,4 +1,4 @@
-"""Conformance checks of scores and weights, for :mod:`ketformer.attention.conformance`."""
+"""Conformance checks of scores, weights and states, for `ketformer.attention.conformance`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import torch
 
-from ketformer.attention._trials import LENGTH, TYPES, Case
+from ketformer.attention._trials import LENGTH, TYPES, Case, GrowingCache
+from ketformer.attention.base import Attention
+from ketformer.attention.linear import CHUNK
+from ketformer.attention.recurrent import RecurrentMixer
 from ketformer.attention.registry import attention_options
 from ketformer.attention.spread import spread_of_scores
 from ketformer.errors import NotOfferedError
@@ -20,6 +23,7 @@ def weights(case: Case) -> Iterator[float]:
         fused, nothing = batch.attend(attention)
         require(nothing is None, "weights were returned without being requested")
         output, weights = batch.attend(attention, return_weights=True)
+        assert isinstance(attention, Attention)
         assert weights is not None
         same_shape("weights", weights, (2, attention.num_heads, LENGTH, LENGTH))
         *_, values = attention.project(attention.shift(batch.states)[0], batch.tokens)
@@ -50,3 +54,20 @@ def start(case: Case) -> Iterator[float]:
             return
         exact = abs(found / spread - 1) < 1e-4
         yield require(exact, f"an initial_spread of {spread} gives {found:.4g}")
+
+
+def forms(case: Case) -> Iterator[float]:
+    """The parallel and the recurrent form of a mixer with a state are the same function."""
+    mixer = case.build(dtype=torch.float64)
+    if not isinstance(mixer, RecurrentMixer):
+        return
+    lengths = (CHUNK + LENGTH, 3)  # more than are computed at a time
+    sequences = [case.batch(1, n, seed=n, dtype=torch.float64) for n in lengths]
+    batch = case.padded(sequences, "left")
+    whole = batch.through(mixer, batch.mask())
+    for first in (0, LENGTH):
+        cache, steps, seen = GrowingCache(), [], 0
+        for part in batch.split((*[first] * bool(first), *(1,) * (batch.length - first))):
+            seen += part.length
+            steps.append(part.through(mixer, batch.mask(part.length, seen), cache=cache))
+        yield close(f"the recurrent form after {first}", torch.cat(steps, dim=1), whole, 1e-10)

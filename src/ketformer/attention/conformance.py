@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError, gradcheck
 from torch.func import functional_call
 
-from ketformer.attention._rows import start, weights
+from ketformer.attention._rows import forms, start, weights
 from ketformer.attention._trials import (
     LENGTH,
     TYPES,
@@ -33,8 +33,8 @@ from ketformer.attention._trials import (
     load_as_transformers,
     on_case,
 )
-from ketformer.attention.base import Attention
 from ketformer.attention.measured import measured_by
+from ketformer.attention.mixer import Mixer
 from ketformer.errors import KetformerError
 from ketformer.quantum import Experiment
 from ketformer.quantum.backends.exact import TorchBackend
@@ -80,7 +80,7 @@ def check_attention(
 def _causality(case: Case) -> Iterator[float]:
     """A token changes its own output, and earlier outputs only if the mechanism is not causal."""
     attention, batch = case.build().requires_grad_(False), case.batch(2, LENGTH)
-    for path in ({}, {"mask": batch.mask()}, {"return_weights": True}):
+    for path in case.paths(attention, batch):
         before = batch.through(attention, **path)
         for position in range(LENGTH):
             after = batch.changed_at(position).through(attention, **path)
@@ -117,7 +117,7 @@ def _padding(case: Case) -> Iterator[float]:
         sequences = [case.batch(1, n, seed=n, dtype=dtype) for n in (LENGTH, 3)]
         for side in _SIDES:
             padded, other = (case.padded(sequences, side, filler=scale) for scale in (1.0, 50.0))
-            for return_weights in (False, True):
+            for return_weights in {False, attention.has_weights}:
                 found = padded.through(attention, padded.mask(), return_weights=return_weights)
                 for row, sequence in enumerate(sequences):
                     alone = sequence.through(attention)[0]
@@ -189,7 +189,7 @@ def _cache_and_padding(case: Case) -> Iterator[float]:
             yield alike("with a cache and padding", found[row, batch.is_token[row]], alone)
 
 
-def _refuses_a_cache(attention: Attention, batch: Batch) -> float:
+def _refuses_a_cache(attention: Mixer, batch: Batch) -> float:
     try:
         batch.through(attention, cache=GrowingCache())
     except KetformerError:
@@ -314,7 +314,7 @@ def _gradients(case: Case) -> Iterator[float]:
 def _dropout(case: Case) -> Iterator[float]:
     """Dropout acts on every path, and only in training."""
     dropping, plain, batch = case.build(dropout=0.5), case.build(), case.batch(2, LENGTH)
-    for return_weights in (False, True):
+    for return_weights in {False, plain.has_weights}:
         expected = batch.through(plain, return_weights=return_weights)
         found = batch.through(dropping.eval(), return_weights=return_weights)
         yield close("evaluation", found, expected, 0)
@@ -360,7 +360,7 @@ CONFORMANCE: tuple[Check, ...] = tuple(
             _causality, _sequences_apart,
             _padding, _nothing_to_see, _gradients_under_padding,
             _cache, _cache_and_padding,
-            weights, _fast_and_plain, _compiled, _without_gradients, _circuits, _types,
+            weights, forms, _fast_and_plain, _compiled, _without_gradients, _circuits, _types,
             start, _gradients, _dropout,
             _saving, _loading_without_memory,
         ),

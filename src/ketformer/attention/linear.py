@@ -101,6 +101,8 @@ def in_chunks(tokens: Tokens, state: Tensor | None = None) -> tuple[Tensor, Tens
     """
     state = start(tokens) if state is None else state
     tokens, read = _widened(tokens), []
+    if torch.compiler.is_exporting():  # the graph takes sequences of any length: none is cut
+        return _chunk(tokens, state)
     for begin in range(0, tokens.keys.shape[2], CHUNK):
         found, state = _chunk(tokens.part(begin, begin + CHUNK), state)
         read.append(found)

@@ -209,6 +209,8 @@ def _prefers_prefix_sums(how: Weighting, queries: Tensor, values: Tensor) -> boo
         return False
     if how.dropout and how.training:  # it drops single weights
         return False
+    if torch.compiler.is_exporting():  # the graph takes any length
+        return False
     length, width, mixed = queries.shape[-2], queries.shape[-1], values.shape[-1] + 1
     # Products for each position: with every key, or with those of its chunk and the sums.
     return length * (width + mixed) > CHUNK * (width + mixed) + 2 * width * mixed

@@ -6,17 +6,14 @@ parameters set the spread, so a fair comparison fixes the spread and not the par
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
+from ketformer.attention.base import Attention
 from ketformer.attention.inputs import TokenInputs
+from ketformer.attention.mixer import Mixer
 from ketformer.attention.scores import reference_scores
 from ketformer.errors import KetformerError, NotOfferedError
-
-if TYPE_CHECKING:
-    from ketformer.attention.base import Attention
 
 _TOKENS = 64
 # Factors from 2^-12 to 2^12 are tried.
@@ -25,7 +22,7 @@ _HALVINGS = 20
 
 
 @torch.no_grad()
-def spread_of_scores(attention: Attention) -> float:
+def spread_of_scores(attention: Mixer) -> float:
     """The standard deviation of a query's scores over the keys, for typical hidden states.
 
     Hidden states are standard normal, as a layer norm gives them, tokens are drawn uniformly, and
@@ -34,8 +31,10 @@ def spread_of_scores(attention: Attention) -> float:
     or ALiBi add.
 
     Raises:
-        NotOfferedError: the scores are not those of a softmax.
+        NotOfferedError: there are no scores, or not those of a softmax.
     """
+    if not isinstance(attention, Attention):
+        raise NotOfferedError(f"{type(attention).__name__} has no scores, so they have no spread")
     if attention.normalise != "softmax":
         raise NotOfferedError(
             f"{type(attention).__name__}: normalise={attention.normalise} has no spread of scores, "
@@ -73,11 +72,11 @@ def _tokens(attention: Attention, generator: torch.Generator) -> TokenInputs:
 
 
 @torch.no_grad()
-def start_scores(attention: Attention, default: float | None = None) -> None:
+def start_scores(attention: Mixer, default: float | None = None) -> None:
     """Scale freshly drawn weights so that the scores have the ``initial_spread`` asked for.
 
     Args:
-        attention: the mechanism.
+        attention: the mechanism; one without scores, or without a softmax, is left alone.
         default: the spread if the option is not given; a mechanism that cannot start with it
             keeps its own start.
 
@@ -85,6 +84,8 @@ def start_scores(attention: Attention, default: float | None = None) -> None:
         NotOfferedError: the option is given, but nothing but the temperature sets the spread.
         KetformerError: the option is given, but no scale of the weights gives that spread.
     """
+    if not isinstance(attention, Attention) or attention.normalise != "softmax":
+        return
     wanted, weights = attention.initial_spread, attention.score_weights()
     spread, name = wanted or default, type(attention).__name__
     if spread is None or attention.out_proj.weight.is_meta:
