@@ -11,6 +11,7 @@ _LIKE_OTHERS = {
     "classical_cosines",
     "classical_bottleneck",
     "classical_gated",
+    "interference",
     # Their models take the paths of `classical_gated_linear`, whose cache holds a state.
     "pam",
     "qsa_cp",

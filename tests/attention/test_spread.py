@@ -12,7 +12,7 @@ from .helpers import build
 
 OFFERING = [
     "classical", "classical_eq", "classical_quadratic", "classical_fourier", "classical_cosines",
-    "classical_bottleneck", "classical_gated", "qisa", "qisa_a", "overlap",
+    "classical_bottleneck", "classical_gated", "interference", "qisa", "qisa_a", "overlap",
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,10 +16,13 @@ class Drawn(nn.Module):
     back what was drawn, and arbitrary memory in its place need not even be valid.
     """
 
+    #: Drawn values by name, on the CPU; the class has none.
+    _last_values: Mapping[str, Tensor] = {}
+
     def register_drawn(self, name: str, values: Tensor) -> None:
         """Register a buffer on the default device; ``values`` are on the CPU even for meta."""
         self.register_buffer(name, values.to(torch.get_default_device()))
-        self._last_values = {**getattr(self, "_last_values", {}), name: values}
+        self._last_values = {**self._last_values, name: values}
 
     def drawn(self, name: str) -> Tensor:
         """The values of a drawn buffer on the CPU, also while the buffer is on the meta device."""

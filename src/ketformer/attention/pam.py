@@ -87,13 +87,13 @@ class PAM(GatedLinear):
         # [2, B, T, 3 H d] to three [2, B, H, T, d]
         parts = parts.unflatten(-1, (3, self.num_heads, -1)).movedim(-3, 0).transpose(-2, -3)
         query, key, value = parts
-        if self.qk_norm:
-            query, key = query / modulus(*query), key / modulus(*key)
         if self.positions == "rotary":
             assert self.inputs is not None  # it says that positions are rotary
             width, base = query.shape[-1], self.inputs.rotary_base
             angles = rotary.phases(position_ids, width, base, query.dtype).unsqueeze(1)
             query, key = turned(query, angles), turned(key, angles)
+        if self.qk_norm:
+            query, key = query / modulus(*query), key / modulus(*key)
         moduli = modulus(*halves)
         log_decay, free = self.decays(hidden_states, moduli)
         query = (query * query.shape[-1] ** -0.5).unsqueeze(-3)

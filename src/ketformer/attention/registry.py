@@ -42,6 +42,7 @@ ATTENTION: Registry[type[Mixer]] = Registry(
         "classical_gated_linear": (
             "ketformer.attention.classical_gated_linear:ClassicalGatedLinear"
         ),
+        "interference": "ketformer.attention.interference:Interference",
         "qsann": "ketformer.attention.qsann:QSANN",
         "qisa": "ketformer.attention.qisa:QISA",
         "qisa_a": "ketformer.attention.qisa_a:QISAA",
