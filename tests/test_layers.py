@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import ketformer
-from ketformer.attention import ATTENTION, Attention, attention_class
+from ketformer.attention import ATTENTION, Mixer, attention_class
 from ketformer.models import PRESETS
 from ketformer.runs import load_settings
 
@@ -156,8 +156,8 @@ def test_the_tests_are_cut_the_same_way():
     tests = Path(__file__).parent
     folders = {path.name for path in tests.iterdir() if (path / "__init__.py").is_file()}
     rooms = {room for floor in FLOORS for room in floor} - {"errors", "__main__"}
-    # Besides the rooms: tests of the whole repository, and fuzzing of the readers.
-    assert folders == rooms | {"project", "fuzzing"}
+    # Besides the rooms: tests of the whole repository, fuzzing of the readers, and what needs a GPU.
+    assert folders == rooms | {"project", "fuzzing", "gpu"}
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_module_can_be_read_in_one_sitting(module):
 @pytest.mark.parametrize("name", ATTENTION)
 def test_every_mechanism_resolves(name):
     cls = attention_class(name)
-    assert issubclass(cls, Attention)
+    assert issubclass(cls, Mixer)
     assert cls.__doc__
 
 

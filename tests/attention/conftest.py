@@ -23,6 +23,8 @@ CASES += [
     ("classical", 15, 3, {"token_shift": True}),
     ("classical", 16, 2, {"local_start": 1.5}),
     ("classical_fourier", 16, 2, {"n_angles": 2, "n_features": 3}),
+    ("pam", 16, 2, {"states": 2, "qk_norm": True}),
+    ("qsa_cp", 16, 2, {"token_shift": True}),
     ("qisa_a", 16, 2, {"score": "dot", "observables": "random", "bias": False}),
     ("vqc", 24, 3, {"layers": 2, "n_qubits": 3}),
     ("orthogonal", 24, 3, {"score": "dot", "values": "absolute", "layout": "pyramid"}),

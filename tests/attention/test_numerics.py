@@ -57,7 +57,9 @@ def test_finite_at_every_precision(precision, name, hidden_size, num_heads, opti
     for what, make in INPUTS.items():
         states = make((2, 5, hidden_size)).to(precision)
         if what == "large" and precision == torch.float16:
-            states = states / 30  # values are quadratic in a token: (900)² is beyond float16
+            # Values are quadratic in a token: (900)² is beyond float16. What is read from a state
+            # is cubic, and nothing divides it.
+            states = states / (30 if attention.has_weights else 100)
         try:
             assert_finite(attention, states)
         except AssertionError as error:

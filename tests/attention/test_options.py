@@ -157,6 +157,7 @@ def test_bias_reaches_the_linear_maps_but_not_the_projection(name):
 def test_options_are_listed_with_their_defaults():
     assert attention_options("qisa") == {
         "score": "gaussian",
+        "normalise": "softmax",
         "observables": "distinct",
         "hilbert_dim": None,
         "temperature": 1.0,

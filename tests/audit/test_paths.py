@@ -6,6 +6,7 @@ from torch import nn
 
 from audit.helpers import Attention, Decoder, causal, gpt2, llama
 from ketformer import audit_causality
+from ketformer.attention import build_attention
 from ketformer.audit.result import _ranges
 
 
@@ -85,6 +86,13 @@ def test_packed_sequences_that_see_each_other():
     assert not audit.leaks  # of the past, into a row that was to be apart
     assert audit.check("packing").passed is False
     assert "sees the first although position_ids restart" in audit.check("packing").said
+
+
+def test_a_mechanism_that_keeps_a_state_has_no_weights_to_check():
+    audit = audit_causality(build_attention("pam", 8, 2), sequences=2)
+    assert audit.causal
+    found = audit.check("attention_weights")
+    assert (found.passed, found.said) == (None, "PAM keeps a state, so it has no attention weights")
 
 
 def test_what_a_plain_model_does_not_have_is_said():

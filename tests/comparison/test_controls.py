@@ -7,7 +7,7 @@ from ketformer.attention import ATTENTION, build_attention
 from ketformer.cli import main
 from ketformer.comparison import controls, rows_of
 from ketformer.comparison.tables import notes_on
-from ketformer.errors import KetformerError
+from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.runs import load_settings
 
 # The usual start, which differs between mechanisms in a narrow model.
@@ -169,3 +169,16 @@ def test_the_help_lists_them(capsys):
         main(["compare", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
     assert f"separated by commas: {', '.join(controls())}, or all" in shown
+
+
+def test_a_mechanism_without_scores_has_no_start_to_match_and_no_alibi():
+    found = names(["pam"])
+    assert "classical_gated_linear" in found
+    assert not any("matched_start" in name or "small_start" in name for name in found)
+    with pytest.raises(NotOfferedError, match="matched_start: PAM has no scores"):
+        rows_of(["pam"], BASE, ["matched_start"])
+    # The start of another arm can still be matched.
+    both = names(["pam", "qisa"], ["matched_start"])
+    assert "classical_matched_start_qisa" in both
+    alibi = BASE.override({"positions": "alibi"})
+    assert "classical_gated_linear" not in names(["qisa"], base=alibi)

@@ -7,6 +7,7 @@ import torch
 
 from ketformer.comparison import rows_of
 from ketformer.comparison.start import measured_start, started_alike
+from ketformer.comparison.tables import notes_on
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.runs import load_settings
 from ketformer.runs.data import prepare
@@ -59,6 +60,28 @@ def test_each_mechanism_of_a_hybrid_starts_as_it_does_alone(base):
     classical, qsann, leaky, hybrid = options_of(arms, base, 0.7)
     assert leaky is None
     assert hybrid == {"classical": classical, "qsann": qsann, "qisa_published": {}}
+
+
+def test_what_has_no_softmax_of_scores_starts_as_it_is(base, tmp_path):
+    base = base.override({"num_hidden_layers": 2})
+    arms = ["pam", "classical:normalise=l2", "classical+pam"]
+    state, normed, hybrid = options_of(arms, base)
+    assert state is None
+    assert normed == {"normalise": "l2"}
+    assert hybrid == {"classical": {"initial_spread": 1.0}, "pam": {}}
+    for changes in ({"attention": "pam"}, {"attention_options": {"normalise": "l2"}}):
+        settings = base.override(changes)
+        measured = measured_start(settings, prepare(settings))
+        assert measured == {"start_spread": None, "start_entropy": None}
+
+
+def test_the_table_says_why_a_row_has_no_start():
+    row = {"causal": True, "start_entropy": None, "name": "pam"}
+    rows = [row, {"causal": False, "start_entropy": None, "name": "leaky"}]
+    rows.append({"causal": True, "start_entropy": 0.9, "name": "classical"})
+    notes = notes_on({"rows": rows, "seeds": [1], "settings": {"training": {}}})
+    (note,) = [note for note in notes if "begins as it is" in note]
+    assert note.startswith("pam: no attention weights")
 
 
 def test_a_row_with_a_start_of_its_own_keeps_it(base):

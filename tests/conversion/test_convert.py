@@ -240,6 +240,7 @@ def test_a_mechanism_that_leaks_has_no_cache():
         ({"qubits": 3}, "overlap has no option qubits"),
         ({"n_qubits": "x"}, "option n_qubits must be int"),
         ({"token_shift": True}, "a converted model cannot have it"),
+        ({"attention": "classical_gated_linear"}, "keeps a state instead of keys and values"),
         ({"angles": "embedding"}, "needs the sizes of the decoder's inputs"),
     ],
 )

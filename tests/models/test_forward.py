@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from transformers.cache_utils import DynamicCache
 
 from ketformer.errors import KetformerError
-from mechanisms import MECHANISMS
+from mechanisms import MECHANISMS, WITH_WEIGHTS
 
 from .helpers import (
     CAUSAL,
@@ -171,7 +171,7 @@ def test_hidden_states_are_the_embeddings_and_each_layers_output(attention, norm
 
 
 @in_both_types
-@every_attention
+@pytest.mark.parametrize("attention", WITH_WEIGHTS)
 def test_attention_weights_are_distributions_over_what_may_be_seen(attention):
     model, ids = small_model(attention), some_ids(2, 5)
     output = model(ids, output_attentions=True)
@@ -188,7 +188,7 @@ def test_attention_weights_are_distributions_over_what_may_be_seen(attention):
 
 
 @in_both_types
-@causal_attention
+@pytest.mark.parametrize("attention", [name for name in CAUSAL if name in WITH_WEIGHTS])
 def test_attention_weights_reach_into_the_cache(attention):
     model, ids = small_model(attention), some_ids(2, 6)
     whole = model(ids, output_attentions=True).attentions

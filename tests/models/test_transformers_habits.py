@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, DynamicCache
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.models.block import Block
-from mechanisms import MECHANISMS
+from mechanisms import MECHANISMS, WITH_WEIGHTS
 
 from .helpers import CAUSAL, VOCABULARY, assert_alike, small_config, small_model, some_ids
 
@@ -22,8 +22,13 @@ VARIANTS = [
 ]
 MODELS = [(name, {}) for name in MECHANISMS] + VARIANTS
 CAUSAL_MODELS = [(name, options) for name, options in MODELS if name in CAUSAL]
+CROPPED_MODELS = [(name, options) for name, options in CAUSAL_MODELS if name in WITH_WEIGHTS]
+WEIGHED_MODELS = [(name, options) for name, options in MODELS if name in WITH_WEIGHTS]
 every_model = pytest.mark.parametrize(("attention", "options"), MODELS, ids=str)
 every_causal_model = pytest.mark.parametrize(("attention", "options"), CAUSAL_MODELS, ids=str)
+every_cropped_model = pytest.mark.parametrize(("attention", "options"), CROPPED_MODELS, ids=str)
+every_weighed_model = pytest.mark.parametrize(("attention", "options"), WEIGHED_MODELS, ids=str)
+UNDRAWN = {"classical", "classical_eq", "classical_gated_linear", "overlap"}
 IDS = some_ids(2, 5) % 9
 
 
@@ -87,7 +92,7 @@ def test_what_was_drawn_survives_to_empty(attention, options):
     assert all(torch.equal(model.state_dict()[name], values) for name, values in drawn.items())
     model.to("meta").to_empty(device="cpu")
     assert all(torch.equal(model.state_dict()[name], values) for name, values in drawn.items())
-    assert bool(drawn) == (attention not in {"classical", "classical_eq", "overlap"})
+    assert bool(drawn) == (attention not in UNDRAWN)
 
 
 # --- The vocabulary is resized ------------------------------------------------------------------
@@ -142,7 +147,7 @@ def test_other_implementations_are_refused_the_same_way_everywhere(tmp_path, nam
             ask()
 
 
-@every_model
+@every_weighed_model
 def test_the_configuration_can_ask_for_weights_and_hidden_states(attention, options):
     model = built(attention, options)
     model.set_attn_implementation("eager")
@@ -196,7 +201,7 @@ def test_recomputed_activations_give_the_same_gradients(attention, options):
 # --- Generation ---------------------------------------------------------------------------------
 
 
-@every_causal_model
+@every_cropped_model
 def test_self_speculation_writes_what_greedy_generation_writes(attention, options):
     model, prompt = built(attention, options), some_ids(1, 4)
     written = generate(model, prompt, assistant_early_exit=1)
@@ -213,7 +218,7 @@ def test_fewer_layers_in_the_configuration_are_fewer_layers_run(attention, optio
     assert torch.equal(model(IDS).logits, shorter(IDS).logits)
 
 
-@every_causal_model
+@every_cropped_model
 @pytest.mark.parametrize("helper", ["another model", "prompt"])
 def test_assisted_generation_writes_what_greedy_generation_writes(attention, options, helper):
     model, prompt = built(attention, options), some_ids(1, 4)
@@ -235,7 +240,7 @@ def test_generation_goes_on_from_a_returned_cache(attention, options):
     assert torch.equal(rest, whole)
 
 
-@every_model
+@every_weighed_model
 def test_generation_returns_scores_weights_and_hidden_states(attention, options):
     output = generate(
         built(attention, options),

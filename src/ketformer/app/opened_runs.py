@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
-from ketformer.attention import Attention
+from ketformer.attention import Mixer
 from ketformer.attention.measured import quantum_mechanisms
 from ketformer.audit import Audit, audit_causality
 from ketformer.circuits.mechanisms import experiments
@@ -48,7 +48,7 @@ class Subject:
     def has_circuits(self) -> bool:
         """Whether its attention has circuits."""
         modules = self.run.model.modules()
-        return any(isinstance(m, Attention) and m.has_circuits() for m in modules)
+        return any(isinstance(m, Mixer) and m.has_circuits() for m in modules)
 
     @cached_property
     def measures_scores(self) -> bool:

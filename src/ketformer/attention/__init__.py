@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     )
     from ketformer.attention.leaks import LeakWarning as LeakWarning
     from ketformer.attention.masking import attention_mask as attention_mask
+    from ketformer.attention.mixer import (
+        Mixer as Mixer,
+        MixerOptions as MixerOptions,
+    )
+    from ketformer.attention.recurrent import (
+        LinearMixer as LinearMixer,
+        RecurrentMixer as RecurrentMixer,
+    )
     from ketformer.attention.registry import (
         ATTENTION as ATTENTION,
         attention_class as attention_class,

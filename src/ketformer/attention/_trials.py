@@ -11,12 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ketformer.attention.base import Attention
 from ketformer.attention.inputs import InputSizes, TokenInputs
 from ketformer.attention.masking import attention_mask
+from ketformer.attention.mixer import Mixer
+from ketformer.attention.recurrent import State
 from ketformer.attention.registry import build_attention
 from ketformer.utils.conformance import Check
 
+#: Positions in a sequence.
+LENGTH = 6
+#: Float types that every number is computed in.
+TYPES = (torch.float32, torch.float64)
 _SIZES = InputSizes(vocab_size=11, max_positions=128)
 
 
@@ -48,7 +53,7 @@ class Batch:
 
     def attend(
         self,
-        attention: Attention,
+        attention: Mixer,
         mask: Tensor | None = None,
         *,
         called: Callable[..., Any] | None = None,
@@ -59,12 +64,12 @@ class Batch:
         output, weights = run(self.states, mask=mask, tokens=self.tokens, **path)
         return output, weights
 
-    def through(self, attention: Attention, mask: Tensor | None = None, **path: Any) -> Tensor:
+    def through(self, attention: Mixer, mask: Tensor | None = None, **path: Any) -> Tensor:
         """The mechanism's output ``[B, T, hidden_size]``."""
         return self.attend(attention, mask, **path)[0]
 
     def outcome(
-        self, attention: Attention, mask: Tensor | None = None, **path: Any
+        self, attention: Mixer, mask: Tensor | None = None, **path: Any
     ) -> dict[str, Tensor]:
         """The output, and gradients of a scalar made from it by hidden states and parameters."""
         attention.zero_grad()
@@ -148,7 +153,7 @@ class Case:
         sizes: InputSizes = self.options.get("inputs", _SIZES)
         return sizes
 
-    def build(self, *, seed: int = 0, dtype: torch.dtype | None = None, **more: Any) -> Attention:
+    def build(self, *, seed: int = 0, dtype: torch.dtype | None = None, **more: Any) -> Mixer:
         """Build the mechanism with seeded weights and Pauli strings, in evaluation mode."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -160,10 +165,15 @@ class Case:
         built = built.to(dtype or torch.float32).eval()
         return built if self.device is None else built.to(self.device)
 
-    def as_built(self, **more: Any) -> Attention:
+    def as_built(self, **more: Any) -> Mixer:
         """The mechanism as the registry builds it, with weights from torch's generator."""
         options = {"inputs": self.sizes, **self.options, **more}
         return build_attention(self.attention, self.hidden_size, self.num_heads, **options)
+
+    def paths(self, attention: Mixer, batch: Batch) -> list[dict[str, Any]]:
+        """Arguments of ``forward`` that take different ways through it."""
+        weights = [{"return_weights": True}] if attention.has_weights else []
+        return [{}, {"mask": batch.mask()}, *weights]
 
     def batch(
         self, size: int, length: int, *, seed: int = 0, dtype: torch.dtype = torch.float32
@@ -229,9 +239,11 @@ def on_case(body: Callable[[Case], Iterator[float]]) -> Check:
 
 
 class GrowingCache:
-    """The simplest key-value cache: it stores everything and returns everything."""
+    """The simplest cache: it stores all keys and values and returns them, or it keeps a state."""
 
     def __init__(self) -> None:
+        self.seen = 0
+        self.last: State | None = None
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
 
@@ -245,8 +257,16 @@ class GrowingCache:
         seen = sum(values.shape[-2] for values in self.values)
         return seen, self.values[-1][..., -1:, :] if seen else None
 
+    def state(self) -> tuple[int, State | None]:
+        """The number of positions, and the state after the last one."""
+        return self.seen, self.last
 
-def load_as_transformers(attention: Attention, state: Mapping[str, Tensor]) -> None:
+    def keep(self, state: State, positions: int) -> None:
+        """Replace the state."""
+        self.seen, self.last = self.seen + positions, state
+
+
+def load_as_transformers(attention: Mixer, state: Mapping[str, Tensor]) -> None:
     """Load weights into a module built on the meta device, as ``from_pretrained`` does.
 
     Saved tensors are assigned and buffers that are not saved get arbitrary memory. Then

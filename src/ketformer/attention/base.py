@@ -1,4 +1,4 @@
-"""The base class of all mechanisms: query/key map -> score -> softmax -> mix the value map.
+"""The base class of attention: query/key map -> score -> normalise -> mix the value map.
 
 A mechanism implements one method, :meth:`Attention.project`. Everything else (masks,
 cache, dropout, the fused kernel) is implemented here once.
@@ -6,44 +6,40 @@ cache, dropout, the fused kernel) is implemented here once.
 
 from __future__ import annotations
 
-import inspect
 import math
-from typing import Any, ClassVar, Literal, TypedDict, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ketformer.attention import alibi, rotary
-from ketformer.attention.checks import check_weights, require_choice
-from ketformer.attention.inputs import InputSizes, Positions, TokenInputs, positions_of
+from ketformer.attention.checks import require_choice
+from ketformer.attention.inputs import InputSizes, TokenInputs, positions_of
 from ketformer.attention.leaks import warn_of_leak
 from ketformer.attention.masking import attention_mask
+from ketformer.attention.mixer import Mixer, MixerOptions
 from ketformer.attention.mixing import Weighting, mix
-from ketformer.attention.scores import SCORES, Score
+from ketformer.attention.scores import NORMALISE, SCORES, Normalise, Score
 from ketformer.attention.shift import KeyValueCache, halves_of, shifted
 from ketformer.errors import KetformerError, NotOfferedError
-from ketformer.quantum import Expect, Experiment
 
 Mixing = Literal["causal", "transposed"]
 #: The experiment with a row per pair of positions i >= j; others have a row per token.
 SCORE = "score"
 
 
-class CommonOptions(TypedDict, total=False):
+class CommonOptions(MixerOptions, total=False):
     """Options that every mechanism accepts and passes on to :class:`Attention`."""
 
-    bias: bool | None
-    dropout: float
     score: Score | None
+    normalise: Normalise | None
     temperature: float
     learnable_temperature: bool
     initial_spread: float | None
-    token_shift: bool
     mixing: Mixing
-    inputs: InputSizes | None
 
 
-class Attention(nn.Module):
+class Attention(Mixer):
     """Multi-head self-attention with a replaceable query/key map, score and value map.
 
     Args:
@@ -56,6 +52,11 @@ class Attention(nn.Module):
             own scale (see :meth:`dot_scale`), ``square`` and ``absolute`` the same with (q·k)² and
             |q·k|, or ``double_exponential`` exp(-‖q-k‖²/t) as in the code of arXiv 2603.03318.
             None for the mechanism's default.
+        normalise: how a query's scores become weights: ``softmax``; ``sum``, over their sum, for
+            scores that are never negative; or ``l2``, over their Euclidean norm
+            (:func:`~ketformer.attention.scores.weights_of`). In the last two ALiBi is a factor,
+            exp of what it adds to a score in a softmax, and q·k has no scale in ``sum``. None for
+            the mechanism's default.
         temperature: t above; a positive number.
         learnable_temperature: train one temperature per head, starting at ``temperature``.
         initial_spread: standard deviation of a query's scores over the keys at the start, for
@@ -74,21 +75,16 @@ class Attention(nn.Module):
         KetformerError: an invalid size or option.
     """
 
-    #: Defaults of a mechanism.
     default_score: ClassVar[Score] = "gaussian"
-    default_bias: ClassVar[bool] = False
-    #: The arXiv number of the paper that published it.
-    paper: ClassVar[str] = ""
-    #: What it controls for, if it is a control for other mechanisms.
-    control: ClassVar[str] = ""
+    default_normalise: ClassVar[Normalise] = "softmax"
+    #: Whether q·k is never negative, so that its rows can be divided by their sums.
+    dot_is_positive: ClassVar[bool] = False
+    #: The least sum that ``normalise=sum`` divides a row by: smaller sums count as this, and a row
+    #: without any key, or whose scores all vanish, gives 0.
+    least_sum: ClassVar[float] = 1e-9
     #: Whether queries and keys are states of qubits, whose overlap is the score.
     queries_are_states: ClassVar[bool] = False
-    #: Whether it accepts no positions but ``learned``, whatever the options.
-    learned_positions: ClassVar[bool] = False
-    #: Whether values are ``value_proj`` of the hidden states, and nothing else.
-    linear_values: ClassVar[bool] = False
-    #: Whether every position sees later ones, whatever the options.
-    leaks: ClassVar[bool] = False
+    has_weights = True
 
     def __init__(
         self,
@@ -98,6 +94,7 @@ class Attention(nn.Module):
         bias: bool | None = None,
         dropout: float = 0.0,
         score: Score | None = None,
+        normalise: Normalise | None = None,
         temperature: float = 1.0,
         learnable_temperature: bool = False,
         initial_spread: float | None = None,
@@ -105,10 +102,14 @@ class Attention(nn.Module):
         mixing: Mixing = "causal",
         inputs: InputSizes | None = None,
     ) -> None:
-        super().__init__()
-        if num_heads < 1 or hidden_size % num_heads:
-            raise KetformerError(f"{num_heads} heads do not divide hidden_size {hidden_size}")
-        check_weights("hidden_size", hidden_size, hidden_size)
+        super().__init__(
+            hidden_size,
+            num_heads,
+            bias=bias,
+            dropout=dropout,
+            token_shift=token_shift,
+            inputs=inputs,
+        )
         score = self.default_score if score is None else score
         require_choice("score", score, SCORES)
         require_choice("mixing", mixing, get_args(Mixing))
@@ -118,50 +119,48 @@ class Attention(nn.Module):
             raise KetformerError(
                 f"initial_spread must be positive and finite, got {initial_spread}"
             )
-        if inputs is not None:
-            require_choice("positions", inputs.positions, get_args(Positions))
-        if token_shift and hidden_size < 2 * num_heads:
-            raise KetformerError("token_shift halves the width of a head: it must be at least 2")
-        if not 0 <= dropout < 1:
-            raise KetformerError(f"dropout must lie in [0, 1), got {dropout}")
-        self.hidden_size = hidden_size
-        self.num_heads = num_heads
-        self.head_dim = hidden_size // num_heads
-        self.score = score
+        self.score: Score = score
+        self.normalise: Normalise = self.default_normalise if normalise is None else normalise
+        require_choice("normalise", self.normalise, NORMALISE)
         self.mixing = mixing
-        self.inputs = inputs
-        self.dropout = dropout
         self.initial_temperature = temperature
         self.initial_spread = initial_spread
-        self.token_shift = token_shift
         self.log_temperature = (
             nn.Parameter(torch.empty(num_heads, 1, 1)) if learnable_temperature else None
         )
-        self.out_proj = nn.Linear(hidden_size, hidden_size)
-        #: Source of the circuits' outcomes; None computes them in closed form.
-        self.expect: Expect | None = None
-        self.bias = self.default_bias if bias is None else bias
+        if self.normalise != "softmax":
+            self._check_scores(fixed_scale=temperature == 1 and not learnable_temperature)
         if not self.is_causal:
             warn_of_leak(type(self).__name__)
+
+    def _check_scores(self, *, fixed_scale: bool) -> None:
+        """Refuse scores that ``sum`` or ``l2`` cannot take, and options that do nothing there."""
+        name, how = type(self).__name__, f"normalise={self.normalise}"
+        if not fixed_scale and self.score != "double_exponential":
+            raise KetformerError(
+                f"{how} divides the temperature out of {self.score} scores; leave it at 1"
+            )
+        if self.initial_spread is not None:
+            raise NotOfferedError(
+                f"{how} has no initial_spread, which is that of a softmax's scores"
+            )
+        if self.normalise != "sum" or self.score == "double_exponential":
+            return
+        if self.score != "dot" or not self.dot_is_positive:
+            raise KetformerError(
+                f"{name}: {how} needs scores that are never negative, as double_exponential is; "
+                f"{self.score} scores can be"
+            )
+        if self.positions == "rotary" and type(self).rotate is Attention.rotate:
+            raise NotOfferedError(
+                f"{name}: positions=rotary turns queries and keys, which would make some scores "
+                f"negative, and {how} divides by their sum; use alibi or learned positions"
+            )
 
     @property
     def is_causal(self) -> bool:
         """Whether no position sees a later one."""
         return self.mixing == "causal"
-
-    @property
-    def positions(self) -> Positions:
-        """How positions are known; ``learned`` is the decoder's matter, not the mechanism's."""
-        return "learned" if self.inputs is None else self.inputs.positions
-
-    def require_learned_positions(self, why: str) -> None:
-        """Refuse other positions, in a mechanism that cannot have them.
-
-        Raises:
-            NotOfferedError: saying why, if positions are not ``learned``.
-        """
-        if self.positions != "learned":
-            raise NotOfferedError(f"{why}, so it needs positions=learned, not {self.positions}")
 
     @property
     def temperature(self) -> Tensor | float:
@@ -181,16 +180,6 @@ class Attention(nn.Module):
         """
         raise NotImplementedError  # abstract
 
-    def experiments(
-        self, hidden_states: Tensor, tokens: TokenInputs | None = None
-    ) -> dict[str, list[Experiment]]:
-        """What hardware would run for these tokens: for each name, one experiment per head.
-
-        Arguments as in :meth:`project`. The experiment ``score`` has a row for each pair of
-        positions i >= j, any other a row for each token. A classical mechanism has none.
-        """
-        return {}
-
     def project_measured(
         self, hidden_states: Tensor, tokens: TokenInputs | None, outcomes: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -203,15 +192,6 @@ class Attention(nn.Module):
                 of rows.
         """
         raise NotImplementedError  # abstract
-
-    def output(self, merged: Tensor) -> Tensor:
-        """The output of the joined heads, both ``[B, T, hidden_size]``; ``out_proj`` by default."""
-        out: Tensor = self.out_proj(merged)
-        return out
-
-    def output_experiments(self, merged: Tensor) -> dict[str, list[Experiment]]:
-        """What hardware would run for :meth:`output`, if that is a circuit's."""
-        return {}
 
     def rotate(self, queries: Tensor, keys: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Queries and keys turned by their positions, if positions are ``rotary``.
@@ -231,59 +211,13 @@ class Attention(nn.Module):
         base = self.inputs.rotary_base
         return rotary.rotate(queries, position_ids, base), rotary.rotate(keys, position_ids, base)
 
-    def phases(self, hidden_states: Tensor, tokens: TokenInputs | None, count: int) -> Tensor:
-        """How far each token's state evolves, ``[B or 1, T, count]`` in radians.
-
-        For a mechanism that overrides :meth:`rotate`; ``count`` is its number of frequencies,
-        usually one per qubit, see :func:`ketformer.attention.rotary.phases`.
-        """
-        assert self.inputs is not None  # it says that positions are rotary
-        places = positions_of(hidden_states, tokens)
-        return rotary.phases(places, count, self.inputs.rotary_base, hidden_states.dtype)
-
-    @classmethod
-    def has_circuits(cls) -> bool:
-        """Whether the mechanism is quantum, that is, overrides :meth:`experiments`."""
-        return cls.experiments is not Attention.experiments
-
-    @classmethod
-    def circuit_sizes(cls, n_qubits: int, layers: int) -> list[dict[str, Any]]:
-        """Sizes and options that give each form of its circuits these qubits and layers.
-
-        By default they set the options ``n_qubits`` and ``layers``. A mechanism without the
-        option ``n_qubits`` gets a hidden state of 2^n amplitudes instead.
-        """
-        options = inspect.signature(cls).parameters
-        width = {"hidden_size": 2**n_qubits, "num_heads": max(2**n_qubits // 8, 1)}
-        own = {"n_qubits": n_qubits} if "n_qubits" in options else width
-        return [own | ({"layers": layers} if "layers" in options else {})]
-
-    @classmethod
-    def options_at(cls, hidden_size: int) -> dict[str, Any]:
-        """Heads and options for a study of its circuits across model widths.
-
-        By default each head has width 16, so that a wider state does not mean more observables.
-        """
-        return {"num_heads": max(hidden_size // 16, 1)}
-
-    @classmethod
-    def classical_operations(cls, hidden_size: int, length: int) -> int:
-        """Multiply-adds of classical attention for what its circuits compute; 0 if nothing."""
-        return 0
-
     def dot_scale(self, width: int) -> float:
         """The factor of q·k in the score ``dot``, for queries of that width."""
         return float(width**-0.5)
 
-    def score_weights(self) -> list[Tensor]:
-        """The weights, or views of a part of them, whose size sets the spread of the scores.
-
-        Empty, as by default, if there are none, as where circuits measure queries and keys.
-        """
-        return []
-
     def reset_parameters(self) -> None:
         """Initialise the parameters that do not belong to a linear layer."""
+        super().reset_parameters()
         if self.log_temperature is not None:
             nn.init.constant_(self.log_temperature, math.log(self.initial_temperature))
 
@@ -363,11 +297,13 @@ class Attention(nn.Module):
         how = Weighting(
             self.score,
             self.temperature,
-            self.dot_scale(queries.shape[-1]),
+            1.0 if self.normalise == "sum" else self.dot_scale(queries.shape[-1]),
             self.is_causal,
             self.dropout,
             self.training,
             bias,
+            self.normalise,
+            self.least_sum,
         )
         mixed, weights = mix(how, queries, keys, values, mask, return_weights=return_weights)
         merged = mixed.transpose(1, 2).flatten(2)
@@ -389,10 +325,7 @@ class Attention(nn.Module):
         earlier = None if last is None else last[..., self.head_dim :]
         return shifted(hidden_states, halves, earlier), halves
 
-    def split_heads(self, merged: Tensor) -> Tensor:
-        """``[B, T, H * w]`` to ``[B, H, T, w]``."""
-        return merged.reshape(*merged.shape[:-1], self.num_heads, -1).transpose(1, 2)
-
     def extra_repr(self) -> str:
         """What ``print(model)`` says about the mechanism."""
-        return f"heads={self.num_heads}, score={self.score}, mixing={self.mixing}"
+        normalise = "" if self.normalise == "softmax" else f", normalise={self.normalise}"
+        return f"heads={self.num_heads}, score={self.score}{normalise}, mixing={self.mixing}"

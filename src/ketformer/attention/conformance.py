@@ -24,12 +24,19 @@ from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError, gradcheck
 from torch.func import functional_call
 
-from ketformer.attention._trials import Batch, Case, GrowingCache, load_as_transformers, on_case
-from ketformer.attention.base import Attention
+from ketformer.attention._rows import forms, start, weights
+from ketformer.attention._trials import (
+    LENGTH,
+    TYPES,
+    Batch,
+    Case,
+    GrowingCache,
+    load_as_transformers,
+    on_case,
+)
 from ketformer.attention.measured import measured_by
-from ketformer.attention.registry import attention_options
-from ketformer.attention.spread import spread_of_scores
-from ketformer.errors import KetformerError, NotOfferedError
+from ketformer.attention.mixer import Mixer
+from ketformer.errors import KetformerError
 from ketformer.quantum import Experiment
 from ketformer.quantum.backends.exact import TorchBackend
 from ketformer.utils.conformance import (
@@ -41,16 +48,12 @@ from ketformer.utils.conformance import (
     close,
     findings,
     require,
-    same_shape,
 )
 
 __all__ = ["CONFORMANCE", "Check", "Finding", "MismatchError", "check_attention"]
 
-#: Positions in a sequence.
-_LENGTH = 6
 #: A smaller change of the output counts as no influence.
 _INFLUENCE = 1e-4
-_TYPES = (torch.float32, torch.float64)
 _SIDES = ("left", "right")
 
 
@@ -77,10 +80,10 @@ def check_attention(
 
 def _causality(case: Case) -> Iterator[float]:
     """A token changes its own output, and earlier outputs only if the mechanism is not causal."""
-    attention, batch = case.build().requires_grad_(False), case.batch(2, _LENGTH)
-    for path in ({}, {"mask": batch.mask()}, {"return_weights": True}):
+    attention, batch = case.build().requires_grad_(False), case.batch(2, LENGTH)
+    for path in case.paths(attention, batch):
         before = batch.through(attention, **path)
-        for position in range(_LENGTH):
+        for position in range(LENGTH):
             after = batch.changed_at(position).through(attention, **path)
             influence = (after - before).abs().amax(dim=(0, 2))
             where = f"a change at position {position} ({', '.join(path) or 'plain'})"
@@ -97,8 +100,8 @@ def _causality(case: Case) -> Iterator[float]:
 
 def _sequences_apart(case: Case) -> Iterator[float]:
     """A sequence does not depend on the rest of its batch."""
-    for dtype in _TYPES:
-        attention, batch = case.build(dtype=dtype), case.batch(3, _LENGTH, dtype=dtype)
+    for dtype in TYPES:
+        attention, batch = case.build(dtype=dtype), case.batch(3, LENGTH, dtype=dtype)
         together = batch.through(attention)
         mates = replace(batch, states=torch.cat([batch.states[:1], 10 * batch.states[1:]]))
         yield close("in another batch", mates.through(attention)[0], together[0], 0)
@@ -110,12 +113,12 @@ def _sequences_apart(case: Case) -> Iterator[float]:
 
 def _padding(case: Case) -> Iterator[float]:
     """Padding does not change a sequence's output, whatever it contains."""
-    for dtype in _TYPES:
+    for dtype in TYPES:
         attention = case.build(dtype=dtype)
-        sequences = [case.batch(1, n, seed=n, dtype=dtype) for n in (_LENGTH, 3)]
+        sequences = [case.batch(1, n, seed=n, dtype=dtype) for n in (LENGTH, 3)]
         for side in _SIDES:
             padded, other = (case.padded(sequences, side, filler=scale) for scale in (1.0, 50.0))
-            for return_weights in (False, True):
+            for return_weights in {False, attention.has_weights}:
                 found = padded.through(attention, padded.mask(), return_weights=return_weights)
                 for row, sequence in enumerate(sequences):
                     alone = sequence.through(attention)[0]
@@ -128,9 +131,11 @@ def _padding(case: Case) -> Iterator[float]:
 def _nothing_to_see(case: Case) -> Iterator[float]:
     """A position that may attend to nothing outputs what is made of 0: a layer's bias."""
     attention = case.build()
-    batch = case.padded([case.batch(1, n, seed=n) for n in (_LENGTH, 3)], "left")
+    batch = case.padded([case.batch(1, n, seed=n) for n in (LENGTH, 3)], "left")
     found = batch.through(attention, batch.mask())[~batch.is_token]
-    nothing = attention.output(torch.zeros_like(batch.states))[~batch.is_token]
+    layer = getattr(attention, "out_proj", None)
+    width = layer.in_features if layer else attention.hidden_size
+    nothing = attention.output(batch.states.new_zeros(1, 1, width))[0].expand_as(found)
     yield close("a position without any key", found, nothing, 0)
 
 
@@ -138,7 +143,7 @@ def _gradients_under_padding(case: Case) -> Iterator[float]:
     """Gradients are finite; they reach every token but no padding."""
     for side in _SIDES:
         attention = case.build()
-        batch = case.padded([case.batch(1, n, seed=n) for n in (_LENGTH, 3)], side)
+        batch = case.padded([case.batch(1, n, seed=n) for n in (LENGTH, 3)], side)
         states = batch.states.requires_grad_()
         batch.through(attention, batch.mask())[batch.is_token].square().sum().backward()
         assert states.grad is not None
@@ -156,13 +161,13 @@ def _gradients_under_padding(case: Case) -> Iterator[float]:
 
 def _cache(case: Case) -> Iterator[float]:
     """Decoding in parts with a cache matches one pass; a mechanism that sees the future refuses."""
-    for dtype in _TYPES:
-        attention, batch = case.build(dtype=dtype), case.batch(2, _LENGTH, dtype=dtype)
+    for dtype in TYPES:
+        attention, batch = case.build(dtype=dtype), case.batch(2, LENGTH, dtype=dtype)
         if not attention.is_causal:
             yield _refuses_a_cache(attention, batch)
             continue
         whole = batch.through(attention)
-        for parts in ((1,) * _LENGTH, (3, 1, 2), (1, _LENGTH - 1)):
+        for parts in ((1,) * LENGTH, (3, 1, 2), (1, LENGTH - 1)):
             cache = GrowingCache()
             steps = [part.through(attention, cache=cache) for part in batch.split(parts)]
             yield alike(f"in parts of {parts}", torch.cat(steps, dim=1), whole)
@@ -170,12 +175,12 @@ def _cache(case: Case) -> Iterator[float]:
 
 def _cache_and_padding(case: Case) -> Iterator[float]:
     """A cache works after left padding, as when generating from prompts of different lengths."""
-    for dtype in _TYPES:
+    for dtype in TYPES:
         attention = case.build(dtype=dtype)
         if not attention.is_causal:
             yield _refuses_a_cache(attention, case.batch(1, 2, dtype=dtype))
             continue
-        sequences = [case.batch(1, n, seed=n, dtype=dtype) for n in (_LENGTH, 3)]
+        sequences = [case.batch(1, n, seed=n, dtype=dtype) for n in (LENGTH, 3)]
         batch = case.padded(sequences, "left")
         cache, steps, seen = GrowingCache(), [], 0
         for part in batch.split((4, 3, 1)):
@@ -188,7 +193,7 @@ def _cache_and_padding(case: Case) -> Iterator[float]:
             yield alike("with a cache and padding", found[row, batch.is_token[row]], alone)
 
 
-def _refuses_a_cache(attention: Attention, batch: Batch) -> float:
+def _refuses_a_cache(attention: Mixer, batch: Batch) -> float:
     try:
         batch.through(attention, cache=GrowingCache())
     except KetformerError:
@@ -199,32 +204,11 @@ def _refuses_a_cache(attention: Attention, batch: Batch) -> float:
 # --- One result, whatever the path ---------------------------------------------------------------
 
 
-def _weights(case: Case) -> Iterator[float]:
-    """The returned weights are those that mix the values, and each row sums to one."""
-    for dtype in _TYPES:
-        attention, batch = case.build(dtype=dtype), case.batch(2, _LENGTH, dtype=dtype)
-        fused, nothing = batch.attend(attention)
-        require(nothing is None, "weights were returned without being requested")
-        output, weights = batch.attend(attention, return_weights=True)
-        assert weights is not None
-        same_shape("weights", weights, (2, attention.num_heads, _LENGTH, _LENGTH))
-        *_, values = attention.project(attention.shift(batch.states)[0], batch.tokens)
-        mixed = attention.output((weights @ values).transpose(1, 2).flatten(2))
-        yield alike("the output with weights returned", output, fused)
-        yield alike("values mixed by the weights", mixed, output)
-        # What a token takes sums to one; for transposed weights, what it gives.
-        taken = weights if attention.is_causal else weights.mT
-        yield alike("the sum of weights", taken.sum(dim=-1), torch.ones_like(taken[..., 0]))
-        later = taken.triu(1)
-        yield close("weights of later positions", later, torch.zeros_like(later), 0)
-        require(bool((weights >= 0).all()), "a weight is negative")
-
-
 def _fast_and_plain(case: Case) -> Iterator[float]:
     """The fast path and the reference agree in the output and in every gradient."""
-    for dtype in _TYPES:
+    for dtype in TYPES:
         attention = case.build(dtype=dtype)
-        for size in ((1, 1), (2, _LENGTH), (70, 5), (2, 70)):  # covers every path
+        for size in ((1, 1), (2, LENGTH), (70, 5), (2, 70)):  # covers every path
             batch = case.batch(*size, dtype=dtype)
             for mask in (None, batch.with_gaps().mask()):
                 fast = batch.outcome(attention, mask)
@@ -235,7 +219,7 @@ def _fast_and_plain(case: Case) -> Iterator[float]:
 def _compiled(case: Case) -> Iterator[float]:
     """``torch.compile`` makes one graph, with and without a mask, and the results agree."""
     attention = case.build(dtype=torch.float64)
-    batch = case.batch(2, _LENGTH, dtype=torch.float64)
+    batch = case.batch(2, LENGTH, dtype=torch.float64)
     for mask in (None, batch.mask()):
         torch.compiler.reset()  # the number of graphs per function is limited
         # Dynamo and the autograd tracer, without minutes of code generation.
@@ -254,8 +238,8 @@ def _compiled(case: Case) -> Iterator[float]:
 
 def _without_gradients(case: Case) -> Iterator[float]:
     """Inference mode gives the same numbers, and training works after it."""
-    for dtype in _TYPES:
-        attention, batch = case.build(dtype=dtype), case.batch(2, _LENGTH, dtype=dtype)
+    for dtype in TYPES:
+        attention, batch = case.build(dtype=dtype), case.batch(2, LENGTH, dtype=dtype)
         with torch.inference_mode():
             found = batch.through(attention)
         expected = batch.through(attention)
@@ -281,7 +265,7 @@ def _circuits(case: Case) -> Iterator[float]:
 
 def _types(case: Case) -> Iterator[float]:
     """Other float types and mixed precision agree with float32 within their precision."""
-    batch, expected = case.batch(2, _LENGTH), case.batch(2, _LENGTH).through(case.build())
+    batch, expected = case.batch(2, LENGTH), case.batch(2, LENGTH).through(case.build())
     for dtype, steps in ((torch.float64, 64), (torch.bfloat16, 8)):
         found = batch.to(dtype).through(case.build(dtype=dtype))
         require(found.dtype == dtype, f"{dtype} hidden states gave {found.dtype}")
@@ -304,19 +288,6 @@ def _coarse(steps: float, dtype: torch.dtype) -> float:
 
 
 # --- Training ------------------------------------------------------------------------------------
-
-
-def _start(case: Case) -> Iterator[float]:
-    """The scores start with the ``initial_spread`` asked for, where weights can set it."""
-    if "initial_spread" not in attention_options(case.attention):
-        return
-    for spread in (0.01, 0.1):
-        try:
-            found = spread_of_scores(case.as_built(initial_spread=spread))
-        except NotOfferedError:
-            return
-        exact = abs(found / spread - 1) < 1e-4
-        yield require(exact, f"an initial_spread of {spread} gives {found:.4g}")
 
 
 def _gradients(case: Case) -> Iterator[float]:
@@ -345,8 +316,8 @@ def _gradients(case: Case) -> Iterator[float]:
 
 def _dropout(case: Case) -> Iterator[float]:
     """Dropout acts on every path, and only in training."""
-    dropping, plain, batch = case.build(dropout=0.5), case.build(), case.batch(2, _LENGTH)
-    for return_weights in (False, True):
+    dropping, plain, batch = case.build(dropout=0.5), case.build(), case.batch(2, LENGTH)
+    for return_weights in {False, plain.has_weights}:
         expected = batch.through(plain, return_weights=return_weights)
         found = batch.through(dropping.eval(), return_weights=return_weights)
         yield close("evaluation", found, expected, 0)
@@ -360,7 +331,7 @@ def _dropout(case: Case) -> Iterator[float]:
 
 def _saving(case: Case) -> Iterator[float]:
     """Saved weights and strings restore the same module; a copy equals it too."""
-    saved, other, batch = case.build(), case.build(seed=1), case.batch(2, _LENGTH)
+    saved, other, batch = case.build(), case.build(seed=1), case.batch(2, LENGTH)
     expected = batch.through(saved)
     require(not torch.equal(batch.through(other), expected), "another seed gives the same weights")
     other.load_state_dict(saved.state_dict())
@@ -375,7 +346,7 @@ def _loading_without_memory(case: Case) -> Iterator[float]:
     change what was loaded. It may therefore write parameters only as a whole and only with
     ``torch.nn.init``, which transformers turns off for loaded ones.
     """
-    saved, batch = case.build(), case.batch(2, _LENGTH)
+    saved, batch = case.build(), case.batch(2, LENGTH)
     for parameter in saved.parameters():  # values as after training, not the initial ones
         parameter.data.mul_(1.1).add_(0.1)
     with torch.device("meta"):
@@ -392,8 +363,8 @@ CONFORMANCE: tuple[Check, ...] = tuple(
             _causality, _sequences_apart,
             _padding, _nothing_to_see, _gradients_under_padding,
             _cache, _cache_and_padding,
-            _weights, _fast_and_plain, _compiled, _without_gradients, _circuits, _types,
-            _start, _gradients, _dropout,
+            weights, forms, _fast_and_plain, _compiled, _without_gradients, _circuits, _types,
+            start, _gradients, _dropout,
             _saving, _loading_without_memory,
         ),
     )

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ketformer.attention.base import Attention
+from ketformer.attention.mixer import Mixer
 from ketformer.errors import NotOfferedError
 from ketformer.quantum import Circuit, Expect, Experiment, PauliStrings, amplitude_angles
 from ketformer.quantum.preparation import amplitude_preparation
@@ -63,13 +63,13 @@ def measured_by(model: nn.Module, expect: Expect) -> Iterator[None]:
             mechanism.expect = None
 
 
-def quantum_mechanisms(model: nn.Module) -> list[Attention]:
+def quantum_mechanisms(model: nn.Module) -> list[Mixer]:
     """The mechanisms of a model that have circuits.
 
     Raises:
         NotOfferedError: there is none.
     """
-    found = [m for m in model.modules() if isinstance(m, Attention) and m.has_circuits()]
+    found = [m for m in model.modules() if isinstance(m, Mixer) and m.has_circuits()]
     if not found:
         raise NotOfferedError("this model's attention has no circuits to run")
     return found

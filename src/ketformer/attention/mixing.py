@@ -1,4 +1,4 @@
-"""Mixing the values by the softmax of the scores, in several ways.
+"""Mixing the values by the normalised scores, in several ways.
 
 :func:`mix` chooses one. All give the same numbers up to rounding;
 :func:`_mix_explicitly` is the readable reference.
@@ -15,13 +15,16 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ketformer.attention.alibi import LinearBias
+from ketformer.attention.linear import CHUNK, Tokens, in_chunks
 from ketformer.attention.masking import attention_mask
 from ketformer.attention.scores import (
     DotProduct,
+    Normalise,
     Score,
     as_dot_product,
     prefers_plain_products,
     reference_scores,
+    weights_of,
 )
 
 #: Queries scored at a time where no fused kernel supports the score.
@@ -40,7 +43,10 @@ class Weighting:
             values of positions i >= j.
         dropout: probability of dropping a weight while training.
         training: whether the module is training.
-        bias: added to the scores; None for nothing.
+        bias: added to the scores in a softmax, otherwise a factor exp(bias); None for nothing.
+        normalise: how a row of scores becomes weights, see
+            :func:`~ketformer.attention.scores.weights_of`.
+        least_sum: the least sum of scores that ``sum`` divides by.
     """
 
     score: Score
@@ -50,6 +56,8 @@ class Weighting:
     dropout: float
     training: bool
     bias: LinearBias | None = None
+    normalise: Normalise = "softmax"
+    least_sum: float = 0.0
 
 
 def mix(
@@ -61,7 +69,7 @@ def mix(
     *,
     return_weights: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """Mix the values by the softmax of the scores.
+    """Mix the values by the normalised scores.
 
     Args:
         how: how scores are computed and used.
@@ -77,7 +85,10 @@ def mix(
     """
     if return_weights:
         return _mix_explicitly(how, queries, keys, values, mask)
-    if how.causal:
+    if how.normalise != "softmax":
+        if mask is None and _prefers_prefix_sums(how, queries, values):
+            return _mix_by_prefix_sums(how, queries, keys, values), None
+    elif how.causal:
         terms = how.score, queries, keys, how.temperature, how.dot_scale
         if dot_product := as_dot_product(*terms, training=how.training):
             if how.bias is not None:
@@ -145,12 +156,11 @@ def _mix_explicitly(
     """
     scores = reference_scores(how.score, queries, keys, how.temperature, how.dot_scale)
     if how.bias is not None:
-        scores = scores + how.bias(scores.dtype)
+        bias = how.bias(scores.dtype)
+        scores = scores + bias if how.normalise == "softmax" else scores * bias.exp()
     if mask is None:
         mask = attention_mask(*scores.shape[-2:], offset=offset, device=scores.device)
-    # The lowest finite number, not -inf: a row without any key then gives 0, not NaN.
-    scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    weights = scores.softmax(dim=-1).to(values.dtype) * mask
+    weights = weights_of(scores, mask, how.normalise, how.least_sum).to(values.dtype)
     if not how.causal:
         # Padding must pass nothing on: a row counts only if its position is a token.
         weights = (weights * mask.diagonal(offset, dim1=-2, dim2=-1)[..., None]).mT
@@ -188,6 +198,34 @@ def _mix_in_chunks(
     for part in mixed:
         total = total + F.pad(part, (0, 0, 0, columns - part.shape[-2]))
     return total
+
+
+def _prefers_prefix_sums(how: Weighting, queries: Tensor, values: Tensor) -> bool:
+    """Whether the sums of keys times values are cheaper than a score for each pair.
+
+    They are the same for a row sum of dot products, the same for each key whatever the query.
+    """
+    if how.normalise != "sum" or how.score != "dot" or how.bias is not None or not how.causal:
+        return False
+    if how.dropout and how.training:  # it drops single weights
+        return False
+    if torch.compiler.is_exporting():  # the graph takes any length
+        return False
+    length, width, mixed = queries.shape[-2], queries.shape[-1], values.shape[-1] + 1
+    # Products for each position: with every key, or with those of its chunk and the sums.
+    return length * (width + mixed) > CHUNK * (width + mixed) + 2 * width * mixed
+
+
+def _mix_by_prefix_sums(how: Weighting, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """A row sum in O(T): q·(sum of k vᵀ) over q·(sum of k), both over the positions so far."""
+    ones = torch.ones_like(values[..., :1])
+    tokens = Tokens(
+        (queries * how.dot_scale)[:, :, None, :, None],
+        keys[..., None, :],
+        torch.cat([values, ones], dim=-1)[..., None, :],
+    )
+    mixed = in_chunks(tokens)[0].squeeze(-2)
+    return (mixed[..., :-1] / mixed[..., -1:].clamp_min(how.least_sum)).to(values.dtype)
 
 
 def _widen(tensor: Tensor, width: int) -> Tensor:

@@ -8,11 +8,11 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from ketformer.attention.base import Attention
+from ketformer.attention.mixer import Mixer
 from ketformer.errors import KetformerError
 
 
-def check_option_types(name: str, cls: type[Attention], options: Mapping[str, Any]) -> None:
+def check_option_types(name: str, cls: type[Mixer], options: Mapping[str, Any]) -> None:
     """Refuse a value whose type is not the one that the mechanism declares.
 
     Args:
@@ -25,7 +25,7 @@ def check_option_types(name: str, cls: type[Attention], options: Mapping[str, An
     """
     hints: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
-        if issubclass(base, Attention) and "__init__" in vars(base):
+        if issubclass(base, Mixer) and "__init__" in vars(base):
             hints |= typing.get_type_hints(base.__init__)
     for key, value in options.items():
         if key in hints and not _fits(value, hints[key]):

@@ -11,6 +11,7 @@ from typing import Any
 
 from ketformer.attention.base import Attention
 from ketformer.attention.inputs import InputSizes
+from ketformer.attention.mixer import Mixer
 from ketformer.attention.options import check_option_types
 from ketformer.attention.spread import start_scores
 from ketformer.errors import KetformerError
@@ -18,12 +19,14 @@ from ketformer.utils.registry import Registry
 
 
 def _check(name: str, found: Any) -> None:
-    if not (isinstance(found, type) and issubclass(found, Attention)):
-        raise KetformerError(f"attention {name!r}: {found!r} is not a subclass of Attention")
+    if not (isinstance(found, type) and issubclass(found, Mixer)):
+        raise KetformerError(
+            f"attention {name!r}: {found!r} is not a subclass of Attention or Mixer"
+        )
 
 
 #: Every mechanism by name, including those of other packages (:mod:`ketformer.utils.registry`).
-ATTENTION: Registry[type[Attention]] = Registry(
+ATTENTION: Registry[type[Mixer]] = Registry(
     "attention",
     "ketformer.attention",
     __name__,
@@ -38,6 +41,9 @@ ATTENTION: Registry[type[Attention]] = Registry(
         "classical_gated": "ketformer.attention.classical_gated:ClassicalGated",
         "classical_tanh": "ketformer.attention.classical_tanh:ClassicalTanh",
         "classical_bilinear": "ketformer.attention.classical_bilinear:ClassicalBilinear",
+        "classical_gated_linear": (
+            "ketformer.attention.classical_gated_linear:ClassicalGatedLinear"
+        ),
         "interference": "ketformer.attention.interference:Interference",
         "qsann": "ketformer.attention.qsann:QSANN",
         "qisa": "ketformer.attention.qisa:QISA",
@@ -48,6 +54,8 @@ ATTENTION: Registry[type[Attention]] = Registry(
         "vqc": "ketformer.attention.vqc:VQC",
         "vqc_plain": "ketformer.attention.vqc_plain:VQCPlain",
         "orthogonal": "ketformer.attention.orthogonal:Orthogonal",
+        "pam": "ketformer.attention.pam:PAM",
+        "qsa_cp": "ketformer.attention.qsa_cp:QSACP",
     },
     _check,
 )
@@ -56,7 +64,7 @@ ATTENTION: Registry[type[Attention]] = Registry(
 _DECODER = ("hidden_size", "num_heads", "dropout", "bias", "inputs")
 
 
-def attention_class(name: str) -> type[Attention]:
+def attention_class(name: str) -> type[Mixer]:
     """The class behind a registry name.
 
     Raises:
@@ -92,9 +100,11 @@ def attention_options(name: str) -> dict[str, Any]:
     parameters = dict(inspect.signature(cls).parameters)
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         parameters = {k: p for k, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
-        parameters |= inspect.signature(Attention).parameters
+        kind = Attention if issubclass(cls, Attention) else Mixer
+        parameters |= inspect.signature(kind).parameters
     options = {key: p.default for key, p in parameters.items() if key not in _DECODER}
-    return options | ({"score": cls.default_score} if "score" in options else {})
+    defaults = {"score": "default_score", "normalise": "default_normalise"}
+    return options | {key: getattr(cls, at) for key, at in defaults.items() if key in options}
 
 
 def build_attention(
@@ -106,7 +116,7 @@ def build_attention(
     bias: bool | None = None,
     inputs: InputSizes | None = None,
     **options: Any,
-) -> Attention:
+) -> Mixer:
     """Build a mechanism by its registry name.
 
     Args:

@@ -1,4 +1,4 @@
-"""The score of queries and keys, which goes into the softmax.
+"""The score of queries and keys, and how a row of scores becomes weights.
 
 Every function takes queries ``[B, H, Tq, Dk]`` and keys ``[B, H, Tk, Dk]``.
 """
@@ -12,6 +12,10 @@ from torch import Tensor
 
 Score = Literal["gaussian", "double_exponential", "dot", "square", "absolute"]
 SCORES: tuple[str, ...] = get_args(Score)
+Normalise = Literal["softmax", "sum", "l2"]
+NORMALISE: tuple[str, ...] = get_args(Normalise)
+# Added to the sum of squares under the root of a row's L2 norm.
+_LEAST_SQUARE = 1e-8
 
 
 class DotProduct(NamedTuple):
@@ -129,3 +133,26 @@ def reference_scores(
     square: Tensor = queries.square().sum(-1)[..., :, None] + keys.square().sum(-1)[..., None, :]
     gaussian: Tensor = -(square - 2 * dot).clamp_min(0) / temperature
     return gaussian if score == "gaussian" else torch.exp(gaussian)
+
+
+def weights_of(scores: Tensor, mask: Tensor, normalise: Normalise, least_sum: float) -> Tensor:
+    """Weights from scores, both ``[B, H, Tq, Tk]``; a row without any key gives 0, not NaN.
+
+    ``softmax``; ``sum``, the scores over their sum, or over ``least_sum`` where the sum is
+    smaller, so that a row of vanishing scores vanishes, too; or ``l2``, the scores over their
+    Euclidean norm, for which 1e-8 is added to the sum of squares.
+
+    Args:
+        scores: for ``sum`` none is negative.
+        mask: bool, broadcastable to the scores; false where a key is not seen.
+        normalise: how.
+        least_sum: the least sum that a row is divided by.
+    """
+    if normalise == "softmax":
+        # The lowest finite number, not -inf.
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        return scores.softmax(dim=-1) * mask
+    scores = scores.masked_fill(~mask, 0)
+    if normalise == "sum":
+        return scores / scores.sum(-1, keepdim=True).clamp_min(least_sum)
+    return scores / (scores.square().sum(-1, keepdim=True) + _LEAST_SQUARE).sqrt()

@@ -7,17 +7,15 @@ parameters set the spread, so a fair comparison fixes the spread and not the par
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ketformer.attention.base import Attention
 from ketformer.attention.inputs import TokenInputs
+from ketformer.attention.mixer import Mixer
 from ketformer.attention.scores import reference_scores
 from ketformer.errors import KetformerError, NotOfferedError
-
-if TYPE_CHECKING:
-    from ketformer.attention.base import Attention
 
 _TOKENS = 64
 # Factors from 2^-12 to 2^12 are tried.
@@ -26,14 +24,24 @@ _HALVINGS = 20
 
 
 @torch.no_grad()
-def spread_of_scores(attention: Attention) -> float:
+def spread_of_scores(attention: Mixer) -> float:
     """The standard deviation of a query's scores over the keys, for typical hidden states.
 
     Hidden states are standard normal, as a layer norm gives them, tokens are drawn uniformly, and
     both are always the same. The mean of the variance is over all queries and heads. What all keys
     of a query share is not counted, since the softmax does not see it, nor what rotary positions
     or ALiBi add.
+
+    Raises:
+        NotOfferedError: there are no scores, or not those of a softmax.
     """
+    if not isinstance(attention, Attention):
+        raise NotOfferedError(f"{type(attention).__name__} has no scores, so they have no spread")
+    if attention.normalise != "softmax":
+        raise NotOfferedError(
+            f"{type(attention).__name__}: normalise={attention.normalise} has no spread of scores, "
+            "which is that of a softmax's"
+        )
     like = a_weight(attention)
     generator = torch.Generator("cpu").manual_seed(0)
     hidden = torch.randn(1, _TOKENS, attention.hidden_size, generator=generator, device="cpu")
@@ -48,7 +56,7 @@ def spread_of_scores(attention: Attention) -> float:
     return float(scores.var(-1).mean().sqrt())
 
 
-def a_weight(attention: Attention) -> Tensor:
+def a_weight(attention: Mixer) -> Tensor:
     """A weight or angle of the mechanism, for the type and the device of others."""
     return next(itertools.chain(attention.parameters(), attention.buffers()))
 
@@ -71,11 +79,11 @@ def _tokens(attention: Attention, generator: torch.Generator) -> TokenInputs:
 
 
 @torch.no_grad()
-def start_scores(attention: Attention, default: float | None = None) -> None:
+def start_scores(attention: Mixer, default: float | None = None) -> None:
     """Scale freshly drawn weights so that the scores have the ``initial_spread`` asked for.
 
     Args:
-        attention: the mechanism.
+        attention: the mechanism; one without scores, or without a softmax, is left alone.
         default: the spread if the option is not given; a mechanism that cannot start with it
             keeps its own start.
 
@@ -83,6 +91,8 @@ def start_scores(attention: Attention, default: float | None = None) -> None:
         NotOfferedError: the option is given, but nothing but the temperature sets the spread.
         KetformerError: the option is given, but no scale of the weights gives that spread.
     """
+    if not isinstance(attention, Attention) or attention.normalise != "softmax":
+        return
     wanted, weights = attention.initial_spread, attention.score_weights()
     spread, name = wanted or default, type(attention).__name__
     if spread is None or a_weight(attention).is_meta:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ketformer.attention import Attention, attention_class
+from ketformer.attention import Mixer, attention_class
 from ketformer.attention.layers import Mechanisms, each_layer, parse_mechanisms
 from ketformer.audit.origin import sources_of
 from ketformer.audit.paths import further_checks
@@ -64,7 +64,7 @@ def audit_causality(
     """
     if isinstance(model, str | list):
         model = _small_model(model, seed)
-    if isinstance(model, Attention) and isinstance(model, nn.Module):
+    if isinstance(model, Mixer):
         subject: Subject = Mechanism(model)
     else:
         subject = Subject(model, vocab_size)

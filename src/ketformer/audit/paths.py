@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ketformer.audit.result import Check
 from ketformer.audit.subjects import Subject, difference, one_line, outputs_of
+from ketformer.errors import NotOfferedError
 
 _PADDING = 3  # tokens to the left
 #: Names of a cache in the arguments and results of models of transformers.
@@ -127,6 +128,13 @@ def _attention_weights(subject: Subject, inputs: Tensor, tolerance: float) -> _F
 
 def _weights_of(subject: Subject, inputs: Tensor) -> list[Tensor]:
     """``[B, H, T, T]`` of every layer that returns them."""
+    try:
+        return _returned_weights(subject, inputs)
+    except NotOfferedError as error:
+        raise _NotChecked(str(error)) from None
+
+
+def _returned_weights(subject: Subject, inputs: Tensor) -> list[Tensor]:
     if subject.accepts("return_weights"):
         found: Any = [subject.raw(inputs, return_weights=True)[1]]
     elif not hasattr(subject.config, "output_attentions"):

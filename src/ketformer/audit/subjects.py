@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ketformer.attention import Attention
+from ketformer.attention import Mixer
 from ketformer.audit.precision import float64_copy, in_float64
 from ketformer.errors import KetformerError
 
@@ -182,7 +182,7 @@ class Subject:
 class Mechanism(Subject):
     """A bare attention mechanism: vectors ``[B, T, hidden_size]`` to vectors."""
 
-    def __init__(self, model: Attention) -> None:
+    def __init__(self, model: Mixer) -> None:
         self.model: Any = model
         self.module = model
         self.config = None

@@ -59,6 +59,7 @@ def bench_circuits(
     with Bars(progress, "round") as bars:
         for work, name, sizes in WORKS:
             attention = mechanism(name, **sizes)
+            assert isinstance(attention, Attention)  # the works are some of those
             asked = [e for heads in experiments(attention, batch=1, length=length).values()
                      for e in heads]  # fmt: skip
             counted = sum(

@@ -10,8 +10,8 @@ import torch
 
 from ketformer.attention import (
     ATTENTION,
-    Attention,
     InputSizes,
+    Mixer,
     TokenInputs,
     attention_class,
     build_attention,
@@ -148,7 +148,7 @@ def _preparation(circuit: Circuit) -> int:
 
 def _of_model(model: KetformerForCausalLM) -> dict[str, Experiment]:
     """The circuits of the first layer with each mechanism that has any."""
-    first: dict[str, Attention] = {}
+    first: dict[str, Mixer] = {}
     for block in model.modules():
         if isinstance(block, Block) and block.attention.has_circuits():
             first.setdefault(model.config.layer_attention[block.layer_idx], block.attention)
@@ -159,14 +159,14 @@ def _of_model(model: KetformerForCausalLM) -> dict[str, Experiment]:
     }
 
 
-def _of_first_head(attention: Attention) -> dict[str, Experiment]:
+def _of_first_head(attention: Mixer) -> dict[str, Experiment]:
     found = experiments(attention, batch=1, length=1)
     return {name: heads[0] for name, heads in found.items()}
 
 
 def mechanism(
     name: str, *, hidden_size: int = 16, num_heads: int = 1, n_conditions: int = 0, **options: Any
-) -> Attention:
+) -> Mixer:
     """A newly initialised mechanism, the same on every call, with the input tables that some need.
 
     Raises:
@@ -179,7 +179,7 @@ def mechanism(
 
 
 def experiments(
-    attention: Attention, *, batch: int, length: int, seed: int = 0
+    attention: Mixer, *, batch: int, length: int, seed: int = 0
 ) -> dict[str, list[Experiment]]:
     """The experiments that a mechanism would run for random tokens, one for each head."""
     generator = torch.Generator().manual_seed(seed)

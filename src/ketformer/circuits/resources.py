@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ketformer.attention import attention_class
+from ketformer.attention import Attention, attention_class
 from ketformer.attention.base import SCORE
 from ketformer.circuits.mechanisms import experiments, mechanism, require_circuits
 from ketformer.errors import KetformerError
@@ -72,7 +72,9 @@ def resources(
         if largest is None or counts.gates > largest.gates:
             largest = counts
     assert largest is not None
-    scale = attention.dot_scale(hidden_size) if SCORE in found else 1.0
+    scale = 1.0
+    if SCORE in found and isinstance(attention, Attention):
+        scale = attention.dot_scale(hidden_size)
     shots = shots_for(precision, scale)
     return {
         "mechanism": name,

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ketformer.attention import attention_options
+from ketformer.attention import Attention, Mixer, attention_options
 from ketformer.attention.layers import as_given, options_by_name
 from ketformer.attention.spread import spread_of_scores
 from ketformer.comparison.variants import Variant, new_attention
@@ -37,8 +37,8 @@ def started_alike(
 
     The weights of queries and keys are scaled if they can set the spread (``initial_spread``) in
     every layer and with every seed, and otherwise the temperature is changed. Rows with an
-    ``initial_spread`` or ``temperature`` of their own, and mechanisms without either option, stay
-    as they are.
+    ``initial_spread`` or ``temperature`` of their own, mechanisms without either option, and those
+    without a softmax of scores stay as they are.
 
     Args:
         variants: the rows.
@@ -79,6 +79,8 @@ def _options(model: Mapping[str, Any], spread: float, seeds: Sequence[int]) -> d
         return {**given, "initial_spread": spread}
     if given.get("score", offered["score"]) == "double_exponential":
         return given  # its scores lie within [0, 1], whatever the temperature
+    if given.get("normalise", offered["normalise"]) != "softmax":
+        return given  # the size of all scores is divided out
     drawn = [spread_of_scores(new_attention(model, seed)) ** 2 for seed in range(_DRAWS)]
     temperature = float(f"{math.sqrt(sum(drawn) / _DRAWS) / spread:.3g}")
     return {**given, "temperature": temperature}
@@ -109,12 +111,13 @@ def measured_start(settings: Settings, data: Prepared) -> dict[str, float | None
     Returns:
         ``start_spread``, the standard deviation of a query's scores over the keys it sees, and
         ``start_entropy``, the entropy of its weights relative to that of equal weights; both are
-        means over queries, heads and blocks, and None if the model is not causal.
+        means over queries, heads and blocks, and None if the model is not causal, or some of its
+        layers have no weights or such as may be negative.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.training.get("seed", 42))
         model = build_model(settings, data).eval()
-    if not model.is_causal:
+    if not model.is_causal or not all(map(_weighs, model.modules())):
         return {"start_spread": None, "start_entropy": None}
     rows, _ = data.training_sets(model.config.max_position_embeddings)
     batch = rows.batch(list(range(min(_SEQUENCES, len(rows)))))
@@ -126,6 +129,13 @@ def measured_start(settings: Settings, data: Prepared) -> dict[str, float | None
         "start_spread": sum(spreads) / len(spreads),
         "start_entropy": sum(entropies) / len(entropies),
     }
+
+
+def _weighs(module: nn.Module) -> bool:
+    """Whether it is no mixer without weights, or with weights of either sign."""
+    if isinstance(module, Attention):
+        return module.normalise != "l2"
+    return not isinstance(module, Mixer)
 
 
 def _spread_and_entropy(weights: Tensor) -> tuple[float, float]:

@@ -77,6 +77,11 @@ def notes_on(result: dict[str, Any]) -> list[str]:
             "or temperature can set it; entropy at the start is that of the weights on the first "
             "batch, relative to equal weights."
         )
+    if stateful := [row["name"] for row in rows if _has_no_start(row)]:
+        notes.append(
+            f"{', '.join(stateful)}: no attention weights that could start alike or have an "
+            "entropy, in some layers at least; it begins as it is."
+        )
     if search := result.get("search"):
         rates = ", ".join(f"{rate:g}" for rate in search["rates"])
         notes.append(
@@ -97,6 +102,11 @@ def notes_on(result: dict[str, Any]) -> list[str]:
             "its cross entropy."
         )
     return notes
+
+
+def _has_no_start(row: dict[str, Any]) -> bool:
+    """Whether its start was measured in vain: the mixer keeps a state, or weights have signs."""
+    return bool(row["causal"]) and row.get("start_entropy", 0) is None
 
 
 def at_edge(row: dict[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ketformer.attention import ATTENTION, Attention, attention_class, attention_options
+from ketformer.attention import ATTENTION, Mixer, attention_class, attention_options
 from ketformer.attention.layers import (
     Mechanisms,
     distinct,
@@ -159,7 +159,9 @@ def rows_of(arms: Sequence[str], settings: Settings, chosen: Sequence[str] = ())
     rows += [
         Variant(name, {"attention": name}, known[name])
         for name in wanted
-        if name in ATTENTION and name not in present
+        if name in ATTENTION
+        and name not in present
+        and (name in chosen or _takes_positions(name, settings))
     ]
     bases, trained = list(rows), [_trained(row, settings) for row in rows]
     for name in wanted:
@@ -179,6 +181,11 @@ def rows_of(arms: Sequence[str], settings: Settings, chosen: Sequence[str] = ())
                 rows.append(row)
                 trained.append(model)
     return rows
+
+
+def _takes_positions(name: str, settings: Settings) -> bool:
+    """Whether a mechanism of the registry can have the positions of these settings."""
+    return settings.model.get("positions") != "alibi" or attention_class(name).has_weights
 
 
 def _ablated(bases: Sequence[Variant], settings: Settings, control: str) -> list[Variant]:
@@ -211,7 +218,11 @@ def _matched_starts(bases: Sequence[Variant], settings: Settings) -> list[Varian
     trouble: KetformerError | None = None
     for arm in arms:
         name = _MATCHED_START if len(arms) == 1 else f"{_MATCHED_START}_{arm.name}"
-        spread = _spread_at_start(arm, settings)
+        try:
+            spread = _spread_at_start(arm, settings)
+        except NotOfferedError as error:  # it has no softmax of scores
+            trouble = error
+            continue
         if abs(spread - usual) <= _EQUAL_STARTS * usual:
             continue
         pairs = [(classical, name, usual, spread, arm)]
@@ -255,13 +266,13 @@ def _spread_at_start(row: Variant, settings: Settings) -> float:
     return float(f"{spread_of_scores(attention):.3g}")
 
 
-def new_attention(model: Mapping[str, Any], seed: int) -> Attention:
+def new_attention(model: Mapping[str, Any], seed: int) -> Mixer:
     """The mechanism of a new model with these configuration keys, as its first block has it."""
     config = KetformerConfig(**{**model, "num_hidden_layers": 1})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         modules = KetformerForCausalLM(config).modules()
-    return next(module for module in modules if isinstance(module, Attention))
+    return next(module for module in modules if isinstance(module, Mixer))
 
 
 def chosen_rows(wanted: Sequence[str] | None, known: Sequence[str]) -> set[str]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.cache_utils import Cache
 
-from ketformer.attention import TokenInputs, attention_mask, build_attention
+from ketformer.attention import RecurrentMixer, TokenInputs, attention_mask, build_attention
 from ketformer.conversion.layouts import Layout, Weights, per_head, sizes_of
 from ketformer.errors import NotOfferedError
 
@@ -81,6 +81,11 @@ class ConvertedAttention(nn.Module):
             inputs=sizes.inputs,
             **options,
         )
+        if isinstance(self.mechanism, RecurrentMixer):
+            raise NotOfferedError(
+                f"{attention} keeps a state instead of keys and values, which only our own decoder "
+                "can cache; a converted model cannot have it"
+            )
         self.group = sizes.heads // sizes.key_value_heads if self.mechanism.is_causal else 1
         self.output_dropout = nn.Dropout(sizes.output_dropout)
         #: Whether :meth:`carry_over` found an output layer that means the same.

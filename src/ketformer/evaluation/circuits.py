@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ketformer.attention import Attention
+from ketformer.attention import Mixer
 from ketformer.attention.measured import measured_by
 from ketformer.evaluation.backend import Sequences, compare_with_exact, evaluation_sequences
 from ketformer.models import KetformerForCausalLM
@@ -162,7 +162,7 @@ def circuit_parameters(model: KetformerForCausalLM, rows: Sequences) -> list[str
     own = {
         f"{prefix}.{name}": parameter
         for prefix, module in model.named_modules()
-        if isinstance(module, Attention)
+        if isinstance(module, Mixer)
         for name, parameter in module.named_parameters()
     }
     total = torch.stack([a.double().square().sum() for a in angles]).sum()

@@ -9,9 +9,11 @@ from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from ketformer.attention import Attention, InputSizes, TokenInputs, build_attention
+from ketformer.attention import InputSizes, Mixer, TokenInputs, build_attention
+from ketformer.attention.recurrent import State
 from ketformer.errors import KetformerError
 from ketformer.models.configuration import KetformerConfig
+from ketformer.models.state_cache import StateLayer
 
 
 class FeedForward(nn.Module):
@@ -55,6 +57,25 @@ class _Layer(NamedTuple):
             )
         return seen, last
 
+    def state(self) -> tuple[int, State | None]:
+        """The number of positions, and the state of a recurrent mixer after them."""
+        layer = self._state_layer()
+        return layer.seen, layer.state
+
+    def keep(self, state: State, positions: int) -> None:
+        """Replace the state by that after as many more positions."""
+        self._state_layer().keep(state, positions)
+
+    def _state_layer(self) -> StateLayer:
+        """The layer, which takes the place of one for keys and values on first use."""
+        layers = self.cache.layers
+        if len(layers) == self.layer_idx:
+            layers.append(StateLayer())
+        layer = layers[self.layer_idx]
+        if not isinstance(layer, StateLayer):
+            layer = layers[self.layer_idx] = StateLayer()
+        return layer
+
 
 class Block(GradientCheckpointingLayer):
     """Attention and feed-forward layer, each with a residual and a norm before or after."""
@@ -77,13 +98,16 @@ class Block(GradientCheckpointingLayer):
         output_attentions: bool = False,
         tokens: TokenInputs | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Apply the block; see :meth:`ketformer.attention.Attention.forward` for the mask."""
+        """Apply the block; see :meth:`ketformer.attention.Mixer.forward` for the mask.
+
+        Weights are None where the mixer has none.
+        """
         normed = self.attention_norm(hidden_states) if self.pre_norm else hidden_states
         attended, weights = self.attention(
             normed,
             mask=mask,
             cache=None if past_key_values is None else _Layer(past_key_values, self.layer_idx),
-            return_weights=output_attentions,
+            return_weights=output_attentions and self.attention.has_weights,
             tokens=tokens,
         )
         hidden_states = hidden_states + self.attention_dropout(attended)
@@ -93,8 +117,8 @@ class Block(GradientCheckpointingLayer):
         return self.mlp_norm(hidden_states + self.mlp(hidden_states)), weights
 
 
-def attention_of(config: KetformerConfig, layer_idx: int) -> Attention:
-    """A new attention mechanism, as the configuration describes that layer's."""
+def attention_of(config: KetformerConfig, layer_idx: int) -> Mixer:
+    """A new mixer, as the configuration describes that layer's."""
     name = config.layer_attention[layer_idx]
     return build_attention(
         name,

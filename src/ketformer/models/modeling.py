@@ -11,9 +11,9 @@ from transformers import GenerationMixin, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
-from ketformer.attention import Attention, ConditionEmbedding, TokenInputs, attention_mask
+from ketformer.attention import ConditionEmbedding, Mixer, TokenInputs, attention_mask
 from ketformer.attention.spread import start_scores
-from ketformer.errors import KetformerError
+from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.models.block import Block, attention_of, input_sizes
 from ketformer.models.card import CardWriter
 from ketformer.models.checks import check_loaded
@@ -86,14 +86,14 @@ class KetformerPreTrainedModel(CardWriter, PreTrainedModel):
         One whose weights have all been loaded is left alone: its ``reset_parameters`` may write
         to a part of a weight, where transformers could not tell that the weight was loaded.
         """
-        if isinstance(module, Attention):
+        if isinstance(module, Mixer):
             is_custom_code = not any(map(_is_new, module.parameters()))
         super()._initialize_weights(module, is_custom_code)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         std = self.config.initial_std
-        if isinstance(module, Attention):
+        if isinstance(module, Mixer):
             module.reset_parameters()
             if all(map(_is_new, module.score_weights())):
                 start_scores(module, 1.0 if self.config.initializer_range == "width" else None)
@@ -155,6 +155,18 @@ class KetformerModel(KetformerPreTrainedModel):
             b.attention.expect is None for b in self.layers if isinstance(b, Block)
         )
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether every layer has attention weights, which a recurrent mixer has not."""
+        return all(b.attention.has_weights for b in self.layers if isinstance(b, Block))
+
+    def _require_weights(self) -> None:
+        if not self.has_weights:
+            raise NotOfferedError(
+                f"{self.config.attention_name} keeps a state in some layers, so output_attentions "
+                "has no weights to return for them"
+            )
+
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -180,7 +192,7 @@ class KetformerModel(KetformerPreTrainedModel):
             use_cache: return a cache; by default as configured, and never for a
                 model that is not causal or while training.
             output_attentions: also return each layer's weights ``[B, H, T, past + T]``; by
-                default as configured.
+                default as configured. A recurrent mixer has none.
             output_hidden_states: also return the embeddings and each layer's output; by
                 default as configured.
             conditions: ``[B, C]`` in their own units, NaN where unknown; None leaves all
@@ -190,6 +202,7 @@ class KetformerModel(KetformerPreTrainedModel):
         Raises:
             KetformerError: the sequence is longer than the context and positions are learned,
                 or a cache was requested from a model that sees the future.
+            NotOfferedError: weights of a layer that has none.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise KetformerError("give exactly one of input_ids and inputs_embeds")
@@ -200,6 +213,8 @@ class KetformerModel(KetformerPreTrainedModel):
             output_attentions = self.config.output_attentions
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
+        if output_attentions:
+            self._require_weights()
         if use_cache is None:
             use_cache = self.config.use_cache and self.is_causal and not self.training
         if (use_cache or past_key_values is not None) and not self.is_causal:
@@ -219,7 +234,8 @@ class KetformerModel(KetformerPreTrainedModel):
             position_ids = _positions(past, length, attention_mask, inputs_embeds.device)
         keys = past + length
         if past_key_values is not None:  # a static cache also returns its empty slots
-            keys = past_key_values.get_mask_sizes(length, 0)[0]
+            held = range(len(past_key_values))  # a recurrent state beside it has none
+            keys = max([keys, *(past_key_values.get_mask_sizes(length, i)[0] for i in held)])
         mask = _mask(past, length, keys, attention_mask, inputs_embeds.device)
 
         embedded = inputs_embeds

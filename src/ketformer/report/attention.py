@@ -52,6 +52,8 @@ def _maps(study: Study, row: Row) -> str:
             tokens, weights = attention_weights(run, text, conditions=_usual(run))
         except UnreadableError:  # the next one may be readable
             continue
+        except NotOfferedError as error:
+            return f"<article><h4>{name}</h4><p>{html.escape(str(error))}.</p></article>"
         share = share_of_the_future(weights)
         ahead = f"{share:.0%} of all weight lies on later tokens" if share else (
             "no weight lies on later tokens"

@@ -1,0 +1,56 @@
+"""`pam` and `qsa_cp` against the reference files where no float32 table limits the agreement."""
+
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+
+from ketformer.attention import pam, qsa_cp
+
+ROOT = Path(__file__).resolve().parents[2]
+ZOO = Path(os.environ.get("KETFORMER_ZOO", ROOT.parent / "shared/zoo"))
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import reference  # noqa: E402
+
+
+def differences(name, case):
+    with torch.no_grad():
+        found = import_module(f"reference.{name}").outputs(case)
+    assert found.keys() >= case.outputs.keys()
+    return {key: float((found[key] - case.outputs[key]).abs().max()) for key in case.outputs}
+
+
+def stored_turns(case, monkeypatch):
+    """Turn by the case's own tables, whose factors are float32."""
+    if "rope" in case.parameters:
+        plain, table = pam.turned, case.parameters["rope"]
+
+        def turned(parts, angles):
+            if angles.shape[-2:] != table.shape:  # a phase of what is read
+                return plain(parts, angles)
+            product = torch.complex(*parts) * table
+            return torch.stack([product.real, product.imag])
+
+        monkeypatch.setattr(pam, "turned", turned)
+    elif "cos" in case.parameters:
+        cos, sin = case.parameters["cos"], case.parameters["sin"]
+
+        def rotate(vectors, *_):
+            one, two = vectors.chunk(2, -1)
+            return torch.cat([one * cos - two * sin, two * cos + one * sin], -1)
+
+        monkeypatch.setattr(qsa_cp.rotary, "rotate", rotate)
+
+
+@pytest.mark.parametrize("name", ["pam", "qsa_cp"])
+def test_every_case_agrees_to_ten_digits(name, monkeypatch):
+    if not (ZOO / f"{name}.json").is_file():
+        pytest.skip("no reference files: set KETFORMER_ZOO")
+    for case in reference.read_cases(ZOO / f"{name}.json")[1]:
+        with monkeypatch.context() as patched:
+            stored_turns(case, patched)
+            assert max(differences(name, case).values()) < 1e-10, case.name
