@@ -156,7 +156,7 @@ def test_the_tests_are_cut_the_same_way():
     tests = Path(__file__).parent
     folders = {path.name for path in tests.iterdir() if (path / "__init__.py").is_file()}
     rooms = {room for floor in FLOORS for room in floor} - {"errors", "__main__"}
-    # Besides the rooms: tests of the whole repository, fuzzing of the readers, and what needs a GPU.
+    # Besides the rooms: the whole repository, fuzzing of the readers, and what needs a GPU.
     assert folders == rooms | {"project", "fuzzing", "gpu"}
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ketformer.attention import InputSizes, build_attention
-from ketformer.attention.linear import Tokens, start, step
+from ketformer.attention.linear import Tokens, complex_read, start, step
 from ketformer.attention.pam import PAM
 from reference import Case, load
 
@@ -27,13 +27,13 @@ def _real(case: Case) -> dict[str, Tensor]:
     """The recurrence alone."""
     query, key, value = (case.inputs[name].transpose(0, 1)[None] for name in "qkv")
     tokens = Tokens(
-        (query * query.shape[-1] ** -0.5)[:, :, None, :, None],
-        key.unsqueeze(-2),
-        value.unsqueeze(-2),
+        (query * query.shape[-1] ** -0.5)[:, :, None, None],
+        key,
+        value,
         case.inputs["gamma"].log().mT[None, :, None],
     )
     read, state = _step_by_step(tokens)
-    return {"y": read[0, :, :, 0].transpose(0, 1), "final_state": state[0, :, 0]}
+    return {"y": read[0, :, 0].transpose(0, 1), "final_state": state[0, :, 0]}
 
 
 def _complex(case: Case) -> dict[str, Tensor]:
@@ -48,17 +48,19 @@ def _complex(case: Case) -> dict[str, Tensor]:
     assert log_decay is not None
     total = log_decay[0, :, 0].cumsum(-1)
     decay = (total[:, :, None] - total[:, None]).exp().tril()
-    query, key = _complex_of(tokens.queries[0, :, 0]), _complex_of(tokens.keys[0])
+    query, key = (
+        torch.complex(*part.chunk(2, -1)) for part in (tokens.queries[0, :, 0, 0], tokens.keys[0])
+    )
     out = mixer(hidden)[0][0]
     found = {
         "queries": (query * query.shape[-1] ** 0.5).transpose(0, 1),
         "keys": key.transpose(0, 1),
-        "values": _complex_of(tokens.values[0], pairs=False).transpose(0, 1),
+        "values": torch.complex(*tokens.values[0].chunk(2, -1)).transpose(0, 1),
         "gamma": log_decay[0, :, 0].exp().mT,
         "scores": (query @ key.mH).permute(1, 2, 0),
         "decay": decay.permute(1, 2, 0),
-        "y": _complex_of(read[0], pairs=False).transpose(0, 1),
-        "final_state": torch.complex(*state[0, :, 0].chunk(2, -1)).conj(),
+        "y": torch.complex(*complex_read(read)[:, 0]).transpose(0, 1),
+        "final_state": _complex_state(state[0, :, 0]),
         "output": torch.complex(out[:, :half], out[:, half:]),
     }
     if mixer.gate_proj is None:
@@ -74,11 +76,10 @@ def _complex(case: Case) -> dict[str, Tensor]:
     return found
 
 
-def _complex_of(pairs_of_reals: Tensor, *, pairs: bool = True) -> Tensor:
-    """Complex numbers of what :func:`complex_tokens` made, or of ``[…, 2, v]``."""
-    if pairs:
-        return torch.complex(*pairs_of_reals[..., 0, :].chunk(2, -1))
-    return torch.complex(*pairs_of_reals.unbind(-2))
+def _complex_state(products: Tensor) -> Tensor:
+    """V k† of the products of [Re v, Im v] and [Re k, Im k]."""
+    real, imag = (part.chunk(2, -1) for part in products.chunk(2, -2))
+    return torch.complex(real[0] + imag[1], imag[0] - real[1])
 
 
 def _step_by_step(tokens: Tokens) -> tuple[Tensor, Tensor]:
@@ -86,7 +87,7 @@ def _step_by_step(tokens: Tokens) -> tuple[Tensor, Tensor]:
     for place in range(tokens.keys.shape[2]):
         found, state = step(tokens.part(place, place + 1), state)
         read.append(found)
-    return torch.cat(read, dim=2), state
+    return torch.cat(read, dim=-2), state
 
 
 def _built(case: Case) -> PAM:

@@ -21,7 +21,7 @@ def outputs(case: Case) -> dict[str, Tensor]:
     mixer, x = _built(case), case.inputs["x"]
     length, width = x.shape[0], mixer.head_dim
     tokens = mixer.project(x[None], torch.arange(length)[None], None)
-    query, key = tokens.queries[0, :, 0, :, 0], tokens.keys[0, :, :, 0]
+    query, key = tokens.queries[0, :, 0, 0], tokens.keys[0]
     query, key = (torch.complex(*part.chunk(2, -1)) for part in (query, key))
     scores = (query @ key.mH).tril()
     norm = (scores.abs().square().sum(-1, keepdim=True) + 1e-8).sqrt()

@@ -60,12 +60,12 @@ class ClassicalGatedLinear(GatedLinear):
         log_decay, free = self.decays(hidden_states, modulus(hidden_states))
         value = value if free is None else free * value
         return Tokens(
-            (query * self.head_dim**-0.5)[:, :, None, :, None],
-            of_tokens(key, is_token).unsqueeze(-2),
-            of_tokens(value, is_token).unsqueeze(-2),
+            (query * self.head_dim**-0.5)[:, :, None, None],
+            of_tokens(key, is_token),
+            of_tokens(value, is_token),
             of_tokens(log_decay, is_token, dim=-1),
         )
 
     def merge(self, read: Tensor, tokens: Tokens) -> Tensor:
         """Heads side by side."""
-        return read.squeeze(-2).transpose(1, 2).flatten(2)
+        return read.squeeze(2).transpose(1, 2).flatten(2)

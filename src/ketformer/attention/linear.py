@@ -1,11 +1,11 @@
 """Linear attention: reads from a sum of outer products over the positions so far, in O(T).
 
 What a query reads depends on the positions before it only through the state
-``S_t = γ_t S_{t-1} + Σ_w v_w k_wᵀ``: it reads ``S_t q``. :func:`step` is this recurrence for one
+``S_t = γ_t S_{t-1} + v_t k_tᵀ``: it reads ``S_t q``. :func:`step` is this recurrence for one
 position, :func:`in_chunks` its parallel form. Both give the same numbers up to rounding.
 
-All is real. A position may write several pairs of a key and a value and read by several queries,
-so complex numbers need no complex type: see :func:`complex_tokens`.
+All is real. A position may read by several queries, so complex numbers need no complex type: see
+:func:`complex_tokens`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ CHUNK = 64
 
 
 class Tokens(NamedTuple):
-    """What positions read and write. All numbers of positions T and of states K are the same.
+    """What T positions read from each of K states and write to them.
 
     Attributes:
-        queries: ``[B, H, K or 1, T, R, w]``: each position reads by R queries from each state.
-        keys: ``[B, H, T, W, w]``: each position writes W pairs of a key and a value.
-        values: ``[B, H, T, W, v]``.
+        queries: ``[B, H, K or 1, R, T, w]``: each position reads by R queries from each state.
+        keys: ``[B, H, T, w]``.
+        values: ``[B, H, T, v]``.
         log_decay: log γ, ``[B, H, K, T]``, not positive; None for γ = 1 and one state.
     """
 
@@ -36,13 +36,10 @@ class Tokens(NamedTuple):
 
     def part(self, begin: int, end: int) -> Tokens:
         """Some of the positions."""
-        decay = self.log_decay
-        return Tokens(
-            self.queries[:, :, :, begin:end],
-            self.keys[:, :, begin:end],
-            self.values[:, :, begin:end],
-            None if decay is None else decay[..., begin:end],
-        )
+        own = slice(begin, end)
+        decay = None if self.log_decay is None else self.log_decay[..., own]
+        keys, values = self.keys[..., own, :], self.values[..., own, :]
+        return Tokens(self.queries[..., own, :], keys, values, decay)
 
 
 def complex_tokens(
@@ -50,9 +47,10 @@ def complex_tokens(
 ) -> Tokens:
     """Tokens of the complex state ``S_t = γ_t S_{t-1} + v k†``, whose read is ``S_t q``.
 
-    With ``R = [Re S, -Im S]`` the real part of what is read is ``R [Re q, Im q]`` and the imaginary
-    part ``R [Im q, -Re q]``; and ``v k†`` adds ``Re v [Re k, Im k]ᵀ + Im v [Im k, -Re k]ᵀ`` to R.
-    So a complex position is a real one with two reads, of Re and Im, and two writes.
+    Keys are [Re k, Im k] and values [Re v, Im v], and a position reads twice, by [Re q, Im q] and
+    by [Im q, -Re q]: the products of these with a key are the real and the imaginary part of k†q.
+    :func:`complex_read` puts ``S_t q`` together. The real state has all four products of parts,
+    twice the numbers of S.
 
     Args:
         queries: ``[2, B, H, K or 1, T, d]``, Re and Im.
@@ -60,35 +58,39 @@ def complex_tokens(
         values: ``[2, B, H, T, v]``.
         log_decay: as in :class:`Tokens`.
     """
-    return Tokens(_both(queries), _both(keys), values.movedim(0, -2), log_decay)
+    real, imag = queries
+    reads = [torch.cat([real, imag], dim=-1), torch.cat([imag, -real], dim=-1)]
+    return Tokens(
+        torch.stack(reads, -3), torch.cat([*keys], -1), torch.cat([*values], -1), log_decay
+    )
 
 
-def _both(parts: Tensor) -> Tensor:
-    """``[2, …, d]`` to ``[…, 2, 2d]``: [Re, Im] and [Im, -Re]."""
-    real, imag = parts
-    return torch.stack([torch.cat([real, imag], -1), torch.cat([imag, -real], -1)], dim=-2)
+def complex_read(read: Tensor) -> Tensor:
+    """``S_t q`` as ``[2, B, H, T, v]``, Re and Im, from the two reads ``[B, H, 2, T, 2 v]``."""
+    by_real, by_imag = read.unbind(-3)
+    (real, imag), (turned, minus) = by_real.chunk(2, -1), by_imag.chunk(2, -1)
+    return torch.stack([real - minus, imag + turned])
 
 
 def start(tokens: Tokens) -> Tensor:
     """The state before any position, ``[B, H, K, v, w]``, of 0; K is 1 without decay."""
     values, decay = tokens.values, tokens.log_decay
     states = 1 if decay is None else decay.shape[2]
-    return values.new_zeros(
-        *values.shape[:2], states, values.shape[-1], tokens.keys.shape[-1], dtype=_wide(values)
-    )
+    sizes = (*values.shape[:2], states, values.shape[-1], tokens.keys.shape[-1])
+    return values.new_zeros(sizes, dtype=_wide(values))
 
 
 def step(tokens: Tokens, state: Tensor) -> tuple[Tensor, Tensor]:
-    """The recurrence at one position: what it reads ``[B, H, 1, R, v]``, and the new state."""
+    """The recurrence at one position: what it reads ``[B, H, R, 1, v]``, and the new state."""
     queries, keys, values, decay = _widened(tokens)
     if decay is not None:
         state = decay.exp().unsqueeze(-1) * state
-    state = state + (values.mT @ keys).squeeze(2).unsqueeze(2)
-    return (queries.squeeze(3) @ state.mT).sum(2).unsqueeze(2), state
+    state = state + (values.mT @ keys).unsqueeze(2)
+    return (queries @ state.mT.unsqueeze(3)).sum(2), state
 
 
 def in_chunks(tokens: Tokens, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """What positions read ``[B, H, T, R, v]``, and the state after them, in chunks of positions.
+    """What positions read ``[B, H, R, T, v]``, and the state after them, in chunks of positions.
 
     Pairs of positions meet only within a chunk; what came before is read from the state.
 
@@ -99,42 +101,41 @@ def in_chunks(tokens: Tokens, state: Tensor | None = None) -> tuple[Tensor, Tens
     Returns:
         Both at least in float32.
     """
-    state = start(tokens) if state is None else state
     tokens, read = _widened(tokens), []
     if torch.compiler.is_exporting():  # the graph takes sequences of any length: none is cut
         return _chunk(tokens, state)
     for begin in range(0, tokens.keys.shape[2], CHUNK):
         found, state = _chunk(tokens.part(begin, begin + CHUNK), state)
         read.append(found)
-    return torch.cat(read, dim=2), state
+    assert state is not None  # there is a chunk
+    return torch.cat(read, dim=-2), state
 
 
-def _chunk(tokens: Tokens, state: Tensor) -> tuple[Tensor, Tensor]:
+def _chunk(tokens: Tokens, state: Tensor | None) -> tuple[Tensor, Tensor]:
     queries, keys, values, decay = tokens
-    length, reads, writes = keys.shape[2], queries.shape[-2], keys.shape[-2]
-    flat_keys, flat_values = keys.flatten(2, 3).unsqueeze(2), values.flatten(2, 3).unsqueeze(2)
-    scores = queries.flatten(3, 4) @ flat_keys.mT  # [B, H, K or 1, T R, T W]
-    seen = torch.ones(length, length, dtype=torch.bool, device=keys.device).tril()
+    reads, length = queries.shape[-3:-1]
+    flat, keys, values = queries.flatten(3, 4), keys.unsqueeze(2), values.unsqueeze(2)
+    scores = (flat @ keys.mT).unflatten(3, (reads, length))  # [B, H, K or 1, R, T, T]
     if decay is None:
-        kept = seen.to(scores.dtype)
+        scores = scores.tril()
     else:
-        total = decay.cumsum(-1)
+        total = decay.cumsum(-1)  # [B, H, K, T]
+        seen = torch.ones(length, length, dtype=torch.bool, device=keys.device).tril()
         # Masked before the exponential, which would overflow for later positions.
         since = (total[..., :, None] - total[..., None, :]).masked_fill(~seen, -torch.inf)
-        kept = since.exp()
-    pairs = scores.unflatten(-1, (length, writes)).unflatten(-3, (length, reads))
-    scores = (pairs * kept[..., :, None, :, None]).flatten(-4, -3).flatten(-2)
-    from_state = queries
-    if decay is not None:
-        from_state = queries * total.exp()[..., None, None]
-    read = scores @ flat_values + from_state.flatten(3, 4) @ state.mT
+        scores = scores * since.exp().unsqueeze(3)
+    read = scores.flatten(3, 4) @ values  # [B, H, K, R T, v]
+    if state is not None:
+        if decay is not None:
+            flat = (queries * total.exp()[..., None, :, None]).flatten(3, 4)
+        read = read + flat @ state.mT
     if decay is not None:
         last = total[..., -1:]
-        state = last.exp().unsqueeze(-1) * state
-        left = (last - total).exp().repeat_interleave(writes, dim=-1)
-        flat_values = flat_values * left.unsqueeze(-1)
-    state = state + flat_values.mT @ flat_keys
-    return read.sum(2).unflatten(2, (length, reads)), state
+        values = values * (last - total).exp().unsqueeze(-1)
+        state = None if state is None else last.exp().unsqueeze(-1) * state
+    added = values.mT @ keys
+    read = read.sum(2) if read.shape[2] > 1 else read.squeeze(2)
+    return read.unflatten(2, (reads, length)), added if state is None else state + added
 
 
 def _widened(tokens: Tokens) -> Tokens:

@@ -220,11 +220,9 @@ def _mix_by_prefix_sums(how: Weighting, queries: Tensor, keys: Tensor, values: T
     """A row sum in O(T): q·(sum of k vᵀ) over q·(sum of k), both over the positions so far."""
     ones = torch.ones_like(values[..., :1])
     tokens = Tokens(
-        (queries * how.dot_scale)[:, :, None, :, None],
-        keys[..., None, :],
-        torch.cat([values, ones], dim=-1)[..., None, :],
+        (queries * how.dot_scale)[:, :, None, None], keys, torch.cat([values, ones], dim=-1)
     )
-    mixed = in_chunks(tokens)[0].squeeze(-2)
+    mixed = in_chunks(tokens)[0].squeeze(2)
     return (mixed[..., :-1] / mixed[..., -1:].clamp_min(how.least_sum)).to(values.dtype)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ketformer.attention import rotary
 from ketformer.attention.checks import check_weights
 from ketformer.attention.gated_linear import GatedLinear, modulus
-from ketformer.attention.linear import Tokens, complex_tokens
+from ketformer.attention.linear import Tokens, complex_read, complex_tokens
 from ketformer.attention.mixer import MixerOptions
 from ketformer.attention.recurrent import of_tokens
 from ketformer.errors import KetformerError
@@ -80,7 +80,7 @@ class PAM(GatedLinear):
     def project(
         self, hidden_states: Tensor, position_ids: Tensor, is_token: Tensor | None
     ) -> Tokens:
-        """Two reads and two writes for each position and head: those of complex numbers."""
+        """Complex queries, keys and values of each position and head."""
         halves = hidden_states.unflatten(-1, (2, -1)).movedim(-2, 0)  # Re and Im of x
         by_real, by_imag = self.real_proj(halves), self.imag_proj(halves)
         parts = torch.stack([by_real[0] - by_imag[1], by_real[1] + by_imag[0]])
@@ -108,7 +108,7 @@ class PAM(GatedLinear):
 
     def merge(self, read: Tensor, tokens: Tokens) -> Tensor:
         """The real parts of all heads, then the imaginary ones."""
-        return read.permute(0, 2, 3, 1, 4).flatten(2)
+        return complex_read(read).permute(1, 3, 0, 2, 4).flatten(2)
 
 
 def turned(parts: Tensor, angles: Tensor) -> Tensor:

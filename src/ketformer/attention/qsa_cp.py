@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ketformer.attention import rotary
 from ketformer.attention.checks import check_weights
-from ketformer.attention.linear import Tokens, complex_tokens
+from ketformer.attention.linear import Tokens, complex_read, complex_tokens
 from ketformer.attention.mixer import MixerOptions
 from ketformer.attention.recurrent import LinearMixer, of_tokens
 
@@ -64,9 +64,10 @@ class QSACP(LinearMixer):
 
     def merge(self, read: Tensor, tokens: Tokens) -> Tensor:
         """Over the norms of the rows; the real parts of all heads, then the imaginary ones."""
-        width = self.head_dim
-        mixed, keys = read[..., :width], read[..., 0, width:]
-        query = tokens.queries[:, :, 0, :, 0].to(keys.dtype)
-        squares = (keys * query).sum(-1).clamp_min(0)  # rounding may go below 0
-        norm = ((squares + _LEAST_SQUARE) * width).sqrt()
-        return (mixed / norm[..., None, None]).permute(0, 2, 3, 1, 4).flatten(2)
+        width = 2 * self.head_dim
+        mixed, keys = read[..., :width], read[..., width:]
+        queries = tokens.queries.squeeze(2).to(keys.dtype)
+        squares = (keys * queries).sum((-1, 2)).clamp_min(0)  # rounding may go below 0
+        norm = ((squares + _LEAST_SQUARE) * self.head_dim).sqrt()  # [B, H, T]
+        mixed = complex_read(mixed) / norm.unsqueeze(-1)
+        return mixed.permute(1, 3, 0, 2, 4).flatten(2)

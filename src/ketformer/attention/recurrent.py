@@ -147,7 +147,7 @@ class LinearMixer(RecurrentMixer):
         """What goes into :meth:`output`, ``[B, T, its width]``.
 
         Args:
-            read: what each query of each position reads, ``[B, H, T, R, v]``.
+            read: what each query of each position reads, ``[B, H, R, T, v]``.
             tokens: as :meth:`project` gave them.
         """
         raise NotImplementedError  # abstract

@@ -18,13 +18,12 @@ _BYTES_PER_BLOCK = 1 << 16
 
 
 def least_parameters(config: KetformerConfig) -> int:
-    """Parameters that the model has with any mechanism: tables, projections, feed-forward."""
+    """Parameters that the model has with any mechanism: tables and feed-forward layers."""
     width, inner = config.hidden_size, config.intermediate_size or 0
     tables = config.vocab_size * (1 if config.tie_word_embeddings else 2)
     if config.positions == "learned":
         tables += config.max_position_embeddings
-    block = width * width + 2 * width * inner
-    return width * tables + config.num_hidden_layers * block
+    return width * tables + config.num_hidden_layers * 2 * width * inner
 
 
 def check_memory(config: KetformerConfig) -> None:
