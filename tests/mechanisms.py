@@ -11,6 +11,7 @@ _LIKE_OTHERS = {
     "classical_cosines",
     "classical_bottleneck",
     "classical_gated",
+    "kernel",
 }
 
 #: Every mechanism but those.

@@ -22,6 +22,7 @@ CASES += [
     ("classical", 15, 3, {"token_shift": True}),
     ("classical", 16, 2, {"local_start": 1.5}),
     ("classical_fourier", 16, 2, {"n_angles": 2, "n_features": 3}),
+    ("kernel", 16, 2, {"coupling": 0.5, "n_qubits": 2}),
     ("qisa_a", 16, 2, {"score": "dot", "observables": "random", "bias": False}),
 ]
 

@@ -42,6 +42,7 @@ ATTENTION: Registry[type[Attention]] = Registry(
         "qisa_published": "ketformer.attention.published:QISAPublished",
         "qisa_a_published": "ketformer.attention.published:QISAAPublished",
         "overlap": "ketformer.attention.overlap:Overlap",
+        "kernel": "ketformer.attention.kernel:Kernel",
     },
     _check,
 )
