@@ -11,7 +11,9 @@ _LIKE_OTHERS = {
     "classical_cosines",
     "classical_bottleneck",
     "classical_gated",
+    "classical_linear",
     "kernel",
+    "qmsan",
 }
 
 #: Every mechanism but those.

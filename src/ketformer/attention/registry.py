@@ -36,6 +36,7 @@ ATTENTION: Registry[type[Attention]] = Registry(
         "classical_cosines": "ketformer.attention.classical_cosines:ClassicalCosines",
         "classical_bottleneck": "ketformer.attention.classical_bottleneck:ClassicalBottleneck",
         "classical_gated": "ketformer.attention.classical_gated:ClassicalGated",
+        "classical_linear": "ketformer.attention.classical_linear:ClassicalLinear",
         "qsann": "ketformer.attention.qsann:QSANN",
         "qisa": "ketformer.attention.qisa:QISA",
         "qisa_a": "ketformer.attention.qisa_a:QISAA",
@@ -43,6 +44,7 @@ ATTENTION: Registry[type[Attention]] = Registry(
         "qisa_a_published": "ketformer.attention.published:QISAAPublished",
         "overlap": "ketformer.attention.overlap:Overlap",
         "kernel": "ketformer.attention.kernel:Kernel",
+        "qmsan": "ketformer.attention.qmsan:QMSAN",
     },
     _check,
 )
