@@ -35,8 +35,8 @@ class Kernel(Attention):
 
     Published in abstracts as QKSAN (arXiv 2308.13422) and QPSAN (arXiv 2605.25365), which we could
     not read whole. The formulas of the encodings and of the row sum are those of the code at
-    doi:10.5281/zenodo.21380802. Ours are the linear maps' start, and by default three qubits and
-    a bandwidth of 1.
+    doi:10.5281/zenodo.21380802. Two qubits by default are those of QPSAN; the start of the linear
+    maps and the bandwidth of 1 are ours.
 
     No state is simulated where a product gives K:
 
@@ -85,7 +85,7 @@ class Kernel(Attention):
         hidden_size: int,
         num_heads: int,
         *,
-        n_qubits: int = 3,
+        n_qubits: int = 2,
         encoding: Encoding = "iqp",
         bandwidth: float = 1.0,
         coupling: float | None = None,
@@ -309,21 +309,23 @@ def product_features(angles: Tensor, power: int = 1) -> Tensor:
     cos kx), so each angle has a constant and R cosines and sines.
 
     Args:
-        angles: ``[..., n]`` in radians.
+        angles: ``[..., T, n]`` in radians.
         power: R.
 
     Returns:
-        ``[..., (2R + 1)^n]``.
+        ``[..., T, (2R + 1)^n]``.
     """
     weights = [math.comb(2 * power, power + k) / 4**power for k in range(power + 1)]
-    scales = angles.new_tensor([math.sqrt(2 * weight) for weight in weights[1:]])
-    waves = angles.unsqueeze(-1) * torch.arange(1, power + 1, device=angles.device)
-    constant = torch.full_like(waves[..., :1], math.sqrt(weights[0]))
-    single = torch.cat([constant, waves.cos() * scales, waves.sin() * scales], dim=-1)
-    features = single[..., 0, :]
+    # Computed as columns, so that memory is accessed in long runs; the result is a view.
+    columns = angles.mT.contiguous().unsqueeze(-2)  # [..., n, 1, T]
+    scales = angles.new_tensor([math.sqrt(2 * weight) for weight in weights[1:]]).unsqueeze(-1)
+    waves = columns * torch.arange(1, power + 1, device=angles.device).unsqueeze(-1)
+    constant = torch.full_like(columns, math.sqrt(weights[0]))
+    single = torch.cat([constant, waves.cos() * scales, waves.sin() * scales], dim=-2)
+    features = single[..., 0, :, :]
     for i in range(1, angles.shape[-1]):
-        features = (features.unsqueeze(-1) * single[..., i, None, :]).flatten(-2)
-    return features
+        features = (features.unsqueeze(-2) * single[..., i, None, :, :]).flatten(-3, -2)
+    return features.mT
 
 
 def density_features(real: Tensor, imag: Tensor) -> Tensor:
@@ -333,14 +335,16 @@ def density_features(real: Tensor, imag: Tensor) -> Tensor:
     tr(Re ρ Re σ) - tr(Im ρ Im σ) = tr ρσ.
 
     Args:
-        real: ``[..., 2^n]``, the real parts of the amplitudes.
+        real: ``[..., T, 2^n]``, the real parts of the amplitudes.
         imag: the imaginary parts.
 
     Returns:
-        ``[..., 4^n]``.
+        ``[..., T, 4^n]``.
     """
-    one = (real + imag).unsqueeze(-1) * real.unsqueeze(-2)
-    return (one + (imag - real).unsqueeze(-1) * imag.unsqueeze(-2)).flatten(-2)
+    # Columns again. aaᵀ + bbᵀ + baᵀ - abᵀ for the state a + ib.
+    a, b = real.mT.contiguous(), imag.mT.contiguous()
+    one = (a + b).unsqueeze(-2) * a.unsqueeze(-3)
+    return (one + (b - a).unsqueeze(-2) * b.unsqueeze(-3)).flatten(-3, -2).mT
 
 
 def cz_ring(n_qubits: int) -> Circuit:

@@ -157,21 +157,22 @@ class QMSAN(Attention):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Pauli expectations of queries and keys times 2^(-m/2), ``[B, H, T, 4^m]``; values."""
         if self.angle_proj is None:
-            expectations = self._of_amplitudes(hidden_states)
-            features = self._evolved(expectations, hidden_states, tokens)
+            state = self._evolved(self._of_amplitudes(hidden_states), hidden_states, tokens)
+            features = state.squeeze(2).expand(-1, self.num_heads, -1, -1)
             return features, features, self._values(hidden_states)
         numbers = self._numbers(hidden_states, self.angle_proj)  # [B, H, T, n]
-        # [H, BT, 3^n] times [H, 3^n, …]: each head has angles of its own.
-        products = _products(numbers.transpose(0, 1).flatten(1, 2))
-        expectations = (products @ self._transfer()).unflatten(1, (len(numbers), -1))
-        expectations = expectations.transpose(0, 1)  # [B, H, T, 2 · 4^m + 2n]
+        # Positions come last, so that memory is accessed in long runs.
+        numbers = numbers.mT.contiguous()  # [B, H, n, T]
+        expectations = self._transfer().mT @ _products(numbers)  # [B, H, 2 · 4^m + 2n, T]
         width = 4**self.kept_qubits
-        query, key, values = expectations.split((width, width, 2 * self.n_qubits), dim=-1)
-        query, key = _turned(torch.stack([query, key]), "YZ", numbers[..., : self.kept_qubits])
-        y, z = values.unflatten(-1, (2, -1)).unbind(-2)
-        measured = numbers.cos() * z + numbers.sin() * y
-        query, key = (self._evolved(side, hidden_states, tokens) for side in (query, key))
-        return query, key, self._values(measured.to(hidden_states.dtype).transpose(1, 2).flatten(2))
+        states, values = expectations.split((2 * width, 2 * self.n_qubits), dim=-2)
+        states = _turned(
+            states.unflatten(-2, (2, -1)), "YZ", numbers[:, :, None, : self.kept_qubits]
+        )
+        y, z = values.chunk(2, dim=-2)
+        measured = (numbers.cos() * z + numbers.sin() * y).to(hidden_states.dtype)
+        query, key = self._evolved(states, hidden_states, tokens).unbind(2)
+        return query, key, self._values(measured.flatten(1, 2).mT)
 
     def rotate(self, queries: Tensor, keys: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Nothing: with ``rotary``, RZ gates have turned the kept qubits by their position.
@@ -251,20 +252,23 @@ class QMSAN(Attention):
         return torch.cat([query, key, values], dim=-1)
 
     def _of_amplitudes(self, hidden_states: Tensor) -> Tensor:
-        """Pauli expectations of the kept qubits of encoded tokens, ``[B, H, T, 4^m]``."""
+        """Pauli expectations of the kept qubits of encoded tokens, ``[B, 1, 1, 4^m, T]``."""
         states = hidden_states.to(torch.promote_types(hidden_states.dtype, torch.float32))
         states = amplitude_encode(states, self.n_qubits).unflatten(-1, (2**self.kept_qubits, -1))
         expectations = pauli_coordinates(states @ states.mT, _LETTERS).real
-        return expectations.unsqueeze(1).expand(-1, self.num_heads, -1, -1)
+        return expectations.mT[:, None, None]
 
     def _evolved(
         self, expectations: Tensor, hidden_states: Tensor, tokens: TokenInputs | None
     ) -> Tensor:
-        """Expectations as features, turned by their position if positions are rotary."""
+        """Features ``[B, H, K, T, 4^m]`` from expectations ``[B, H, K, 4^m, T]``.
+
+        If positions are rotary, they are turned by their position.
+        """
         if self.positions == "rotary":
-            phases = self.phases(hidden_states, tokens, self.kept_qubits).unsqueeze(1)
+            phases = self.phases(hidden_states, tokens, self.kept_qubits).mT[:, None, None]
             expectations = _turned(expectations, "XY", phases.to(expectations.dtype))
-        return (expectations * 2 ** (-self.kept_qubits / 2)).to(hidden_states.dtype)
+        return (expectations * 2 ** (-self.kept_qubits / 2)).to(hidden_states.dtype).mT
 
     def extra_repr(self) -> str:
         """What ``print(model)`` says about the mechanism."""
@@ -322,28 +326,31 @@ def pauli_coordinates(matrices: Tensor, letters: str) -> Tensor:
 
 
 def _products(numbers: Tensor) -> Tensor:
-    """Expectations of all strings of I, Y and Z behind RX(x_m) on |0>, ``[..., 3^n]``."""
-    single = torch.stack([torch.ones_like(numbers), -numbers.sin(), numbers.cos()], dim=-1)
-    products = single[..., 0, :]
-    for qubit in range(1, numbers.shape[-1]):
-        products = (products.unsqueeze(-1) * single[..., qubit, None, :]).flatten(-2)
+    """Expectations of all strings of I, Y and Z behind RX(x_m) on |0>: ``[..., 3^n, T]``.
+
+    The numbers x are ``[..., n, T]``.
+    """
+    single = torch.stack([torch.ones_like(numbers), -numbers.sin(), numbers.cos()], dim=-2)
+    products = single[..., 0, :, :]
+    for qubit in range(1, numbers.shape[-2]):
+        products = (products.unsqueeze(-2) * single[..., qubit, None, :, :]).flatten(-3, -2)
     return products
 
 
 def _turned(expectations: Tensor, pair: str, angles: Tensor) -> Tensor:
-    """Expectations ``[..., 4^m]`` behind a rotation of each qubit by angles ``[..., m]``.
+    """Expectations ``[..., 4^m, T]`` behind a rotation of each qubit by angles ``[..., m, T]``.
 
     RX turns the ``pair`` YZ and RZ turns XY: the first becomes cos · first - sin · second, and the
     second cos · second + sin · first.
     """
     first, second = (_LETTERS.index(letter) for letter in pair)
     cosines, sines = angles.cos(), angles.sin()
-    for qubit in range(angles.shape[-1]):
-        parts = list(expectations.unflatten(-1, (4**qubit, 4, -1)).unbind(-2))
-        cos, sin = (x[..., qubit, None, None] for x in (cosines, sines))
+    for qubit in range(angles.shape[-2]):
+        parts = list(expectations.unflatten(-2, (4**qubit, 4, -1)).unbind(-3))
+        cos, sin = (x[..., qubit, None, None, :] for x in (cosines, sines))
         one, other = parts[first], parts[second]
         parts[first], parts[second] = cos * one - sin * other, cos * other + sin * one
-        expectations = torch.stack(parts, dim=-2).flatten(-3)
+        expectations = torch.stack(parts, dim=-3).flatten(-4, -2)
     return expectations
 
 
