@@ -169,3 +169,14 @@ def test_the_help_lists_them(capsys):
         main(["compare", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
     assert f"separated by commas: {', '.join(controls())}, or all" in shown
+
+
+def test_controls_that_an_arm_does_not_offer_are_left_out():
+    """A kernel by default has no trained angles in its circuit, and no softmax."""
+    added = names(["overlap", "kernel"], ["no_entanglement", "random_circuit", "matched_start"])
+    assert added == [
+        "overlap_no_entanglement", "kernel_no_entanglement", "overlap_random_circuit",
+        "classical_matched_start_overlap", "overlap_small_start",
+    ]  # fmt: skip
+    with pytest.raises(KetformerError, match="whose own angles are trained"):
+        names(["kernel"], ["random_circuit"])
