@@ -17,6 +17,9 @@ _LIKE_OTHERS = {
     "vqc",
     "vqc_plain",
     "orthogonal",
+    "classical_linear",
+    "kernel",
+    "qmsan",
     # Their models take the paths of `classical_gated_linear`, whose cache holds a state.
     "pam",
     "qsa_cp",

@@ -25,6 +25,7 @@ CASES += [
     ("classical_fourier", 16, 2, {"n_angles": 2, "n_features": 3}),
     ("pam", 16, 2, {"states": 2, "qk_norm": True}),
     ("qsa_cp", 16, 2, {"token_shift": True}),
+    ("kernel", 16, 2, {"coupling": 0.5, "n_qubits": 2}),
     ("qisa_a", 16, 2, {"score": "dot", "observables": "random", "bias": False}),
     ("vqc", 24, 3, {"layers": 2, "n_qubits": 3}),
     ("orthogonal", 24, 3, {"score": "dot", "values": "absolute", "layout": "pyramid"}),

@@ -182,3 +182,14 @@ def test_a_mechanism_without_scores_has_no_start_to_match_and_no_alibi():
     assert "classical_matched_start_qisa" in both
     alibi = BASE.override({"positions": "alibi"})
     assert "classical_gated_linear" not in names(["qisa"], base=alibi)
+
+
+def test_controls_that_an_arm_does_not_offer_are_left_out():
+    """A kernel by default has no trained angles in its circuit, and no softmax."""
+    added = names(["overlap", "kernel"], ["no_entanglement", "random_circuit", "matched_start"])
+    assert added == [
+        "overlap_no_entanglement", "kernel_no_entanglement", "overlap_random_circuit",
+        "classical_matched_start_overlap", "overlap_small_start",
+    ]  # fmt: skip
+    with pytest.raises(KetformerError, match="whose own angles are trained"):
+        names(["kernel"], ["random_circuit"])

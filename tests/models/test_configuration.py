@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from transformers import AutoConfig
 
-from ketformer.attention import ATTENTION, attention_class, attention_options
+from ketformer.attention import ATTENTION, attention_options
 from ketformer.errors import KetformerError
 from ketformer.models import PRESETS, KetformerConfig, KetformerForCausalLM, checks, preset
 
@@ -238,8 +238,7 @@ def test_a_model_larger_than_the_machine_is_refused_with_what_it_needs(monkeypat
 def test_what_a_model_needs_at_least_is_no_more_than_it_has(name, attention):
     content = preset(name)["model"]
     content = {k: v for k, v in content.items() if k != "attention_options"}
-    if attention_class(attention).leaks:  # as released, so without rotary positions
-        content["positions"] = "learned"
+    content["positions"] = "learned"  # which every mechanism can have
     config = KetformerConfig(**{**content, "vocab_size": 300, "attention": attention})
     with torch.device("meta"):
         parameters = KetformerForCausalLM(config).num_parameters()

@@ -25,6 +25,6 @@ class ClassicalCosines(CosineFeatures):
 
     control = "a mean of cosines of the angles of overlap, in place of an exponential space"
 
-    def waves(self, angles: Tensor) -> Tensor:
+    def waves(self, angles: Tensor, evolved: Tensor | None) -> Tensor:
         """Half of each angle."""
-        return angles / 2
+        return (angles if evolved is None else angles + evolved) / 2

@@ -51,8 +51,13 @@ class CosineFeatures(Attention):
         self.value_proj = nn.Linear(hidden_size, hidden_size, bias=self.bias)
         self.reset_parameters()
 
-    def waves(self, angles: Tensor) -> Tensor:
-        """The products w_r·a, ``[..., H, T, m]``, of angles ``[..., H, T, n]``."""
+    def waves(self, angles: Tensor, evolved: Tensor | None) -> Tensor:
+        """The products w_r·a, ``[B, H, T, m]``, in general phases.
+
+        Args:
+            angles: a, ``[B, H, T, n]``.
+            evolved: what ``rotary`` positions add to the angles, broadcastable to them.
+        """
         raise NotImplementedError  # abstract
 
     def dot_scale(self, width: int) -> float:
@@ -75,10 +80,12 @@ class CosineFeatures(Attention):
         """Queries and keys (cos, sin)(w_r·a)/sqrt(m), ``[B, H, T, 2m]``; linear values."""
         query, key = map(self.split_heads, self.angle_proj(hidden_states).chunk(2, dim=-1))
         value = self.split_heads(self.value_proj(hidden_states))
+        evolved = None
         if self.positions == "rotary":
             evolved = self.phases(hidden_states, tokens, self.n_angles).unsqueeze(1)
-            query, key = query + evolved, key + evolved
-        query, key = self._features(query), self._features(key)
+        # Angles lose too many digits in half precision.
+        wide = torch.promote_types(query.dtype, torch.float32)
+        query, key = (self.features(self.waves(x.to(wide), evolved)) for x in (query, key))
         return query.to(value.dtype), key.to(value.dtype), value
 
     def rotate(self, queries: Tensor, keys: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,8 +95,7 @@ class CosineFeatures(Attention):
         """
         return queries, keys
 
-    def _features(self, angles: Tensor) -> Tensor:
-        # Angles lose too many digits in half precision.
-        waves = self.waves(angles.to(torch.promote_types(angles.dtype, torch.float32)))
+    def features(self, waves: Tensor) -> Tensor:
+        """(cos, sin) of each wave over sqrt(m), ``[B, H, T, 2m]``."""
         scale = float(waves.shape[-1] ** -0.5)
         return torch.cat([waves.cos(), waves.sin()], dim=-1) * scale

@@ -13,6 +13,7 @@ from ketformer.attention.angles import add_angles
 from ketformer.attention.base import SCORE, Attention, CommonOptions
 from ketformer.attention.checks import check_layers, check_qubits, check_weights, require_choice
 from ketformer.attention.inputs import TokenInputs
+from ketformer.attention.pair_scores import as_queries, pairs_of
 from ketformer.attention.shared_unitary import MAX_DENSE_QUBITS, KeptUnitary
 from ketformer.attention.token_registers import Registers
 from ketformer.errors import KetformerError, NotOfferedError
@@ -234,7 +235,7 @@ class Overlap(Attention):
             raise NotOfferedError(f"a Hadamard test measures the score dot, not {self.score}")
         circuit, angles = self._whole_circuit(hidden_states, tokens)
         test = hadamard_test(circuit, circuit)
-        row, column = _pairs(hidden_states)
+        row, column = pairs_of(hidden_states)
         query, key = angles  # [B, H, T, P]
         both = torch.cat([query[:, :, row], key[:, :, column]], dim=-1)
         names = [f"{side}{name}" for side in (BRA, KET) for name in circuit.parameters]
@@ -250,12 +251,7 @@ class Overlap(Attention):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The measured scores as queries, and unit vectors as keys to read them off."""
         value = self.split_heads(self.value_proj(hidden_states))
-        row, column = _pairs(hidden_states)
-        length = hidden_states.shape[1]
-        scores = value.new_zeros(*value.shape[:2], length, length)
-        scores[:, :, row, column] = outcomes[SCORE].squeeze(-1).transpose(1, 2)
-        keys = torch.eye(length, dtype=value.dtype, device=value.device)
-        return scores, keys.expand_as(scores), value
+        return *as_queries(outcomes[SCORE].squeeze(-1), value), value
 
     def _whole_circuit(
         self, hidden_states: Tensor, tokens: TokenInputs | None
@@ -283,10 +279,3 @@ class Overlap(Attention):
     def extra_repr(self) -> str:
         """What ``print(model)`` says about the mechanism."""
         return f"{super().extra_repr()}, qubits={self.n_qubits}"
-
-
-def _pairs(hidden_states: Tensor) -> tuple[Tensor, Tensor]:
-    """Row and column indices of the lower triangle of scores."""
-    length = hidden_states.shape[1]
-    row, column = torch.tril_indices(length, length, device=hidden_states.device)
-    return row, column

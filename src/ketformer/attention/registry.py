@@ -45,6 +45,7 @@ ATTENTION: Registry[type[Mixer]] = Registry(
             "ketformer.attention.classical_gated_linear:ClassicalGatedLinear"
         ),
         "interference": "ketformer.attention.interference:Interference",
+        "classical_linear": "ketformer.attention.classical_linear:ClassicalLinear",
         "qsann": "ketformer.attention.qsann:QSANN",
         "qisa": "ketformer.attention.qisa:QISA",
         "qisa_a": "ketformer.attention.qisa_a:QISAA",
@@ -56,6 +57,8 @@ ATTENTION: Registry[type[Mixer]] = Registry(
         "orthogonal": "ketformer.attention.orthogonal:Orthogonal",
         "pam": "ketformer.attention.pam:PAM",
         "qsa_cp": "ketformer.attention.qsa_cp:QSACP",
+        "kernel": "ketformer.attention.kernel:Kernel",
+        "qmsan": "ketformer.attention.qmsan:QMSAN",
     },
     _check,
 )

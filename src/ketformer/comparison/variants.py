@@ -90,7 +90,7 @@ _ABLATIONS = {
         "the circuit at random angles, not trained",
         {"train_circuit": False},
         _is_arm,
-        "none of {} has a circuit",
+        "none of {} has a circuit whose own angles are trained",
     ),
     "token_shift": _Ablation(
         "half of the channels that it sees are the previous token's",
@@ -191,17 +191,28 @@ def _takes_positions(name: str, settings: Settings) -> bool:
 def _ablated(bases: Sequence[Variant], settings: Settings, control: str) -> list[Variant]:
     """A row for each base to which the control applies."""
     told, options, of, lacking = _ABLATIONS[control]
-    found = [
+    made = (
         _with_options(row, settings, control, options, told)
         for row in bases
         if not is_hybrid(row.changes["attention"])
         and of(row, settings)
         and options.keys() <= attention_options(row.changes["attention"]).keys()
-    ]
+    )
+    found = [row for row in made if _is_offered(row, settings)]
     if not found:
         names = ", ".join(name_of(row.changes["attention"]) for row in bases)
         raise NotOfferedError(f"{control}: {lacking.format(names)}")
     return found
+
+
+def _is_offered(row: Variant, settings: Settings) -> bool:
+    """Whether its mechanism has what the options leave out, such as gates between qubits."""
+    try:
+        with torch.device("meta"):
+            new_attention(settings.override(row.changes).model, seed=0)
+    except NotOfferedError:
+        return False
+    return True
 
 
 def _matched_starts(bases: Sequence[Variant], settings: Settings) -> list[Variant]:
