@@ -15,6 +15,8 @@ _LIKE_OTHERS = {
     # Their models take the paths of `classical_gated_linear`, whose cache holds a state.
     "pam",
     "qsa_cp",
+    "tensorized",
+    "tensorized_published",
 }
 
 #: Every mechanism but those.

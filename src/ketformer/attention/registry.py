@@ -51,6 +51,8 @@ ATTENTION: Registry[type[Mixer]] = Registry(
         "overlap": "ketformer.attention.overlap:Overlap",
         "pam": "ketformer.attention.pam:PAM",
         "qsa_cp": "ketformer.attention.qsa_cp:QSACP",
+        "tensorized": "ketformer.attention.tensorized:Tensorized",
+        "tensorized_published": ("ketformer.attention.tensorized_published:TensorizedPublished"),
     },
     _check,
 )
