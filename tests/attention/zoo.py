@@ -28,5 +28,8 @@ def _tensors(arrays):
 
 
 def _tensor(array):
-    real = torch.tensor(array["real"], dtype=torch.float64)
-    return torch.complex(real, torch.tensor(array["imag"]).double()) if "imag" in array else real
+    real, imag = (
+        torch.tensor(array[part], dtype=torch.float64) if part in array else None
+        for part in ("real", "imag")
+    )
+    return real if imag is None else torch.complex(real, imag)

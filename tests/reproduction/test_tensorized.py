@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_the_tokens_are_uniform(args):
     assert set(counts) == set(LETTERS)
     assert len(LETTERS) == 32
     assert sum((n - expected) ** 2 / expected for n in counts.values()) < 62  # 31 degrees, p 0.001
-    pairs = Counter(zip(text, text[1:], strict=False))
+    pairs = Counter(pairwise(text))
     expected = len(text) / 32**2
     assert sum((pairs[a, b] - expected) ** 2 for a in LETTERS for b in LETTERS) / expected < 1170
 

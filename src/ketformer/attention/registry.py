@@ -51,6 +51,7 @@ ATTENTION: Registry[type[Mixer]] = Registry(
         "overlap": "ketformer.attention.overlap:Overlap",
         "pam": "ketformer.attention.pam:PAM",
         "qsa_cp": "ketformer.attention.qsa_cp:QSACP",
+        "quixer": "ketformer.attention.quixer:Quixer",
         "tensorized": "ketformer.attention.tensorized:Tensorized",
         "tensorized_published": ("ketformer.attention.tensorized_published:TensorizedPublished"),
     },
