@@ -23,6 +23,9 @@ _LIKE_OTHERS = {
     # Their models take the paths of `classical_gated_linear`, whose cache holds a state.
     "pam",
     "qsa_cp",
+    "quixer",
+    "tensorized",
+    "tensorized_published",
 }
 
 #: Every mechanism but those.

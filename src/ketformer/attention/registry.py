@@ -59,6 +59,9 @@ ATTENTION: Registry[type[Mixer]] = Registry(
         "qsa_cp": "ketformer.attention.qsa_cp:QSACP",
         "kernel": "ketformer.attention.kernel:Kernel",
         "qmsan": "ketformer.attention.qmsan:QMSAN",
+        "quixer": "ketformer.attention.quixer:Quixer",
+        "tensorized": "ketformer.attention.tensorized:Tensorized",
+        "tensorized_published": "ketformer.attention.tensorized_published:TensorizedPublished",
     },
     _check,
 )

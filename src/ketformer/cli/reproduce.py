@@ -21,22 +21,34 @@ from ketformer.cli.common import (
 )
 from ketformer.errors import KetformerError
 from ketformer.report.plots import plots_of_result
-from ketformer.reproduction import repeat_run, reproduce_overlap, reproduce_qisa
+from ketformer.reproduction import (
+    repeat_run,
+    reproduce_overlap,
+    reproduce_qisa,
+    reproduce_tensorized,
+)
 from ketformer.reproduction.overlap import OVERLAP_ROWS
 from ketformer.reproduction.qisa import QISA_CLAIM, QISA_ROWS
+from ketformer.reproduction.tensorized import PICTURE, TENSORIZED_ROWS
 
 EXAMPLE = """  ketformer reproduce qisa
   ketformer reproduce qisa --seeds 1 --max_steps 200 --out runs/quick
   ketformer reproduce overlap
+  ketformer reproduce tensorized
   ketformer reproduce qisa --rows classical,qisa --format latex
   ketformer reproduce overlap --rows overlap_sequence,classical_sequence --seeds 1
   ketformer reproduce runs/mine"""
 
-PAPERS = {"qisa": "arXiv 2603.03318", "overlap": "arXiv 2502.19214"}
+PAPERS = {
+    "qisa": "arXiv 2603.03318",
+    "overlap": "arXiv 2502.19214",
+    "tensorized": "arXiv 1906.09777, its leak",
+}
 #: The rows of each paper's table.
 ROWS = {
     "qisa": [name for name, _, _ in QISA_ROWS],
     "overlap": [variant.name for variant in OVERLAP_ROWS],
+    "tensorized": [name for name, _ in TENSORIZED_ROWS],
 }
 _DATA = {"qisa": "tinyshakespeare", "overlap": "qm9"}
 _PAPER_ONLY = (
@@ -51,11 +63,14 @@ def add_arguments(parser: Parser) -> None:
         "paper", type=str, help=f"{papers}; or a run directory, to train it again and compare"
     )
     parser.add_argument(
-        "--data", type=str | None, default=None, help="data set or path (tinyshakespeare, qm9)"
+        "--data",
+        type=str | None,
+        default=None,
+        help="data set or path (tinyshakespeare, qm9; random tokens for tensorized)",
     )
-    parser.add_argument("--seeds", type=int | None, default=None, help="seeds for each row (3)")
+    parser.add_argument("--seeds", type=int | None, default=None, help="seeds for each row (3; 1)")
     parser.add_argument(
-        "--max_steps", type=int | None, default=None, help="training steps (1000; 20 epochs)"
+        "--max_steps", type=int | None, default=None, help="training steps (1000; 20 epochs; 600)"
     )
     parser.add_argument(
         "--out", type=str | None, default=None, help="folder for the runs (runs/reproduce-PAPER)"
@@ -81,26 +96,30 @@ def run(options: Any) -> int:
             return _run(options)
         known = ", ".join(PAPERS)
         raise KetformerError(f"unknown paper {options.paper!r}; known: {known}, or a run directory")
-    seeds = 3 if options.seeds is None else options.seeds
+    usual = 1 if options.paper == "tensorized" else 3
+    seeds = usual if options.seeds is None else options.seeds
     if seeds < 1:
         raise KetformerError(f"seeds must be positive, got {seeds}")
     plots = check_paper_arguments(options)
     use_one_thread()
     common: dict[str, Any] = {
         "out": options.out or f"runs/reproduce-{options.paper}",
-        "data": options.data or _DATA[options.paper],
         "seeds": seeds,
         "processes": runs_at_once(options),
         "cluster": options.cluster,
         "changes": {} if options.max_steps is None else {"max_steps": options.max_steps},
         "rows": [row for part in options.rows for row in part.split(",") if row] or None,
     }
-    if options.paper == "overlap":
-        result = _overlap(options, common)
-    elif options.gradient:
+    if options.gradient and options.paper != "overlap":
         raise KetformerError("--gradient is for the paper overlap")
+    if options.data and options.paper not in _DATA:
+        raise KetformerError(f"--data: {options.paper} makes its own; leave it out")
+    if options.paper == "tensorized":
+        result = reproduce_tensorized(**common)
     else:
-        result = reproduce_qisa(**common)
+        common["data"] = options.data or _DATA[options.paper]
+        overlap = options.paper == "overlap"
+        result = _overlap(options, common) if overlap else reproduce_qisa(**common)
     drawn = plots_of_result(result, Path(common["out"]), plots) if plots else []
     if options.json:
         print_json({**result, "plots": list(map(str, drawn))} if plots else result)
@@ -109,7 +128,10 @@ def run(options: Any) -> int:
         print_formatted(result, options.format)
     else:
         print_rows(result["rows"], result["columns"])
-        {"overlap": _print_targets, "qisa": _print_ratios}[options.paper](result)
+        printed = {"overlap": _print_targets, "qisa": _print_ratios, "tensorized": _print_notes}
+        printed[options.paper](result)
+        if options.paper == "tensorized" and common["rows"] is None:
+            print(f"\nplot: {Path(common['out']) / PICTURE}")
     for path in drawn:
         print(f"plot: {path}", file=sys.stderr if options.format else sys.stdout)
     return 0
@@ -157,6 +179,10 @@ def _print_ratios(result: dict[str, Any]) -> None:
             "\nHow many times lower than classical attention (inference: how many times slower):\n"
         )
         print_rows(_ratio_rows(result), _RATIO_COLUMNS)
+    _print_notes(result)
+
+
+def _print_notes(result: dict[str, Any]) -> None:
     print("\n" + "\n".join(result["notes"]))
 
 

@@ -9,5 +9,6 @@ if TYPE_CHECKING:
     from ketformer.reproduction.overlap import reproduce_overlap as reproduce_overlap
     from ketformer.reproduction.qisa import reproduce_qisa as reproduce_qisa
     from ketformer.reproduction.rerun import repeat_run as repeat_run
+    from ketformer.reproduction.tensorized import reproduce_tensorized as reproduce_tensorized
 
 __getattr__, __dir__, __all__ = lazily(__name__)
