@@ -8,7 +8,7 @@ PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
 .PHONY: demo test lint test-slow test-gpu results results-qisa results-overlap results-compare results-equal \
 	results-start results-verdict results-studies results-published results-deep results-circuits \
-	results-speed results-convert readme docs notebooks fuzz clean
+	results-speed results-tensorized results-convert readme docs notebooks fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ketformer demo
@@ -44,7 +44,7 @@ fuzz: $(VENV)/.installed
 # on two cores. Runs already finished in runs/ are not trained again.
 results: results-qisa results-overlap results-compare results-equal results-start results-verdict \
 	results-studies results-published results-deep results-circuits results-speed \
-	results-convert readme
+	results-tensorized results-convert readme
 
 # About an hour.
 results-qisa: $(VENV)/.installed
@@ -175,6 +175,11 @@ results-speed: $(VENV)/.installed
 	$(BIN)/python scripts/scale_table.py
 
 timed = OMP_NUM_THREADS=1 $(call keep,bench-$(1),bench $(1))
+
+# A minute: the leak of the Tensorized Transformer.
+results-tensorized: $(VENV)/.installed
+	$(call keep,reproduce-tensorized,reproduce tensorized)
+	cp runs/reproduce-tensorized/loss.svg docs/pictures/claims-tensorized.svg
 
 # Ten minutes: a small GPT-2, converted and fine-tuned.
 results-convert: $(VENV)/.installed

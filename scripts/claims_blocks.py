@@ -63,6 +63,12 @@ def claims_intervals(read: Read) -> str:
     return f"{said}; no overlap for {_listed(apart)}.\n" if apart else f"{said}.\n"
 
 
+def claims_tensorized(read: Read) -> str:
+    """The leak of the Tensorized Transformer on random tokens."""
+    result = read("reproduce-tensorized")
+    return f"{table(result['rows'], result['columns'], 'en')}\n{result['notes'][0]}\n"
+
+
 def claims_gradients(read: Read) -> str:
     """How far SPSA's estimate is from the gradient."""
     rows = read("circuit-gradients-overlap")["rows"]

@@ -35,6 +35,7 @@ FILES = {
         "claims_char_gpt",
         "claims_char_gpt_controls",
         "claims_char_gpt_start",
+        "claims_tensorized",
         "overlap",
         "claims_gradients",
         "claims_noise",

@@ -48,8 +48,7 @@ class RecurrentMixer(Mixer):
         super().__init__(hidden_size, num_heads, **common)
         if self.positions == "alibi":
             raise NotOfferedError(
-                f"{type(self).__name__} has no scores for positions=alibi to lower; use rotary, "
-                "learned or none"
+                f"{type(self).__name__} has no scores for positions=alibi to lower; use learned"
             )
 
     def parallel(
