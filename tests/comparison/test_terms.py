@@ -147,7 +147,8 @@ def test_every_mechanism_and_control_can_be_matched(base):
     )
     assert {"overlap_token_shift", "overlap_small_start"} < {row.name for row in rows}
     for variant in matched(rows, base, {"vocab_size": 30})[1:]:
-        assert abs(variant.changes["intermediate_size"] - 128) < 64
+        # Four linear maps of width 32, which `vqc_plain` has not, are worth 64.
+        assert abs(variant.changes["intermediate_size"] - 128) <= 64
 
 
 # --- Several processes ---------------------------------------------------------------------------

@@ -242,7 +242,9 @@ def test_what_a_model_needs_at_least_is_no_more_than_it_has(name, attention):
     config = KetformerConfig(**{**content, "vocab_size": 300, "attention": attention})
     with torch.device("meta"):
         parameters = KetformerForCausalLM(config).num_parameters()
-    assert 0.35 * parameters < checks.least_parameters(config) <= parameters
+    assert checks.least_parameters(config) <= parameters
+    if not attention.startswith("tensorized"):  # it has a weight for each pair of positions
+        assert 0.35 * parameters < checks.least_parameters(config)
     checks.check_memory(config)
 
 

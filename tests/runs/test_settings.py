@@ -217,6 +217,7 @@ def test_values_are_read_by_the_type_of_their_key(key, given, where, read):
         ({"norm_position": "mid"}, "'norm_position' must be one of pre, post, got 'mid'"),
         ({"attention_options": "dot"}, "setting 'attention_options' must be"),
         ({"data": 3}, "setting 'data' must be str, got 3"),
+        ({"attention": None}, "attention must be a name or one for each layer, got None"),
     ],
     ids=str,
 )

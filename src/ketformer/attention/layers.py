@@ -10,14 +10,22 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ketformer.errors import KetformerError
+
 #: A name in the registry, or one for each layer.
 Mechanisms = str | list[str]
 
 
 def parse_mechanisms(given: Mechanisms) -> Mechanisms:
-    """``overlap,classical`` or ``overlap+classical`` as a list; a single name as it is."""
+    """``overlap,classical`` or ``overlap+classical`` as a list; a single name as it is.
+
+    Raises:
+        KetformerError: it is neither a text nor a list.
+    """
     if isinstance(given, list):
         return given
+    if not isinstance(given, str):
+        raise KetformerError(f"attention must be a name or one for each layer, got {given!r}")
     names = [name.strip() for name in re.split(r"[,+]", given)]
     return names if len(names) > 1 else given
 

@@ -13,7 +13,7 @@ from ketformer.attention.inputs import InputSizes
 from ketformer.errors import KetformerError
 
 #: Slots of a mixer that is not told the context length.
-FEW = 8
+FEW = 16
 
 
 def number_of_slots(inputs: InputSizes | None) -> int:

@@ -188,7 +188,7 @@ class Mechanism(Subject):
         self.config = None
         self.name = type(model).__name__
         self.vocab_size = 0  # it has no tokens
-        self.context = None
+        self.context = model.inputs.max_positions if model.inputs else None
         self.longest = VECTORS
         self.parameters = frozenset({"return_weights"})
         self._as_array = False
