@@ -19,7 +19,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import import_module
 from importlib.metadata import (
     EntryPoint,
@@ -296,8 +296,14 @@ def _target_of(target: Any) -> str:
 
 def _package_of(target: str) -> str | None:
     """The installed package that a module belongs to, as ``name==version``."""
-    owners = packages_distributions().get(target.partition(":")[0].partition(".")[0])
+    owners = _distributions_of(target.partition(":")[0].partition(".")[0])
     return f"{owners[0]}=={version(owners[0])}" if owners else None
+
+
+@cache
+def _distributions_of(package: str) -> list[str]:
+    """The installed distributions with that package; looking through all files takes a while."""
+    return packages_distributions().get(package, [])
 
 
 def _require_importable(kind: str, name: str, target: Any) -> None:
