@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from ketformer.attention import ATTENTION
 from ketformer.circuits import circuits_of
-from ketformer.comparison.variants import rows_of
+from ketformer.comparison.variants import new_attention, rows_of
 from ketformer.runs import load_settings
 
 from .test_docs import commands_in, parsed
@@ -38,6 +39,7 @@ def test_every_mechanism_from_outside_has_a_page():
     }
 
 
+@pytest.mark.filterwarnings("ignore::ketformer.attention.leaks.LeakWarning")
 @pytest.mark.parametrize("first", PAGES)
 def test_the_comparison_on_a_page_can_be_made_and_has_the_twin(first):
     commands = list(commands_in(PAGES[first].read_text(encoding="utf-8")))
@@ -45,7 +47,12 @@ def test_the_comparison_on_a_page_can_be_made_and_has_the_twin(first):
     arms, chosen = options.attentions, (options.controls or "").split(",")
     assert arms[0] == "classical"
     assert {*BLOCKS.PAGES[first].twins, *BLOCKS.PAGES[first].twins.values()} <= {*arms}
-    rows = rows_of(arms, load_settings(options.preset), [name for name in chosen if name])
+    given = {key: value for key, value in options.as_dict().items() if key == "positions"}
+    settings = load_settings(options.preset).override(given)
+    rows = rows_of(arms, settings, [name for name in chosen if name])
+    with torch.device("meta"):
+        for row in rows:
+            new_attention(settings.override(row.changes).model, seed=0)  # or raises
     assert len(rows) > len(arms) or not options.controls  # each control has a row
 
 
