@@ -6,11 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from ketformer.attention import ATTENTION
 from ketformer.circuits import circuits_of
-from ketformer.comparison.variants import new_attention, rows_of
+from ketformer.comparison.variants import matched, rows_of
 from ketformer.runs import load_settings
 
 from .test_docs import commands_in, parsed
@@ -47,12 +46,11 @@ def test_the_comparison_on_a_page_can_be_made_and_has_the_twin(first):
     arms, chosen = options.attentions, (options.controls or "").split(",")
     assert arms[0] == "classical"
     assert {*BLOCKS.PAGES[first].twins, *BLOCKS.PAGES[first].twins.values()} <= {*arms}
-    given = {key: value for key, value in options.as_dict().items() if key == "positions"}
+    size = ("positions", "max_position_embeddings")
+    given = {key: value for key, value in options.as_dict().items() if key in size}
     settings = load_settings(options.preset).override(given)
     rows = rows_of(arms, settings, [name for name in chosen if name])
-    with torch.device("meta"):
-        for row in rows:
-            new_attention(settings.override(row.changes).model, seed=0)  # or raises
+    matched(rows, settings, {"vocab_size": 65})  # builds each, or raises
     assert len(rows) > len(arms) or not options.controls  # each control has a row
 
 
