@@ -1,4 +1,4 @@
-"""Rewrite the generated blocks of README.md and docs/ from results/."""
+"""Rewrite the generated blocks of README.md and docs/ from results/ and the registry."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import architecture
 import circuit_blocks
 import claims_blocks
 import convert_blocks
+import mechanism_blocks
 import readme_blocks
 import readme_picture
 import robust_blocks
@@ -61,6 +62,8 @@ FILES = {
     ),
     "docs/robustness.md": ("robust_million", "robust_fuzz"),
     "docs/speed.md": ("speed_attention", "speed_generation", "speed_peers", "speed_memory"),
+    "docs/mechanisms/index.md": ("mechanisms",),
+    **{f"docs/mechanisms/{name}.md": (f"mechanism_{name}",) for name in mechanism_blocks.PAGES},
 }
 
 
@@ -68,6 +71,8 @@ def block(name: str) -> str:
     """The content of a generated block."""
     if name == "targets":
         return _targets()
+    if name.startswith("mechanism"):
+        return mechanism_blocks.block(name)
     language, _, rest = name.rpartition("_")
     if hasattr(readme_blocks, rest):
         own: str = getattr(readme_blocks, rest)(_read, language or "en")
@@ -135,5 +140,6 @@ if __name__ == "__main__":
         path = ROOT / name
         path.write_text(updated(name, path.read_text()))
     architecture.draw()
+    mechanism_blocks.draw()
     for name, content in pictures().items():
         (ROOT / name).write_text(content)
