@@ -184,6 +184,11 @@ def test_a_mechanism_without_scores_has_no_start_to_match_and_no_alibi():
     assert "classical_gated_linear" not in names(["qisa"], base=alibi)
 
 
+def test_a_control_that_cannot_have_the_positions_is_left_out():
+    assert "classical_linear" in names(["qisa"], base=BASE.override({"positions": "learned"}))
+    assert "classical_linear" not in names(["qisa"], base=BASE.override({"positions": "rotary"}))
+
+
 def test_controls_that_an_arm_does_not_offer_are_left_out():
     """A kernel by default has no trained angles in its circuit, and no softmax."""
     added = names(["overlap", "kernel"], ["no_entanglement", "random_circuit", "matched_start"])

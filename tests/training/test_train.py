@@ -14,6 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import ketformer as package
 from commands import MECHANISMS, largest_difference, metrics, write_settings
+from ketformer.cli.positions import with_positions_for
+from ketformer.runs import load_settings
 
 
 def test_a_run_directory_is_complete(honest):
@@ -280,7 +282,7 @@ def test_a_preset_gives_up_its_positions_for_a_mechanism_as_released(
     """For all rows alike, and it is said; positions that were asked for are refused instead."""
     done = ketformer(*call, *SMALL, "--data", text, "--out", tmp_path / "r")
     assert done.code == 0, done.err
-    assert "qisa_published: accepts learned positions only" in done.err
+    assert "qisa_published: accepts no rotary positions" in done.err
     for run in runs:
         config = json.loads((tmp_path / "r" / run / "config.json").read_text())
         assert config["positions"] == "learned"
@@ -288,3 +290,13 @@ def test_a_preset_gives_up_its_positions_for_a_mechanism_as_released(
         *call, *SMALL, "--positions", "rotary", "--data", text, "--out", tmp_path / "o"
     )
     asked.assert_mistake("needs positions=learned, not rotary")
+
+
+@pytest.mark.parametrize("attention", ["quixer", "classical_linear"])
+def test_a_preset_gives_up_rotary_positions_for_a_mechanism_without_angles(attention):
+    rotary = load_settings("char-small")
+    assert rotary.model["positions"] == "rotary"
+    with pytest.warns(UserWarning, match=f"{attention}: accepts no rotary positions"):
+        assert with_positions_for([attention], rotary).model["positions"] == "learned"
+    none = rotary.override({"positions": "none"})
+    assert with_positions_for([attention], none) == none

@@ -34,6 +34,7 @@ class ClassicalLinear(Attention):
     default_normalise = "sum"
     dot_is_positive = True
     paper = "2006.16236"
+    rotary_positions = False
     control = "linear attention with as many positive features as qmsan's mixed states have"
     linear_values = True
 

@@ -54,6 +54,8 @@ class Mixer(nn.Module):
     control: ClassVar[str] = ""
     #: Whether it accepts no positions but ``learned``, whatever the options.
     learned_positions: ClassVar[bool] = False
+    #: Whether positions can be ``rotary``, whatever the options.
+    rotary_positions: ClassVar[bool] = True
     #: Whether values are ``value_proj`` of the hidden states, and nothing else.
     linear_values: ClassVar[bool] = False
     #: Whether every position sees later ones, whatever the options.

@@ -161,7 +161,7 @@ def rows_of(arms: Sequence[str], settings: Settings, chosen: Sequence[str] = ())
         for name in wanted
         if name in ATTENTION
         and name not in present
-        and (name in chosen or _takes_positions(name, settings))
+        and (name in chosen or _is_offered(Variant(name, {"attention": name}), settings))
     ]
     bases, trained = list(rows), [_trained(row, settings) for row in rows]
     for name in wanted:
@@ -183,11 +183,6 @@ def rows_of(arms: Sequence[str], settings: Settings, chosen: Sequence[str] = ())
     return rows
 
 
-def _takes_positions(name: str, settings: Settings) -> bool:
-    """Whether a mechanism of the registry can have the positions of these settings."""
-    return settings.model.get("positions") != "alibi" or attention_class(name).has_weights
-
-
 def _ablated(bases: Sequence[Variant], settings: Settings, control: str) -> list[Variant]:
     """A row for each base to which the control applies."""
     told, options, of, lacking = _ABLATIONS[control]
@@ -206,7 +201,7 @@ def _ablated(bases: Sequence[Variant], settings: Settings, control: str) -> list
 
 
 def _is_offered(row: Variant, settings: Settings) -> bool:
-    """Whether its mechanism has what the options leave out, such as gates between qubits."""
+    """Whether its mechanism has these positions, and what the options leave out, such as gates."""
     try:
         with torch.device("meta"):
             new_attention(settings.override(row.changes).model, seed=0)
