@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported
@@ -26,6 +27,7 @@ collect_ignore = ["plugin"]
 torch.set_num_threads(1)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY / "scripts"))  # the checker of reference files is tested
 _OWN_VARIABLES = {k: v for k, v in os.environ.items() if k.startswith("KETFORMER_")}
 
 
@@ -59,7 +61,11 @@ def pytest_collection_modifyitems(items):
 
 
 # Which variable names the folder that a file in ../shared/<folder> may lie in instead.
-_FOLDERS = {"data": "KETFORMER_DATA", "published": "KETFORMER_PUBLISHED"}
+_FOLDERS = {
+    "data": "KETFORMER_DATA",
+    "published": "KETFORMER_PUBLISHED",
+    "zoo": "KETFORMER_ZOO",
+}
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +116,18 @@ def shared_file():
 def tinyshakespeare(shared_file):
     """Path of Tiny Shakespeare."""
     return shared_file("data", "tinyshakespeare.txt")
+
+
+@pytest.fixture(scope="session")
+def reference_cases(shared_file):
+    """``reference_cases("pam")``: the cases of a mechanism's reference file, by name."""
+    from reference import read_cases
+
+    def read(mechanism):
+        _, cases = read_cases(shared_file("zoo", f"{mechanism}.json"))
+        return {case.name: case for case in cases}
+
+    return read
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,34 +1,15 @@
 """Shared helpers of the attention tests: mechanisms, tokens, padding, a cache, Pauli matrices."""
 
-import json
-import os
-from pathlib import Path
-
 import numpy as np
 import pennylane as qml
-import pytest
 import torch
 
 from ketformer.attention import build_attention
 
-_ZOO = Path(os.environ.get("KETFORMER_ZOO", Path(__file__).resolve().parents[3] / "shared/zoo"))
 
-
-def published_case(mechanism, name):
-    """The configuration and the arrays of a case of a reference file; skips where there is none."""
-    path = _ZOO / f"{mechanism}.json"
-    if not path.is_file():
-        pytest.skip("no reference files: set KETFORMER_ZOO")
-    cases = {case["name"]: case for case in json.loads(path.read_text())["cases"]}
-    found = cases[name]
-    arrays = {}
-    for group in ("inputs", "parameters", "outputs"):
-        for key, array in found[group].items():
-            parts = [
-                torch.tensor(array[p], dtype=torch.float64) for p in ("real", "imag") if p in array
-            ]
-            arrays[key] = parts[0] if len(parts) == 1 else torch.complex(*parts)
-    return found["config"], arrays
+def everything(case):
+    """The configuration of a reference case, and all its tensors by name."""
+    return case.config, {**case.inputs, **case.parameters, **case.outputs}
 
 
 def build(name, hidden_size, num_heads, *, seed=0, **options):

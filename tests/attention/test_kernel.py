@@ -11,7 +11,7 @@ from ketformer.attention.kernel import cz_ring, density_features, product_featur
 from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.quantum import Circuit, run
 
-from .helpers import assert_equal_to, build, published_case, tokens
+from .helpers import assert_equal_to, build, everything, tokens
 
 ENCODINGS = [
     {"encoding": "angle"},
@@ -47,8 +47,8 @@ def kernel_of(attention, hidden):
 
 
 @pytest.mark.parametrize("name", ["angle", "iqp", "iqp_no_entanglement", "ry_reupload"])
-def test_published_kernels_and_their_row_sums(name):
-    config, case = published_case("kernel", name)
+def test_published_kernels_and_their_row_sums(name, reference_cases):
+    config, case = everything(reference_cases("kernel")[name])
     options = {
         "encoding": name.removesuffix("_no_entanglement"),
         "n_qubits": config["d"],
@@ -79,8 +79,8 @@ def test_published_kernels_and_their_row_sums(name):
 
 
 @pytest.mark.parametrize("name", ["rff_angle", "rff_gaussian", "rff_iqp"])
-def test_published_random_features(name):
-    config, case = published_case("kernel", name)
+def test_published_random_features(name, reference_cases):
+    config, case = everything(reference_cases("kernel")[name])
     kernel = name.removeprefix("rff_")
     options = {"kernel": kernel, "n_angles": config["d"], "n_features": config["features"]}
     if kernel == "iqp":
@@ -100,8 +100,8 @@ def test_published_random_features(name):
     assert_equal_to(1e-10, (query @ key.mT)[0, 0], case["scores"])
 
 
-def test_the_published_linear_attention_end_to_end():
-    config, case = published_case("kernel", "linear_attention")
+def test_the_published_linear_attention_end_to_end(reference_cases):
+    config, case = everything(reference_cases("kernel")["linear_attention"])
     width, heads = config["width"], config["heads"]
     attention = build(
         "classical_fourier", width, heads, kernel="angle", waves="shifted", normalise="sum",

@@ -1,20 +1,11 @@
 """`pam` and `qsa_cp` against the reference files where no float32 table limits the agreement."""
 
-import os
-import sys
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 import torch
 
 from ketformer.attention import pam, qsa_cp
-
-ROOT = Path(__file__).resolve().parents[2]
-ZOO = Path(os.environ.get("KETFORMER_ZOO", ROOT.parent / "shared/zoo"))
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import reference  # noqa: E402
 
 
 def differences(name, case):
@@ -47,10 +38,8 @@ def stored_turns(case, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["pam", "qsa_cp"])
-def test_every_case_agrees_to_ten_digits(name, monkeypatch):
-    if not (ZOO / f"{name}.json").is_file():
-        pytest.skip("no reference files: set KETFORMER_ZOO")
-    for case in reference.read_cases(ZOO / f"{name}.json")[1]:
+def test_every_case_agrees_to_ten_digits(name, monkeypatch, reference_cases):
+    for case in reference_cases(name).values():
         with monkeypatch.context() as patched:
             stored_turns(case, patched)
             assert max(differences(name, case).values()) < 1e-10, case.name

@@ -11,7 +11,7 @@ from ketformer.attention.qmsan import pauli_coordinates, transfer
 from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.quantum import pauli_expectations, run
 
-from .helpers import assert_equal_to, build, dense_pauli, published_case, tokens
+from .helpers import assert_equal_to, build, dense_pauli, everything, tokens
 
 ROTARY = InputSizes(vocab_size=11, max_positions=128, positions="rotary")
 OPTIONS = [
@@ -35,8 +35,8 @@ def states_of(features, kept):
 
 
 @pytest.mark.parametrize("name", ["published", "two_qubits", "causal", "separable", "qgpt"])
-def test_published_cases(name):
-    config, case = published_case("qmsan", name)
+def test_everythings(name, reference_cases):
+    config, case = everything(reference_cases("qmsan")[name])
     n, kept = config["n_qubits"], config["kept"]
     if name == "qgpt":
         width, heads = config["d"], config["d"] // config["head_dim"]
@@ -69,7 +69,6 @@ def test_published_cases(name):
         found["sigma"] = states_of(key, kept)
         found["purity_rho"] = torch.einsum("tab,tba->t", rho, rho).real
         found["output"] = hidden[0] + output[0]  # the block's residual
-        found["softmax_weights"] = case["softmax_weights"]
         logits = found["scores"].masked_fill(
             ~attention_mask(*weights.shape[-2:])[0, 0] if mask is None else ~mask[0, 0], -torch.inf
         )

@@ -12,7 +12,6 @@ from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.quantum import unitary
 
 from .helpers import assert_equal_to, build, dense_pauli, tokens
-from .zoo import reference_cases
 
 CHECKS = {check.name: check for check in CONFORMANCE}
 CASES = pytest.mark.parametrize("name", ["published", "two_qubits", "no_entanglement"])
@@ -24,23 +23,23 @@ def sizes(context, positions="learned"):
 
 def parts_of(case):
     """Angles of the tokens and of V, and the options, without those of gates that are not there."""
-    config = case["config"]
+    config = case.config
     entanglement = "ring" if config["entangling"] else "none"
     size = {"n_qubits": config["n_qubits"], "layers": config["ansatz_layers"]}
     token = [int(name[1:]) for name in ansatz14(*size.values(), entanglement).parameters]
     last = [int(name[1:]) for name in ansatz14(size["n_qubits"], 1, entanglement).parameters]
     options = {**size, "degree": config["degree"], "entanglement": entanglement}
-    return case["inputs"]["angles"][:, token], case["parameters"]["feedforward"][last], options
+    return case.inputs["angles"][:, token], case.parameters["feedforward"][last], options
 
 
 @CASES
-def test_a_window_as_published(name):
+def test_a_window_as_published(name, reference_cases):
     case = reference_cases("quixer")[name]
     angles, last_angles, options = parts_of(case)
     shape = options["n_qubits"], options["layers"], options["entanglement"]
     unitaries = unitary(ansatz14(*shape), angles)
     last = unitary(ansatz14(shape[0], 1, shape[2]), last_angles)
-    given, out = case["parameters"], case["outputs"]
+    given, out = case.parameters, case.outputs
     assert_equal_to(1e-10, unitaries[0].to(torch.complex128), out["U_first"])
     found = window(unitaries, given["lcu"], given["polynomial"], last)
     assert_equal_to(1e-10, found.matrix, out["M"])
@@ -53,7 +52,7 @@ def test_a_window_as_published(name):
 
 
 @CASES
-def test_the_mixer_is_the_window_of_every_prefix(name):
+def test_the_mixer_is_the_window_of_every_prefix(name, reference_cases):
     case = reference_cases("quixer")[name]
     angles, last_angles, options = parts_of(case)
     length, width = angles.shape
@@ -61,15 +60,15 @@ def test_the_mixer_is_the_window_of_every_prefix(name):
     with torch.no_grad():
         mixer.angle_proj.weight.copy_(torch.eye(width))  # the hidden states are the angles
         mixer.angle_proj.bias.zero_()
-        lcu = case["parameters"]["lcu"]
+        lcu = case.parameters["lcu"]
         mixer.coefficients.copy_(torch.stack([lcu.real, lcu.imag])[:, None])
-        mixer.polynomial.copy_(case["parameters"]["polynomial"])
+        mixer.polynomial.copy_(case.parameters["polynomial"])
         mixer.last_angles.copy_(last_angles)
     mixer.out_proj = torch.nn.Identity()
-    assert_equal_to(1e-10, mixer(angles[None])[0][0], case["outputs"]["prefix_outcomes"])
+    assert_equal_to(1e-10, mixer(angles[None])[0][0], case.outputs["prefix_outcomes"])
     cache = GrowingCache()
     steps = [mixer(angles[None, i : i + 1], cache=cache)[0][0] for i in range(length)]
-    assert_equal_to(1e-10, torch.cat(steps), case["outputs"]["prefix_outcomes"])
+    assert_equal_to(1e-10, torch.cat(steps), case.outputs["prefix_outcomes"])
 
 
 # --- The parts, against PennyLane and dense matrices -------------------------------------------

@@ -12,7 +12,6 @@ from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 
 from .helpers import assert_equal_to, build, tokens
-from .zoo import reference_cases
 
 CHECKS = {check.name: check for check in CONFORMANCE}
 BOTH = pytest.mark.parametrize("name", ["tensorized", "tensorized_published"])
@@ -67,7 +66,7 @@ def test_queries_are_computed_in_parts(name, monkeypatch):
 
 def published(name, case):
     """The mixer with the case's weights, and an identity for its output layer."""
-    config, given = case["config"], case["parameters"]
+    config, given = case.config, case.parameters
     mixer = build(
         name,
         config["d"],
@@ -85,16 +84,16 @@ def published(name, case):
         mixer.pair_weight.copy_(given["Wo"].unflatten(1, (config["T"], config["T"])))
         mixer.out_proj.weight.copy_(torch.eye(config["d"]))
         mixer.out_proj.bias.zero_()
-    assert_equal_to(1e-6, mixer.sinusoids(given["Wqkv"]), case["inputs"]["positions"])
-    mixer.sinusoids = lambda like: case["inputs"]["positions"]
+    assert_equal_to(1e-6, mixer.sinusoids(given["Wqkv"]), case.inputs["positions"])
+    mixer.sinusoids = lambda like: case.inputs["positions"]
     return mixer
 
 
 @pytest.mark.parametrize("name", ["published", "two_cores"])
-def test_the_released_layer(name):
+def test_the_released_layer(name, reference_cases):
     case = reference_cases("tensorized_published")[name]
     leaking, twin = (published(kind, case) for kind in ("tensorized_published", "tensorized"))
-    x, out = case["inputs"]["x"], case["outputs"]
+    x, out = case.inputs["x"], case.outputs
     attended = leaking(x[None])[0][0]
     assert_equal_to(1e-10, attended, out["attention"])
     assert_equal_to(1e-10, F.layer_norm(x + attended, x.shape[-1:]), out["output"])
@@ -107,9 +106,9 @@ def test_the_released_layer(name):
 
 
 @pytest.mark.parametrize("name", ["published", "two_cores"])
-def test_who_sees_whom(name):
+def test_who_sees_whom(name, reference_cases):
     case = reference_cases("tensorized_published")[name]
-    x, delta = case["inputs"]["x"], case["inputs"]["delta"]
+    x, delta = case.inputs["x"], case.inputs["delta"]
 
     def influence(kind):
         """``[T, T]``: how far a change of the token (row) changes the layer's output (column)."""
@@ -119,16 +118,16 @@ def test_who_sees_whom(name):
         before, after = (F.layer_norm(h + mixer(h)[0], x.shape[-1:]) for h in batches)
         return (after - before).abs().amax(-1).detach()
 
-    assert_equal_to(1e-10, influence("tensorized_published"), case["outputs"]["leak"])
-    assert (case["outputs"]["leak"] > 1e-3).all()
-    assert_equal_to(0, influence("tensorized").tril(-1), torch.zeros_like(case["outputs"]["leak"]))
+    assert_equal_to(1e-10, influence("tensorized_published"), case.outputs["leak"])
+    assert (case.outputs["leak"] > 1e-3).all()
+    assert_equal_to(0, influence("tensorized").tril(-1), torch.zeros_like(case.outputs["leak"]))
 
 
-def test_the_translation_module():
+def test_the_translation_module(reference_cases):
     case = reference_cases("tensorized_published")["translation_module"]
-    query, key, value = (case["inputs"][name] for name in "qkv")
-    cores = case["parameters"]["cores"]
-    assert_equal_to(1e-10, translation_module(query, key, value, cores), case["outputs"]["output"])
+    query, key, value = (case.inputs[name] for name in "qkv")
+    cores = case.parameters["cores"]
+    assert_equal_to(1e-10, translation_module(query, key, value, cores), case.outputs["output"])
     with pytest.raises(KetformerError, match="rank 3 needs as many tokens, got 2"):
         translation_module(query[:2], key[:2], value[:2], cores)
 

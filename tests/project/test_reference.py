@@ -2,21 +2,13 @@
 
 import copy
 import json
-import os
-import sys
-from pathlib import Path
 
+import check_reference
 import pytest
+import reference
 from hypothesis import given, settings, strategies as st
 
 from ketformer.errors import KetformerError
-
-ROOT = Path(__file__).resolve().parents[2]
-ZOO = Path(os.environ.get("KETFORMER_ZOO", ROOT.parent / "shared/zoo"))
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import check_reference  # noqa: E402
-import reference  # noqa: E402
 
 
 def array(nested, shape):
@@ -53,10 +45,8 @@ def run(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", check_reference._ADAPTERS)
-def test_every_case_of_every_reference_file_agrees(name):
-    if not (ZOO / f"{name}.json").is_file():
-        pytest.skip("no reference files: set KETFORMER_ZOO")
-    rows = check_reference.check(ZOO / f"{name}.json")
+def test_every_case_of_every_reference_file_agrees(name, shared_file):
+    rows = check_reference.check(shared_file("zoo", f"{name}.json"))
     assert [row["case"] for row in rows if not row["agrees"]] == []
     assert all(row["compared"] for row in rows)
 
