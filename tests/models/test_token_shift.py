@@ -5,8 +5,8 @@ import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from ketformer.errors import KetformerError
-from ketformer.generation.cache import roomy_cache
 from ketformer.models import KetformerForCausalLM
+from ketformer.models.roomy_cache import roomy_cache
 
 from .helpers import assert_alike, pad, small_model, some_ids
 from .test_generation import every_way, generate

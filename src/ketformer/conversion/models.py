@@ -34,6 +34,7 @@ from ketformer.errors import KetformerError
 from ketformer.models.checks import check_loaded
 from ketformer.models.configuration import check_attn_implementation
 from ketformer.models.remote_code import SavedWithModule
+from ketformer.models.roomy_cache import RoomyGeneration
 
 
 class ConvertedConfig(SavedWithModule):
@@ -55,7 +56,7 @@ class ConvertedConfig(SavedWithModule):
         return {"AutoConfig": config, "AutoModelForCausalLM": causal}
 
 
-class ConvertedModel(PreTrainedModel):
+class ConvertedModel(PreTrainedModel, RoomyGeneration):
     """What a converted model does besides its architecture: it replaces attentions."""
 
     config: Any

@@ -11,9 +11,9 @@ from torch import Tensor
 from transformers import LogitsProcessorList
 
 from ketformer.errors import KetformerError
-from ketformer.generation.cache import roomy_cache
 from ketformer.generation.decoding import choose, choosing
 from ketformer.models import KetformerForCausalLM
+from ketformer.models.roomy_cache import roomy_cache
 
 #: Yields the new tokens ``[B, n]`` as they are written; returns the seen tokens with these added.
 _Writing = Generator[Tensor, None, Tensor]

@@ -14,9 +14,9 @@ from transformers import (
 )
 
 from ketformer.errors import KetformerError
-from ketformer.generation.cache import roomy_cache
 from ketformer.models import KetformerForCausalLM
 from ketformer.models.conditions import check_conditions
+from ketformer.models.roomy_cache import roomy_cache
 
 
 def choosing(temperature: float, top_k: int, top_p: float) -> LogitsProcessorList:

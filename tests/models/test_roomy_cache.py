@@ -2,9 +2,9 @@
 
 import torch
 from hypothesis import given, settings, strategies as st
-from transformers.cache_utils import DynamicCache
+from transformers.cache_utils import DynamicCache, DynamicLayer, StaticLayer
 
-from ketformer.generation.cache import roomy_cache
+from ketformer.models.roomy_cache import RoomyLayer, roomy_cache
 from models.helpers import small_model, some_ids
 
 HEADS, WIDTH = 2, 3
@@ -79,3 +79,20 @@ def test_what_was_handed_out_stays_as_it_is():
     first, _ = cache.update(*torch.ones(2, 1, 1, 2, 1), 0)
     cache.update(*torch.zeros(2, 1, 1, 2, 1), 0)
     assert first.flatten().tolist() == [1, 1]
+
+
+def kinds(**options):
+    """The types of the cache's layers after `generate`."""
+    written = small_model().generate(
+        some_ids(2, 4), max_new_tokens=3, return_dict_in_generate=True, **options
+    )
+    return {type(layer) for layer in written.past_key_values.layers}
+
+
+def test_generate_makes_one_of_its_own_accord():
+    assert kinds() == {RoomyLayer}
+
+
+def test_generate_leaves_a_chosen_cache_as_it_is():
+    assert kinds(past_key_values=DynamicCache()) == {DynamicLayer}
+    assert kinds(cache_implementation="static", disable_compile=True) == {StaticLayer}
