@@ -3,7 +3,6 @@
 import pytest
 import torch
 from transformers import DynamicCache, StaticCache
-from transformers.cache_utils import DynamicSlidingWindowLayer
 
 from conversion.helpers import (
     CASES,
@@ -15,7 +14,6 @@ from conversion.helpers import (
     some_ids,
 )
 from ketformer.audit import audit_causality
-from ketformer.models.roomy_cache import RoomyLayer
 
 CACHED = [case for case in CASES if case[0] != "openai-gpt"]  # it has no cache
 
@@ -114,11 +112,3 @@ def test_a_static_cache_generates_the_same(name):
     how = {"max_new_tokens": 8, "do_sample": False}
     static = model.generate(ids, cache_implementation="static", disable_compile=True, **how)
     assert torch.equal(static, model.generate(ids, **how))
-
-
-def test_only_layers_without_a_window_get_room():
-    written = converted("qwen2").generate(
-        some_ids(1, 4), max_new_tokens=4, return_dict_in_generate=True
-    )
-    kinds = [type(layer) for layer in written.past_key_values.layers]
-    assert kinds == [RoomyLayer, DynamicSlidingWindowLayer]

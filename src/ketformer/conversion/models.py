@@ -34,7 +34,6 @@ from ketformer.errors import KetformerError
 from ketformer.models.checks import check_loaded
 from ketformer.models.configuration import check_attn_implementation
 from ketformer.models.remote_code import SavedWithModule
-from ketformer.models.roomy_cache import RoomyGeneration
 
 
 class ConvertedConfig(SavedWithModule):
@@ -56,7 +55,7 @@ class ConvertedConfig(SavedWithModule):
         return {"AutoConfig": config, "AutoModelForCausalLM": causal}
 
 
-class ConvertedModel(PreTrainedModel, RoomyGeneration):
+class ConvertedModel(PreTrainedModel):
     """What a converted model does besides its architecture: it replaces attentions."""
 
     config: Any

@@ -19,7 +19,6 @@ from ketformer.models.card import CardWriter
 from ketformer.models.checks import check_loaded
 from ketformer.models.conditions import Standardise, check_conditions
 from ketformer.models.configuration import KetformerConfig, check_attn_implementation
-from ketformer.models.roomy_cache import RoomyGeneration
 
 
 class KetformerPreTrainedModel(CardWriter, PreTrainedModel):
@@ -270,7 +269,7 @@ class KetformerModel(KetformerPreTrainedModel):
         )
 
 
-class KetformerForCausalLM(KetformerPreTrainedModel, RoomyGeneration, GenerationMixin):
+class KetformerForCausalLM(KetformerPreTrainedModel, GenerationMixin):
     """The decoder with an output layer; trains, generates and saves as a causal language model.
 
     ``labels`` follow transformers' convention (the same ids as ``input_ids``,
