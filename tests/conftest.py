@@ -1,4 +1,8 @@
-"""What every test shares: one thread, no network, optional data, and tiny trained runs."""
+"""What every test shares: one thread, no network, optional data, and tiny trained runs.
+
+pytest-xdist reads this file before it starts its workers, so torch, which takes seconds, is
+imported in the fixtures.
+"""
 
 import csv
 import gc
@@ -12,19 +16,14 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported
 
 import pytest
-import torch
 
 from commands import call, small_text, write_molecule_settings, write_settings
 from ketformer.cli import main
-from ketformer.quantum.native import library
 from ketformer.tasks.molecules.embedded import embedded_smiles
 from ketformer.utils.files import cache_folder, replacing
 
 # The tests of a package that is installed nowhere but in test_plugin.py.
 collect_ignore = ["plugin"]
-
-# Small tensors are fastest on one thread, above all when pytest-xdist shares the cores.
-torch.set_num_threads(1)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / "scripts"))  # the checker of reference files is tested
@@ -131,6 +130,14 @@ def reference_cases(shared_file):
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Small tensors are fastest so, above all when pytest-xdist shares the cores."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _signals_as_in_a_terminal():
     """A background job or `nohup` starts the tests, and what they start, with SIGINT ignored."""
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
@@ -161,6 +168,8 @@ def _a_cache_of_its_own(tmp_path_factory):
 
     All workers of pytest share it, with the kernels, which are then compiled once.
     """
+    from ketformer.quantum.native import library
+
     kernels, base = library(), tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent
