@@ -205,8 +205,9 @@ def _short_timings_and_samples():
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_process():
-    """Runs are trained in this process; a test of several says so."""
+    """Runs are trained in this process; a test of several says so. A worker has one thread."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ketformer.utils.processes.available_cores", lambda: 1)
         for module in ("utils.machine", "cli.demo", "cli.sweep"):
             patch.setattr(f"ketformer.{module}.default_processes", lambda: 1)
         yield
