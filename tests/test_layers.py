@@ -29,6 +29,7 @@ FLOORS = [
     ["utils"],
     ["quantum", "tasks"],
     ["attention", "drawing"],
+    ["feed_forward"],
     ["models"],
     ["audit", "conversion", "runs"],
     ["circuits", "generation"],

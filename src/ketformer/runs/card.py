@@ -11,6 +11,7 @@ import yaml
 from huggingface_hub import EvalResult
 
 from ketformer.attention import attention_class
+from ketformer.feed_forward import feed_forward_class
 from ketformer.models import KetformerConfig
 from ketformer.models.card import CARD, compose_card, write_card
 from ketformer.runs.directory import (
@@ -56,7 +57,8 @@ def write_run_card(path: Path, config: KetformerConfig) -> None:
         )
         for key, value in metrics.items()
     ]
-    papers = dict.fromkeys(attention_class(name).paper for name in config.mechanisms)
+    parts = [*map(attention_class, config.mechanisms), feed_forward_class(config.feed_forward)]
+    papers = dict.fromkeys(part.paper for part in parts)
     text = compose_card(
         config,
         known["parameters"],
