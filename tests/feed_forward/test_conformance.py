@@ -1,5 +1,8 @@
 """The contract for every feed-forward layer in the registry; the suite also detects broken ones."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -15,6 +18,7 @@ from ketformer.feed_forward import (
 from ketformer.feed_forward.conformance import CONFORMANCE, check_feed_forward
 from ketformer.feed_forward.mlp import Mlp
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "add-a-mechanism.md"
 CASES = [(name, {}) for name in FEED_FORWARD] + [
     ("mlp", {"intermediate_size": 5, "hidden_act": "gelu_new"}),
     ("vqc", {"n_qubits": 3, "layers": 2, "activation": True}),
@@ -81,6 +85,18 @@ def test_it_finds_what_is_wrong(monkeypatch, broken, check):
     assert found[check] == "failed"
 
 
+def test_the_layer_on_the_page_keeps_the_contract(monkeypatch):
+    (code,) = re.findall(
+        r'```python title="my_package/gated.py"\n(.*?)```', PAGE.read_text(), re.DOTALL
+    )
+    written = {"__name__": "gated"}
+    exec(code, written)  # our own page
+    monkeypatch.setattr(FEED_FORWARD, "_registered", {})
+    FEED_FORWARD.register("gated", written["Gated"])
+    assert has_width("gated")
+    assert [f for f in check_feed_forward("gated", intermediate_size=7) if not f.ok] == []
+
+
 def test_the_registry_says_what_a_layer_takes():
     assert has_width("mlp")
     assert not has_width("vqc")
@@ -101,6 +117,11 @@ def test_the_registry_says_what_a_layer_takes():
         ("mpl", {}, "unknown feed_forward 'mpl'; did you mean 'mlp'?"),
         ("mlp", {"intermediate_size": 0}, "intermediate_size must be positive, got 0"),
         ("mlp", {"n_qubits": 4}, "feed_forward mlp has no option n_qubits; its options: none"),
+        (
+            "mlp",
+            {"hidden_act": "tanh"},
+            "hidden_act must be one of relu, gelu, gelu_new, got 'tanh'",
+        ),
         ("mlp", {"dropout": 1.0}, "dropout must lie in [0, 1), got 1.0"),
         ("vqc", {"intermediate_size": 8}, "feed_forward vqc has no intermediate_size"),
         ("vqc", {"n_qubits": 0}, "a register needs at least one qubit, got 0"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, TypedDict
+from typing import ClassVar, Literal, TypedDict, get_args
 
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
+from ketformer.attention.checks import require_choice
 from ketformer.errors import KetformerError
 
 Activation = Literal["relu", "gelu", "gelu_new"]
@@ -44,6 +45,7 @@ class FeedForward(nn.Module):
         super().__init__()
         if hidden_size < 1:
             raise KetformerError(f"hidden_size must be positive, got {hidden_size}")
+        require_choice("hidden_act", hidden_act, get_args(Activation))
         if not 0 <= dropout < 1:
             raise KetformerError(f"dropout must lie in [0, 1), got {dropout}")
         self.hidden_size = hidden_size

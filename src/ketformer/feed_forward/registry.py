@@ -12,7 +12,7 @@ from typing import Any
 
 from ketformer.attention.options import check_option_types
 from ketformer.errors import KetformerError
-from ketformer.feed_forward.base import FeedForward
+from ketformer.feed_forward.base import Activation, FeedForward
 from ketformer.utils.registry import Registry
 
 
@@ -82,7 +82,7 @@ def build_feed_forward(
     hidden_size: int,
     *,
     intermediate_size: int | None = None,
-    hidden_act: str = "gelu",
+    hidden_act: Activation = "gelu",
     dropout: float = 0.0,
     **options: Any,
 ) -> FeedForward:

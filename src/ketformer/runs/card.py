@@ -57,8 +57,8 @@ def write_run_card(path: Path, config: KetformerConfig) -> None:
         )
         for key, value in metrics.items()
     ]
-    parts = [*map(attention_class, config.mechanisms), feed_forward_class(config.feed_forward)]
-    papers = dict.fromkeys(part.paper for part in parts)
+    papers = [attention_class(name).paper for name in config.mechanisms]
+    papers.append(feed_forward_class(config.feed_forward).paper)
     text = compose_card(
         config,
         known["parameters"],
@@ -73,7 +73,7 @@ def write_run_card(path: Path, config: KetformerConfig) -> None:
         ],
         tags=[
             *(["chemistry", "smiles"] if molecules else []),
-            *(f"arxiv:{paper}" for paper in papers if paper),
+            *(f"arxiv:{paper}" for paper in dict.fromkeys(papers) if paper),
         ],
         eval_results=results or None,
     )
