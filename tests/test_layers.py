@@ -29,7 +29,6 @@ FLOORS = [
     ["utils"],
     ["quantum", "tasks"],
     ["attention", "drawing"],
-    ["feed_forward"],
     ["models"],
     ["audit", "conversion", "runs"],
     ["circuits", "generation"],

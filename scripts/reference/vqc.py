@@ -7,7 +7,7 @@ from torch import Tensor
 from ketformer.attention import build_attention
 from ketformer.attention.vqc import VQC
 from ketformer.attention.vqc_plain import VQCPlain
-from ketformer.feed_forward import build_feed_forward, vqc as feed_forward
+from ketformer.models.feed_forward import build_feed_forward, vqc as feed_forward
 from reference import Case, load, mask_of, scores_of, set_identity
 
 

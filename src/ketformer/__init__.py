@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from ketformer.attention import ATTENTION as ATTENTION, build_attention as build_attention
     from ketformer.audit import audit_causality as audit_causality
     from ketformer.conversion import Distillation as Distillation, convert as convert
-    from ketformer.feed_forward import FEED_FORWARD as FEED_FORWARD
     from ketformer.models import (
         KetformerConfig as KetformerConfig,
         KetformerForCausalLM as KetformerForCausalLM,
     )
+    from ketformer.models.feed_forward import FEED_FORWARD as FEED_FORWARD
     from ketformer.quantum import Circuit as Circuit
 
 __version__ = version("ketformer")

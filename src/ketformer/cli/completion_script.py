@@ -21,8 +21,8 @@ from ketformer.cli.circuit import ACTIONS
 from ketformer.cli.common import Parser
 from ketformer.cli.reproduce import PAPERS, ROWS
 from ketformer.comparison.formats import FORMATS
-from ketformer.feed_forward import FEED_FORWARD
 from ketformer.models import PRESETS
+from ketformer.models.feed_forward import FEED_FORWARD
 from ketformer.quantum.backends import BACKENDS
 from ketformer.report.citations import citable
 from ketformer.tasks.datasets import DATASETS

@@ -11,8 +11,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from ketformer.attention import InputSizes, Mixer, TokenInputs, build_attention
 from ketformer.attention.recurrent import State
 from ketformer.errors import KetformerError
-from ketformer.feed_forward import FeedForward, build_feed_forward
 from ketformer.models.configuration import KetformerConfig
+from ketformer.models.feed_forward import FeedForward, build_feed_forward
 from ketformer.models.state_cache import StateLayer
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from ketformer.attention import ATTENTION, attention_class, attention_options
-from ketformer.feed_forward import FEED_FORWARD, feed_forward_class, feed_forward_options
 from ketformer.models.configuration import KetformerConfig
+from ketformer.models.feed_forward import FEED_FORWARD, feed_forward_class, feed_forward_options
 from ketformer.utils.markdown import markdown_table
 from ketformer.utils.registry import Registry
 

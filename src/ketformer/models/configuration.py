@@ -29,8 +29,8 @@ from ketformer.attention.layers import (
 )
 from ketformer.attention.options import check_option_types
 from ketformer.errors import KetformerError
-from ketformer.feed_forward import FEED_FORWARD, check_feed_forward_options, has_width
-from ketformer.feed_forward.base import Activation
+from ketformer.models.feed_forward import FEED_FORWARD, check_feed_forward_options, has_width
+from ketformer.models.feed_forward.base import Activation
 from ketformer.models.remote_code import SavedWithModule
 
 # Keys that transformers itself passes or writes besides the declared fields.

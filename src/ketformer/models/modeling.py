@@ -14,12 +14,12 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from ketformer.attention import ConditionEmbedding, Mixer, TokenInputs, attention_mask
 from ketformer.attention.spread import start_scores
 from ketformer.errors import KetformerError, NotOfferedError
-from ketformer.feed_forward import FeedForward
 from ketformer.models.block import Block, attention_of, input_sizes
 from ketformer.models.card import CardWriter
 from ketformer.models.checks import check_loaded
 from ketformer.models.conditions import Standardise, check_conditions
 from ketformer.models.configuration import KetformerConfig, check_attn_implementation
+from ketformer.models.feed_forward import FeedForward
 
 
 class KetformerPreTrainedModel(CardWriter, PreTrainedModel):

@@ -11,9 +11,9 @@ import yaml
 from huggingface_hub import EvalResult
 
 from ketformer.attention import attention_class
-from ketformer.feed_forward import feed_forward_class
 from ketformer.models import KetformerConfig
 from ketformer.models.card import CARD, compose_card, write_card
+from ketformer.models.feed_forward import feed_forward_class
 from ketformer.runs.directory import (
     SETTINGS_FILE,
     changes_on_the_way,

@@ -22,8 +22,8 @@ from ketformer.attention import ATTENTION
 from ketformer.attention.layers import Mechanisms, distinct, nested, parse_mechanisms
 from ketformer.attention.options import name_of_type
 from ketformer.errors import KetformerError
-from ketformer.feed_forward import FEED_FORWARD
 from ketformer.models import PRESETS, KetformerConfig, preset
+from ketformer.models.feed_forward import FEED_FORWARD
 from ketformer.quantum.backends.registry import BACKENDS
 from ketformer.quantum.gradients import Gradient
 from ketformer.tasks.datasets import found_from_anywhere

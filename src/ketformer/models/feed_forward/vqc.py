@@ -11,7 +11,7 @@ from ketformer.attention.angle_circuit import AngleCircuit, full_turn
 from ketformer.attention.angles import add_angles
 from ketformer.attention.checks import check_weights, require_choice
 from ketformer.errors import KetformerError
-from ketformer.feed_forward.base import FeedForward, FeedForwardOptions
+from ketformer.models.feed_forward.base import FeedForward, FeedForwardOptions
 from ketformer.quantum import Entanglement
 
 
@@ -35,7 +35,7 @@ class VQC(FeedForward):
             training it gains.
         activation: whether ``hidden_act`` follows the circuit.
 
-    Other arguments as in :class:`~ketformer.feed_forward.FeedForward`.
+    Other arguments as in :class:`~ketformer.models.feed_forward.FeedForward`.
 
     Raises:
         KetformerError: an invalid size or option.

@@ -10,9 +10,9 @@ from ketformer import KetformerConfig, KetformerForCausalLM
 from ketformer.comparison.sweep import sweep
 from ketformer.comparison.variants import matched, rows_of
 from ketformer.errors import KetformerError
-from ketformer.feed_forward import FEED_FORWARD
-from ketformer.feed_forward.mlp import Mlp
 from ketformer.models.checks import check_memory
+from ketformer.models.feed_forward import FEED_FORWARD
+from ketformer.models.feed_forward.mlp import Mlp
 from ketformer.runs import Settings, load_settings
 
 SMALL = {

@@ -12,7 +12,7 @@ from typing import Any
 
 from ketformer.attention.options import check_option_types
 from ketformer.errors import KetformerError
-from ketformer.feed_forward.base import Activation, FeedForward
+from ketformer.models.feed_forward.base import Activation, FeedForward
 from ketformer.utils.registry import Registry
 
 
@@ -28,8 +28,8 @@ FEED_FORWARD: Registry[type[FeedForward]] = Registry(
     "ketformer.feed_forward",
     __name__,
     {
-        "mlp": "ketformer.feed_forward.mlp:Mlp",
-        "vqc": "ketformer.feed_forward.vqc:VQC",
+        "mlp": "ketformer.models.feed_forward.mlp:Mlp",
+        "vqc": "ketformer.models.feed_forward.vqc:VQC",
     },
     _check,
 )

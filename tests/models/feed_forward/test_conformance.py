@@ -8,17 +8,17 @@ import torch
 from torch import nn
 
 from ketformer.errors import KetformerError
-from ketformer.feed_forward import (
+from ketformer.models.feed_forward import (
     FEED_FORWARD,
     FeedForward,
     build_feed_forward,
     feed_forward_options,
     has_width,
 )
-from ketformer.feed_forward.conformance import CONFORMANCE, check_feed_forward
-from ketformer.feed_forward.mlp import Mlp
+from ketformer.models.feed_forward.conformance import CONFORMANCE, check_feed_forward
+from ketformer.models.feed_forward.mlp import Mlp
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "add-a-mechanism.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "add-a-mechanism.md"
 CASES = [(name, {}) for name in FEED_FORWARD] + [
     ("mlp", {"intermediate_size": 5, "hidden_act": "gelu_new"}),
     ("vqc", {"n_qubits": 3, "layers": 2, "activation": True}),

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ketformer.attention.checks import check_weights
 from ketformer.errors import KetformerError
-from ketformer.feed_forward.base import FeedForward, FeedForwardOptions
+from ketformer.models.feed_forward.base import FeedForward, FeedForwardOptions
 
 
 class Mlp(FeedForward):
@@ -17,7 +17,7 @@ class Mlp(FeedForward):
     Args:
         intermediate_size: width of the layer between the two maps.
 
-    Other arguments as in :class:`~ketformer.feed_forward.FeedForward`.
+    Other arguments as in :class:`~ketformer.models.feed_forward.FeedForward`.
 
     Raises:
         KetformerError: an invalid size.

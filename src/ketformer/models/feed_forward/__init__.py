@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 from ketformer.utils.lazy import lazily
 
 if TYPE_CHECKING:
-    from ketformer.feed_forward.base import (
+    from ketformer.models.feed_forward.base import (
         FeedForward as FeedForward,
         FeedForwardOptions as FeedForwardOptions,
     )
-    from ketformer.feed_forward.registry import (
+    from ketformer.models.feed_forward.registry import (
         FEED_FORWARD as FEED_FORWARD,
         build_feed_forward as build_feed_forward,
         check_feed_forward_options as check_feed_forward_options,

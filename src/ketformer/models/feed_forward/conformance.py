@@ -23,8 +23,8 @@ from torch.autograd.gradcheck import GradcheckError, gradcheck
 from torch.func import functional_call
 
 from ketformer.attention._trials import LENGTH, TYPES, load_as_transformers
-from ketformer.feed_forward.base import FeedForward
-from ketformer.feed_forward.registry import build_feed_forward
+from ketformer.models.feed_forward.base import FeedForward
+from ketformer.models.feed_forward.registry import build_feed_forward
 from ketformer.utils.conformance import (
     Check,
     Finding,
