@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # Small tensors gain nothing from two threads, and two test workers would compete for the cores.
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
-.PHONY: demo test lint test-slow test-gpu results results-qisa results-overlap results-compare results-equal \
+.PHONY: demo test suite lint style types test-slow test-gpu results results-qisa results-overlap results-compare results-equal \
 	results-start results-verdict results-studies results-published results-deep results-circuits \
 	results-speed results-tensorized results-convert readme docs notebooks fuzz clean
 
@@ -14,15 +14,23 @@ demo: $(VENV)/.installed
 	$(BIN)/ketformer demo
 
 # Pages are tested in Chromium, completion in every shell; apt-get installs what is missing.
-test: lint
+# mypy keeps one core busy, so it runs beside the tests instead of before them.
+test: style
 	@missing=$$(for name in chromium zsh fish; do command -v $$name >/dev/null || echo $$name; done); \
 	test -z "$$missing" || { apt-get update -q && apt-get install -y -q $$missing; } || \
 	echo "not installed:" $$missing
+	$(MAKE) --no-print-directory --jobs 2 types suite
+
+suite: $(VENV)/.installed
 	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations 20
 
-lint: $(VENV)/.installed
+lint: style types
+
+style: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed
 	$(BIN)/mypy
 
 # Long proofs: not part of `make test`.

@@ -1,4 +1,7 @@
-"""Shared by the tests of commands: a small text, small settings, and in-process calls."""
+"""Shared by the tests of commands: a small text, small settings, and in-process calls.
+
+``conftest.py`` imports it, so torch is imported where it is needed.
+"""
 
 import csv
 import json
@@ -14,10 +17,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from safetensors.torch import load_file
 
 from ketformer.cli import main
-from ketformer.training.callbacks import ProgressBar
 from ketformer.utils.locks import in_use
 
 MECHANISMS = ("classical", "qisa", "qisa_a", "qsann", "qisa_published")
@@ -141,6 +142,8 @@ def run_process(*args, launcher=(), program="ketformer", timeout=200, **more):
 
 def weights(run):
     """The saved tensors of a run, by name."""
+    from safetensors.torch import load_file
+
     return load_file(run / "model.safetensors")
 
 
@@ -187,6 +190,7 @@ def without_times(rows):
 @contextmanager
 def at_step(step, act, when="on_step_end"):
     """Call ``act()`` at the end of that step."""
+    from ketformer.training.callbacks import ProgressBar
 
     def hook(self, args, state, control, **_):
         if state.global_step == step:

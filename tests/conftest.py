@@ -1,4 +1,8 @@
-"""What every test shares: one thread, no network, optional data, and tiny trained runs."""
+"""What every test shares: one thread, no network, optional data, and tiny trained runs.
+
+pytest-xdist reads this file before it starts its workers, so torch, which takes seconds, is
+imported in the fixtures.
+"""
 
 import csv
 import gc
@@ -12,19 +16,15 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported
 
 import pytest
-import torch
+from filelock import FileLock
 
 from commands import call, small_text, write_molecule_settings, write_settings
 from ketformer.cli import main
-from ketformer.quantum.native import library
 from ketformer.tasks.molecules.embedded import embedded_smiles
 from ketformer.utils.files import cache_folder, replacing
 
 # The tests of a package that is installed nowhere but in test_plugin.py.
 collect_ignore = ["plugin"]
-
-# Small tensors are fastest on one thread, above all when pytest-xdist shares the cores.
-torch.set_num_threads(1)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / "scripts"))  # the checker of reference files is tested
@@ -131,6 +131,14 @@ def reference_cases(shared_file):
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Small tensors are fastest so, above all when pytest-xdist shares the cores."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _signals_as_in_a_terminal():
     """A background job or `nohup` starts the tests, and what they start, with SIGINT ignored."""
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
@@ -161,6 +169,8 @@ def _a_cache_of_its_own(tmp_path_factory):
 
     All workers of pytest share it, with the kernels, which are then compiled once.
     """
+    from ketformer.quantum.native import library
+
     kernels, base = library(), tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent
@@ -196,8 +206,9 @@ def _short_timings_and_samples():
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_process():
-    """Runs are trained in this process; a test of several says so."""
+    """Runs are trained in this process; a test of several says so. A worker has one thread."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ketformer.utils.processes.available_cores", lambda: 1)
         for module in ("utils.machine", "cli.demo", "cli.sweep"):
             patch.setattr(f"ketformer.{module}.default_processes", lambda: 1)
         yield
@@ -210,34 +221,65 @@ def ketformer(capsys):
 
 
 @pytest.fixture(scope="session")
-def text(tmp_path_factory):
+def once(tmp_path_factory):
+    """``once(name, fill)``: a folder that ``fill(folder)`` fills, for all workers of pytest."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+
+    def filled(name, fill):
+        folder, done = base / "once" / name, base / "once" / f"{name}.done"
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not done.exists():
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return filled
+
+
+@pytest.fixture(scope="session")
+def trained_once(once, tmp_path_factory):
+    """``trained_once(name, settings, *options)``: a copy of a run that one worker has trained."""
+
+    def copied(name, *arguments):
+        def train(folder):
+            assert main(["train", *arguments, "--out", str(folder / "run")]) == 0
+
+        return shutil.copytree(once(name, train) / "run", tmp_path_factory.mktemp("runs") / name)
+
+    return copied
+
+
+@pytest.fixture(scope="session")
+def text(once):
     """Path of a small text."""
-    path = tmp_path_factory.mktemp("data") / "text.txt"
-    path.write_text(small_text(), encoding="utf-8")
-    return path
+
+    def write(folder):
+        (folder / "text.txt").write_text(small_text(), encoding="utf-8")
+
+    return once("text", write) / "text.txt"
 
 
 @pytest.fixture(scope="session")
-def tiny(text):
+def tiny(once, text):
     """Path of a settings file: classical attention, 20 steps."""
-    return write_settings(text.with_name("tiny.yaml"), text)
+    folder = once("tiny", lambda folder: write_settings(folder / "tiny.yaml", text))
+    return str(folder / "tiny.yaml")
 
 
 @pytest.fixture(scope="session")
-def honest(tiny, tmp_path_factory):
+def honest(trained_once, tiny):
     """A finished run with classical attention."""
-    out = tmp_path_factory.mktemp("runs") / "honest"
-    assert main(["train", tiny, "--out", str(out)]) == 0
-    return out
+    return trained_once("honest", tiny)
 
 
 @pytest.fixture(scope="session")
-def leaky(tiny, tmp_path_factory):
+def leaky(trained_once, tiny):
     """A finished run whose attention sees the future, trained until it has learned to use it."""
-    out = tmp_path_factory.mktemp("runs") / "leaky"
-    options = ["--attention", "qisa_published", "--max_steps", "300"]
-    assert main(["train", tiny, "--out", str(out), *options]) == 0
-    return out
+    return trained_once("leaky", tiny, "--attention", "qisa_published", "--max_steps", "300")
 
 
 @pytest.fixture(scope="session")
@@ -247,11 +289,14 @@ def smiles():
 
 
 @pytest.fixture(scope="session")
-def smi(smiles, tmp_path_factory):
+def smi(once, smiles):
     """Path of a list of them, each with a name."""
-    path = tmp_path_factory.mktemp("molecules") / "small.smi"
-    path.write_text("".join(f"{text} molecule-{i}\n" for i, text in enumerate(smiles)))
-    return path
+
+    def write(folder):
+        lines = (f"{text} molecule-{i}\n" for i, text in enumerate(smiles))
+        (folder / "small.smi").write_text("".join(lines))
+
+    return once("smi", write) / "small.smi"
 
 
 @pytest.fixture(scope="session")
@@ -267,23 +312,22 @@ def table(smiles, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def tiny_molecules(smi):
+def tiny_molecules(once, smi):
     """Path of a settings file: overlap attention with tables of angles, 40 steps."""
-    return write_molecule_settings(smi.with_name("tiny.yaml"), smi)
+    folder = once(
+        "tiny-molecules", lambda folder: write_molecule_settings(folder / "tiny.yaml", smi)
+    )
+    return str(folder / "tiny.yaml")
 
 
 @pytest.fixture(scope="session")
-def molecules(tiny_molecules, tmp_path_factory):
+def molecules(trained_once, tiny_molecules):
     """A finished run on molecules, long enough for half of what it writes to be valid."""
-    out = tmp_path_factory.mktemp("runs") / "molecules"
-    assert main(["train", tiny_molecules, "--out", str(out), "--max_steps", "60"]) == 0
-    return out
+    return trained_once("molecules", tiny_molecules, "--max_steps", "60")
 
 
 @pytest.fixture(scope="session")
-def conditional(tiny_molecules, tmp_path_factory):
+def conditional(trained_once, tiny_molecules):
     """A finished run on molecules with two conditions, either of which may be unknown."""
-    out = tmp_path_factory.mktemp("runs") / "conditional"
-    options = ["--conditions", "LogP,TPSA", "--condition_pdrop", "0.3", "--max_steps", "60"]
-    assert main(["train", tiny_molecules, "--out", str(out), *options]) == 0
-    return out
+    options = ("--conditions", "LogP,TPSA", "--condition_pdrop", "0.3", "--max_steps", "60")
+    return trained_once("conditional", tiny_molecules, *options)

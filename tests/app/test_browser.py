@@ -20,8 +20,7 @@ from rdkit import Chem
 
 from commands import free_port
 from drawing.test_heatmap import cells
-from ketformer.app.circuit_tab import numbers_html
-from ketformer.app.circuits import NOISE, measure
+from ketformer.app.circuits import NOISE, measure, numbers_html
 from ketformer.app.conditions import ask, counts_html, requestable_properties
 from ketformer.app.texts import text_attention
 from ketformer.generation import MoleculeSampling, Sampling, generate_text

@@ -52,7 +52,20 @@ def test_native_kernels_and_torch_agree(case, dtype, monkeypatch):
                 alike(f"{shape}", batch.through(fast, mask), expected["output"])
 
 
-@pytest.mark.parametrize("name", mechanisms_with_circuits())
+def asks_for_kernels(name):
+    """Whether a mechanism looks for native kernels when it is built."""
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "library", lambda: asked.append(name))
+        Case(name, 4, 1).build()
+    return bool(asked)
+
+
+# The others' graphs are those of the conformance suite, and so is how published variants mix.
+TRACED = [*filter(asks_for_kernels, mechanisms_with_circuits(distinct=True))]
+
+
+@pytest.mark.parametrize("name", TRACED)
 def test_one_graph_without_native_kernels(name, monkeypatch):
     """Circuits are then traced gate by gate, so this uses one short circuit."""
     torch.compiler.reset()

@@ -81,23 +81,27 @@ _LOAD = """
 import sys, torch
 import ketformer
 from transformers import AutoModelForCausalLM
-model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
-torch.save(model(torch.load(sys.argv[2])).logits.detach(), sys.argv[3])
+ids = torch.load("ids.pt")
+for name in sys.argv[1:]:
+    model = AutoModelForCausalLM.from_pretrained(name)
+    torch.save(model(ids).logits.detach(), f"{name}.pt")
 """
 
 
-@pytest.mark.parametrize("name", ["gpt2", "gpt_neox"])  # one with and one without a hyphen
-def test_another_process_loads_it_after_import_ketformer(name, tmp_path):
+def test_another_process_loads_it_after_import_ketformer(tmp_path):
     """And `test_remote_code.py`, what happens without."""
-    model, ids = converted(name), some_ids()
-    model.save_pretrained(tmp_path / "model")
+    ids = some_ids()
     torch.save(ids, tmp_path / "ids.pt")
-    arguments = [str(tmp_path / part) for part in ("model", "ids.pt", "logits.pt")]
+    models = {name: converted(name) for name in ("gpt2", "gpt_neox")}  # a hyphen in one type's name
+    for name, model in models.items():
+        model.save_pretrained(tmp_path / name)
     done = subprocess.run(
-        [sys.executable, "-c", _LOAD, *arguments], capture_output=True, text=True, timeout=200
-    )
+        [sys.executable, "-c", _LOAD, *models],
+        capture_output=True, text=True, timeout=200, cwd=tmp_path,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert torch.equal(torch.load(tmp_path / "logits.pt"), model(ids).logits.detach())
+    for name, model in models.items():
+        assert torch.equal(torch.load(tmp_path / f"{name}.pt"), model(ids).logits.detach())
 
 
 def test_the_configuration_says_what_was_replaced(tmp_path):

@@ -5,7 +5,6 @@ import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from ketformer.errors import KetformerError
-from ketformer.generation.cache import roomy_cache
 from ketformer.models import KetformerForCausalLM
 
 from .helpers import assert_alike, pad, small_model, some_ids
@@ -24,7 +23,7 @@ def test_with_a_cache_equals_without(attention, way):
     model, prompts = shifting(attention), some_ids(3, 4)
     written = generate(model, prompts, use_cache=False, **way)
     assert torch.equal(generate(model, prompts, use_cache=True, **way), written)
-    assert torch.equal(generate(model, prompts, past_key_values=roomy_cache(), **way), written)
+    assert torch.equal(generate(model, prompts, past_key_values=DynamicCache(), **way), written)
     assert not torch.equal(written, generate(small_model(attention), prompts, **way))
 
 

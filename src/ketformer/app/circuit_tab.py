@@ -14,10 +14,10 @@ from ketformer.app.circuits import (
     SHOTS,
     Measured,
     backends,
-    differences,
     drawings,
     maps,
     measure,
+    numbers_html,
 )
 from ketformer.app.messages import ONE_AT_A_TIME, mistakes_as_messages, note
 from ketformer.app.opened_runs import Subject
@@ -115,24 +115,4 @@ def _what_is_measured(subject: Subject) -> str:
     return (
         f"Each circuit runs with the shots and noise you choose. In `{subject.attention}`, the "
         "scores come from circuits, so the weights of every layer change."
-    )
-
-
-def numbers_html(found: Measured, layer: int, head: int | None, causal: bool) -> str:
-    """How much the weights changed, in the chosen picture and in all layers and heads."""
-    chosen = [
-        weights[layer].mean(0) if head is None else weights[layer, head]
-        for weights in (found.exact, found.measured)
-    ]
-    rows = []
-    for name, (exact, measured) in (
-        ("this picture", chosen),
-        ("all layers and heads", [found.exact, found.measured]),
-    ):
-        largest, mean = differences(exact, measured, causal)
-        rows.append(f"<tr><th>{name}</th><td>{largest:.2g}</td><td>{mean:.2g}</td></tr>")
-    return (
-        "<table class='facts'><thead><tr><th>change of a weight</th><th>largest</th><th>mean</th>"
-        f"</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-        f"<p>{found.circuits:,} circuits in {found.seconds:.2g} s.</p>"
     )

@@ -133,3 +133,23 @@ def maps(found: Measured, layer: int, head: int | None) -> list[str]:
         heat_map(found.tokens, measured, "Measured", top=top, wide=300),
         heat_map(found.tokens, measured - exact, "Measured − exact", signed=True, wide=300),
     ]
+
+
+def numbers_html(found: Measured, layer: int, head: int | None, causal: bool) -> str:
+    """How much the weights changed, in the chosen picture and in all layers and heads."""
+    chosen = [
+        weights[layer].mean(0) if head is None else weights[layer, head]
+        for weights in (found.exact, found.measured)
+    ]
+    rows = []
+    for name, (exact, measured) in (
+        ("this picture", chosen),
+        ("all layers and heads", [found.exact, found.measured]),
+    ):
+        largest, mean = differences(exact, measured, causal)
+        rows.append(f"<tr><th>{name}</th><td>{largest:.2g}</td><td>{mean:.2g}</td></tr>")
+    return (
+        "<table class='facts'><thead><tr><th>change of a weight</th><th>largest</th><th>mean</th>"
+        f"</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        f"<p>{found.circuits:,} circuits in {found.seconds:.2g} s.</p>"
+    )

@@ -87,6 +87,9 @@ class AngleCircuit:
             w = angles.sum((-3, -1))
             return encoded.cos() * w.cos() - encoded.sin() * w.sin()
         # The Bloch vector (0, -sin x, cos x), turned about z, y and z.
+        if self.layers == 1:  # neither its x and y nor the last turn count in the end
+            first, second, _ = angles.squeeze(-3).unbind(-1)
+            return encoded.cos() * second.cos() - encoded.sin() * (first.sin() * second.sin())
         x, y, z = torch.zeros_like(encoded), -encoded.sin(), encoded.cos()
         for layer in angles.unbind(-3):
             for axis, angle in enumerate(layer.unbind(-1)):

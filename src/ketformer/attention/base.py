@@ -16,7 +16,7 @@ from ketformer.attention import alibi, rotary
 from ketformer.attention.checks import require_choice
 from ketformer.attention.inputs import InputSizes, TokenInputs, positions_of
 from ketformer.attention.leaks import warn_of_leak
-from ketformer.attention.masking import attention_mask
+from ketformer.attention.masking import causal_mask
 from ketformer.attention.mixer import Mixer, MixerOptions
 from ketformer.attention.mixing import Weighting, mix
 from ketformer.attention.scores import NORMALISE, SCORES, Normalise, Score
@@ -271,29 +271,26 @@ class Attention(Mixer):
             if SCORE in outcomes and self.positions == "rotary":
                 evolves = type(self).rotate is not Attention.rotate
                 rotary.require_evolution(type(self).__name__, evolves)
-        places = positions_of(hidden_states, tokens)
+        if cache is not None and tokens is None and self.positions in ("rotary", "alibi"):
+            raise KetformerError(
+                f"positions={self.positions} with a cache needs the positions: pass `tokens`"
+            )
         if self.positions == "rotary":
-            queries, keys = self.rotate(queries, keys, places)
+            queries, keys = self.rotate(queries, keys, positions_of(hidden_states, tokens))
         if cache is not None:
-            if tokens is None and self.positions in ("rotary", "alibi"):
-                raise KetformerError(
-                    f"positions={self.positions} with a cache needs the positions: pass `tokens`"
-                )
             if self.positions == "alibi":
-                keys = alibi.attach(keys, places)
+                keys = alibi.attach(keys, positions_of(hidden_states, tokens))
             if halves is not None:  # the next position needs them
                 values = torch.cat([values, halves.to(values.dtype)], dim=-1)
             keys, values = cache(keys, values)
             values = values[..., : self.head_dim]
         bias = None
         if self.positions == "alibi":
+            places = positions_of(hidden_states, tokens)
             keys, seen = (keys, places) if cache is None else alibi.detach(keys)
             bias = alibi.LinearBias(self.num_heads, places, seen)
-        if mask is None and queries.shape[-2] != keys.shape[-2]:
-            offset = keys.shape[-2] - queries.shape[-2]
-            mask = attention_mask(
-                queries.shape[-2], keys.shape[-2], offset=offset, device=queries.device
-            )
+        if mask is None and 1 < queries.shape[-2] != keys.shape[-2]:
+            mask = causal_mask(queries, keys)
         how = Weighting(
             self.score,
             self.temperature,

@@ -33,3 +33,14 @@ def attention_mask(
     queries = torch.arange(query_length, device=device) + offset
     mask = (keys[None, :] <= queries[:, None])[None, None]
     return mask if padding is None else mask & padding[:, None, None, :key_length].bool()
+
+
+def causal_mask(queries: Tensor, keys: Tensor) -> Tensor:
+    """Plain causal attention ``[1, 1, Tq, Tk]`` of queries at the last positions of the keys.
+
+    Args:
+        queries: ``[..., Tq, Dk]``.
+        keys: ``[..., Tk, Dk]``.
+    """
+    rows, columns = queries.shape[-2], keys.shape[-2]
+    return attention_mask(rows, columns, offset=columns - rows, device=queries.device)

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ketformer.attention.alibi import LinearBias
 from ketformer.attention.linear import CHUNK, Tokens, in_chunks
-from ketformer.attention.masking import attention_mask
+from ketformer.attention.masking import causal_mask
 from ketformer.attention.scores import (
     DotProduct,
     Normalise,
@@ -31,8 +31,7 @@ from ketformer.attention.scores import (
 _CHUNK = 256
 
 
-@dataclass(frozen=True)
-class Weighting:
+class Weighting(NamedTuple):
     """How scores are computed and used.
 
     Attributes:
@@ -77,7 +76,7 @@ def mix(
         keys: ``[B, H, Tk, Dk]``.
         values: ``[B, H, Tk, Dv]``.
         mask: bool, broadcastable to ``[B, 1, Tq, Tk]``; None for plain causal attention, where
-            ``Tq == Tk``.
+            ``Tq == Tk`` or a single query sees every key.
         return_weights: also return the weights, which only the explicit path computes.
 
     Returns:
@@ -107,7 +106,7 @@ def _mix_fused(
     queries, keys, scale, bias = dot_product
     if bias is not None:
         if mask is None:
-            mask = attention_mask(queries.shape[-2], keys.shape[-2], device=queries.device)
+            mask = causal_mask(queries, keys)
         mask = bias.masked_fill(~mask, -math.inf)
     # The fused CPU kernel needs equal widths; zero columns of values cost little.
     width = max(queries.shape[-1], values.shape[-1])
@@ -117,7 +116,7 @@ def _mix_fused(
         _widen(values, width),
         attn_mask=mask,
         dropout_p=how.dropout if how.training else 0.0,
-        is_causal=mask is None,
+        is_causal=mask is None and bool(queries.shape[-2] > 1),  # a single query sees every key
         scale=scale,
     )
     return mixed[..., : values.shape[-1]]
@@ -131,15 +130,16 @@ def _mix_short(
     scores = (queries * scale) @ keys.mT
     if bias is not None:
         scores = scores + bias
-    rows, columns = scores.shape[-2:]
-    if mask is None and rows > 1:  # a single query sees every key
-        mask = attention_mask(rows, columns, device=scores.device)
+    if mask is None and queries.shape[-2] > 1:
+        mask = causal_mask(queries, keys)
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     weights = scores.softmax(dim=-1)
     if mask is not None:
         weights = weights * mask  # a row without any key gives 0
-    return F.dropout(weights, how.dropout, how.training) @ values
+    if how.training:
+        weights = F.dropout(weights, how.dropout)
+    return weights @ values
 
 
 def _mix_explicitly(
@@ -148,22 +148,22 @@ def _mix_explicitly(
     keys: Tensor,
     values: Tensor,
     mask: Tensor | None,
-    offset: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """The readable reference, and the only path that returns the weights.
 
-    The first query is at position ``offset``.
+    The last query is at the position of the last key.
     """
     scores = reference_scores(how.score, queries, keys, how.temperature, how.dot_scale)
     if how.bias is not None:
         bias = how.bias(scores.dtype)
         scores = scores + bias if how.normalise == "softmax" else scores * bias.exp()
     if mask is None:
-        mask = attention_mask(*scores.shape[-2:], offset=offset, device=scores.device)
+        mask = causal_mask(queries, keys)
     weights = weights_of(scores, mask, how.normalise, how.least_sum).to(values.dtype)
     if not how.causal:
         # Padding must pass nothing on: a row counts only if its position is a token.
-        weights = (weights * mask.diagonal(offset, dim1=-2, dim2=-1)[..., None]).mT
+        own = mask.diagonal(keys.shape[-2] - queries.shape[-2], dim1=-2, dim2=-1)
+        weights = (weights * own[..., None]).mT
     return F.dropout(weights, how.dropout, how.training) @ values, weights
 
 
@@ -183,12 +183,11 @@ def _mix_in_chunks(
         bias = None if how.bias is None else how.bias.part(slice(begin, end), slice(seen))
         part = checkpoint(
             lambda *parts: _mix_explicitly(*parts)[0],
-            replace(how, bias=bias),
+            how._replace(bias=bias),
             queries[..., begin:end, :],
             keys[..., :seen, :],
             values[..., own, :],
             None if mask is None else mask[..., begin:end, :seen],
-            columns - rows + begin,
             use_reentrant=False,
         )
         mixed.append(part)

@@ -16,6 +16,8 @@ Normalise = Literal["softmax", "sum", "l2"]
 NORMALISE: tuple[str, ...] = get_args(Normalise)
 # Added to the sum of squares under the root of a row's L2 norm.
 _LEAST_SQUARE = 1e-8
+#: Sequences for which calls cost more than sums, with one query each.
+_FEW = 8
 
 
 class DotProduct(NamedTuple):
@@ -66,7 +68,7 @@ def as_dot_product(
     if score == "dot":
         return DotProduct(queries, keys, dot_scale * factor)
     if not training and _prefers_bias(queries, keys):
-        bias = -keys.square().sum(-1).unsqueeze(-2) * coldness
+        bias = keys.square().sum(-1).unsqueeze(-2) * -coldness
         return DotProduct(queries, keys, 2 * factor, bias)
     columns = _minus_squared_norm(keys) / 2
     ones = torch.ones_like(queries[..., :1])
@@ -90,12 +92,18 @@ def _prefers_bias(queries: Tensor, keys: Tensor) -> bool:
 
 
 def prefers_plain_products(dot_product: DotProduct, values: Tensor) -> bool:
-    """Whether there is one query, or few positions with queries far wider than the values."""
+    """Whether there is one query a sequence, or few with queries far wider than the values.
+
+    One query of each of few sequences is an exception: that is a matter of calls, and the fused
+    kernel is a single one.
+    """
     queries, keys, *_ = dot_product
     if queries.dtype in (torch.float16, torch.bfloat16) or queries.device.type != "cpu":
         return False  # half precision would round the sums; a GPU's kernel has no such limits
+    if queries.shape[-2] == 1:
+        return queries.shape[-1] != values.shape[-1] or queries.shape[0] > _FEW
     wide = queries.shape[-1] >= 2 * values.shape[-1]
-    return queries.shape[-2] == 1 or (wide and queries.shape[-2] * keys.shape[-2] <= 64 * 64)
+    return wide and queries.shape[-2] * keys.shape[-2] <= 64 * 64
 
 
 def _minus_squared_norm(keys: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from ketformer.utils.timing import bench_device, compared, finished, interleaved
 
 GPT2 = "GPT-2 of transformers"
 #: Mechanisms to which that GPT-2 is also converted, where they are among those timed.
-CONVERTED = ("qisa", "overlap")
+CONVERTED = ("classical", "qisa", "overlap")
 _MOLECULES = "overlap-qm9-deep"
 # The special tokens of a molecule model, and nine conditions, all left unknown.
 _PAD, _BOS, _EOS, _CONDITIONS = 0, 1, 2, 9

@@ -23,7 +23,8 @@ class _Layer(NamedTuple):
     group: int
 
     def __call__(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        keys, values = keys[:, :: self.group], values[:, :: self.group]
+        if self.group > 1:
+            keys, values = keys[:, :: self.group], values[:, :: self.group]
         if self.cache is not None:
             keys, values = self.cache.update(keys, values, self.layer_idx)
         if self.group == 1:
@@ -119,14 +120,14 @@ class ConvertedAttention(nn.Module):
             list.
         """
         cache = layer_past if past_key_values is None else past_key_values
-        length = hidden_states.shape[1]
+        mask = self._visible(attention_mask, cache, hidden_states)
         layer = None
         if cache is not None or self.group > 1:
             layer = _Layer(cache, self.layer_idx, self.group)
         eager = self.config._attn_implementation == "eager" and not self.returns_list
         mixed, weights = self.mechanism(
             hidden_states,
-            mask=_visible(attention_mask, length, self._keys(cache, length), hidden_states.device),
+            mask=mask,
             cache=layer,
             return_weights=output_attentions or eager,
             tokens=None if position_ids is None else TokenInputs(None, position_ids),
@@ -136,11 +137,22 @@ class ConvertedAttention(nn.Module):
             return [mixed, weights] if output_attentions else [mixed]
         return mixed, weights
 
-    def _keys(self, cache: Cache | None, length: int) -> int:
-        """How many keys there are with the new ones; a static cache counts its empty slots."""
-        if cache is None:
-            return length
-        return int(cache.get_mask_sizes(length, self.layer_idx)[0])
+    def _visible(
+        self, mask: Tensor | None, cache: Cache | None, hidden_states: Tensor
+    ) -> Tensor | None:
+        """The mask as a mechanism takes it: bool, and causal; None where it needs none."""
+        length = hidden_states.shape[1]
+        if mask is not None and mask.dtype != torch.bool:
+            mask = mask >= 0
+        if length == 1 or (mask is not None and mask.shape[-2] > 1):
+            return mask
+        # OpenAI-GPT masks padding alone, and transformers leaves out the mask of a first pass with
+        # an empty static cache, whose empty slots count as keys.
+        keys = length if cache is None else cache.get_mask_sizes(length, self.layer_idx)[0]
+        if mask is None and length == keys:
+            return None
+        causal = attention_mask(length, int(keys), device=hidden_states.device)
+        return causal if mask is None else mask & causal
 
     @torch.no_grad()
     def carry_over(self, weights: Weights) -> None:
@@ -170,17 +182,3 @@ class ConvertedAttention(nn.Module):
         mechanism.out_proj.weight.copy_(weights.output[0])
         self.has_old_output = True
         mechanism.out_proj.bias.copy_(torch.as_tensor(bias).to(mechanism.out_proj.bias))
-
-
-def _visible(mask: Tensor | None, length: int, keys: int, device: torch.device) -> Tensor | None:
-    """The mask as a mechanism takes it: bool, and causal."""
-    if mask is None:
-        if length == 1 or length == keys:
-            return None
-        # transformers leaves out the mask of a first pass with an empty static cache.
-        return attention_mask(length, keys, device=device)
-    if mask.dtype != torch.bool:
-        mask = mask >= 0
-    if mask.shape[-2] == 1 and length > 1:  # OpenAI-GPT: padding alone
-        mask = mask & attention_mask(length, keys, device=mask.device)
-    return mask

@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessorList
+from transformers import DynamicCache, LogitsProcessorList
 
 from ketformer.errors import KetformerError
-from ketformer.generation.cache import roomy_cache
 from ketformer.generation.decoding import choose, choosing
 from ketformer.models import KetformerForCausalLM
 
@@ -100,7 +99,7 @@ def _write(
 
     Per token, the overhead of ``generate`` takes longer than a small model does.
     """
-    cache = roomy_cache() if use_cache else None
+    cache = DynamicCache() if use_cache else None
     new = seen
     for _ in range(count):
         logits = (

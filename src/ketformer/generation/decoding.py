@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from transformers import (
+    DynamicCache,
     LogitsProcessorList,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -14,7 +15,6 @@ from transformers import (
 )
 
 from ketformer.errors import KetformerError
-from ketformer.generation.cache import roomy_cache
 from ketformer.models import KetformerForCausalLM
 from ketformer.models.conditions import check_conditions
 
@@ -94,7 +94,7 @@ def sample_sequences(
     barred = torch.tensor(list(never), dtype=torch.long, device=model.device)
     rows = torch.arange(num, device=model.device)  # those that have not ended
     seen = torch.full((num, 1), bos, device=model.device)
-    cache = roomy_cache() if use_cache and model.is_causal else None
+    cache = DynamicCache() if use_cache and model.is_causal else None
     for step in range(config.max_position_embeddings):
         logits = model(
             seen if cache is None else seen[:, -1:],

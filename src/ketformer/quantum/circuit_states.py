@@ -133,7 +133,7 @@ def circuit_states_backward(
     arrays = contiguous(grad, out, own_cos, own_sin, cos, sin)
     own_grads = [torch.empty_like(part) for part in arrays[2:4]]
     # One per thread; in float64, since they are sums over many states.
-    by_angle = cos.new_zeros(thread_count(len(out)), 2, *cos.shape, dtype=torch.float64)
+    by_angle = cos.new_zeros(thread_count(out.shape[0]), 2, *cos.shape, dtype=torch.float64)
     shape = _shape(own_cos, cos, gates, sources, n_qubits, growing)
     call = kernel("circuit_states_backward", own_cos)
 
@@ -141,7 +141,7 @@ def circuit_states_backward(
         written = (*own_grads, *by_angle[thread])
         return call(ctypes.byref(shape), *map(address, (*arrays, *written)), begin, end)
 
-    in_parts(part, len(out))
+    in_parts(part, out.shape[0])
     by_cos, by_sin = by_angle.sum(0).to(cos.dtype)
     return own_grads[0], own_grads[1], by_cos.clone(), by_sin.clone()
 
@@ -188,6 +188,6 @@ def _shape(
 ) -> _Shape:
     _, groups, n_own = own.shape
     return _Shape(
-        n_qubits, groups, n_own, cos.shape[1], len(gates), growing,
+        n_qubits, groups, n_own, cos.shape[1], gates.shape[0], growing,
         gates.data_ptr(), sources.data_ptr(),
     )  # fmt: skip

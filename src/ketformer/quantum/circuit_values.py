@@ -83,7 +83,7 @@ class CircuitValues:
         """
         if angles is None:
             # Two tensors, because torch.compile does not accept one twice.
-            cos, sin = (real.new_empty(len(self.tables[3]) - 1, 0) for _ in range(2))
+            cos, sin = (real.new_empty(self.tables[3].shape[0] - 1, 0) for _ in range(2))
         else:
             cos, sin = (angles / 2).cos(), (angles / 2).sin()
         # Calling an autograd.Function takes longer than computing one token.
@@ -164,14 +164,14 @@ def circuit_values(
     """See :class:`CircuitValues`; ``cos`` and ``sin`` are those of half the angles."""
     real, imag, cos, sin = contiguous(real, imag, cos, sin)
     shape = _shape(real, cos, gates, sources, program, starts, n_qubits, n_strings)
-    out = real.new_empty(len(real), len(cos), n_strings)
+    out = real.new_empty(real.shape[0], cos.shape[0], n_strings)
     call = kernel("circuit_values", real)
 
     def part(begin: int, end: int, _: int) -> int:
         arrays = (real, imag, cos, sin, out)
         return call(ctypes.byref(shape), *map(address, arrays), begin, end)
 
-    in_parts(part, len(real))
+    in_parts(part, real.shape[0])
     return out
 
 
@@ -187,7 +187,7 @@ def circuit_values_backward(
     real_grad = torch.empty_like(real)
     imag_grad = real.new_empty(0) if imag is None else torch.empty_like(imag)
     # One per thread; in float64, since they are sums over many tokens.
-    by_angle = cos.new_zeros(thread_count(len(real)), 2, *cos.shape, dtype=torch.float64)
+    by_angle = cos.new_zeros(thread_count(real.shape[0]), 2, *cos.shape, dtype=torch.float64)
     call = kernel("circuit_values_backward", real)
 
     def part(begin: int, end: int, thread: int) -> int:
@@ -195,7 +195,7 @@ def circuit_values_backward(
         arrays = (grad, real, imag, cos, sin, real_grad, imag_grad, by_cos, by_sin)
         return call(ctypes.byref(shape), *map(address, arrays), begin, end)
 
-    in_parts(part, len(real))
+    in_parts(part, real.shape[0])
     by_cos, by_sin = by_angle.sum(0).to(cos.dtype)
     return real_grad, imag_grad, by_cos.clone(), by_sin.clone()
 
@@ -251,6 +251,6 @@ def _shape(
 ) -> _Shape:  # fmt: skip
     _, states, width = real.shape
     return _Shape(
-        n_qubits, width, len(cos), states, n_strings, cos.shape[1], len(gates),
+        n_qubits, width, cos.shape[0], states, n_strings, cos.shape[1], gates.shape[0],
         gates.data_ptr(), sources.data_ptr(), program.data_ptr(), starts.data_ptr(),
     )  # fmt: skip

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +293,7 @@ def make_manifest(**facts: Any) -> dict[str, Any]:
     }
 
 
+@cache  # git takes longer than a short run; what is imported stays as it is
 def _commit() -> str | None:
     """The commit of the checkout that Ketformer runs from, if any."""
     folder = Path(__file__).resolve().parent

@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
@@ -76,16 +77,9 @@ _OURS = {
 
 # Configuration keys that come from the data or the call, not from the training settings.
 _NOT_SET = {
-    "vocab_size",
-    "use_cache",
-    "bos_token_id",
-    "eos_token_id",
-    "pad_token_id",
-    "condition_names",
-    "condition_means",
-    "condition_stds",
-    "condition_ranges",
-}
+    "vocab_size", "use_cache", "bos_token_id", "eos_token_id", "pad_token_id", "condition_names",
+    "condition_means", "condition_stds", "condition_ranges",
+}  # fmt: skip
 
 
 #: What an option of a mechanism, a backend or Trainer can be.
@@ -295,33 +289,10 @@ def add_settings_arguments(parser: jsonargparse.ArgumentParser) -> None:
 
     Options that are not given are absent from the result, unlike those given as ``null``.
     """
-    unset = argparse.SUPPRESS
-    own = parser.add_argument_group("data")
-    help_of = docstring_arguments(Settings)
-    help_of["backend"] += f" One of {', '.join(BACKENDS)}."
-    for key in _own_keys():
-        own.add_argument(
-            f"--{key}", type=_hints(Settings)[key], default=unset, help=help_of.get(key)
-        )
-    model = parser.add_argument_group("model")
-    help_of = docstring_arguments(KetformerConfig)
-    help_of["attention"] = (
-        f"one of {', '.join(ATTENTION)}; or a hybrid, one for each layer: overlap,classical"
-    )
-    help_of["feed_forward"] = f"the feed-forward layer of every block: {', '.join(FEED_FORWARD)}"
-    for key in model_keys():
-        kind = _hints(KetformerConfig)[key]
-        model.add_argument(f"--{key}", type=kind, default=unset, help=help_of.get(key))
-    training = parser.add_argument_group(
-        "training", "any other option of transformers' TrainingArguments works as well"
-    )
-    rare = [key for key in _training_fields() if key not in COMMON_TRAINING_OPTIONS]
-    for key in (*COMMON_TRAINING_OPTIONS, *rare):
-        text = argparse.SUPPRESS
-        if key in COMMON_TRAINING_OPTIONS:
-            text = first_sentence(_training_fields()[key].metadata.get("help", ""))
-        kind = _hints(TrainingArguments)[key]
-        training.add_argument(f"--{key}", type=kind, default=unset, help=text)
+    for group in _parser()._action_groups[2:]:  # after those of argparse
+        own = parser.add_argument_group(group.title, group.description)
+        for action in group._group_actions:  # to make one takes far longer than to copy it
+            own._add_action(copy(action))
 
 
 def model_keys() -> tuple[str, ...]:
@@ -365,8 +336,35 @@ def _plain(hint: Any) -> Any:
 
 @lru_cache
 def _parser() -> jsonargparse.ArgumentParser:
+    """All settings, in a group for each part of :class:`Settings`."""
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    add_settings_arguments(parser)
+    unset = argparse.SUPPRESS
+    own = parser.add_argument_group("data")
+    help_of = docstring_arguments(Settings)
+    help_of["backend"] += f" One of {', '.join(BACKENDS)}."
+    for key in _own_keys():
+        own.add_argument(
+            f"--{key}", type=_hints(Settings)[key], default=unset, help=help_of.get(key)
+        )
+    model = parser.add_argument_group("model")
+    help_of = docstring_arguments(KetformerConfig)
+    help_of["attention"] = (
+        f"one of {', '.join(ATTENTION)}; or a hybrid, one for each layer: overlap,classical"
+    )
+    help_of["feed_forward"] = f"the feed-forward layer of every block: {', '.join(FEED_FORWARD)}"
+    for key in model_keys():
+        kind = _hints(KetformerConfig)[key]
+        model.add_argument(f"--{key}", type=kind, default=unset, help=help_of.get(key))
+    training = parser.add_argument_group(
+        "training", "any other option of transformers' TrainingArguments works as well"
+    )
+    rare = [key for key in _training_fields() if key not in COMMON_TRAINING_OPTIONS]
+    for key in (*COMMON_TRAINING_OPTIONS, *rare):
+        text = argparse.SUPPRESS
+        if key in COMMON_TRAINING_OPTIONS:
+            text = first_sentence(_training_fields()[key].metadata.get("help", ""))
+        kind = _hints(TrainingArguments)[key]
+        training.add_argument(f"--{key}", type=kind, default=unset, help=text)
     return parser
 
 
@@ -378,17 +376,21 @@ def _checked(changes: Mapping[str, Any]) -> dict[str, Any]:
             close = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise KetformerError(f"unknown setting {key!r}{hint}")
-    checked = {}
+    parse = _parser().parse_object
+    try:
+        checked = parse(dict(changes), defaults=False).as_dict()
+    except jsonargparse.ArgumentError:  # one by one takes longer, and says which
+        checked = {}
+        for key, value in changes.items():
+            try:
+                checked |= parse({key: value}, defaults=False).as_dict()
+            except jsonargparse.ArgumentError:
+                kind = name_of_type(_hint_of(key))
+                raise KetformerError(f"setting {key!r} must be {kind}, got {value!r}") from None
     for key, value in changes.items():
-        try:
-            parsed = _parser().parse_object({key: value}, defaults=False)
-        except jsonargparse.ArgumentError:
-            kind = name_of_type(_hint_of(key))
-            raise KetformerError(f"setting {key!r} must be {kind}, got {value!r}") from None
-        checked[key] = parsed.as_dict()[key]
         if isinstance(checked[key], float) and not math.isfinite(checked[key]):
             raise KetformerError(f"setting {key!r} must be finite, got {value!r}")
-    return checked
+    return {key: checked[key] for key in changes}
 
 
 def _hint_of(key: str) -> Any:

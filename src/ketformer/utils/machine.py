@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
+@cache  # what is imported stays as it is
 def _version(name: str) -> str | None:
     try:
         return version(name)
