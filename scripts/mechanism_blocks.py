@@ -61,6 +61,7 @@ PAGES = {
             {"vqc": "classical_tanh", "vqc_plain": "classical_tanh"},
             {"vqc": ("query", {}), "vqc_plain": ("query", {"hidden_size": 4})},
         ),
+        _Page({"qasa": "classical_bottleneck"}, {"qasa": ("value", {"n_qubits": 3, "layers": 3})}),
         _Page({"qmsan": "classical_linear"}, {"qmsan": ("query", {})}),
         _Page(
             {"orthogonal": "classical_bilinear"},

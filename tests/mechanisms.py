@@ -16,6 +16,7 @@ _LIKE_OTHERS = {
     "interference",
     "vqc",
     "vqc_plain",
+    "qasa",
     "orthogonal",
     "classical_linear",
     "kernel",

@@ -1,14 +1,13 @@
-"""`vqc_plain`, `vqc`, and the circuit of a feed-forward layer."""
+"""`vqc_plain`, `vqc`, and the feed-forward layer `vqc`."""
 
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from ketformer.attention import build_attention
-from ketformer.attention.angle_circuit import AngleCircuit
 from ketformer.attention.vqc import VQC
 from ketformer.attention.vqc_plain import VQCPlain
+from ketformer.models.feed_forward import build_feed_forward, vqc as feed_forward
 from reference import Case, load, mask_of, scores_of, set_identity
 
 
@@ -85,12 +84,21 @@ def _dressed(case: Case) -> dict[str, Tensor]:
 
 
 def _feed_forward(case: Case) -> dict[str, Tensor]:
-    given, n = case.parameters, case.size("n_qubits")
-    circuit = AngleCircuit(n, case.size("layers"), "rx", "ring")
-    angles = F.linear(case.inputs["x"], given["W1"], given["b1"])
-    measured = circuit(angles, given["w"].flatten())
-    output = F.linear(measured, given["W2"], given["b2"])
-    return {"angles": angles, "measured": measured, "output": output}
+    given, hidden = case.parameters, case.inputs["x"]
+    layer = build_feed_forward(
+        "vqc", hidden.shape[-1], n_qubits=case.size("n_qubits"), layers=case.size("layers")
+    )
+    assert isinstance(layer, feed_forward.VQC)
+    layer.double().eval()
+    for number, linear in enumerate((layer.down_proj, layer.up_proj), start=1):
+        load(f"W{number}", linear.weight, given[f"W{number}"])
+        load(f"b{number}", linear.bias, given[f"b{number}"])
+    load("w", layer.angles, given["w"].flatten())
+    return {
+        "angles": layer.down_proj(hidden),
+        "measured": layer.measure(hidden),
+        "output": layer(hidden),
+    }
 
 
 def _joined(heads: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         KetformerConfig as KetformerConfig,
         KetformerForCausalLM as KetformerForCausalLM,
     )
+    from ketformer.models.feed_forward import FEED_FORWARD as FEED_FORWARD
     from ketformer.quantum import Circuit as Circuit
 
 __version__ = version("ketformer")

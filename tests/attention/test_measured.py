@@ -98,7 +98,7 @@ def test_parameter_shift_is_autograd_for_every_parameter(case):
 def test_experiments_name_circuits_of_two_qubit_gates(case):
     attention, states, tokens = made(case)
     for heads in attention.experiments(states, tokens).values():
-        assert len(heads) == (1 if case == "vqc_plain" else 2)
+        assert len(heads) == (1 if case in ("vqc_plain", "qasa") else 2)
         for experiment in heads:
             assert experiment.angles.shape[-1] == len(experiment.circuit.parameters)
             assert experiment.strings.n_qubits == experiment.circuit.n_qubits

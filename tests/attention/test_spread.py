@@ -13,7 +13,7 @@ from .helpers import build
 OFFERING = [
     "classical", "classical_eq", "classical_quadratic", "classical_fourier", "classical_cosines",
     "classical_bottleneck", "classical_gated", "classical_bilinear", "interference",
-    "qisa", "qisa_a", "overlap",
+    "qasa", "qisa", "qisa_a", "overlap",
 ]  # fmt: skip
 
 

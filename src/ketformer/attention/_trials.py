@@ -266,22 +266,26 @@ class GrowingCache:
         self.seen, self.last = self.seen + positions, state
 
 
-def load_as_transformers(attention: Mixer, state: Mapping[str, Tensor]) -> None:
+def load_as_transformers(module: Any, state: Mapping[str, Tensor]) -> None:
     """Load weights into a module built on the meta device, as ``from_pretrained`` does.
 
     Saved tensors are assigned and buffers that are not saved get arbitrary memory. Then
     ``reset_parameters`` runs, with ``torch.nn.init`` leaving loaded tensors alone.
+
+    Args:
+        module: a mechanism, or another module with ``reset_parameters``.
+        state: its saved tensors.
     """
     loaded = {name: tensor.clone() for name, tensor in state.items()}
-    attention.load_state_dict(loaded, assign=True)
+    module.load_state_dict(loaded, assign=True)
     device = next(iter(loaded.values())).device
-    kept = {id(tensor) for tensor in (*attention.parameters(), *attention.buffers())}
-    for module in attention.modules():
-        for name, buffer in module._buffers.items():
+    kept = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
+    for part in module.modules():
+        for name, buffer in part._buffers.items():
             if buffer is not None and buffer.is_meta:
-                module._buffers[name] = torch.zeros_like(buffer, device=device)
+                part._buffers[name] = torch.zeros_like(buffer, device=device)
     with torch.no_grad(), _init_keeps(kept):
-        attention.reset_parameters()
+        module.reset_parameters()
 
 
 @contextmanager

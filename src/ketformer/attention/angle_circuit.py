@@ -102,7 +102,7 @@ class AngleCircuit:
 
     def _behind_the_ring(self, single: Tensor) -> Tensor:
         """Z_k becomes Z_0 … Z_k, and Z_0 becomes Z_1 … Z_{n-1} through the last CNOT."""
-        first, products = single[..., :1], _prefix_products(single[..., 1:])
+        first, products = single[..., :1], prefix_products(single[..., 1:])
         one_cnot = self.n_qubits == 2 and self.is_rx
         return torch.cat([first if one_cnot else products[..., -1:], first * products], dim=-1)
 
@@ -129,7 +129,7 @@ class AngleCircuit:
         return Experiment(whole, columns, strings)
 
 
-def _prefix_products(factors: Tensor) -> Tensor:
+def prefix_products(factors: Tensor) -> Tensor:
     """Products of the first 1, 2, … factors along the last dimension, in log2 n steps.
 
     The gradient of ``cumprod`` looks for zeros, which a compiled graph cannot.

@@ -17,8 +17,9 @@ class ClassicalBottleneck(LinearQueries):
     """Linear queries and keys as in GPT; values of low rank, d -> value_width -> d.
 
     A circuit on a few qubits that computes values also squeezes the token through a few numbers.
-    In QASA that alone explains the gain (arXiv 2504.05336 v4): a linear bottleneck of the same
-    size does as well.
+    In QASA that alone explains the gain (arXiv 2504.05336 v4): a classical bottleneck of the same
+    size does as well. It is the twin of :class:`~ketformer.attention.qasa.QASA` with as many qubits
+    as ``value_width``.
 
     Args:
         value_width: width of the narrow map that all heads share.
@@ -31,7 +32,7 @@ class ClassicalBottleneck(LinearQueries):
 
     default_score = "dot"
     default_bias = False
-    control = "values of low rank, as narrow as those that pass through a few qubits"
+    control = "values of low rank, as narrow as those of qasa, which pass through a few qubits"
 
     def __init__(
         self,

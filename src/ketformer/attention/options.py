@@ -8,24 +8,25 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from ketformer.attention.mixer import Mixer
+from torch import nn
+
 from ketformer.errors import KetformerError
 
 
-def check_option_types(name: str, cls: type[Mixer], options: Mapping[str, Any]) -> None:
-    """Refuse a value whose type is not the one that the mechanism declares.
+def check_option_types(name: str, cls: type[nn.Module], options: Mapping[str, Any]) -> None:
+    """Refuse a value whose type is not the one that the class declares.
 
     Args:
-        name: name of the mechanism, for the message.
-        cls: class of the mechanism.
-        options: values by name; the names must be options of that mechanism.
+        name: name of the mechanism or layer, for the message.
+        cls: its class.
+        options: values by name; the names must be its options.
 
     Raises:
         KetformerError: naming the option and the expected type.
     """
     hints: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
-        if issubclass(base, Mixer) and "__init__" in vars(base):
+        if issubclass(base, nn.Module) and "__init__" in vars(base):
             hints |= typing.get_type_hints(base.__init__)
     for key, value in options.items():
         if key in hints and not _fits(value, hints[key]):

@@ -54,6 +54,7 @@ ATTENTION: Registry[type[Mixer]] = Registry(
         "overlap": "ketformer.attention.overlap:Overlap",
         "vqc": "ketformer.attention.vqc:VQC",
         "vqc_plain": "ketformer.attention.vqc_plain:VQCPlain",
+        "qasa": "ketformer.attention.qasa:QASA",
         "orthogonal": "ketformer.attention.orthogonal:Orthogonal",
         "pam": "ketformer.attention.pam:PAM",
         "qsa_cp": "ketformer.attention.qsa_cp:QSACP",

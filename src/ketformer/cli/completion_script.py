@@ -22,6 +22,7 @@ from ketformer.cli.common import Parser
 from ketformer.cli.reproduce import PAPERS, ROWS
 from ketformer.comparison.formats import FORMATS
 from ketformer.models import PRESETS
+from ketformer.models.feed_forward import FEED_FORWARD
 from ketformer.quantum.backends import BACKENDS
 from ketformer.report.citations import citable
 from ketformer.tasks.datasets import DATASETS
@@ -32,6 +33,7 @@ VALUES: dict[str, Iterable[str] | dict[str, str]] = {
     "attention": ATTENTION,
     "attentions": ATTENTION,
     "mechanisms": ATTENTION,
+    "feed_forward": FEED_FORWARD,
     "backend": BACKENDS,
     "backends": BACKENDS,
     "preset": PRESETS,

@@ -48,8 +48,9 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument(
         "--grid", type=str, action="append", default=[], metavar="KEY=A,B",
-        help="values of an option of training, the model or the mechanism "
-        "(attention_options.NAME); repeated for further options, every combination is trained",
+        help="values of an option of training, the model, the mechanism (attention_options.NAME) "
+        "or the feed-forward layer (feed_forward_options.NAME); repeated for further options, "
+        "every combination is trained",
     )  # fmt: skip
     parser.add_argument(
         "--random", type=int | None, default=None,

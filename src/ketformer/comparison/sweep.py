@@ -28,10 +28,11 @@ from ketformer.utils.locks import alone_in_out
 from ketformer.utils.mappings import read_json
 
 SWEEP_FILE = "sweep.json"
-#: Changes to the settings by key; options of the mechanism are ``attention_options.NAME``.
+#: Changes to the settings by key; options of the mechanism are ``attention_options.NAME``, those of
+#: the feed-forward layer ``feed_forward_options.NAME``.
 Point = dict[str, Any]
 
-_OPTION = "attention_options."
+_OPTIONS = ("attention_options", "feed_forward_options")
 _LONGEST = 100  # characters of a folder's name
 _DIGITS = 3  # of a random value, so that the names of runs are exact
 _TRIES = 100  # draws for each random point that is wanted
@@ -143,7 +144,8 @@ def random_points(
 
 def name_of(point: Point) -> str:
     """``learning_rate=0.001,n_qubits=4``."""
-    return ",".join(f"{key.removeprefix(_OPTION)}={_said(value)}" for key, value in point.items())
+    prefix = f"{_OPTIONS[0]}."
+    return ",".join(f"{key.removeprefix(prefix)}={_said(value)}" for key, value in point.items())
 
 
 def folder_of(point: Point) -> str:
@@ -215,21 +217,23 @@ def sweep(
 def _settings(settings: Settings, point: Point) -> Settings:
     # A run's own settings name the seed, by which a finished run is recognised.
     changes: dict[str, Any] = {"seed": settings.training.get("seed", 42)}
-    options: dict[str, Any] = {}
+    options: dict[str, dict[str, Any]] = {key: {} for key in _OPTIONS}
     own = {field.name for field in fields(Settings)}
     for key, value in point.items():
-        if key in own or key == _OPTION.rstrip("."):
+        if key in own or key in _OPTIONS:
             raise KetformerError(
-                f"{key} cannot be swept: only options of training, the model, and the mechanism "
-                f"({_OPTION}NAME)"
+                f"{key} cannot be swept: only options of training, the model, and the mechanism or "
+                f"the feed-forward layer ({_OPTIONS[0]}.NAME, {_OPTIONS[1]}.NAME)"
             )
-        if key.startswith(_OPTION):
-            options[key.removeprefix(_OPTION)] = value
+        part, _, option = key.partition(".")
+        if part in _OPTIONS:
+            options[part][option] = value
         else:
             changes[key] = value
-    if options:
-        given = settings.override(changes).model.get("attention_options") or {}
-        changes["attention_options"] = {**given, **options}
+    for part, chosen in options.items():
+        if chosen:
+            given = settings.override(changes).model.get(part) or {}
+            changes[part] = {**given, **chosen}
     return settings.override(changes)
 
 

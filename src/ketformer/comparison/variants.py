@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -344,6 +344,8 @@ def matched(
 ) -> list[Variant]:
     """Match each row's number of parameters to the first's by its feed-forward width.
 
+    A row whose feed-forward layer is of fixed size stays as it is, and must match already.
+
     Args:
         variants: the rows; the first is the reference and stays unchanged.
         settings: the settings they share.
@@ -356,26 +358,29 @@ def matched(
     target = 0
     for variant in variants:
         own = settings.override(variant.changes)
-        width = KetformerConfig(**{**data_keys, **own.model}).intermediate_size or 0
+        config = KetformerConfig(**{**data_keys, **own.model})
+        width = config.intermediate_size
         here = _count(own, data_keys, width)
         if not resized:
             target = here
             resized.append(variant)
             continue
-        slope = _count(own, data_keys, width + 1) - here
-        width = max(width + round((target - here) / slope), 1)
-        size = _count(own, data_keys, width)
+        size, changes, best = here, variant.changes, f"with feed_forward {config.feed_forward}"
+        if width is not None:  # else the layer is of fixed size
+            slope = _count(own, data_keys, width + 1) - here
+            width = max(width + round((target - here) / slope), 1)
+            size, best = _count(own, data_keys, width), "at best"
+            changes = {**changes, "intermediate_size": width}
         if abs(size - target) > 0.02 * target:
             raise KetformerError(
-                f"{variant.name} has {size:,} parameters at best, {variants[0].name} has "
+                f"{variant.name} has {size:,} parameters {best}, {variants[0].name} has "
                 f"{target:,}: not within 2 %; pass --match false to compare them anyway"
             )
-        changes = {**variant.changes, "intermediate_size": width}
-        resized.append(Variant(variant.name, changes, variant.control))
+        resized.append(replace(variant, changes=changes))
     return resized
 
 
-def _count(settings: Settings, data_keys: Mapping[str, Any], width: int) -> int:
+def _count(settings: Settings, data_keys: Mapping[str, Any], width: int | None) -> int:
     """The number of parameters at a feed-forward width."""
     keys = {**data_keys, **settings.model, "intermediate_size": width}
     with torch.device("meta"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from torch import Tensor, nn
-from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -13,24 +12,8 @@ from ketformer.attention import InputSizes, Mixer, TokenInputs, build_attention
 from ketformer.attention.recurrent import State
 from ketformer.errors import KetformerError
 from ketformer.models.configuration import KetformerConfig
+from ketformer.models.feed_forward import FeedForward, build_feed_forward
 from ketformer.models.state_cache import StateLayer
-
-
-class FeedForward(nn.Module):
-    """Linear, activation, linear, dropout."""
-
-    def __init__(self, config: KetformerConfig) -> None:
-        super().__init__()
-        assert config.intermediate_size is not None  # the configuration filled it in
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.act = ACT2FN[config.hidden_act]
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size)
-        self.dropout = nn.Dropout(config.mlp_pdrop or 0.0)
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """Hidden states ``[B, T, hidden_size]`` to the same shape."""
-        out: Tensor = self.dropout(self.down_proj(self.act(self.up_proj(hidden_states))))
-        return out
 
 
 class _Layer(NamedTuple):
@@ -87,7 +70,7 @@ class Block(GradientCheckpointingLayer):
         self.attention = attention_of(config, layer_idx)
         self.attention_dropout = nn.Dropout(config.resid_pdrop)
         self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_epsilon)
-        self.mlp = FeedForward(config)
+        self.mlp = feed_forward_of(config)  # whichever it is: saved weights have this name
         self.mlp_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_epsilon)
 
     def forward(
@@ -128,6 +111,18 @@ def attention_of(config: KetformerConfig, layer_idx: int) -> Mixer:
         bias=config.attention_bias,
         inputs=input_sizes(config),
         **config.mechanisms[name],
+    )
+
+
+def feed_forward_of(config: KetformerConfig) -> FeedForward:
+    """A new feed-forward layer, as the configuration describes it."""
+    return build_feed_forward(
+        config.feed_forward,
+        config.hidden_size,
+        intermediate_size=config.intermediate_size,
+        hidden_act=config.hidden_act,
+        dropout=config.mlp_pdrop or 0.0,
+        **(config.feed_forward_options or {}),
     )
 
 

@@ -13,7 +13,9 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from ketformer.attention import ATTENTION, attention_class, attention_options
 from ketformer.models.configuration import KetformerConfig
+from ketformer.models.feed_forward import FEED_FORWARD, feed_forward_class, feed_forward_options
 from ketformer.utils.markdown import markdown_table
+from ketformer.utils.registry import Registry
 
 CARD = "README.md"
 
@@ -106,7 +108,7 @@ def compose_card(
         "parameters": f"{parameters:,}",
         "causal": "yes" if causal else "**NO**",
         "blocks, heads": f"{config.num_hidden_layers}, {config.num_attention_heads}",
-        "width, feed-forward width": f"{config.hidden_size}, {config.intermediate_size}",
+        **_feed_forward_facts(config),
         "positions": config.positions,
         "vocabulary, context": f"{config.vocab_size:,}, {config.max_position_embeddings:,} tokens",
     }
@@ -117,7 +119,7 @@ def compose_card(
         first,
         f"{about_it}classical.\n",
         markdown_table(["", ""], facts.items()),
-        _loading(list(config.mechanisms)),
+        _loading(config),
         *sections,
     ]
     return f"---\n{data.to_yaml()}\n---\n\n" + "\n".join(body)
@@ -141,18 +143,42 @@ def _attention_facts(config: KetformerConfig) -> dict[str, str]:
     return facts
 
 
-def _loading(mechanisms: Collection[str]) -> str:
-    """How to load the model, including what its mechanisms need first."""
-    packages = {ATTENTION.package_of(name) for name in mechanisms} - {None}
-    targets = {name: ATTENTION.registered_as(name) for name in mechanisms}
+def _feed_forward_facts(config: KetformerConfig) -> dict[str, str]:
+    """Rows about the sizes, and about a feed-forward layer that is not the usual one."""
+    width, name = f"{config.hidden_size}", config.feed_forward
+    if config.intermediate_size is not None:
+        facts = {"width, feed-forward width": f"{width}, {config.intermediate_size}"}
+    else:
+        facts = {"width": width}
+    if name == KetformerConfig.feed_forward:
+        return facts
+    about = (feed_forward_class(name).__doc__ or "").split("\n")[0]
+    options = {**feed_forward_options(name), **(config.feed_forward_options or {})}
+    facts["feed-forward layer"] = f"`{name}`: {about}"
+    if package := FEED_FORWARD.package_of(name):
+        facts["package of the feed-forward layer"] = f"`{package}`"
+    listed = ", ".join(f"`{key}={value}`" for key, value in options.items())
+    facts["options of the feed-forward layer"] = listed or "none"
+    return facts
+
+
+def _loading(config: KetformerConfig) -> str:
+    """How to load the model, including what its mechanisms and its other layers need first."""
+    used: list[tuple[str, Registry[Any], Collection[str]]] = [
+        ("attention", ATTENTION, list(config.mechanisms)),
+        ("feed-forward layer", FEED_FORWARD, [config.feed_forward]),
+    ]
     first = "".join(
-        f'\nketformer.ATTENTION.register("{name}", "{target}")  # where it is defined\n'
-        for name, target in targets.items()
-        if target
+        f'\nketformer.{registry.kind.upper()}.register("{name}", "{target}")'
+        "  # where it is defined\n"
+        for _, registry, names in used
+        for name in names
+        if (target := registry.registered_as(name))
     )
     text = _LOADING.format(first=first)
-    for package in sorted(map(str, packages)):
-        text += f"\nIts attention is in a separate package: `pip install '{package}'`.\n"
+    for what, registry, names in used:
+        for package in sorted({p for name in names if (p := registry.package_of(name))}):
+            text += f"\nIts {what} is in a separate package: `pip install '{package}'`.\n"
     return text
 
 

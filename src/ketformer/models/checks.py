@@ -33,8 +33,10 @@ def check_memory(config: KetformerConfig) -> None:
         KetformerError: naming the memory needed and the memory available.
     """
     layers = {name: options.get("layers") or 0 for name, options in config.mechanisms.items()}
-    gates = BYTES_PER_GATE * sum(n * layers[name] for name, n in config.layer_counts.items())
-    needed = 4 * least_parameters(config) + config.num_hidden_layers * _BYTES_PER_BLOCK + gates
+    deep = sum(n * layers[name] for name, n in config.layer_counts.items())
+    deep += config.num_hidden_layers * ((config.feed_forward_options or {}).get("layers") or 0)
+    needed = 4 * least_parameters(config) + config.num_hidden_layers * _BYTES_PER_BLOCK
+    needed += BYTES_PER_GATE * deep
     if needed > (there := machine_memory()):
         raise KetformerError(
             f"this model would need at least {_gib(needed)} of memory; this machine has "

@@ -29,6 +29,8 @@ from ketformer.attention.layers import (
 )
 from ketformer.attention.options import check_option_types
 from ketformer.errors import KetformerError
+from ketformer.models.feed_forward import FEED_FORWARD, check_feed_forward_options, has_width
+from ketformer.models.feed_forward.base import Activation
 from ketformer.models.remote_code import SavedWithModule
 
 # Keys that transformers itself passes or writes besides the declared fields.
@@ -45,6 +47,7 @@ _TRANSFORMERS_KEYS = {
     "_name_or_path",
 }
 _PACKAGE_KEY = "attention_package"
+_FEED_FORWARD_PACKAGE_KEY = "feed_forward_package"
 _ATTN_IMPLEMENTATIONS = (None, "sdpa", "eager")
 
 
@@ -59,7 +62,8 @@ class KetformerConfig(SavedWithModule):
         hidden_size: width of the model.
         num_hidden_layers: number of blocks.
         num_attention_heads: number of heads; must divide ``hidden_size``.
-        intermediate_size: width of the feed-forward layer; 4 × ``hidden_size`` by default.
+        intermediate_size: width of the feed-forward layer; 4 × ``hidden_size`` by default, and
+            None for a layer of fixed size.
         max_position_embeddings: the context, in tokens: what the model is trained on and
             generates in. With ``positions`` other than ``learned`` it can also read longer ones.
         positions: how the model knows the order of tokens: ``learned``, a table added to the
@@ -72,6 +76,9 @@ class KetformerConfig(SavedWithModule):
             by the mechanism's name, e.g. ``{"overlap": {"n_qubits": 4}}``.
         attention_bias: whether the mechanism's linear maps have a bias; None is
             the mechanism's default.
+        feed_forward: the feed-forward layer of every block, a name in the registry, see
+            ``ketformer.FEED_FORWARD``.
+        feed_forward_options: its own options, e.g. ``{"n_qubits": 6}``.
         norm_position: ``pre`` (x + f(LN(x)), a final LN) or ``post`` (LN(x + f(x)), GPT-1).
         hidden_act: ``relu``, ``gelu``, or ``gelu_new`` (the tanh form of GPT-1).
         embd_pdrop: dropout after the embeddings.
@@ -96,8 +103,9 @@ class KetformerConfig(SavedWithModule):
 
     With a mechanism from another package, the dictionary has the key ``attention_package``: the
     package's name and version (for a hybrid by the mechanism's name), which are checked when the
-    configuration is read. The key ``auto_map`` names the module that is saved beside it,
-    ``modeling_ketformer.py``; one that names anything else is refused.
+    configuration is read; with such a feed-forward layer, ``feed_forward_package``. The key
+    ``auto_map`` names the module that is saved beside it, ``modeling_ketformer.py``; one that names
+    anything else is refused.
 
     Raises:
         KetformerError: naming the key and what was expected, or a package to install.
@@ -118,8 +126,10 @@ class KetformerConfig(SavedWithModule):
     attention: Mechanisms = "classical"
     attention_options: dict[str, Any] | None = None
     attention_bias: bool | None = None
+    feed_forward: str = "mlp"
+    feed_forward_options: dict[str, Any] | None = None
     norm_position: Literal["pre", "post"] = "pre"
-    hidden_act: Literal["relu", "gelu", "gelu_new"] = "gelu"
+    hidden_act: Activation = "gelu"
     embd_pdrop: float | int = 0.1
     attn_pdrop: float | int = 0.1
     resid_pdrop: float | int = 0.1
@@ -142,6 +152,8 @@ class KetformerConfig(SavedWithModule):
     def __post_init__(self, **kwargs: Any) -> None:
         """Refuse what transformers would let pass, then fill in the defaults."""
         self._require_packages(kwargs.pop(_PACKAGE_KEY, None))
+        if (package := kwargs.pop(_FEED_FORWARD_PACKAGE_KEY, None)) is not None:
+            FEED_FORWARD.require(self.feed_forward, package)
         known = {f.name for f in fields(self)}
         allowed = known | _TRANSFORMERS_KEYS | set(GenerationConfig().to_dict())
         for key in kwargs:
@@ -152,9 +164,11 @@ class KetformerConfig(SavedWithModule):
         check_attn_implementation(kwargs.get("attn_implementation"))
         self.attention = copy.copy(self.attention)
         self.attention_options = copy.deepcopy(self.attention_options or {})
+        self.feed_forward_options = copy.deepcopy(self.feed_forward_options or {})
         if self.mlp_pdrop is None:
             self.mlp_pdrop = self.resid_pdrop
-        if self.intermediate_size is None and isinstance(self.hidden_size, int):
+        sized = has_width(self.feed_forward)
+        if sized and self.intermediate_size is None and isinstance(self.hidden_size, int):
             self.intermediate_size = 4 * self.hidden_size
         super().__post_init__(**kwargs)
 
@@ -196,10 +210,12 @@ class KetformerConfig(SavedWithModule):
         return name_of(self.attention)
 
     def to_dict(self) -> dict[str, Any]:
-        """As in transformers, plus the packages of mechanisms that are not ours."""
+        """As in transformers, plus the packages of what is not ours."""
         found = {name: ATTENTION.package_of(name) for name in distinct(self.attention)}
         given = as_given(self.attention, {name: p for name, p in found.items() if p})
-        return {**super().to_dict(), **({_PACKAGE_KEY: given} if given else {})}
+        other = FEED_FORWARD.package_of(self.feed_forward)
+        packages = {_PACKAGE_KEY: given, _FEED_FORWARD_PACKAGE_KEY: other}
+        return {**super().to_dict(), **{key: value for key, value in packages.items() if value}}
 
     def _require_packages(self, given: Any) -> None:
         """Check the packages that a saved configuration names."""
@@ -224,8 +240,8 @@ class KetformerConfig(SavedWithModule):
             "intermediate_size",
             "max_position_embeddings",
         ):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key} must be positive, got {getattr(self, key)}")
+            if (value := getattr(self, key)) is not None and value < 1:
+                raise ValueError(f"{key} must be positive, got {value}")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"{self.num_attention_heads} heads do not divide hidden_size {self.hidden_size}"
@@ -294,6 +310,14 @@ class KetformerConfig(SavedWithModule):
                     f"its options: {', '.join(offered) or 'none'}"
                 )
             check_option_types(name, attention_class(name), own)
+
+    def validate_feed_forward(self) -> None:
+        """Check that the feed-forward layer has those options, and a width only if it can."""
+        if self.intermediate_size is not None and not has_width(self.feed_forward):
+            raise ValueError(
+                f"feed_forward {self.feed_forward} is of fixed size: leave intermediate_size out"
+            )
+        check_feed_forward_options(self.feed_forward, self.feed_forward_options or {})
 
 
 def check_attn_implementation(name: Any) -> None:

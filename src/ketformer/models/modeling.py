@@ -19,6 +19,7 @@ from ketformer.models.card import CardWriter
 from ketformer.models.checks import check_loaded
 from ketformer.models.conditions import Standardise, check_conditions
 from ketformer.models.configuration import KetformerConfig, check_attn_implementation
+from ketformer.models.feed_forward import FeedForward
 
 
 class KetformerPreTrainedModel(CardWriter, PreTrainedModel):
@@ -86,7 +87,7 @@ class KetformerPreTrainedModel(CardWriter, PreTrainedModel):
         One whose weights have all been loaded is left alone: its ``reset_parameters`` may write
         to a part of a weight, where transformers could not tell that the weight was loaded.
         """
-        if isinstance(module, Mixer):
+        if isinstance(module, Mixer | FeedForward):
             is_custom_code = not any(map(_is_new, module.parameters()))
         super()._initialize_weights(module, is_custom_code)
 
@@ -97,7 +98,7 @@ class KetformerPreTrainedModel(CardWriter, PreTrainedModel):
             module.reset_parameters()
             if all(map(_is_new, module.score_weights())):
                 start_scores(module, 1.0 if self.config.initializer_range == "width" else None)
-        elif isinstance(module, ConditionEmbedding | Standardise | nn.LayerNorm):
+        elif isinstance(module, FeedForward | ConditionEmbedding | Standardise | nn.LayerNorm):
             module.reset_parameters()
         elif std is None:
             if isinstance(module, nn.Linear | nn.Embedding):

@@ -13,6 +13,7 @@ from huggingface_hub import EvalResult
 from ketformer.attention import attention_class
 from ketformer.models import KetformerConfig
 from ketformer.models.card import CARD, compose_card, write_card
+from ketformer.models.feed_forward import feed_forward_class
 from ketformer.runs.directory import (
     SETTINGS_FILE,
     changes_on_the_way,
@@ -56,7 +57,8 @@ def write_run_card(path: Path, config: KetformerConfig) -> None:
         )
         for key, value in metrics.items()
     ]
-    papers = dict.fromkeys(attention_class(name).paper for name in config.mechanisms)
+    papers = [attention_class(name).paper for name in config.mechanisms]
+    papers.append(feed_forward_class(config.feed_forward).paper)
     text = compose_card(
         config,
         known["parameters"],
@@ -71,7 +73,7 @@ def write_run_card(path: Path, config: KetformerConfig) -> None:
         ],
         tags=[
             *(["chemistry", "smiles"] if molecules else []),
-            *(f"arxiv:{paper}" for paper in papers if paper),
+            *(f"arxiv:{paper}" for paper in dict.fromkeys(papers) if paper),
         ],
         eval_results=results or None,
     )

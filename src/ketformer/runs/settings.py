@@ -24,6 +24,7 @@ from ketformer.attention.layers import Mechanisms, distinct, nested, parse_mecha
 from ketformer.attention.options import name_of_type
 from ketformer.errors import KetformerError
 from ketformer.models import PRESETS, KetformerConfig, preset
+from ketformer.models.feed_forward import FEED_FORWARD
 from ketformer.quantum.backends.registry import BACKENDS
 from ketformer.quantum.gradients import Gradient
 from ketformer.tasks.datasets import found_from_anywhere
@@ -76,16 +77,9 @@ _OURS = {
 
 # Configuration keys that come from the data or the call, not from the training settings.
 _NOT_SET = {
-    "vocab_size",
-    "use_cache",
-    "bos_token_id",
-    "eos_token_id",
-    "pad_token_id",
-    "condition_names",
-    "condition_means",
-    "condition_stds",
-    "condition_ranges",
-}
+    "vocab_size", "use_cache", "bos_token_id", "eos_token_id", "pad_token_id", "condition_names",
+    "condition_means", "condition_stds", "condition_ranges",
+}  # fmt: skip
 
 
 #: What an option of a mechanism, a backend or Trainer can be.
@@ -173,8 +167,9 @@ class Settings:
         return found
 
     def packages(self) -> list[str]:
-        """The other packages that the attention and the backend come from, as ``name==version``."""
+        """The other packages that its model and backend come from, as ``name==version``."""
         found = [ATTENTION.package_of(name) for name in distinct(self.attention)]
+        found.append(FEED_FORWARD.package_of(self.model.get("feed_forward", "")))
         found.append(BACKENDS.package_of(self.backend or ""))
         return sorted({package for package in found if package})
 
@@ -182,7 +177,8 @@ class Settings:
         """A copy with flat ``key: value`` changes sorted into its parts.
 
         A different ``attention`` starts from its default options. That of a hybrid may be a text:
-        ``overlap,classical``, one mechanism for each layer.
+        ``overlap,classical``, one mechanism for each layer. A different ``feed_forward`` starts
+        from its default options and width.
 
         Raises:
             KetformerError: an unknown key or a value of the wrong type.
@@ -195,6 +191,10 @@ class Settings:
                 model.pop("attention_options", None)
         if checked.get("attention_options"):
             checked["attention_options"] = nested(checked["attention_options"])
+        before = model.get("feed_forward", KetformerConfig.feed_forward)
+        if checked.get("feed_forward", before) != before:
+            for key in ("feed_forward_options", "intermediate_size"):
+                model.pop(key, None)
         for key, value in checked.items():
             if key in _own_keys():
                 own[key] = value
@@ -351,6 +351,7 @@ def _parser() -> jsonargparse.ArgumentParser:
     help_of["attention"] = (
         f"one of {', '.join(ATTENTION)}; or a hybrid, one for each layer: overlap,classical"
     )
+    help_of["feed_forward"] = f"the feed-forward layer of every block: {', '.join(FEED_FORWARD)}"
     for key in model_keys():
         kind = _hints(KetformerConfig)[key]
         model.add_argument(f"--{key}", type=kind, default=unset, help=help_of.get(key))
