@@ -77,6 +77,7 @@ class Kernel(Attention):
     dot_is_positive = True
     least_sum = 1e-6
     paper = "2308.13422"
+    twins = ("classical_fourier:kernel=iqp,normalise=sum,constant=1",)
     linear_values = True
     theta: Tensor
 

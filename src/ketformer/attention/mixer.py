@@ -52,6 +52,8 @@ class Mixer(nn.Module):
     paper: ClassVar[str] = ""
     #: What it controls for, if it is a control for other mechanisms.
     control: ClassVar[str] = ""
+    #: Arms of a comparison that do the same without anything quantum, such as ``classical_tanh``.
+    twins: ClassVar[tuple[str, ...]] = ()
     #: Whether it accepts no positions but ``learned``, whatever the options.
     learned_positions: ClassVar[bool] = False
     #: Whether positions can be ``rotary``, whatever the options.

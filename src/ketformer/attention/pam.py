@@ -44,6 +44,7 @@ class PAM(GatedLinear):
     """
 
     paper = "2604.05030"
+    twins = ("classical_gated_linear",)
 
     def __init__(
         self,

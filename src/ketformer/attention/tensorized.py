@@ -168,6 +168,8 @@ class Tensorized(BlockTerms, RecurrentMixer):
     Options and errors as in :class:`BlockTerms`.
     """
 
+    twins = ("classical",)
+
     def parallel(
         self,
         hidden_states: Tensor,
