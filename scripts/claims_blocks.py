@@ -31,7 +31,7 @@ def claims_papers(_: Read) -> str:
     rows = [
         [
             ", ".join(f"`{name}`" for name in claim.mechanisms),
-            ", ".join(map(_linked, claim.source.split(", "))) if claim.source else "none",
+            ", ".join(map(linked, claim.source.split(", "))) if claim.source else "none",
             claim.said,
             claim.outcome,
         ]
@@ -40,7 +40,7 @@ def claims_papers(_: Read) -> str:
     return markdown_table(["mechanism", "source", "claim", "here"], rows)
 
 
-def _linked(source: str) -> str:
+def linked(source: str) -> str:
     """An arXiv number or a DOI as a link."""
     if source.startswith("10."):
         return f"[doi:{source}](https://doi.org/{source})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ketformer.comparison.leaderboard import ranking, sentences
+from ketformer.comparison.leaderboards import ranking, sentences
 from ketformer.utils.markdown import markdown_table
 
 Read = Callable[[str], dict[str, Any]]

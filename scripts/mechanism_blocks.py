@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from claims_blocks import linked
+
 from ketformer.attention import Attention, Mixer, attention_class, attention_options
 from ketformer.attention.base import SCORE
 from ketformer.attention.leaks import LeakWarning
@@ -147,8 +149,7 @@ def _verdicts(page: _Page, board: dict[str, Any]) -> list[str]:
 
 
 def _paper(name: str) -> str:
-    paper = attention_class(name).paper
-    return f"[arXiv {paper}](https://arxiv.org/abs/{paper})" if paper else "no paper"
+    return ", ".join(map(linked, attention_class(name).papers())) or "no paper"
 
 
 def _built(name: str, **options: Any) -> Mixer:
@@ -232,5 +233,5 @@ def _cited(page: _Page) -> list[str]:
     name = page.names[0]
     if name not in citable():
         return [f"`ketformer cite {name}` has no entry to print: there is no paper to cite.\n"]
-    (entry,) = citations([name])
-    return [f"From `ketformer cite {name}`:\n", f"```bibtex\n{entry.bibtex()}```\n"]
+    entries = "\n".join(entry.bibtex() for entry in citations([name]))
+    return [f"From `ketformer cite {name}`:\n", f"```bibtex\n{entries}```\n"]

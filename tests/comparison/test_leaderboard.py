@@ -9,8 +9,8 @@ import pytest
 from ketformer.attention import attention_class
 from ketformer.attention.registry import causal_mechanisms
 from ketformer.cli import leaderboard as verb
-from ketformer.comparison import leaderboard as module
-from ketformer.comparison.leaderboard import (
+from ketformer.comparison import leaderboards as module
+from ketformer.comparison.leaderboards import (
     TERMS,
     Terms,
     arms_of,
@@ -205,13 +205,13 @@ def small(tiny, monkeypatch):
 
 
 def test_one_command_trains_joins_and_draws(ketformer, small, tmp_path):
-    args = ("leaderboard", "overlap:n_qubits=2", "--jobs", 1, "--out", tmp_path / "board")
+    args = ("leaderboard", "orthogonal:layout=pyramid", "--jobs", 1, "--out", tmp_path / "board")
     done = ketformer(*args, "--plots", tmp_path / "plots", "--json")
     assert done.code == 0, done.err
     task = done.json["tasks"]["text"]
-    ours = next(row for row in task["rows"] if row["name"] == "overlap:n_qubits=2")
+    ours = next(row for row in task["rows"] if row["name"] == "orthogonal:layout=pyramid")
     assert ours["verdict"]["seeds"] == 2
-    assert ours["twin"] in [row["name"] for row in task["rows"]]
+    assert ours["twin"] == "classical_bilinear"
     assert ours["circuits"] > 0
     assert json.loads((tmp_path / "board/leaderboard.json").read_text())["tasks"] == {"text": task}
     assert {path.name for path in (tmp_path / "plots").iterdir()} == {

@@ -48,7 +48,7 @@ class Mixer(nn.Module):
     """
 
     default_bias: ClassVar[bool] = False
-    #: The arXiv number of the paper that published it.
+    #: The arXiv number of the paper that published it, or a DOI; several are separated by ", ".
     paper: ClassVar[str] = ""
     #: What it controls for, if it is a control for other mechanisms.
     control: ClassVar[str] = ""
@@ -97,6 +97,21 @@ class Mixer(nn.Module):
         self.bias = self.default_bias if bias is None else bias
         if self.leaks:
             warn_of_leak(type(self).__name__)
+
+    @classmethod
+    def papers(cls) -> list[str]:
+        """Each arXiv number and DOI in :attr:`paper`."""
+        return [each for each in cls.paper.split(", ") if each]
+
+    @classmethod
+    def weights_of_context(cls, hidden_size: int, max_positions: int) -> int:
+        """How many of its weights are there for the length of the context; few mechanisms have any.
+
+        Args:
+            hidden_size: width of the model.
+            max_positions: the longest context.
+        """
+        return 0
 
     @property
     def is_causal(self) -> bool:

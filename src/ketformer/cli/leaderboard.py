@@ -16,7 +16,7 @@ from ketformer.cli.common import (
     runs_at_once,
 )
 from ketformer.comparison.formats import csv_text, table_text
-from ketformer.comparison.leaderboard import (
+from ketformer.comparison.leaderboards import (
     TERMS,
     leaderboard,
     ranking,

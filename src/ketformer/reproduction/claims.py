@@ -24,9 +24,6 @@ class Claim:
     needs: str = ""
     found: str = ""
 
-    def __post_init__(self) -> None:
-        assert bool(self.needs) != bool(self.found), "reproduced, or what that needs"
-
     @property
     def outcome(self) -> str:
         """What became of it, in a sentence."""

@@ -56,7 +56,8 @@ def write_run_card(path: Path, config: KetformerConfig) -> None:
         )
         for key, value in metrics.items()
     ]
-    papers = dict.fromkeys(attention_class(name).paper for name in config.mechanisms)
+    sources = (attention_class(name).papers() for name in config.mechanisms)
+    papers = dict.fromkeys(paper for several in sources for paper in several)
     text = compose_card(
         config,
         known["parameters"],
@@ -71,7 +72,7 @@ def write_run_card(path: Path, config: KetformerConfig) -> None:
         ],
         tags=[
             *(["chemistry", "smiles"] if molecules else []),
-            *(f"arxiv:{paper}" for paper in papers if paper),
+            *(f"{'doi' if '/' in paper else 'arxiv'}:{paper}" for paper in papers),
         ],
         eval_results=results or None,
     )
