@@ -8,6 +8,7 @@ from typing import Any
 from readme_blocks import table
 
 from ketformer.comparison.tables import paired_rows
+from ketformer.reproduction.claims import CLAIMS
 from ketformer.utils.markdown import markdown_table
 
 Read = Callable[[str], dict[str, Any]]
@@ -23,6 +24,27 @@ _ROWS = {
     "qisa_causal": "QISA, leak mended",
     "qisa": "QISA, our defaults",
 }
+
+
+def claims_papers(_: Read) -> str:
+    """Every claim, and what became of it."""
+    rows = [
+        [
+            ", ".join(f"`{name}`" for name in claim.mechanisms),
+            ", ".join(map(linked, claim.source.split(", "))) if claim.source else "none",
+            claim.said,
+            claim.outcome,
+        ]
+        for claim in CLAIMS.values()
+    ]
+    return markdown_table(["mechanism", "source", "claim", "here"], rows)
+
+
+def linked(source: str) -> str:
+    """An arXiv number or a DOI as a link."""
+    if source.startswith("10."):
+        return f"[doi:{source}](https://doi.org/{source})"
+    return f"[arXiv {source}](https://arxiv.org/abs/{source})"
 
 
 def claims_factors(read: Read) -> str:

@@ -9,16 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from claims_blocks import linked
+
 from ketformer.attention import Attention, Mixer, attention_class, attention_options
 from ketformer.attention.base import SCORE
 from ketformer.attention.leaks import LeakWarning
 from ketformer.circuits import circuits_of
-from ketformer.circuits.mechanisms import experiments, mechanism
+from ketformer.circuits.mechanisms import mechanism
+from ketformer.circuits.resources import circuit_runs, per_token
 from ketformer.comparison.variants import controls
 from ketformer.drawing.circuit import circuit_figure, layout
 from ketformer.drawing.figure import save_figure
 from ketformer.errors import NotOfferedError
-from ketformer.quantum import Experiment, measurement_settings
 from ketformer.quantum.resources import count_resources
 from ketformer.report.citations import citable, citations
 from ketformer.utils.markdown import markdown_table
@@ -40,49 +42,43 @@ class _Page:
     """What a page treats.
 
     Attributes:
-        twins: its mechanisms, each with the arm of `compare` that does the same classically; the
-            page has the name of the first.
+        names: its mechanisms; the page has the name of the first.
         drawn: for a mechanism, the circuit and the small sizes at which it is drawn.
     """
 
-    twins: dict[str, str]
+    names: list[str]
     drawn: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
 
     @property
-    def names(self) -> list[str]:
-        """Its mechanisms."""
-        return list(self.twins)
+    def twins(self) -> dict[str, str]:
+        """Each mechanism with the arm of `compare` that does the same classically."""
+        return {name: attention_class(name).twins[0] for name in self.names}
 
 
 PAGES = {
     page.names[0]: page
     for page in (
         _Page(
-            {"vqc": "classical_tanh", "vqc_plain": "classical_tanh"},
+            ["vqc", "vqc_plain"],
             {"vqc": ("query", {}), "vqc_plain": ("query", {"hidden_size": 4})},
         ),
-        _Page({"qasa": "classical_bottleneck"}, {"qasa": ("value", {"n_qubits": 3, "layers": 3})}),
-        _Page({"qmsan": "classical_linear"}, {"qmsan": ("query", {})}),
-        _Page(
-            {"orthogonal": "classical_bilinear"},
-            {"orthogonal": ("value", {"hidden_size": 4, "values": "absolute"})},
-        ),
-        _Page({"quixer": "quixer:matrices=free"}),
-        _Page(
-            {"kernel": "classical_fourier:kernel=iqp,normalise=sum,constant=1"},
-            {"kernel": (SCORE, {})},
-        ),
-        _Page({"interference": "interference:coordinates=cartesian"}),
-        _Page({"pam": "classical_gated_linear"}),
-        _Page({"qsa_cp": "classical:normalise=l2"}),
-        _Page({"tensorized": "classical", "tensorized_published": "tensorized"}),
+        _Page(["qasa"], {"qasa": ("value", {"n_qubits": 3, "layers": 3})}),
+        _Page(["qmsan"], {"qmsan": ("query", {})}),
+        _Page(["orthogonal"], {"orthogonal": ("value", {"hidden_size": 4, "values": "absolute"})}),
+        _Page(["quixer"]),
+        _Page(["kernel"], {"kernel": (SCORE, {})}),
+        _Page(["interference"]),
+        _Page(["pam"]),
+        _Page(["qsa_cp"]),
+        _Page(["tensorized", "tensorized_published"]),
     )
 }
 
 
-def block(name: str) -> str:
+def block(name: str, read: Read) -> str:
     """The block ``mechanisms`` of the index, or ``mechanism_NAME`` of a page."""
-    return _index() if name == "mechanisms" else _page(PAGES[name.removeprefix("mechanism_")])
+    page = name.removeprefix("mechanism_")
+    return _index() if name == "mechanisms" else _page(PAGES[page], read("leaderboard"))
 
 
 def draw(folder: Path = PICTURES) -> list[Path]:
@@ -115,7 +111,7 @@ def _index() -> str:
     return markdown_table(titles, rows)
 
 
-def _page(page: _Page) -> str:
+def _page(page: _Page, board: dict[str, Any]) -> str:
     titles = ["", *(f"`{name}`" for name in page.names)]
     built = {name: _built(name) for name in page.names}
     rows = [
@@ -132,13 +128,29 @@ def _page(page: _Page) -> str:
     parts = [markdown_table(titles, rows), f"{sizes}.\n", *_controls(page)]
     parts += [_circuits(name, one) for name, one in built.items() if one.has_circuits()]
     parts += _cited(page)
-    parts.append("**Verdict.** The leaderboard has not been run, so there is none yet.\n")
+    parts += _verdicts(page, board)
     return "\n".join(parts)
 
 
+def _verdicts(page: _Page, board: dict[str, Any]) -> list[str]:
+    """What the leaderboard says of each mechanism on each task."""
+    lines = []
+    for name in page.names:
+        for task, its in board["tasks"].items():
+            rows = [row for row in its["rows"] if row["attention"] == name and "verdict" in row]
+            lines += [f"- On {task}: {row['verdict']['sentence']}\n" for row in rows]
+            lines += [
+                f"- On {task}: none, since {reason}.\n"
+                for arm, reason in its["left_out"].items()
+                if arm.partition(":")[0] == name
+            ]
+    if not lines:
+        return ["**Verdict.** None: not on the [leaderboard](../leaderboard.md).\n"]
+    return ["**Verdict**, from the [leaderboard](../leaderboard.md):\n", "".join(lines)]
+
+
 def _paper(name: str) -> str:
-    paper = attention_class(name).paper
-    return f"[arXiv {paper}](https://arxiv.org/abs/{paper})" if paper else "no paper"
+    return ", ".join(map(linked, attention_class(name).papers())) or "no paper"
 
 
 def _built(name: str, **options: Any) -> Mixer:
@@ -190,21 +202,12 @@ def _offers(name: str, options: dict[str, Any]) -> bool:
     return True
 
 
-def _runs(built: Mixer) -> list[tuple[str, Experiment, int, bool]]:
-    """Each kind of circuit: what it gives, the first, how often it runs, and if for a pair."""
-    found = experiments(built, batch=1, length=1)
-    return [
-        (what, heads[0], len(heads) * len(measurement_settings(heads[0].strings)), what == SCORE)
-        for what, heads in found.items()
-    ]
-
-
 def _at_all(built: Mixer) -> str:
     if not built.has_circuits():
         return "none"
-    runs = _runs(built)
-    tokens = sum(times for _, _, times, pairs in runs if not pairs)
-    of_pairs = sum(times for _, _, times, pairs in runs if pairs)
+    runs = circuit_runs(built)
+    tokens = sum(run.times for run in runs if not run.of_pairs)
+    of_pairs = sum(run.times for run in runs if run.of_pairs)
     words = [f"{tokens} a token"] * bool(tokens)
     words += [f"{of_pairs} a pair of positions"] * bool(of_pairs)
     return ", ".join(words)
@@ -212,13 +215,12 @@ def _at_all(built: Mixer) -> str:
 
 def _circuits(name: str, built: Mixer) -> str:
     """Circuits by kind, and the totals of a sequence."""
-    rows, circuits, gates = [], 0.0, 0.0
-    for what, experiment, times, pairs in _runs(built):
-        counts = count_resources(experiment.circuit)
-        each = times * ((LENGTH + 1) / 2 if pairs else 1)
-        circuits, gates = circuits + each, gates + each * counts.two_qubit_gates
-        per = "pair of positions" if pairs else "token"
-        rows.append([what, f"{times} a {per}", counts.n_qubits, counts.two_qubit_gates])
+    rows = []
+    for run in circuit_runs(built):
+        counts = count_resources(run.experiment.circuit)
+        per = "pair of positions" if run.of_pairs else "token"
+        rows.append([run.name, f"{run.times} a {per}", counts.n_qubits, counts.two_qubit_gates])
+    circuits, gates = per_token(built, LENGTH)
     titles = [f"circuit of `{name}`", "runs", "qubits", "two-qubit gates"]
     told = (
         f"At width {WIDTH} with {HEADS} heads, in sequences of {LENGTH} tokens: {circuits:,.4g} "
@@ -232,5 +234,5 @@ def _cited(page: _Page) -> list[str]:
     name = page.names[0]
     if name not in citable():
         return [f"`ketformer cite {name}` has no entry to print: there is no paper to cite.\n"]
-    (entry,) = citations([name])
-    return [f"From `ketformer cite {name}`:\n", f"```bibtex\n{entry.bibtex()}```\n"]
+    entries = "\n".join(entry.bibtex() for entry in citations([name]))
+    return [f"From `ketformer cite {name}`:\n", f"```bibtex\n{entries}```\n"]

@@ -13,6 +13,7 @@ import architecture
 import circuit_blocks
 import claims_blocks
 import convert_blocks
+import leaderboard_blocks
 import mechanism_blocks
 import readme_blocks
 import readme_picture
@@ -29,6 +30,7 @@ FILES = {
     "README.md": ("qisa", "overlap", "deep", "chargpt"),
     "README.zh-CN.md": ("zh_qisa", "zh_overlap", "zh_deep", "zh_chargpt"),
     "docs/claims.md": (
+        "claims_papers",
         "claims_factors",
         "claims_positions",
         "claims_intervals",
@@ -49,6 +51,11 @@ FILES = {
         "verdict_conditions",
         "verdict_sizes",
         "verdict_little_data",
+    ),
+    "docs/leaderboard.md": (
+        "leaderboard_terms",
+        "leaderboard_text",
+        "leaderboard_molecules",
     ),
     "docs/how-to/convert.md": ("convert_study",),
     "docs/molecules.md": ("targets",),
@@ -72,7 +79,7 @@ def block(name: str) -> str:
     if name == "targets":
         return _targets()
     if name.startswith("mechanism"):
-        return mechanism_blocks.block(name)
+        return mechanism_blocks.block(name, _read)
     language, _, rest = name.rpartition("_")
     if hasattr(readme_blocks, rest):
         own: str = getattr(readme_blocks, rest)(_read, language or "en")
@@ -80,6 +87,7 @@ def block(name: str) -> str:
     modules = {
         "claims": claims_blocks,
         "convert": convert_blocks,
+        "leaderboard": leaderboard_blocks,
         "robust": robust_blocks,
         "scale": scale_blocks,
         "speed": speed_blocks,

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/verdict.md from results/."""
+"""Draw the pictures of docs/verdict.md and docs/leaderboard.md from results/."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 from verdict_blocks import SIZES
 
 from ketformer.drawing.plots import draw_forest
-from ketformer.report.plots import effects_of, forest_label
+from ketformer.report.plots import TWINS_LABEL, effects_of, effects_of_twins, forest_label
 from ketformer.tasks.metric import METRICS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,3 +65,6 @@ if __name__ == "__main__":
     draw_differences("mechanisms-text", _LOSS, PICTURES / "verdict-text.svg")
     draw_differences("mechanisms-qm9", "prefix_loss", PICTURES / "verdict-qm9.svg")
     draw_sizes([_read(name) for name in SIZES.values()], PICTURES / "verdict-sizes.svg")
+    for task, its in _read("leaderboard")["tasks"].items():
+        picture = PICTURES / f"leaderboard-{task}.svg"
+        draw_forest(effects_of_twins(its["rows"]), TWINS_LABEL, picture)

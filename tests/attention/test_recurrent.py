@@ -94,6 +94,8 @@ def test_the_sizes_of_pam_are_checked():
         build("pam", 6, 2)
     with pytest.raises(KetformerError, match="states must be positive, got 0"):
         build("pam", 8, 2, states=0)
+    with pytest.raises(NotOfferedError, match="with decay=false there is one"):
+        build("pam", 8, 2, states=2, decay=False)
 
 
 # --- The mechanisms, written out ----------------------------------------------------------------
@@ -108,6 +110,20 @@ def test_a_gate_that_is_shut_keeps_the_state_and_writes_nothing():
     without = build("pam", 8, 1, gate=False).double()
     without.load_state_dict(mixer.state_dict(), strict=False)
     assert_equal_to(1e-12, mixer(hidden)[0], without(hidden)[0])
+
+
+@pytest.mark.parametrize("name", ["pam", "classical_gated_linear"])
+def test_without_decay_nothing_is_forgotten(name):
+    """The decays of a mixer whose dt is 0; the gate still keeps values out."""
+    mixer = build(name, 8, 1, decay=False).double()
+    fading = build(name, 8, 1).double()
+    fading.load_state_dict(mixer.state_dict(), strict=False)
+    torch.nn.init.zeros_(fading.decay_proj.weight)
+    torch.nn.init.constant_(fading.decay_bias, -50.0)
+    hidden = tokens(1, 7, 8).double()
+    assert_equal_to(1e-12, mixer(hidden)[0], fading(hidden)[0])
+    torch.nn.init.constant_(fading.decay_bias, -4.0)
+    assert (mixer(hidden)[0] - fading(hidden)[0]).abs().max() > 1e-4
 
 
 def test_pam_without_imaginary_parts_is_its_real_twin():

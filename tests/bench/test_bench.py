@@ -48,6 +48,7 @@ def test_circuits_are_timed_beside_the_closed_form(ketformer):
         (["peers", "--repeats", "0"], "must be positive"),
         (["memory", "--mechanisms", "linear"], "unknown attention 'linear'"),
         (["memory", "--length", "0"], "must be positive"),
+        (["memory", "--mechanisms", "tensorized", "--length", "100000"], "would need at least"),
         (["all", "--length", "8"], "--length applies only to bench circuits, memory"),
         (["attention", "--sizes", "huge"], "unknown size 'huge'"),
         (["attention", "--mechanisms", "linear"], "linear"),

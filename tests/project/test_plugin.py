@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -130,6 +132,26 @@ def test_the_report_shows_it(made):
     page = (made[0] / "report.html").read_text()
     assert "cosine" in page
     assert "letters" in page
+
+
+ON_THE_LEADERBOARD = """
+from ketformer.attention.registry import causal_mechanisms
+from ketformer.comparison.leaderboards import TERMS, arms_of
+print(*(arms_of(["cosine"], its.settings({})) for its in TERMS.values()), sep="\\n")
+print("cosine" in causal_mechanisms())  # which `ketformer leaderboard` alone is of
+"""
+
+
+def test_it_can_be_put_on_the_leaderboard(run):
+    page = (PLUGIN.parents[1] / "docs/leaderboard.md").read_text(encoding="utf-8")
+    submitted = page.partition("## Submit a mechanism")[2]
+    install, audit, compare = re.findall(r"^\$ (.*)$", submitted, re.MULTILINE)
+    assert install == "pip install ./my_package"  # what the fixture does with the plugin
+    run("-m", *shlex.split(audit.replace("mine", "cosine")))
+    assert shlex.split(compare)[:3] == ["ketformer", "leaderboard", "mine"]
+    *arms, every = run("-c", ON_THE_LEADERBOARD).splitlines()
+    assert arms == ["['classical', 'cosine']"] * 2
+    assert every == "True"
 
 
 @pytest.mark.slow

@@ -56,6 +56,18 @@ def test_everything_citable_has_an_entry():
     }
 
 
+def test_a_mechanism_of_two_papers_has_two_entries(ketformer):
+    done = ketformer("cite", "kernel")
+    assert list(fields_of(done.out)) == ["arXiv:2308.13422", "arXiv:2605.25365"]
+    assert "https://arxiv.org/abs/2308.13422, https://arxiv.org/abs/2605.25365" in done.err
+
+
+def test_what_has_a_doi_only_is_cited_by_it(ketformer):
+    entries = fields_of(ketformer("cite", "qsa_cp").out)
+    doi = "10.5281/zenodo.22250418"
+    assert entries == {f"doi:{doi}": {"doi": doi, "url": f"https://doi.org/{doi}"}}
+
+
 def test_a_paper_that_is_not_on_arxiv_is_a_note(monkeypatch):
     class Other(Attention):
         paper = "doi:10.1000/a_b"

@@ -62,7 +62,9 @@ class ClassicalFourier(Drawn, CosineFeatures):
         KetformerError: an invalid size or option.
     """
 
-    control = "random Fourier features of the kernel of overlap without entanglement"
+    control = (
+        "random Fourier features of the kernels of overlap, without entanglement, and of kernel"
+    )
     #: The kernels are, although estimates by few features may not be.
     dot_is_positive = True
     least_sum = 1e-6

@@ -26,6 +26,7 @@ class ClassicalGatedLinear(GatedLinear):
         hidden_size: width of the hidden states.
         num_heads: number of heads.
         gate: whether a head can protect its state from what it writes.
+        decay: whether a state fades; without, γ = 1.
         common: see :class:`~ketformer.attention.mixer.Mixer`.
 
     Raises:
@@ -40,9 +41,12 @@ class ClassicalGatedLinear(GatedLinear):
         num_heads: int,
         *,
         gate: bool = True,
+        decay: bool = True,
         **common: Unpack[MixerOptions],
     ) -> None:
-        super().__init__(hidden_size, num_heads, moduli=hidden_size, gate=gate, **common)
+        super().__init__(
+            hidden_size, num_heads, moduli=hidden_size, gate=gate, decay=decay, **common
+        )
         check_weights("hidden_size", hidden_size, 3 * hidden_size)
         self.token_proj = nn.Linear(hidden_size, 3 * hidden_size, bias=self.bias)
         self.reset_parameters()

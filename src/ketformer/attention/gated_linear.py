@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ketformer.attention.mixer import MixerOptions
 from ketformer.attention.recurrent import LinearMixer
-from ketformer.errors import KetformerError
+from ketformer.errors import KetformerError, NotOfferedError
 
 # Where the two biases start: a head forgets slowly, and its gate is almost open.
 _DECAY_START = -4.0
@@ -32,9 +32,11 @@ class GatedLinear(LinearMixer):
         moduli: how many |x| there are.
         states: number of states, each with a decay of its own.
         gate: whether there is p; without, γ = exp(-dt) and v' = v.
+        decay: whether there is γ; without, γ = 1, and nothing is forgotten.
         common: see :class:`~ketformer.attention.mixer.Mixer`.
 
     Raises:
+        NotOfferedError: several states without decays, which alone tell them apart.
         KetformerError: an invalid size or option.
     """
 
@@ -46,36 +48,45 @@ class GatedLinear(LinearMixer):
         moduli: int,
         states: int = 1,
         gate: bool = True,
+        decay: bool = True,
         **common: Unpack[MixerOptions],
     ) -> None:
         super().__init__(hidden_size, num_heads, **common)
         if states < 1:
             raise KetformerError(f"states must be positive, got {states}")
+        if states > 1 and not decay:
+            raise NotOfferedError("states differ by their decays: with decay=false there is one")
         self.states = states
-        self.decay_proj = nn.Linear(hidden_size, num_heads, bias=False)
-        self.decay_bias = nn.Parameter(torch.empty(num_heads, states))
+        self.decay_proj = nn.Linear(hidden_size, num_heads, bias=False) if decay else None
+        self.decay_bias = nn.Parameter(torch.empty(num_heads, states)) if decay else None
         self.gate_proj = nn.Linear(moduli, num_heads, bias=False) if gate else None
         self.gate_bias = nn.Parameter(torch.empty(num_heads)) if gate else None
 
     def reset_parameters(self) -> None:
         """Begin with slow decays and open gates."""
         super().reset_parameters()
-        nn.init.constant_(self.decay_bias, _DECAY_START)
+        if self.decay_bias is not None:
+            nn.init.constant_(self.decay_bias, _DECAY_START)
         if self.gate_bias is not None:
             nn.init.constant_(self.gate_bias, _GATE_START)
 
     def decays(self, hidden_states: Tensor, moduli: Tensor) -> tuple[Tensor, Tensor | None]:
         """Log γ ``[B, H, K, T]``, and 1 - p ``[B, H, T, 1]`` or None without a gate."""
         wide = torch.promote_types(hidden_states.dtype, torch.float32)
-        steps = self.decay_proj(hidden_states).to(wide).transpose(1, 2).unsqueeze(2)  # [B,H,1,T]
-        offsets = torch.linspace(-_OFFSET, _OFFSET, self.states) if self.states > 1 else None
-        bias = self.decay_bias if offsets is None else self.decay_bias + offsets.to(self.decay_bias)
-        log_decay = -F.softplus(steps + bias.to(wide).unsqueeze(-1))
+        batch, length, _ = hidden_states.shape
+        log_decay = hidden_states.new_zeros(batch, self.num_heads, 1, length, dtype=wide)
+        if self.decay_proj is not None and self.decay_bias is not None:
+            steps = self.decay_proj(hidden_states).to(wide).transpose(1, 2).unsqueeze(2)
+            bias: Tensor = self.decay_bias
+            if self.states > 1:
+                bias = bias + torch.linspace(-_OFFSET, _OFFSET, self.states).to(bias)
+            log_decay = -F.softplus(steps + bias.to(wide).unsqueeze(-1))
         if self.gate_proj is None or self.gate_bias is None:
             return log_decay, None
         logit = (self.gate_proj(moduli) + self.gate_bias).to(wide).transpose(1, 2)  # [B, H, T]
         protected, free = F.logsigmoid(logit), F.logsigmoid(-logit)
-        log_decay = torch.logaddexp(log_decay + free.unsqueeze(2), protected.unsqueeze(2))
+        if self.decay_proj is not None:
+            log_decay = torch.logaddexp(log_decay + free.unsqueeze(2), protected.unsqueeze(2))
         return log_decay, free.exp().unsqueeze(-1)
 
 

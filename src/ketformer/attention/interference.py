@@ -47,6 +47,7 @@ class Interference(Drawn, Attention):
     """
 
     default_score = "dot"
+    twins = ("interference:coordinates=cartesian",)
     linear_values = True
     phase_weight: Tensor
 

@@ -76,7 +76,8 @@ class Kernel(Attention):
     default_normalise = "sum"
     dot_is_positive = True
     least_sum = 1e-6
-    paper = "2308.13422"
+    paper = "2308.13422, 2605.25365"
+    twins = ("classical_fourier:kernel=iqp,normalise=sum,constant=1",)
     linear_values = True
     theta: Tensor
 

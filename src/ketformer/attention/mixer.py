@@ -48,10 +48,12 @@ class Mixer(nn.Module):
     """
 
     default_bias: ClassVar[bool] = False
-    #: The arXiv number of the paper that published it.
+    #: The arXiv number of the paper that published it, or a DOI; several are separated by ", ".
     paper: ClassVar[str] = ""
     #: What it controls for, if it is a control for other mechanisms.
     control: ClassVar[str] = ""
+    #: Arms of a comparison that do the same without anything quantum, such as ``classical_tanh``.
+    twins: ClassVar[tuple[str, ...]] = ()
     #: Whether it accepts no positions but ``learned``, whatever the options.
     learned_positions: ClassVar[bool] = False
     #: Whether positions can be ``rotary``, whatever the options.
@@ -95,6 +97,21 @@ class Mixer(nn.Module):
         self.bias = self.default_bias if bias is None else bias
         if self.leaks:
             warn_of_leak(type(self).__name__)
+
+    @classmethod
+    def papers(cls) -> list[str]:
+        """Each arXiv number and DOI in :attr:`paper`."""
+        return [each for each in cls.paper.split(", ") if each]
+
+    @classmethod
+    def weights_of_context(cls, hidden_size: int, max_positions: int) -> int:
+        """How many of its weights are there for the length of the context; few mechanisms have any.
+
+        Args:
+            hidden_size: width of the model.
+            max_positions: the longest context.
+        """
+        return 0
 
     @property
     def is_causal(self) -> bool:

@@ -54,6 +54,7 @@ class Orthogonal(UnitHeads):
     """
 
     paper = "2209.08167"
+    twins = ("classical_bilinear",)
     angles: Tensor
 
     def __init__(

@@ -65,6 +65,13 @@ class Overlap(Attention):
 
     default_score = "dot"
     paper = "2502.19214"
+    twins = (
+        "classical_fourier",
+        "classical_cosines",
+        "classical_eq",
+        "classical:local_start=2",
+        "overlap:entanglement=none",
+    )
     queries_are_states = True
     linear_values = True
     query_angles: Tensor

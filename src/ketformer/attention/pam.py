@@ -36,14 +36,17 @@ class PAM(GatedLinear):
         states: number of states, as in the paper's later version: state s has a decay of its own,
             and what is read from it is multiplied by exp(i φ_s), φ linear in |x|, before the sum.
         gate: whether a head can protect its state from what it writes.
+        decay: whether a state fades; without, γ = 1, and only sums are left.
         qk_norm: keep only the phases of queries and keys; the paper saw this collapse.
         common: see :class:`~ketformer.attention.mixer.Mixer`.
 
     Raises:
+        NotOfferedError: several states without decays.
         KetformerError: an invalid size or option.
     """
 
     paper = "2604.05030"
+    twins = ("classical_gated_linear",)
 
     def __init__(
         self,
@@ -52,11 +55,14 @@ class PAM(GatedLinear):
         *,
         states: int = 1,
         gate: bool = True,
+        decay: bool = True,
         qk_norm: bool = False,
         **common: Unpack[MixerOptions],
     ) -> None:
         half = hidden_size // 2
-        super().__init__(hidden_size, num_heads, moduli=half, states=states, gate=gate, **common)
+        super().__init__(
+            hidden_size, num_heads, moduli=half, states=states, gate=gate, decay=decay, **common
+        )
         if self.head_dim % 2:
             raise KetformerError(
                 f"pam pairs real and imaginary parts: the head width {self.head_dim} must be even"

@@ -67,6 +67,7 @@ class QASA(LinearQueries):
     default_score = "dot"
     default_bias = True
     paper = "2504.05336"
+    twins = ("classical_bottleneck",)
     angles: Tensor
 
     def __init__(

@@ -35,6 +35,7 @@ class QISA(LinearQueries):
     """
 
     paper = "2603.03318"
+    twins = ("classical_quadratic", "classical_gated")
 
     def __init__(
         self,

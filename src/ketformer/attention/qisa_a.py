@@ -41,6 +41,7 @@ class QISAA(LinearQueries):
     """
 
     paper = "2603.03318"
+    twins = ("classical_quadratic", "classical_bottleneck", "classical_gated")
     angles: Tensor
 
     def __init__(

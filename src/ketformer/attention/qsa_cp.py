@@ -36,6 +36,9 @@ class QSACP(LinearMixer):
     Options as in :class:`~ketformer.attention.mixer.Mixer`.
     """
 
+    paper = "10.5281/zenodo.22250418"
+    twins = ("classical:normalise=l2",)
+
     def __init__(self, hidden_size: int, num_heads: int, **common: Unpack[MixerOptions]) -> None:
         super().__init__(hidden_size, num_heads, **common)
         check_weights("hidden_size", hidden_size, 6 * hidden_size)

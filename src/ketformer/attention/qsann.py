@@ -60,6 +60,7 @@ class QSANN(Attention):
     """
 
     paper = "2205.05625"
+    twins = ("classical_quadratic", "classical_bottleneck")
     angles: Tensor
 
     def __init__(

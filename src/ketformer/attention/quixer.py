@@ -71,6 +71,7 @@ class Quixer(RecurrentMixer):
     """
 
     paper = "2406.04305"
+    twins = ("quixer:matrices=free",)
     rotary_positions = False
 
     def __init__(

@@ -50,6 +50,11 @@ class BlockTerms(Mixer):
     paper = "1906.09777"
     learned_positions = True
 
+    @classmethod
+    def weights_of_context(cls, hidden_size: int, max_positions: int) -> int:
+        """A weight of W_o for each pair of positions and each channel."""
+        return hidden_size * max_positions**2
+
     def __init__(
         self,
         hidden_size: int,
@@ -167,6 +172,8 @@ class Tensorized(BlockTerms, RecurrentMixer):
 
     Options and errors as in :class:`BlockTerms`.
     """
+
+    twins = ("classical",)
 
     def parallel(
         self,

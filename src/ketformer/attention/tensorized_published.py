@@ -42,6 +42,7 @@ class TensorizedPublished(BlockTerms):
     """
 
     leaks = True
+    twins = ("tensorized",)
 
     def __init__(
         self,

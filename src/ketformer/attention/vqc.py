@@ -49,6 +49,7 @@ class VQC(NarrowHeads):
     """
 
     paper = "2110.06510"
+    twins = ("classical_tanh",)
     angles: Tensor
 
     def __init__(

@@ -47,6 +47,7 @@ class VQCPlain(Attention):
 
     default_score = "dot"
     paper = "2110.06510"
+    twins = ("classical_tanh",)
     angles: Tensor
 
     def __init__(

@@ -15,6 +15,7 @@ import torch
 from ketformer.attention.registry import causal_mechanisms, mechanisms_with_circuits
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
+from ketformer.models.checks import check_memory
 from ketformer.utils.machine import describe_machine
 from ketformer.utils.processes import run_in_processes
 from ketformer.utils.progress import Bars
@@ -53,7 +54,8 @@ def bench_memory(
         ``peak_mib``, ``low_mib``, ``high_mib`` and ``device``; ``machine``.
 
     Raises:
-        KetformerError: a mechanism is unknown, or the system does not report a process's peak.
+        KetformerError: a mechanism is unknown or needs more memory than there is, or the system
+            does not report a process's peak.
     """
     if length < 1 or repeats < 1:
         raise KetformerError("length and repeats must be positive")
@@ -65,7 +67,7 @@ def bench_memory(
         mechanisms = [name for name in mechanisms_with_circuits() if name in causal]
     names = list(dict.fromkeys((_AGAINST, *mechanisms)))
     for name in names:
-        _config(name, length)  # reports an unknown name before the first process starts
+        check_memory(_config(name, length))  # before the first process starts
     rows = []
     with Bars(progress, "process") as bars, _freed_at_once():
         for work in WORKS:

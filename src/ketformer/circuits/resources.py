@@ -4,20 +4,70 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from ketformer.attention import Attention, attention_class
+from ketformer.attention import Attention, Mixer, attention_class
 from ketformer.attention.base import SCORE
 from ketformer.circuits.mechanisms import experiments, mechanism, require_circuits
 from ketformer.errors import KetformerError
-from ketformer.quantum import measurement_settings
+from ketformer.quantum import Experiment, measurement_settings
 from ketformer.quantum.gradients import shifted_circuits
 from ketformer.quantum.resources import count_resources, shots_for
 
 #: Widths in the table, which tests the paper's claim O(n² log d).
 WIDTHS = tuple(2**k for k in range(4, 17))
+
+
+@dataclass(frozen=True)
+class CircuitRuns:
+    """How often a mechanism runs one of its circuits.
+
+    Attributes:
+        name: what the circuit gives, such as ``value``.
+        experiment: that of the first head.
+        times: runs for all heads and all settings of the measurement, without shots.
+        of_pairs: whether it runs for each pair of positions i >= j instead of each token.
+    """
+
+    name: str
+    experiment: Experiment
+    times: int
+    of_pairs: bool
+
+    def in_sequence(self, length: int) -> int:
+        """Runs for a sequence of that many tokens."""
+        return self.times * (length * (length + 1) // 2 if self.of_pairs else length)
+
+
+def circuit_runs(mixer: Mixer) -> list[CircuitRuns]:
+    """Each kind of circuit of a mechanism; an empty list if it is classical."""
+    return [
+        CircuitRuns(
+            name,
+            heads[0],
+            len(heads) * len(measurement_settings(heads[0].strings)),
+            name == SCORE,
+        )
+        for name, heads in experiments(mixer, batch=1, length=1).items()
+    ]
+
+
+def per_token(mixer: Mixer, length: int) -> tuple[float, float]:
+    """Circuits and two-qubit gates (CNOTs) of one layer, without shots.
+
+    Args:
+        mixer: the mechanism, of any kind; a classical one takes none of either.
+        length: tokens in a sequence, over which runs for pairs of positions are averaged.
+    """
+    circuits = gates = 0
+    for run in circuit_runs(mixer):
+        runs = run.in_sequence(length)
+        circuits += runs
+        gates += runs * count_resources(run.experiment.circuit).two_qubit_gates
+    return circuits / length, gates / length
 
 
 def resources(
@@ -58,27 +108,26 @@ def resources(
     options = {**cls.options_at(hidden_size), **options}
     with torch.device("meta"):  # circuits do not need the weights, which may be large
         attention = mechanism(name, hidden_size=hidden_size, **options)
-        found = experiments(attention, batch=1, length=1)
+        found = circuit_runs(attention)
     circuits = gates = shifted = 0
     largest = None
-    for what, heads in found.items():
-        experiment = heads[0]
-        counts = count_resources(experiment.circuit)
-        runs = length * (length + 1) // 2 if what == SCORE else length
-        runs *= len(heads) * len(measurement_settings(experiment.strings))
+    for run in found:
+        counts = count_resources(run.experiment.circuit)
+        runs = run.in_sequence(length)
         circuits += runs
         gates += runs * counts.gates
-        shifted += runs * shifted_circuits(experiment)
+        shifted += runs * shifted_circuits(run.experiment)
         if largest is None or counts.gates > largest.gates:
             largest = counts
     assert largest is not None
     scale = 1.0
-    if SCORE in found and isinstance(attention, Attention):
+    measures = [run.name for run in found]
+    if SCORE in measures and isinstance(attention, Attention):
         scale = attention.dot_scale(hidden_size)
     shots = shots_for(precision, scale)
     return {
         "mechanism": name,
-        "measures": list(found),
+        "measures": measures,
         "hidden_size": hidden_size,
         "num_heads": attention.num_heads,
         "length": length,

@@ -23,6 +23,7 @@ VERBS = {
     "convert": "put a mechanism into a Hugging Face model, in place of its self-attention",
     "compare": "train mechanisms on equal terms and print a table with intervals",
     "verdict": "is a mechanism's gain real, and what explains it? one answer, one page",
+    "leaderboard": "every mechanism beside its classical twins, on text and molecules",
     "reproduce": "a paper's table: published, ours as published, ours leak-free",
     "sweep": "train with many values of options, and sort them by validation loss",
     "report": "one self-contained HTML page about runs or a comparison",

@@ -28,6 +28,6 @@ def run(options: Any) -> int:
         print_json({"entries": listed, "bibtex": bibtex})
         return 0
     print(bibtex, end="")
-    if papers := [entry.fields["url"] for entry in entries if "eprint" in entry.fields]:
+    if papers := [entry.fields["url"] for entry in entries if {"eprint", "doi"} & {*entry.fields}]:
         print(f"authors and titles: {', '.join(papers)}", file=sys.stderr)
     return 0

@@ -27,6 +27,7 @@ from ketformer.reproduction import (
     reproduce_qisa,
     reproduce_tensorized,
 )
+from ketformer.reproduction.claims import claim_about
 from ketformer.reproduction.overlap import OVERLAP_ROWS
 from ketformer.reproduction.qisa import QISA_CLAIM, QISA_ROWS
 from ketformer.reproduction.tensorized import PICTURE, TENSORIZED_ROWS
@@ -60,8 +61,10 @@ def add_arguments(parser: Parser) -> None:
     """Add the verb's options."""
     papers = "; ".join(f"{name}: {paper}" for name, paper in PAPERS.items())
     parser.add_argument(
-        "paper", type=str, help=f"{papers}; or a run directory, to train it again and compare"
-    )
+        "paper", type=str,
+        help=f"{papers}; or a run directory, to train it again and compare; of any other "
+        "mechanism with a page, it says what a reproduction would need",
+    )  # fmt: skip
     parser.add_argument(
         "--data",
         type=str | None,
@@ -94,6 +97,8 @@ def run(options: Any) -> int:
     if options.paper not in PAPERS:
         if Path(options.paper).is_dir():
             return _run(options)
+        if (claim := claim_about(options.paper)) and claim.needs:
+            raise KetformerError(f"{options.paper} is {claim.outcome}")
         known = ", ".join(PAPERS)
         raise KetformerError(f"unknown paper {options.paper!r}; known: {known}, or a run directory")
     usual = 1 if options.paper == "tensorized" else 3

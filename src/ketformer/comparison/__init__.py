@@ -6,6 +6,7 @@ from ketformer.utils.lazy import lazily
 
 if TYPE_CHECKING:
     from ketformer.comparison.experiment import compare as compare, run_variants as run_variants
+    from ketformer.comparison.leaderboards import leaderboard as leaderboard
     from ketformer.comparison.merging import merge as merge
     from ketformer.comparison.statistics import paired as paired, summarise as summarise
     from ketformer.comparison.variants import (

@@ -145,7 +145,7 @@ def rows_of(arms: Sequence[str], settings: Settings, chosen: Sequence[str] = ())
         KetformerError: an arm is repeated, its name, an option or a value is wrong, or a control
             is named that applies to none of them.
     """
-    rows = [_row_of(arm, settings) for arm in arms]
+    rows = [row_of(arm, settings) for arm in arms]
     for i, row in enumerate(rows):
         if any(row.changes == earlier.changes for earlier in rows[:i]):
             raise KetformerError(f"{row.name!r}: each arm can be compared only once")
@@ -161,7 +161,7 @@ def rows_of(arms: Sequence[str], settings: Settings, chosen: Sequence[str] = ())
         for name in wanted
         if name in ATTENTION
         and name not in present
-        and (name in chosen or _is_offered(Variant(name, {"attention": name}), settings))
+        and (name in chosen or is_offered(Variant(name, {"attention": name}), settings))
     ]
     bases, trained = list(rows), [_trained(row, settings) for row in rows]
     for name in wanted:
@@ -193,14 +193,14 @@ def _ablated(bases: Sequence[Variant], settings: Settings, control: str) -> list
         and of(row, settings)
         and options.keys() <= attention_options(row.changes["attention"]).keys()
     )
-    found = [row for row in made if _is_offered(row, settings)]
+    found = [row for row in made if is_offered(row, settings)]
     if not found:
         names = ", ".join(name_of(row.changes["attention"]) for row in bases)
         raise NotOfferedError(f"{control}: {lacking.format(names)}")
     return found
 
 
-def _is_offered(row: Variant, settings: Settings) -> bool:
+def is_offered(row: Variant, settings: Settings) -> bool:
     """Whether its mechanism has these positions, and what the options leave out, such as gates."""
     try:
         with torch.device("meta"):
@@ -292,7 +292,7 @@ def chosen_rows(wanted: Sequence[str] | None, known: Sequence[str]) -> set[str]:
     return set(known if wanted is None else wanted)
 
 
-def _row_of(arm: str, settings: Settings) -> Variant:
+def row_of(arm: str, settings: Settings) -> Variant:
     """``name:option=value,...`` as a row; an option is the mechanism's or the model's."""
     name, _, listed = arm.partition(":")
     mechanisms = mechanisms_of(arm)

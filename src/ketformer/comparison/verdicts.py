@@ -28,8 +28,8 @@ from ketformer.utils.mappings import read_json
 #: The file with the answer, in the verdict's folder.
 VERDICT = "verdict.json"
 REFERENCE = "classical"
-# The loss of each task, teacher-forced and with the prefix alone.
-_LOSSES = {"text": ("cross_entropy", "prefix_cross_entropy"), "molecules": ("loss", "prefix_loss")}
+#: The loss of each task, teacher-forced and with the prefix alone.
+LOSSES = {"text": ("cross_entropy", "prefix_cross_entropy"), "molecules": ("loss", "prefix_loss")}
 # The start that most code gives classical attention; the control for it is `matched_start`.
 _USUAL_RANGE = 0.02
 # A mechanism that takes this many times as long for a step gets a control trained as long.
@@ -198,7 +198,7 @@ def _shortened(settings: Settings, steps: int) -> dict[str, Any]:
 
 def _judged(rows: Sequence[dict[str, Any]], task: str, leak: tuple[int, int] | None) -> Verdict:
     """The rules applied to the rows."""
-    forced, key = _LOSSES[task]
+    forced, key = LOSSES[task]
     reference, arm, *controls = rows
     losses = {row["name"]: row[key]["values"] for row in rows}
     if missing := [name for name, values in losses.items() if None in values]:

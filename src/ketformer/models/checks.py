@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from ketformer.attention import attention_class
 from ketformer.attention.checks import BYTES_PER_GATE
 from ketformer.attention.observables import PauliObservables
 from ketformer.errors import KetformerError
@@ -18,12 +19,17 @@ _BYTES_PER_BLOCK = 1 << 16
 
 
 def least_parameters(config: KetformerConfig) -> int:
-    """Parameters that the model has with any mechanism: tables and feed-forward layers."""
+    """Parameters it has at least: tables, feed-forward layers and weights for the context."""
     width, inner = config.hidden_size, config.intermediate_size or 0
     tables = config.vocab_size * (1 if config.tie_word_embeddings else 2)
     if config.positions == "learned":
         tables += config.max_position_embeddings
-    return width * tables + config.num_hidden_layers * 2 * width * inner
+    longest = config.max_position_embeddings
+    of_context = sum(
+        layers * attention_class(name).weights_of_context(width, longest)
+        for name, layers in config.layer_counts.items()
+    )
+    return width * tables + config.num_hidden_layers * 2 * width * inner + of_context
 
 
 def check_memory(config: KetformerConfig) -> None:

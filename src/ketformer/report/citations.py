@@ -1,7 +1,7 @@
 """BibTeX of mechanisms, data sets and Ketformer.
 
-An entry holds only what is known here: of a paper its arXiv number, and so its year. Authors and
-title are for arXiv's own export.
+An entry holds only what is known here: of a paper its arXiv number, and so its year, or its DOI.
+Authors and title are for arXiv's and DataCite's own exports.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ AUTHORS = "The Ketformer developers"
 LICENCE = "Apache-2.0"
 
 _ARXIV = re.compile(r"(\d\d)(\d\d)\.\d{4,5}")
+_DOI = re.compile(r"10\.\d{4,9}/\S+")
 
 
 @dataclass(frozen=True)
@@ -59,37 +60,47 @@ def citations(names: Sequence[str]) -> list[Citation]:
     Raises:
         KetformerError: an unknown name, or a mechanism that names no paper.
     """
-    found = {entry.key: entry for entry in map(_citation, names)}
+    found = {entry.key: entry for name in names for entry in _citations(name)}
     return list(found.values())
 
 
-def _citation(name: str) -> Citation:
+def _citations(name: str) -> list[Citation]:
     if name == KETFORMER:
         note = f"Version {version('ketformer')}, {LICENCE}"
-        return Citation(KETFORMER, {"title": TITLE, "author": f"{{{AUTHORS}}}", "note": note})
+        return [Citation(KETFORMER, {"title": TITLE, "author": f"{{{AUTHORS}}}", "note": note})]
     if name in DATASETS:
         data = DATASETS[name]
         note = in_latex(f"{data.description}; licence: {data.licence}")
         url = {"url": data.url} if data.url else {}
-        return Citation(name, {"title": f"{{{name}}}", "note": note, **url})
+        return [Citation(name, {"title": f"{{{name}}}", "note": note, **url})]
     if name not in ATTENTION:
         known = citable()
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise KetformerError(f"unknown name {name!r}; {hint}known: {', '.join(known)}")
-    paper = attention_class(name).paper
-    if not paper:
+    papers = attention_class(name).papers()
+    if not papers:
         raise KetformerError(
             f"{name} names no paper; `ketformer cite {KETFORMER}` cites the software"
         )
-    if not (number := _ARXIV.fullmatch(paper)):  # of another package
-        return Citation(name, {"note": in_latex(paper)})
-    return Citation(
-        f"arXiv:{paper}",
-        {
-            "eprint": paper,
-            "archiveprefix": "arXiv",
-            "year": f"20{number[1]}",
-            "url": f"https://arxiv.org/abs/{paper}",
-        },
-    )
+    entries = [entry for entry in map(_of_paper, papers) if entry]
+    if len(entries) < len(papers):  # other words, of another package
+        return [Citation(name, {"note": in_latex(", ".join(papers))})]
+    return entries
+
+
+def _of_paper(paper: str) -> Citation | None:
+    """The entry of an arXiv number or a DOI; None for anything else."""
+    if number := _ARXIV.fullmatch(paper):
+        return Citation(
+            f"arXiv:{paper}",
+            {
+                "eprint": paper,
+                "archiveprefix": "arXiv",
+                "year": f"20{number[1]}",
+                "url": f"https://arxiv.org/abs/{paper}",
+            },
+        )
+    if _DOI.fullmatch(paper):
+        return Citation(f"doi:{paper}", {"doi": paper, "url": f"https://doi.org/{paper}"})
+    return None

@@ -16,6 +16,8 @@ from ketformer.report.study import LOSSES, Study, checked
 from ketformer.tasks.metric import Metric, metrics_of
 
 _KINDS = ("pdf", "svg")
+#: The label under a leaderboard's picture.
+TWINS_LABEL = "loss, prefix only (nats), difference to the best twin, lower is better"
 _DIRECTIONS = {"lower": ", lower is better", "higher": ", higher is better", None: ""}
 
 
@@ -57,6 +59,31 @@ def write_plots(studies: Sequence[Study], folder: Path) -> list[Path]:
             stacklevel=2,
         )
     return written
+
+
+def plots_of_leaderboard(board: dict[str, Any], folder: Path) -> list[Path]:
+    """Draw each mechanism's difference to its best twin, as PDF and SVG for each task.
+
+    Args:
+        board: a result of :func:`ketformer.comparison.leaderboard`.
+        folder: where the plots go; files of the same name are replaced.
+    """
+    written = []
+    for task, its in board["tasks"].items():
+        if effects := effects_of_twins(its["rows"]):
+            for kind in _KINDS:
+                written.append(folder / f"leaderboard-{task}.{kind}")
+                draw_forest(effects, TWINS_LABEL, written[-1])
+    return written
+
+
+def effects_of_twins(rows: Sequence[dict[str, Any]]) -> list[Effect]:
+    """The differences of a leaderboard's mechanisms to their best twins, in its order."""
+    return [
+        Effect(row["name"], test["difference"], test["low"], test["high"], test["values"])
+        for row in rows
+        if (test := row.get("difference"))
+    ]
 
 
 def effects_of(rows: Sequence[dict[str, Any]], metric: str) -> dict[str, list[Effect]]:

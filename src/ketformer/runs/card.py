@@ -57,8 +57,9 @@ def write_run_card(path: Path, config: KetformerConfig) -> None:
         )
         for key, value in metrics.items()
     ]
-    papers = [attention_class(name).paper for name in config.mechanisms]
-    papers.append(feed_forward_class(config.feed_forward).paper)
+    sources = [attention_class(name).papers() for name in config.mechanisms]
+    sources.append([feed_forward_class(config.feed_forward).paper])
+    papers = dict.fromkeys(paper for several in sources for paper in several if paper)
     text = compose_card(
         config,
         known["parameters"],
@@ -73,7 +74,7 @@ def write_run_card(path: Path, config: KetformerConfig) -> None:
         ],
         tags=[
             *(["chemistry", "smiles"] if molecules else []),
-            *(f"arxiv:{paper}" for paper in dict.fromkeys(papers) if paper),
+            *(f"{'doi' if '/' in paper else 'arxiv'}:{paper}" for paper in papers),
         ],
         eval_results=results or None,
     )
