@@ -122,21 +122,20 @@ size = $(call keep,frontier-$(1),compare $(FEW) $(TINY) --hidden_size $(2) \
 fraction = $(call keep,data-$(1),compare $(FEW) $(TINY) --train_fraction $(1) --search_share 1 \
 	--out runs/data-$(1))
 
-# An hour: the two character presets on equal terms, the small one at its own length.
+# Two hours: the two character presets on equal terms, the small one at its own length. The 5,000
+# steps of 64 sequences of the large one would take two cores more than a day; on a GPU, use
+# `make results-equal SHORTER=`.
 results-equal: $(VENV)/.installed
 	$(call keep,compare-char-small,compare $(LEADING) --preset char-small --data tinyshakespeare \
 		--out runs/compare-char-small)
-	$(call keep,compare-char-gpt-equal,compare classical qisa qisa_a qsann overlap \
+	$(call keep,compare-char-gpt-equal,compare classical classical:local_start=2 qisa qisa_a qsann overlap \
 		--data tinyshakespeare --preset char-gpt $(SHORTER) --out runs/compare-char-gpt-equal)
 
 LEADING = classical classical_qk_norm qisa overlap overlap:entanglement=none
 
-# Two hours. The preset's own 5,000 steps of 64 sequences would take two cores more than a day;
-# on a GPU, use `make results-compare SHORTER=`. The second comparison shows how much of overlap's
-# lead is due to its circuit, and the third how much to its start.
+# An hour and a half: the usual start and learned positions. How much of overlap's lead there is due
+# to its circuit, and how much to its start.
 results-compare: $(VENV)/.installed
-	$(call keep,compare-char-gpt,compare classical qisa qisa_a qsann overlap $(COMPARED) \
-		--out runs/compare-char-gpt)
 	$(call keep,compare-char-gpt-controls,compare classical overlap classical_eq $(COMPARED) \
 		--controls $(ABLATIONS) --out runs/compare-char-gpt-controls)
 	$(call keep,compare-char-gpt-start,compare $(STARTS) $(COMPARED) \

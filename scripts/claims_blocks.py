@@ -119,7 +119,7 @@ def claims_noise(read: Read) -> str:
 
 def claims_char_gpt(read: Read) -> str:
     """A larger model, every mechanism at its best rate."""
-    result = read("compare-char-gpt")
+    result = read("compare-char-gpt-equal")
     data = result["settings"]["data"]
     return f"{compared(result)}The preset `char-gpt` on {data}. {notes(result)}\n"
 

@@ -86,8 +86,8 @@ def deep(read: Read, language: str = "en") -> str:
 
 
 def chargpt(read: Read, language: str = "en") -> str:
-    """Classical attention and overlap, each with both starts, with a heading."""
-    result, words = read("compare-char-gpt-start"), TEXT[language]
+    """The two papers' mechanisms on equal terms, with a heading."""
+    result, words = read("compare-char-gpt-equal"), TEXT[language]
     parts = [words["chargpt_heading"], table(result["rows"], result["columns"], language)]
     if paired := paired_rows(result):
         columns = tuple((title, title) for title in paired[0])
@@ -106,6 +106,8 @@ def _chinese_notes(result: dict[str, Any]) -> list[str]:
         notes.append(words["interval"])
     if result.get("matched"):
         notes.append(words["matched"].format(reference=rows[0]["name"]))
+    if spread := result.get("initial_spread"):
+        notes.append(words["spread"].format(spread=spread))
     edge = []
     if search := result.get("search"):
         rates = "、".join(f"{rate:g}" for rate in search["rates"])

@@ -22,10 +22,11 @@ def texts_of(path):
 
 
 def test_differences_are_those_of_the_paired_tests():
-    rows = study_of("compare-char-gpt").rows
+    rows = study_of("compare-char-gpt-equal").rows
     ((reference, effects),) = effects_of(rows, "prefix_cross_entropy").items()
     assert reference == "classical"
-    assert [effect.name for effect in effects] == ["qisa", "qisa_a", "qsann", "overlap"]
+    names = ["classical:local_start=2", "qisa", "qisa_a", "qsann", "overlap"]
+    assert [effect.name for effect in effects] == names
     for effect, row in zip(effects, rows[1:], strict=True):
         test = row["paired"]["prefix_cross_entropy"]
         assert effect.difference == pytest.approx(test["difference"])
@@ -86,7 +87,7 @@ def test_a_result_without_its_runs_has_no_curves(tmp_path):
 
 
 def test_several_studies_have_names_of_their_own(tmp_path):
-    studies = [study_of("reproduce-qisa"), study_of("compare-char-gpt")]
+    studies = [study_of("reproduce-qisa"), study_of("compare-char-gpt-equal")]
     assert {path.name for path in write_plots(studies, tmp_path)} == {
         f"{study.name}-forest-prefix_cross_entropy.{kind}"
         for study in studies
@@ -95,16 +96,16 @@ def test_several_studies_have_names_of_their_own(tmp_path):
 
 
 def test_nothing_to_plot_is_said(tmp_path):
-    study = study_of("compare-char-gpt")
+    study = study_of("compare-char-gpt-equal")
     del study.rows[1:]
     with pytest.warns(UserWarning, match="nothing to plot"):
         assert write_plots([study], tmp_path) == []
 
 
 def test_report_prints_tables_in_place_of_a_page(ketformer, tmp_path):
-    for name in ("compare-char-gpt", "reproduce-qisa"):
+    for name in ("compare-char-gpt-equal", "reproduce-qisa"):
         (tmp_path / f"{name}.json").write_text((RESULTS / f"{name}.json").read_text())
-    one, two = (tmp_path / f"{name}.json" for name in ("compare-char-gpt", "reproduce-qisa"))
+    one, two = (tmp_path / f"{name}.json" for name in ("compare-char-gpt-equal", "reproduce-qisa"))
     done = ketformer("report", one, "--format", "csv")
     assert done.out.startswith("name,parameters,")
     assert "3 seeds, 600 steps each." in done.err  # CSV has no place for notes
