@@ -224,7 +224,8 @@ def _circuits(name: str, built: Mixer) -> str:
     titles = [f"circuit of `{name}`", "runs", "qubits", "two-qubit gates"]
     told = (
         f"At width {WIDTH} with {HEADS} heads, in sequences of {LENGTH} tokens: {circuits:,.4g} "
-        f"circuits and {gates:,.6g} two-qubit gates a token on average, times the shots. Runs "
+        f"circuit{'' if circuits == 1 else 's'} and {gates:,.6g} two-qubit gates a token on "
+        "average, times the shots. Runs "
         "count every head and every setting of the measurement; gates are counted in CNOTs.\n"
     )
     return f"{markdown_table(titles, rows)}\n{told}"
