@@ -94,14 +94,15 @@ def _prefers_bias(queries: Tensor, keys: Tensor) -> bool:
 def prefers_plain_products(dot_product: DotProduct, values: Tensor) -> bool:
     """Whether there is one query a sequence, or few with queries far wider than the values.
 
-    One query of each of few sequences is an exception: that is a matter of calls, and the fused
-    kernel is a single one.
+    One query of each of few sequences is an exception unless it trains: that is a matter of calls,
+    and the fused kernel is a single one, but rounds gradients that must be 0.
     """
     queries, keys, *_ = dot_product
     if queries.dtype in (torch.float16, torch.bfloat16) or queries.device.type != "cpu":
         return False  # half precision would round the sums; a GPU's kernel has no such limits
     if queries.shape[-2] == 1:
-        return queries.shape[-1] != values.shape[-1] or queries.shape[0] > _FEW
+        trains = torch.is_grad_enabled() and queries.requires_grad
+        return trains or queries.shape[-1] != values.shape[-1] or queries.shape[0] > _FEW
     wide = queries.shape[-1] >= 2 * values.shape[-1]
     return wide and queries.shape[-2] * keys.shape[-2] <= 64 * 64
 
