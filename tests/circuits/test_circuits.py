@@ -9,6 +9,7 @@ from qiskit import qasm3
 from commands import write_settings
 from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.circuits import circuits_of
+from ketformer.circuits.mechanisms import circuit_pictures
 from ketformer.circuits.resources import WIDTHS, resources
 from ketformer.cli import main
 from ketformer.quantum import decompose
@@ -245,3 +246,10 @@ def test_noise_of_a_classical_run_is_a_mistake(ketformer, honest):
 
 def test_show_keeps_the_json_alone_on_standard_output(ketformer):
     assert json.loads(ketformer("circuit", "show", "overlap", "--json").out)
+
+
+def test_a_circuit_on_many_qubits_is_drawn_without_building_a_preparation():
+    """One of 64 qubits would have 2^64 gates; a report stopped for ever at `orthogonal`."""
+    assert all(
+        picture.svg for picture in circuit_pictures("orthogonal", hidden_size=64, num_heads=1)
+    )

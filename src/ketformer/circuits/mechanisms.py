@@ -141,9 +141,11 @@ def circuit_pictures(
 
 def _preparation(circuit: Circuit) -> int:
     """Number of leading gates that only prepare a token, if the circuit is long; otherwise 0."""
+    # A preparation has a rotation for each amplitude but the first, too many to build in vain.
+    if len(circuit.gates) < max(_LONG + 1, 2**circuit.n_qubits - 1):
+        return 0
     gates = amplitude_preparation(circuit.n_qubits).gates
-    long = len(circuit.gates) > _LONG
-    return len(gates) if long and circuit.gates[: len(gates)] == gates else 0
+    return len(gates) if circuit.gates[: len(gates)] == gates else 0
 
 
 def _of_model(model: KetformerForCausalLM) -> dict[str, Experiment]:
