@@ -4,7 +4,9 @@ import numpy as np
 import pennylane as qml
 import torch
 
-from ketformer.attention import build_attention
+from ketformer.attention import InputSizes, TokenInputs, build_attention
+
+ROTARY = InputSizes(vocab_size=11, max_positions=128, positions="rotary")
 
 
 def everything(case):
@@ -59,3 +61,14 @@ def dense_pauli(string):
 def assert_equal_to(tolerance, actual, expected):
     """Assert absolute agreement in value, type and shape."""
     torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
+
+
+def assert_relative(attention, least):
+    """Later positions change nothing; equal ones change an output by more than ``least``."""
+    hidden, places = tokens(1, 5, attention.hidden_size).double(), torch.arange(5)[None]
+    here, there, still = (
+        attention(hidden, tokens=TokenInputs(None, at))[0]
+        for at in (places, places + 7, 0 * places)
+    )
+    assert_equal_to(1e-10, there, here)
+    assert not torch.allclose(still, here, atol=least)

@@ -7,16 +7,14 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from ketformer.attention import InputSizes
 from ketformer.attention.conformance import CONFORMANCE
 from ketformer.attention.givens import Rotations, compound, loader, loader_angles
 from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.quantum import Circuit, apply, run
 
-from .helpers import assert_equal_to, build, tokens
+from .helpers import ROTARY, assert_equal_to, build, tokens
 
 MEASURED = next(check for check in CONFORMANCE if check.name == "circuits")
-ROTARY = InputSizes(11, 128, positions="rotary")
 
 
 def angles_of(rotations, seed=3):

@@ -1,5 +1,6 @@
 """Worker processes: stopping them ends all of them, whatever they are doing."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -72,3 +73,10 @@ def test_a_killed_parent_ends_its_workers_and_starts_no_more(tmp_path):
     parent.communicate(timeout=40)  # the workers hold its end of the pipe until they end
     assert {path.name for path in tmp_path.glob("*-saved")} == {"one-saved", "two-saved"}
     assert len(list(tmp_path.glob("*-began"))) == 2
+
+
+def test_workers_have_the_environment_of_the_moment(monkeypatch):
+    """The process that they are forked from has that of the first call."""
+    for value in ("one", "two"):
+        monkeypatch.setenv("A_MOMENT", value)
+        assert run_in_processes(os.getenv, ["A_MOMENT"], processes=1) == [value]
