@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ketformer.attention.registry import causal_mechanisms
 from ketformer.generation.decoding import sample_sequences
 from ketformer.quantum import native
 
@@ -12,6 +13,8 @@ from .helpers import CAUSAL, small_model, some_ids
 # What needs the value of a tensor, or a size that depends on one, before the program goes on.
 _WAITING = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "bincount"}
 _INDEXING = {"index", "index_put", "index_put_"}
+# The argument that is copied.
+_COPYING = {"_to_copy": 0, "copy_": 1}
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +36,12 @@ class Waits(TorchDispatchMode):
         by_mask = any(index is not None and index.dtype == torch.bool for index in chosen)
         if name in _WAITING or by_mask:
             self.found.append(name)
-        return function(*args, **(kwargs or {}))
+        result = function(*args, **(kwargs or {}))
+        if name in _COPYING:  # from the processor's memory to that of the device
+            source = args[_COPYING[name]]
+            if source.device.type == "cpu" and result.device.type != "cpu":
+                self.found.append(name)
+        return result
 
 
 def test_it_finds_what_waits():
@@ -43,13 +51,16 @@ def test_it_finds_what_waits():
         numbers[numbers > 1] += 1
         float(numbers.sum())
         numbers[torch.tensor([0])] += 1
-    assert waits.found == ["_local_scalar_dense", "index", "index_put_", "_local_scalar_dense"]
+        numbers.to("meta").copy_(numbers)
+    waiting = ["_local_scalar_dense", "index", "index_put_", "_local_scalar_dense"]
+    assert waits.found == [*waiting, "_to_copy", "copy_"]
 
 
-@pytest.mark.parametrize("attention", CAUSAL)
+@pytest.mark.parametrize("attention", causal_mechanisms())
 def test_a_training_step_never_waits(attention):
-    model = small_model(attention).train()
-    ids = some_ids(4, 8)
+    """On a device without numbers, which shows what is copied to it."""
+    model = small_model(attention).train().to("meta")
+    ids = some_ids(4, 8).to("meta")
     mask = torch.ones_like(ids)
     mask[0, :3] = 0
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers.cache_utils import DynamicCache
+from transformers.cache_utils import DynamicCache, StaticCache
 
 from ketformer.errors import NotOfferedError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
@@ -53,6 +53,23 @@ def test_generation_with_a_state_equals_generation_without(attention, how):
     # The second row alone, without its padding.
     alone = made.generate(ids[1:, 3:], **{**given, "attention_mask": mask[1:, 3:]}, **how)
     assert torch.equal(with_state[1:, 3:], alone)
+
+
+@pytest.mark.parametrize("attention", [*RECURRENT, "quixer"])
+def test_a_static_cache_keeps_its_tensors(attention):
+    """A graph of a GPU runs on the same memory again, and overwrites what it has returned."""
+    made = model(attention, positions="learned")
+    ids = prompt()
+    cache = StaticCache(made.config, max_cache_len=16)
+    with torch.no_grad():
+        made(ids[:, :4], past_key_values=cache)
+        states = [layer.state for layer in cache.layers]
+        for place in range(4, 7):
+            logits = made(ids[:, place : place + 1], past_key_values=cache).logits
+        whole = made(ids).logits[:, -1:]
+    for layer, state in zip(cache.layers, states, strict=True):
+        assert all(now is then for now, then in zip(layer.state, state, strict=True))
+    torch.testing.assert_close(logits, whole, atol=1e-10, rtol=0)
 
 
 @pytest.mark.parametrize("attention", ["pam", HYBRID], ids=str)

@@ -79,12 +79,17 @@ class GatedLinear(LinearMixer):
             steps = self.decay_proj(hidden_states).to(wide).transpose(1, 2).unsqueeze(2)
             bias: Tensor = self.decay_bias
             if self.states > 1:
-                bias = bias + torch.linspace(-_OFFSET, _OFFSET, self.states).to(bias)
+                bias = bias + torch.linspace(
+                    -_OFFSET, _OFFSET, self.states, dtype=bias.dtype, device=bias.device
+                )
             log_decay = -F.softplus(steps + bias.to(wide).unsqueeze(-1))
         if self.gate_proj is None or self.gate_bias is None:
             return log_decay, None
         logit = (self.gate_proj(moduli) + self.gate_bias).to(wide).transpose(1, 2)  # [B, H, T]
-        protected, free = F.logsigmoid(logit), F.logsigmoid(-logit)
+        # log σ(±logit), as softplus: on a GPU the gradient of logsigmoid has other strides than a
+        # compiler is told. Beyond 40 the two agree to float64's last bit.
+        protected = -F.softplus(-logit, threshold=40)
+        free = -F.softplus(logit, threshold=40)
         if self.decay_proj is not None:
             log_decay = torch.logaddexp(log_decay + free.unsqueeze(2), protected.unsqueeze(2))
         return log_decay, free.exp().unsqueeze(-1)

@@ -20,6 +20,8 @@ from ketformer.quantum.circuit import Angle
 Layout = Literal["butterfly", "pyramid"]
 #: Entries a < b that a rotation acts on: it takes x_a to cos t x_a - sin t x_b.
 Pairs = list[tuple[int, int]]
+#: See :func:`_layers`.
+Layers = tuple[Tensor, Tensor, Tensor]
 
 
 def pyramid(width: int) -> Pairs:
@@ -48,7 +50,7 @@ class Rotations:
         self.width = width
         self.pairs = butterfly(width) if layout == "butterfly" else pyramid(width)
         # Rotations of disjoint pairs are done together: a pyramid has 2d - 3 such layers.
-        self._partner, self._angle, self._sign = _layers(self.pairs, width)
+        self._tables = {torch.device("cpu"): _layers(self.pairs, width)}
 
     @property
     def n_angles(self) -> int:
@@ -72,15 +74,23 @@ class Rotations:
         return self._rotated(basis, angles).mT
 
     def _rotated(self, vectors: Tensor, angles: Tensor) -> Tensor:
-        device = angles.device
+        partners, which, sign = self._layers_on(angles.device)
         padded = F.pad(angles, (0, 1))  # 0, the angle of what a layer leaves alone
-        which = self._angle.to(device)
         cos = padded.cos()[..., which].unsqueeze(-2)  # [..., layers, 1, d]
-        sin = padded.sin()[..., which].unsqueeze(-2) * self._sign.to(device, angles.dtype)
-        for layer, partner in enumerate(self._partner.to(device)):
+        sin = padded.sin()[..., which].unsqueeze(-2) * sign.to(angles.dtype)
+        for layer, partner in enumerate(partners):
             other = vectors.index_select(-1, partner)
             vectors = vectors * cos[..., layer, :, :] + other * sin[..., layer, :, :]
         return vectors
+
+    def _layers_on(self, device: torch.device) -> Layers:
+        """The layers, which are copied to a device once."""
+        if device not in self._tables:
+            on_cpu = self._tables[torch.device("cpu")]
+            with torch.inference_mode(False):  # training must be able to use them
+                partner, angle, sign = (table.to(device) for table in on_cpu)
+            self._tables[device] = partner, angle, sign
+        return self._tables[device]
 
     def circuit(self, prefix: str) -> Circuit:
         """The gates, with angles ``{prefix}0``, ``{prefix}1`` and so on."""
@@ -91,7 +101,7 @@ class Rotations:
         return Circuit(self.width, tuple(gate for each in gates for gate in each))
 
 
-def _layers(pairs: Pairs, width: int) -> tuple[Tensor, Tensor, Tensor]:
+def _layers(pairs: Pairs, width: int) -> Layers:
     """For each layer and entry its partner and the number of its angle, ``[layers, d]``; signs.
 
     An entry that a layer leaves alone is its own partner and has angle number P. Signs have shape

@@ -56,7 +56,7 @@ class _Layer(NamedTuple):
             layers.append(StateLayer())
         layer = layers[self.layer_idx]
         if not isinstance(layer, StateLayer):
-            layer = layers[self.layer_idx] = StateLayer()
+            layer = layers[self.layer_idx] = StateLayer(in_place=layer.is_compileable)
         return layer
 
 

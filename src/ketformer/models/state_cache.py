@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers.cache_utils import CacheLayerMixin
 
@@ -16,19 +17,30 @@ class StateLayer(CacheLayerMixin):
 
     The layers that transformers has for recurrent models do not count positions, and cannot select
     or repeat sequences. A state cannot go back to an earlier position, so it cannot be cropped.
+
+    Args:
+        in_place: keep the tensors of the first state and overwrite them, as a static cache does:
+            what a graph of a GPU returns is overwritten when it runs again.
     """
 
     supports_early_init = False
 
-    def __init__(self) -> None:
+    def __init__(self, in_place: bool = False) -> None:
         super().__init__()
+        self.in_place = in_place
         self.state: State | None = None
         self.seen = 0
 
     def keep(self, state: State, positions: int) -> None:
         """Replace the state by that after as many more positions."""
-        self.state = state
         self.seen += positions
+        if not self.in_place:
+            self.state = state
+        elif self.state is not None and _sizes(self.state) == _sizes(state):
+            for kept, new in zip(self.state, state, strict=True):
+                kept.copy_(new)
+        else:  # the first one, or one that grows
+            self.state = _own(state)
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """There is nothing to prepare."""
@@ -88,3 +100,16 @@ class StateLayer(CacheLayerMixin):
 
     def prefetch(self) -> None:
         """Stay, see :meth:`offload`."""
+
+
+def _sizes(state: State) -> list[torch.Size]:
+    return [part.shape for part in state]
+
+
+@torch.compiler.disable
+def _own(state: State) -> State:
+    """A copy outside of any graph."""
+    own = tuple(part.clone() for part in state)
+    for part in own:
+        torch._dynamo.mark_static_address(part)
+    return own

@@ -88,7 +88,7 @@ def _apply_gates(
         gate = gates[position]
         flips = _leading_flips(gates[position:])
         if flips:
-            state = state.index_select(-1, _source(flips, n_qubits).to(state.device))
+            state = state.index_select(-1, _source(flips, n_qubits, state.device))
             position += len(flips)
             continue
         matrix = _matrix(gate, angles, column, state)
@@ -145,7 +145,6 @@ def _leading_flips(gates: tuple[Gate, ...]) -> tuple[Gate, ...]:
     return gates[:end]
 
 
-@torch.inference_mode(False)  # cached, so training must be able to use it after an evaluation
 def flips_as_permutation(gates: tuple[Gate, ...], n_qubits: int) -> Tensor:
     """Index ``p`` with ``(gates applied to state)[b] = state[p[b]]``, for (controlled) X gates."""
     source = torch.arange(2**n_qubits, device="cpu")
@@ -158,13 +157,16 @@ def flips_as_permutation(gates: tuple[Gate, ...], n_qubits: int) -> Tensor:
     return source
 
 
-_kept_permutation = lru_cache(maxsize=256)(flips_as_permutation)
-
-
-def _source(gates: tuple[Gate, ...], n_qubits: int) -> Tensor:
+def _source(gates: tuple[Gate, ...], n_qubits: int, device: torch.device) -> Tensor:
     if torch.compiler.is_compiling():  # the graph keeps the table, so no cache is needed
-        return flips_as_permutation(gates, n_qubits)
-    return _kept_permutation(gates, n_qubits)
+        return flips_as_permutation(gates, n_qubits).to(device)
+    return _kept_source(gates, n_qubits, device)
+
+
+@lru_cache(maxsize=256)
+@torch.inference_mode(False)  # training must be able to use what an evaluation kept
+def _kept_source(gates: tuple[Gate, ...], n_qubits: int, device: torch.device) -> Tensor:
+    return flips_as_permutation(gates, n_qubits).to(device)
 
 
 def _matrix(
@@ -183,7 +185,7 @@ def _matrix(
     else:
         real = state.real.dtype if state.is_complex() else state.dtype
         value = gate.angle.value * gate.angle.factor
-        half = torch.tensor(value / 2, dtype=real, device=state.device)
+        half = torch.full((), value / 2, dtype=real, device=state.device)
     cos, sin = torch.cos(half), torch.sin(half)
     if gate.name == "RY":
         return ((cos, -sin), (sin, cos))
