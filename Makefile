@@ -8,7 +8,7 @@ PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
 .PHONY: demo test suite lint style types test-slow test-gpu results results-qisa results-overlap results-compare results-equal \
 	results-start results-verdict results-studies results-published results-deep results-circuits \
-	results-speed results-tensorized results-convert results-leaderboard readme docs notebooks fuzz clean
+	results-speed results-gpu results-tensorized results-convert results-leaderboard readme docs notebooks fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ketformer demo
@@ -185,6 +185,15 @@ results-speed: $(VENV)/.installed
 	$(call timed,peers)
 	$(call timed,memory)
 	$(BIN)/python scripts/scale_table.py
+
+# A minute, on a GPU.
+results-gpu: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(call keep,bench-attention-gpu,bench attention --compiled false --repeats 3 \
+		--sizes "$(WIDE)" --mechanisms $(TIMED_ON_GPU))
+
+WIDE = GPT-1 width, T 512
+TIMED_ON_GPU = qisa qisa_a qsann overlap vqc qmsan orthogonal kernel interference pam qsa_cp \
+	tensorized quixer qasa
 
 # Those of the papers that this project began with; `bench generation` alone times all.
 WRITING = classical classical_eq qisa qisa_a qsann overlap

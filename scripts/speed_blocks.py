@@ -31,6 +31,25 @@ def speed_attention(read: Read) -> str:
     return f"{markdown_table(['workload', f'{names[0]}, ms', *names[1:]], rows)}\n{_how(fast)}"
 
 
+def speed_gpu(read: Read) -> str:
+    """Mechanisms on a GPU, without a compiler: one row each, for inference and a training step."""
+    result = read("bench-attention-gpu")
+    found = {(row["work"].split(",")[0], row["name"]): row for row in result["rows"]}
+    names = dict.fromkeys(name for _, name in found)
+    rows = [
+        [name]
+        + [
+            cell
+            for kind in ("inference", "training step")
+            for row in [found[kind, name]]
+            for cell in (f"{row['median_ms']:,.4g}", f"{row['ratio']:.2f}")
+        ]
+        for name in names
+    ]
+    titles = ["attention", "inference, ms", "ratio", "training step, ms", "ratio"]
+    return f"{markdown_table(titles, rows)}\n{_how(result)}"
+
+
 def speed_generation(read: Read) -> str:
     """Sampling with the key-value cache."""
     result = read("bench-generation")

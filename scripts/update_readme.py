@@ -68,7 +68,13 @@ FILES = {
         "scale_circuits",
     ),
     "docs/robustness.md": ("robust_million", "robust_fuzz"),
-    "docs/speed.md": ("speed_attention", "speed_generation", "speed_peers", "speed_memory"),
+    "docs/speed.md": (
+        "speed_attention",
+        "speed_gpu",
+        "speed_generation",
+        "speed_peers",
+        "speed_memory",
+    ),
     "docs/mechanisms/index.md": ("mechanisms",),
     **{f"docs/mechanisms/{name}.md": (f"mechanism_{name}",) for name in mechanism_blocks.PAGES},
 }
