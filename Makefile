@@ -80,8 +80,8 @@ results-start: $(VENV)/.installed
 	$(call keep,start-torch,compare classical overlap:entanglement=none $(TINY) $(OWN) \
 		--positions learned --initializer_range null --out runs/start-torch)
 	$(call keep,start-rotary,compare classical classical:initial_spread=1 classical_qk_norm \
-		overlap:entanglement=none $(TINY) $(OWN) --positions rotary --initializer_range 0.02 \
-		--out runs/start-rotary)
+		classical_qk_norm:local_start=0.5 overlap:entanglement=none $(TINY) $(OWN) \
+		--positions rotary --initializer_range 0.02 --out runs/start-rotary)
 
 STARTED = classical classical:initial_spread=1 overlap:entanglement=none \
 	overlap:entanglement=none,initial_spread=0.05 classical_eq:query_width=6,initial_spread=1 \
