@@ -1,14 +1,19 @@
 """The native kernels against the torch simulator, on any circuit and strings that they support."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
 from ketformer.quantum import (
     Circuit,
+    CircuitMatrices,
+    CircuitOutcomes,
     CircuitStates,
     CircuitValues,
     PauliStrings,
+    cnot_ring,
     entangling_ansatz,
     native,
     pauli_expectations,
@@ -25,16 +30,18 @@ EXACT = {"atol": 1e-11, "rtol": 0}
 
 
 @st.composite
-def plain_circuits(draw, names=("RX", "RY"), max_qubits=4):
-    """Rotations by named angles, which may repeat, and X gates with up to two controls."""
+def plain_circuits(draw, names=("RX", "RY"), max_qubits=4, controls=(0, 2)):
+    """Rotations by named angles, which may repeat, and X gates with so many controls."""
     n_qubits = draw(st.integers(1, max_qubits))
     circuit = Circuit(n_qubits)
     for _ in range(draw(st.integers(0, 10))):
         target, *others = draw(st.permutations(range(n_qubits)))
         name = draw(st.sampled_from((*names, "X")))
         if name == "X":
+            if len(others) < controls[0]:
+                continue
             gate = Circuit(n_qubits).x(target)
-            for control in others[: draw(st.integers(0, 2))]:
+            for control in others[: draw(st.integers(*controls))]:
                 gate = gate.controlled(control)
         else:
             angle = draw(st.sampled_from("abcd"))
@@ -107,6 +114,53 @@ def test_states_and_their_gradients(circuit, data, seed):
     assert_same_gradients(found, expected, inputs, seed + 3)
 
 
+@settings(max_examples=80, deadline=None)
+@given(plain_circuits(names=("RX", "RY", "RZ"), controls=(1, 1)), st.data(), seeds)
+def test_outcomes_and_their_gradients(circuit, data, seed):
+    # Some end with a ring, which then moves probabilities.
+    if data.draw(st.booleans()):
+        circuit = circuit.then(cnot_ring(circuit.n_qubits))
+    names = circuit.parameters
+    n_own, measured = (data.draw(st.integers(0, k)) for k in (len(names), circuit.n_qubits))
+    count, groups = data.draw(st.sampled_from([1, 16, 21])), data.draw(st.integers(1, 3))
+    own, shared = numbers(seed, count, groups, n_own), numbers(seed + 1, groups, len(names) - n_own)
+    found = CircuitOutcomes(circuit, n_own, measured)(own, shared)
+    state = run(circuit, torch.cat([own, shared.expand(count, -1, -1)], dim=-1))
+    n = circuit.n_qubits
+    singles = PauliStrings(tuple("I" * i + "Z" + "I" * (n - 1 - i) for i in range(n)))
+    expected = pauli_expectations(state, singles)[..., :measured]
+    torch.testing.assert_close(found, expected, **EXACT)
+    inputs = [x for x in (own, shared) if x.numel()]
+    if inputs and measured:
+        assert_same_gradients(found, expected, inputs, seed + 3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(plain_circuits(max_qubits=3), st.data(), seeds)
+def test_matrices_and_their_gradients(circuit, data, seed):
+    """Of rotations, some of them controlled."""
+    rotations = []
+    for gate in circuit.gates:
+        if gate.name != "X":
+            others = [(qubit,) for qubit in range(circuit.n_qubits) if qubit != gate.target]
+            rotations.append(replace(gate, controls=data.draw(st.sampled_from([(), *others]))))
+    circuit = Circuit(circuit.n_qubits, tuple(rotations))
+    angles = numbers(seed, data.draw(st.sampled_from([1, 16, 21])), len(circuit.parameters))
+    found = CircuitMatrices(circuit)(angles)
+    expected = unitary(circuit, angles).to(torch.complex128)
+    torch.testing.assert_close(found, expected.expand_as(found), **EXACT)
+    if rotations:
+        parts = torch.view_as_real(found), torch.view_as_real(expected)
+        assert_same_gradients(*parts, [angles], seed + 1)
+
+
+def test_a_gate_that_changes_no_outcome_takes_no_time():
+    circuit = Circuit(2).rx(0, "a").rz(0, "b").ry(1, "c")
+    assert len(CircuitOutcomes(circuit, 0, 1).tables[0]) == len(
+        CircuitOutcomes(Circuit(2).rx(0, "a"), 0, 1).tables[0]
+    )
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_threads_share_the_work_and_change_nothing(dtype):
     circuit = entangling_ansatz(3)
@@ -135,6 +189,9 @@ def test_finite_differences():
     ring = rotation_ring_ansatz(2, prefix="own").then(rotation_ring_ansatz(2))
     states = CircuitStates(ring, 2)
     assert torch.autograd.gradcheck(states, (numbers(0, 3, 2, 2), numbers(1, 2, 2)))
+    turned = Circuit(2).rx(0, "x0").rz(0, "x0").cnot(0, 1).ry(0, "a").rz(0, "a").cnot(1, 0)
+    outcomes = CircuitOutcomes(turned.rx(0, "b"), 1, 2)
+    assert torch.autograd.gradcheck(outcomes, (numbers(0, 3, 2, 1), numbers(1, 2, 2)))
 
 
 @pytest.mark.parametrize(

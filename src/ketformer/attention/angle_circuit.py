@@ -15,7 +15,7 @@ from torch import Tensor
 from ketformer.attention.checks import check_layers, check_qubits
 from ketformer.attention.shared_unitary import MAX_DENSE_QUBITS, KeptUnitary
 from ketformer.quantum import (
-    Circuit,
+    CircuitOutcomes,
     Entanglement,
     Experiment,
     PauliStrings,
@@ -58,6 +58,10 @@ class AngleCircuit:
         self.is_rx = ansatz == "rx"
         self.has_ring = entanglement == "ring" and n_qubits > 1
         self.unitary = KeptUnitary(self.ansatz)
+        self.whole = rx_encoding(n_qubits).then(self.ansatz)
+        self.native: CircuitOutcomes | None = None
+        if not self.is_closed and CircuitOutcomes.can_run(self.whole):
+            self.native = CircuitOutcomes(self.whole, n_qubits, n_qubits)
 
     @property
     def n_angles(self) -> int:
@@ -75,7 +79,12 @@ class AngleCircuit:
         wide = torch.promote_types(encoded.dtype, torch.float32)
         encoded, angles = encoded.to(wide), angles.to(wide)
         if not self.is_closed:
-            return self._simulated(encoded, angles)
+            # An exported program should need torch alone.
+            if self.native is None or torch.compiler.is_exporting() or encoded.device.type != "cpu":
+                return self._simulated(encoded, angles)
+            groups = encoded.flatten(0, -3) if encoded.ndim > 2 else encoded.unsqueeze(0)
+            found = self.native(groups.transpose(0, 1), angles.reshape(len(groups), -1))
+            return found.transpose(0, 1).reshape(encoded.shape)
         by_gate = angles.unsqueeze(-2).unflatten(-1, (self.layers, self.n_qubits, -1))
         single = self._of_one_qubit(encoded, by_gate)
         return self._behind_the_ring(single) if self.has_ring else single
@@ -107,6 +116,7 @@ class AngleCircuit:
         return torch.cat([first if one_cnot else products[..., -1:], first * products], dim=-1)
 
     def _simulated(self, encoded: Tensor, angles: Tensor) -> Tensor:
+        """The readable reference for the native kernel; also used on a GPU."""
         device = encoded.device
         places = torch.arange(self.n_qubits - 1, -1, -1, device=device)
         bits = (torch.arange(2**self.n_qubits, device=device)[:, None] >> places) & 1
@@ -123,10 +133,9 @@ class AngleCircuit:
     def experiment(self, encoded: Tensor, angles: Tensor) -> Experiment:
         """What hardware runs for rows ``[..., n]`` and angles ``[P]``: all <Z_i> at once."""
         n = self.n_qubits
-        whole: Circuit = rx_encoding(n).then(self.ansatz)
         columns = torch.cat([encoded, angles.expand(*encoded.shape[:-1], -1)], dim=-1)
         strings = PauliStrings(tuple("I" * i + "Z" + "I" * (n - 1 - i) for i in range(n)))
-        return Experiment(whole, columns, strings)
+        return Experiment(self.whole, columns, strings)
 
 
 def prefix_products(factors: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from ketformer.errors import KetformerError
 from ketformer.quantum import (
     Angle,
     Circuit,
+    CircuitOutcomes,
     Entanglement,
     Experiment,
     Gate,
@@ -95,6 +96,10 @@ class QASA(LinearQueries):
             check_qubits(n_qubits + 1)
         self.ansatz = _ansatz(n_qubits, layers, self.has_ring)
         self.unitary = KeptUnitary(self.ansatz)
+        self.whole = _encoding(n_qubits, self.ansatz.n_qubits).then(self.ansatz)
+        self.native: CircuitOutcomes | None = None
+        if self.has_auxiliary and CircuitOutcomes.can_run(self.whole):
+            self.native = CircuitOutcomes(self.whole, n_qubits, n_qubits)
         self.narrow_proj = nn.Linear(hidden_size, n_qubits, bias=self.bias)
         self.value_proj = nn.Linear(n_qubits, hidden_size, bias=self.bias)
         angles = torch.empty(len(self.ansatz.parameters))
@@ -124,7 +129,11 @@ class QASA(LinearQueries):
         wide = torch.promote_types(encoded.dtype, torch.float32)
         encoded, angles = encoded.to(wide), self.angles.to(wide)
         if self.has_auxiliary:
-            return self._simulated(encoded, angles)
+            # An exported program should need torch alone.
+            if self.native is None or torch.compiler.is_exporting() or encoded.device.type != "cpu":
+                return self._simulated(encoded, angles)
+            own = encoded.flatten(0, -2).unsqueeze(1)
+            return self.native(own, angles.unsqueeze(0)).reshape(encoded.shape)
         by_layer = angles.unflatten(0, (self.layers, self.n_qubits))
         single = self._before_the_ring(encoded, by_layer)
         if self.has_ring:
@@ -141,6 +150,7 @@ class QASA(LinearQueries):
         return _turned(single, 2, by_layer[1]) if self.layers > 1 else single
 
     def _simulated(self, encoded: Tensor, angles: Tensor) -> Tensor:
+        """The readable reference for the native kernel; also used on a GPU."""
         n = self.ansatz.n_qubits
         index = torch.arange(2**n, device=encoded.device)
         bits = (index[:, None] >> torch.arange(n - 1, 0, -1, device=encoded.device)) & 1
@@ -167,11 +177,11 @@ class QASA(LinearQueries):
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> dict[str, list[Experiment]]:
         """``value``: one circuit, whose outcomes all heads share."""
-        n, whole = self.n_qubits, self.ansatz.n_qubits
+        n, wires = self.n_qubits, self.ansatz.n_qubits
         encoded = self.encoded(hidden_states)
         columns = torch.cat([encoded, self.angles.expand(*encoded.shape[:-1], -1)], dim=-1)
-        strings = PauliStrings(tuple("I" * i + "Z" + "I" * (whole - 1 - i) for i in range(n)))
-        return {"value": [Experiment(_encoding(n, whole).then(self.ansatz), columns, strings)]}
+        strings = PauliStrings(tuple("I" * i + "Z" + "I" * (wires - 1 - i) for i in range(n)))
+        return {"value": [Experiment(self.whole, columns, strings)]}
 
     def project_measured(
         self, hidden_states: Tensor, tokens: TokenInputs | None, outcomes: dict[str, Tensor]

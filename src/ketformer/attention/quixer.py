@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple, Unpack, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ketformer.attention.checks import check_layers, check_qubits, check_weights, require_choice
 from ketformer.attention.inputs import TokenInputs
@@ -16,6 +17,7 @@ from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.quantum import (
     Angle,
     Circuit,
+    CircuitMatrices,
     Entanglement,
     Gate,
     unitary,
@@ -103,6 +105,7 @@ class Quixer(RecurrentMixer):
         self.slots = number_of_slots(self.inputs)
         self.ansatz = ansatz14(n_qubits, layers, entanglement)
         self.last_ansatz = ansatz14(n_qubits, 1, entanglement)
+        self.native, self.native_last = _kernel(self.ansatz), _kernel(self.last_ansatz)
         width = 2 * 4**n_qubits if matrices == "free" else len(self.ansatz.parameters)
         check_weights("the map to the matrices", hidden_size, num_heads * width)
         self.matrices = matrices
@@ -187,7 +190,7 @@ class Quixer(RecurrentMixer):
         wide = torch.promote_types(hidden_states.dtype, torch.float32)
         angles = self.split_heads(self.angle_proj(hidden_states).to(wide))
         if self.matrices == "circuit":
-            return unitary(self.ansatz, angles)
+            return _matrices(self.ansatz, self.native, angles)
         side = 2**self.n_qubits
         return torch.complex(*angles.unflatten(-1, (2, side, side)).unbind(-3))
 
@@ -212,12 +215,24 @@ class Quixer(RecurrentMixer):
 
     def _outcomes(self, total: Tensor, size: Tensor) -> Tensor:
         """Expectations ``[B, T, H 3n]`` from the sums of b U and of |b|."""
-        mean = total / size.clamp_min(_LEAST)[..., None, None]
-        real = mean.real.dtype
-        state = polynomial_state(mean, self.polynomial.to(real).unsqueeze(1))
-        last = unitary(self.last_ansatz, self.last_angles.to(real)).unsqueeze(1)
-        outcomes = read_out(state, last)
-        return outcomes.transpose(1, 2).flatten(2)
+        real = total.real.dtype
+        coefficients = self.polynomial.to(real).unsqueeze(1)
+        state = polynomial_state(total, coefficients, size.clamp_min(_LEAST))
+        last = _matrices(self.last_ansatz, self.native_last, self.last_angles.to(real))
+        return read_out(state, last).transpose(1, 2).flatten(2)
+
+
+def _matrices(circuit: Circuit, native: CircuitMatrices | None, angles: Tensor) -> Tensor:
+    """The matrices ``[..., 2^n, 2^n]`` of angles ``[..., P]``."""
+    # An exported program should need torch alone.
+    if native is None or torch.compiler.is_exporting() or angles.device.type != "cpu":
+        return unitary(circuit, angles)
+    found: Tensor = native(angles.flatten(0, -2)).unflatten(0, angles.shape[:-1])
+    return found
+
+
+def _kernel(circuit: Circuit) -> CircuitMatrices | None:
+    return CircuitMatrices(circuit) if CircuitMatrices.can_run(circuit) else None
 
 
 def ansatz14(n_qubits: int, layers: int, entanglement: Entanglement = "ring") -> Circuit:
@@ -240,20 +255,23 @@ def ansatz14(n_qubits: int, layers: int, entanglement: Entanglement = "ring") ->
     return Circuit(n_qubits, tuple(gates))
 
 
-def polynomial_state(matrix: Tensor, coefficients: Tensor) -> Tensor:
+def polynomial_state(matrix: Tensor, coefficients: Tensor, size: Tensor | float = 1.0) -> Tensor:
     """``sum_k c_k M^k |0> / sum_k |c_k|``, ``[..., N]``.
 
     Args:
-        matrix: M, complex ``[..., N, N]``.
+        matrix: M times ``size``, complex ``[..., N, N]``.
         coefficients: c_0, c_1, …, real ``[..., D + 1]``; leading dimensions broadcast.
+        size: ``[...]``.
     """
-    first, *others = coefficients.unbind(-1)
-    power = torch.zeros_like(matrix[..., 0])
-    power[..., 0] = 1
-    state = first.unsqueeze(-1) * power
-    for coefficient in others:
-        power = (matrix @ power.unsqueeze(-1)).squeeze(-1)
-        state = state + coefficient.unsqueeze(-1) * power
+    first, *others = (c.unsqueeze(-1) for c in coefficients.unbind(-1))
+    over = size.unsqueeze(-1) if isinstance(size, Tensor) else size
+    power = matrix[..., 0] / over  # M|0>
+    state = others[0] * power
+    for coefficient in others[1:]:
+        power = (matrix @ power.unsqueeze(-1)).squeeze(-1) / over
+        state = state + coefficient * power
+    zero = F.one_hot(torch.zeros((), dtype=torch.long, device=state.device), state.shape[-1])
+    state = state + first * zero
     return state / coefficients.abs().sum(-1, keepdim=True).clamp_min(_LEAST)
 
 
@@ -261,21 +279,25 @@ def read_out(state: Tensor, last: Tensor) -> Tensor:
     """Expectations of X of each qubit, then Y, then Z, in ``V p / |p|``, ``[..., 3n]``.
 
     Args:
-        state: p, ``[..., N]``.
-        last: V, ``[..., N, N]``; leading dimensions broadcast.
+        state: p, ``[..., K, N]``, or ``[N]``.
+        last: V, ``[..., N, N]``, the same for K states; leading dimensions broadcast.
     """
     dtype = torch.promote_types(state.dtype, last.dtype)
-    norm = torch.linalg.vector_norm(state, dim=-1, keepdim=True).clamp_min(_LEAST)
-    turned = (last.to(dtype) @ (state / norm).to(dtype).unsqueeze(-1)).squeeze(-1)
-    rows = []
-    for qubit in range(turned.shape[-1].bit_length() - 1):
-        zero, one = turned.unflatten(-1, (2**qubit, 2, -1)).unbind(-2)  # of this qubit
-        flip = 2 * (zero.conj() * one).sum((-2, -1))
-        weights = (zero.conj() * zero - one.conj() * one).sum((-2, -1))
-        # A real state has no expectation of Y.
-        imag = flip.imag if flip.is_complex() else torch.zeros_like(flip)
-        rows.append(torch.stack([flip.real, imag, weights.real], dim=-1))
-    return torch.stack(rows, dim=-1).flatten(-2)
+    turned = state.to(dtype) @ last.to(dtype).mT
+    places = [1 << bit for bit in reversed(range((state.shape[-1] - 1).bit_length()))]
+    zeros = [[b for b in range(state.shape[-1]) if not b & place] for place in places]
+    first = torch.tensor(zeros, device=state.device)  # where each qubit is 0, [n, N / 2]
+    second = first + torch.tensor(places, device=state.device).unsqueeze(-1)
+    flip = 2 * (turned[..., first].conj() * turned[..., second]).sum(-1)
+    # A real state has no expectation of Y.
+    imag = flip.imag if flip.is_complex() else torch.zeros_like(flip)
+    # Not by abs() or a norm, which are slow for complex numbers.
+    parts = torch.view_as_real(turned) if turned.is_complex() else turned.unsqueeze(-1)
+    shares = parts.square().sum(-1)
+    signs = shares.new_ones(len(places), shares.shape[-1]).scatter(-1, second, -1)
+    weights = shares @ signs.mT
+    found = torch.cat([flip.real, imag, weights], dim=-1)
+    return found / shares.sum(-1, keepdim=True).clamp_min(_LEAST**2)
 
 
 class Window(NamedTuple):

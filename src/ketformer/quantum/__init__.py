@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     )
     from ketformer.quantum.bond_dimension import truncated as truncated
     from ketformer.quantum.circuit import Angle as Angle, Circuit as Circuit, Gate as Gate
+    from ketformer.quantum.circuit_matrices import CircuitMatrices as CircuitMatrices
+    from ketformer.quantum.circuit_outcomes import CircuitOutcomes as CircuitOutcomes
     from ketformer.quantum.circuit_states import CircuitStates as CircuitStates
     from ketformer.quantum.circuit_values import CircuitValues as CircuitValues
     from ketformer.quantum.compression import compressed as compressed

@@ -18,7 +18,7 @@
 
 #define VECTOR 64 /* bytes */
 
-enum { RX, RY, PERMUTE };
+enum { RX, RY, PERMUTE, RZ, FLIP, GROW, SQUARE };
 
 /* Flush denormal numbers to 0 in a kernel: gradients through attention weights such as exp(-90)
    are denormal, and processors take a hundred times as long for them. The mode belongs to the
@@ -79,10 +79,28 @@ struct states_shape {
     const int32_t *sources;
 };
 
+/* Circuits on a product state, followed by Z of some qubits. */
+struct outcomes_shape {
+    int32_t n_qubits;
+    int32_t n_outcomes;
+    int32_t groups;
+    int32_t n_own;    /* own angles of each state in each group */
+    int32_t n_angles; /* shared angles of each group */
+    int32_t n_gates;
+    /* Five numbers each. GROW, qubit puts a qubit on top of those so far; FLIP, target, control;
+       SQUARE, after which come only FLIPs; or RX or RY (RZ for neither), bit, angle, target, angle
+       of RZ: perhaps a CNOT first, controlled by the bit, perhaps RZ last (-1 for nothing). A qubit
+       that is still alone has -1 - qubit for the bit. Angles below n_own are own angles. */
+    const int32_t *gates;
+    const int32_t *bits; /* where each outcome's qubit is */
+};
+
 #define REAL float
 #define NAME(x) x##_f32
 #include "circuit_values.inc"
 #include "circuit_states.inc"
+#include "circuit_outcomes.inc"
+#include "circuit_matrices.inc"
 #undef LANES
 #undef REAL
 #undef NAME
@@ -91,4 +109,6 @@ struct states_shape {
 #define NAME(x) x##_f64
 #include "circuit_values.inc"
 #include "circuit_states.inc"
+#include "circuit_outcomes.inc"
+#include "circuit_matrices.inc"
 #undef LANES
