@@ -2,13 +2,11 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
-from commands import rows_of, subprocess_environment
+from commands import forked, rows_of
 from ketformer.tasks.molecules.output import MoleculeTable
 
 
@@ -132,17 +130,13 @@ def test_a_broken_note_or_table_begins_anew(
 
 def test_a_killed_process_is_gone_on_with(ketformer, molecules, tmp_path):
     call = ["generate", str(molecules), "--num", "10240", "--json", "--out"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ketformer", *call, tmp_path / "parts.csv"],
-        env=subprocess_environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = forked(*call, tmp_path / "parts.csv")
     note = tmp_path / ".parts.csv.journal"
-    while process.poll() is None and not (note.is_file() and noted(note) >= 2048):
+    while process.is_alive() and not (note.is_file() and noted(note) >= 2048):
         time.sleep(0.01)
     process.kill()
-    assert process.wait() == -signal.SIGKILL
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert not (tmp_path / "parts.csv").exists()
     done = ketformer(*call, tmp_path / "parts.csv")
     assert done.code == 0

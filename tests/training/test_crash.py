@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from commands import (
+    forked,
     largest_difference,
     metrics,
     run_process,
@@ -48,10 +49,10 @@ def newest(run):
     return max(steps, default=0)
 
 
-def wait_for_a_step(process, run):
-    """Wait until the process has saved a checkpoint itself."""
+def wait_for_a_step(lives, run):
+    """Wait until a process, as long as it ``lives()``, has saved a checkpoint itself."""
     begun = newest(run)
-    while newest(run) == begun and process.poll() is None:
+    while newest(run) == begun and lives():
         time.sleep(0.002)
 
 
@@ -63,12 +64,14 @@ def kill_and_resume(settings, run, kills, draw, seconds):
     """
     in_writing, warnings = 0, []
     for _ in range(kills):
-        process = start("train", settings, "--out", run, "--resume")
-        wait_for_a_step(process, run)
+        errors = run.with_name("errors.txt")
+        process = forked("train", settings, "--out", run, "--resume", errors=errors)
+        wait_for_a_step(process.is_alive, run)
         time.sleep(draw.uniform(0, seconds))
         process.kill()
-        _, err = process.communicate(timeout=60)
-        assert process.returncode == -signal.SIGKILL, err  # or it ended before the kill
+        process.join(60)
+        err = errors.read_text()
+        assert process.exitcode == -signal.SIGKILL, err  # or it ended before the kill
         in_writing += (run / "checkpoints/.part").exists()
         warnings += [line for line in err.splitlines() if "warning" in line]
     assert main(["train", settings, "--out", str(run), "--resume"]) == 0
@@ -203,7 +206,7 @@ def test_a_worker_of_torchrun_ends_the_run_with_a_line(long, tmp_path, rank, num
     settings, whole = long
     run = tmp_path / "run"
     process = start("train", settings, "--out", run, launcher=_TORCHRUN)
-    wait_for_a_step(process, run)
+    wait_for_a_step(lambda: process.poll() is None, run)
     os.kill(workers_of(process)[rank], number)
     _, err = process.communicate(timeout=60)
     assert process.returncode

@@ -1,10 +1,9 @@
 """``ketformer train --resume``: a stopped run ends as if it had not been stopped."""
 
 import json
+import os
 import shutil
 import signal
-import subprocess
-import sys
 
 import pytest
 
@@ -12,14 +11,15 @@ from commands import (
     at_step,
     cut_off,
     files_in,
+    forked,
     largest_difference,
     metrics,
     small_text,
     somebody_in,
-    subprocess_environment,
     without_times,
     write_settings,
 )
+from ketformer.training.callbacks import ProgressBar
 
 
 @pytest.mark.parametrize(
@@ -99,30 +99,22 @@ def test_a_finished_run_goes_on_to_more_steps(ketformer, tiny, honest, tmp_path)
     assert largest_difference(tmp_path / "whole", tmp_path / "run") == 0
 
 
-_KILLED = """
-import os, signal, sys
-from ketformer import cli
-from ketformer.training.callbacks import ProgressBar
+def die_at_step_12():
+    """In another process: kill it at the end of that step."""
 
-def kill(self, args, state, control, **_):
-    if state.global_step == 12:
-        os.kill(os.getpid(), signal.SIGKILL)
+    def kill(self, args, state, control, **_):
+        if state.global_step == 12:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-ProgressBar.on_step_end = kill
-cli.main(sys.argv[1:])
-"""
+    ProgressBar.on_step_end = kill
 
 
 def test_a_killed_process_loses_nothing_but_the_steps_since_its_checkpoint(
     ketformer, tiny, honest, tmp_path
 ):
-    killed = subprocess.run(
-        [sys.executable, "-c", _KILLED, "train", tiny, "--out", tmp_path / "run"],
-        env=subprocess_environment(),
-        capture_output=True,
-        timeout=200,
-    )
-    assert killed.returncode == -signal.SIGKILL
+    killed = forked("train", tiny, "--out", tmp_path / "run", at_its_start=die_at_step_12)
+    killed.join(200)
+    assert killed.exitcode == -signal.SIGKILL
     assert ketformer("train", "--out", tmp_path / "run", "--resume").code == 0
     assert largest_difference(honest, tmp_path / "run") == 0
     assert without_times(metrics(tmp_path / "run")) == without_times(metrics(honest))
