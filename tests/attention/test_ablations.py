@@ -36,7 +36,7 @@ def test_without_entanglement_no_gate_touches_two_qubits(name):
 def test_without_entanglement_an_overlap_is_a_product_over_qubits():
     attention = build("overlap", 8, 2, entanglement="none", n_qubits=3).double()
     query, key, _ = attention.project(tokens(1, 4, 8).double())
-    circuit, angles = attention._whole_circuit(tokens(1, 4, 8).double(), None)
+    circuit, angles = attention.whole_circuit(tokens(1, 4, 8).double(), None)
     # RY angles add up: a qubit's overlap is the cosine of half the difference of its angles.
     turns = angles.unflatten(-1, (2, 3)).sum(-2)  # [2, B, H, T, n]
     by_qubit = ((turns[0][..., :, None, :] - turns[1][..., None, :, :]) / 2).cos()

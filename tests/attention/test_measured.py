@@ -125,7 +125,9 @@ def test_classical_attention_has_nothing_to_run(name):
 def test_other_scores_than_the_overlap_are_refused():
     attention, states, _ = made("overlap", score="gaussian")
     with (
-        pytest.raises(KetformerError, match="measures the score dot"),
+        pytest.raises(
+            KetformerError, match="measure the scores dot, square, absolute, not gaussian"
+        ),
         measured_by(attention, exact),
     ):
         attention(states)

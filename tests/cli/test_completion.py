@@ -70,7 +70,10 @@ def test_verbs(offered):
         ("ketformer bench attention --mechanisms qisa over", ["overlap"]),
         ("ketformer evaluate runs/mine --backend .", list(BACKENDS)),
         ("ketformer circuit check --backends torch pe", ["pennylane"]),
-        ("ketformer circuit .", ["show", "export", "resources", "check", "noise", "gradients"]),
+        (
+            "ketformer circuit .",
+            ["show", "export", "resources", "methods", "check", "noise", "gradients"],
+        ),
         ("ketformer data get .", list(DATASETS)),
         ("ketformer cite qisa tiny", ["tinyshakespeare"]),
         ("ketformer sweep .", list(PRESETS)),

@@ -63,6 +63,18 @@ def measured_by(model: nn.Module, expect: Expect) -> Iterator[None]:
             mechanism.expect = None
 
 
+def measure_by(model: nn.Module, measurement: str) -> None:
+    """Choose how every mechanism of a model that can be measured in several ways is measured.
+
+    Raises:
+        KetformerError: no mechanism has that measurement; a ``NotOfferedError`` if it does not go
+            with a mechanism's options.
+    """
+    mechanisms = quantum_mechanisms(model)
+    for mechanism in [m for m in mechanisms if m.measurements] or mechanisms[:1]:
+        mechanism.measure_by(measurement)
+
+
 def quantum_mechanisms(model: nn.Module) -> list[Mixer]:
     """The mechanisms of a model that have circuits.
 

@@ -64,6 +64,8 @@ class Mixer(nn.Module):
     leaks: ClassVar[bool] = False
     #: Whether it can return what each position takes from each other, as weights.
     has_weights: ClassVar[bool] = False
+    #: Names of the ways to measure its circuits, the default first; empty if there is only one.
+    measurements: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -94,6 +96,8 @@ class Mixer(nn.Module):
         self.out_proj = nn.Linear(hidden_size, hidden_size)
         #: Source of the circuits' outcomes; None computes them in closed form.
         self.expect: Expect | None = None
+        #: How its circuits are measured, one of :attr:`measurements`; see :meth:`measure_by`.
+        self.measurement = next(iter(self.measurements), "")
         self.bias = self.default_bias if bias is None else bias
         if self.leaks:
             warn_of_leak(type(self).__name__)
@@ -141,6 +145,20 @@ class Mixer(nn.Module):
         positions i >= j, any other a row for each token. A classical mechanism has none.
         """
         return {}
+
+    def measure_by(self, measurement: str) -> None:
+        """Choose one of :attr:`measurements`.
+
+        Raises:
+            KetformerError: it is none of them; a ``NotOfferedError`` if it does not go with the
+                mechanism's options.
+        """
+        if measurement not in self.measurements:
+            known = ", ".join(self.measurements) or "only one way"
+            raise KetformerError(
+                f"{type(self).__name__} has no measurement {measurement!r}; known: {known}"
+            )
+        self.measurement = measurement
 
     def output(self, merged: Tensor) -> Tensor:
         """The output ``[B, T, hidden_size]`` of what was mixed; ``out_proj`` of it by default."""

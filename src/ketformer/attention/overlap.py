@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ketformer.attention.angles import add_angles
-from ketformer.attention.base import SCORE, Attention, CommonOptions
+from ketformer.attention.base import Attention, CommonOptions
 from ketformer.attention.checks import check_layers, check_qubits, check_weights, require_choice
 from ketformer.attention.inputs import TokenInputs
-from ketformer.attention.pair_scores import as_queries, pairs_of
+from ketformer.attention.overlap_measurement import MEASUREMENTS
 from ketformer.attention.shared_unitary import MAX_DENSE_QUBITS, KeptUnitary
 from ketformer.attention.token_registers import Registers
 from ketformer.errors import KetformerError, NotOfferedError
@@ -22,17 +22,16 @@ from ketformer.quantum import (
     CircuitStates,
     Entanglement,
     Experiment,
-    PauliStrings,
     entangler,
-    hadamard_test,
     rotation_ring_ansatz,
     run,
     run_spsa,
 )
-from ketformer.quantum.hadamard import BRA, KET
 
 Angles = Literal["hidden", "embedding"]
 Gradient = Literal["exact", "spsa"]
+# Scores that are functions of the overlap alone.
+_MEASURED = ("dot", "square", "absolute")
 
 
 class Overlap(Attention):
@@ -74,6 +73,7 @@ class Overlap(Attention):
     )
     queries_are_states = True
     linear_values = True
+    measurements = tuple(MEASUREMENTS)
     query_angles: Tensor
     key_angles: Tensor
 
@@ -188,7 +188,7 @@ class Overlap(Attention):
         """Query and key states ``[B, H, T, 2^n]``, linear values."""
         value = self.split_heads(self.value_proj(hidden_states))
         if self.gradient == "spsa" and self.training:
-            query, key = run_spsa(*self._whole_circuit(hidden_states, tokens), self.spsa_epsilon)
+            query, key = run_spsa(*self.whole_circuit(hidden_states, tokens), self.spsa_epsilon)
         else:
             query, key = self._states(hidden_states, tokens)
         return query.to(value.dtype), key.to(value.dtype), value
@@ -216,7 +216,7 @@ class Overlap(Attention):
             query, key = registers(tokens, self.turn_registers(shared))
             return query, key
         if native is None and not dense:
-            query, key = run(*self._whole_circuit(hidden_states, tokens))
+            query, key = run(*self.whole_circuit(hidden_states, tokens))
             return query, key
         own = self._own_angles(hidden_states, tokens).to(shared.dtype)
         own = own.expand(*own.shape[:2], 2, self.num_heads, -1)  # [B, T, 2, H, P]
@@ -233,34 +233,46 @@ class Overlap(Attention):
     def experiments(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> dict[str, list[Experiment]]:
-        """``score``: a Hadamard test for each pair of positions i >= j, row by row.
+        """By default ``score``: a Hadamard test for each pair of positions i >= j, row by row.
+
+        :mod:`ketformer.attention.overlap_measurement` has the other ways to measure it.
 
         Raises:
-            KetformerError: the score is not ``dot``.
+            NotOfferedError: the score is not a function of the overlap alone, or of its sign,
+                which the measurement loses.
         """
-        if self.score != "dot":
-            raise NotOfferedError(f"a Hadamard test measures the score dot, not {self.score}")
-        circuit, angles = self._whole_circuit(hidden_states, tokens)
-        test = hadamard_test(circuit, circuit)
-        row, column = pairs_of(hidden_states)
-        query, key = angles  # [B, H, T, P]
-        both = torch.cat([query[:, :, row], key[:, :, column]], dim=-1)
-        names = [f"{side}{name}" for side in (BRA, KET) for name in circuit.parameters]
-        both = both[..., [names.index(name) for name in test.parameters]]
-        ancilla = PauliStrings(("I" * self.n_qubits + "Z",))
-        # Each angle occurs in only one of the two states, and the overlap is linear in each.
-        return {
-            SCORE: [Experiment(test, both[:, h], ancilla, (0.5,)) for h in range(both.shape[1])]
-        }
+        if self.score not in _MEASURED:
+            known = ", ".join(_MEASURED)
+            raise NotOfferedError(f"circuits measure the scores {known}, not {self.score}")
+        return MEASUREMENTS[self.measurement].experiments(
+            *self.whole_circuit(hidden_states, tokens)
+        )
+
+    def measure_by(self, measurement: str) -> None:
+        """Choose how scores are measured; see :class:`~ketformer.attention.Mixer`."""
+        way = MEASUREMENTS.get(measurement)
+        if way and self.score == "dot" and not way.keeps_sign:
+            signed = ", ".join(name for name, way in MEASUREMENTS.items() if way.keeps_sign)
+            raise NotOfferedError(
+                f"measurement {measurement} loses the overlap's sign, which the score dot has; "
+                f"{signed} keep it, and the scores square and absolute need none"
+            )
+        if way:
+            way.check(self.circuit)
+        super().measure_by(measurement)
 
     def project_measured(
         self, hidden_states: Tensor, tokens: TokenInputs | None, outcomes: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The measured scores as queries, and unit vectors as keys to read them off."""
+        """Queries and keys whose dot products are the measured overlaps."""
         value = self.split_heads(self.value_proj(hidden_states))
-        return *as_queries(outcomes[SCORE].squeeze(-1), value), value
+        assert self.expect is not None
+        whole = self.whole_circuit(hidden_states, tokens)
+        way = MEASUREMENTS[self.measurement]
+        query, key = way.states(*whole, outcomes, value, self.expect)
+        return query.to(value.dtype), key.to(value.dtype), value
 
-    def _whole_circuit(
+    def whole_circuit(
         self, hidden_states: Tensor, tokens: TokenInputs | None
     ) -> tuple[Circuit, Tensor]:
         """The circuit of a query or key, and the angles ``[2, B, H, T, P]`` for both."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         circuit_pictures as circuit_pictures,
         circuits_of as circuits_of,
     )
+    from ketformer.circuits.methods import measurement_methods as measurement_methods
     from ketformer.circuits.resources import resource_table as resource_table
 
 __getattr__, __dir__, __all__ = lazily(__name__)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ketformer.attention import (
     ATTENTION,
@@ -184,6 +185,16 @@ def experiments(
     attention: Mixer, *, batch: int, length: int, seed: int = 0
 ) -> dict[str, list[Experiment]]:
     """The experiments that a mechanism would run for random tokens, one for each head."""
+    states, tokens = random_tokens(attention, batch=batch, length=length, seed=seed)
+    with torch.no_grad():
+        # The circuits are the same whatever the heads have mixed.
+        return attention.experiments(states, tokens) | attention.output_experiments(states)
+
+
+def random_tokens(
+    attention: Mixer, *, batch: int, length: int, seed: int = 0
+) -> tuple[Tensor, TokenInputs]:
+    """Normal hidden states ``[batch, length, hidden_size]``, and tokens at random."""
     generator = torch.Generator().manual_seed(seed)
     like = a_weight(attention).new_empty(0)
     states = torch.randn(batch, length, attention.hidden_size, generator=generator).to(like)
@@ -195,6 +206,4 @@ def experiments(
         conditions,
         torch.zeros_like(conditions, dtype=torch.bool),
     )
-    with torch.no_grad():
-        # The circuits are the same whatever the heads have mixed.
-        return attention.experiments(states, tokens) | attention.output_experiments(states)
+    return states, tokens

@@ -7,6 +7,7 @@ from typing import Any
 
 from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.circuits import check_backends, circuits_of, resource_table
+from ketformer.cli import circuit_methods
 from ketformer.cli.common import Parser, print_json, print_table
 from ketformer.drawing.circuit import draw_picture, draw_text
 from ketformer.drawing.figure import PLOTS
@@ -24,6 +25,7 @@ EXAMPLE = """  ketformer circuit show overlap --attention_options.n_qubits 4
   ketformer circuit show runs/mine --out circuit.svg
   ketformer circuit export qisa_a --hidden_size 8 --out value.qasm
   ketformer circuit resources overlap --out resources.png
+  ketformer circuit methods overlap --qubits 2 4 --lengths 8 32 --out methods.png
   ketformer circuit check --json
   ketformer circuit noise runs/mine --limit 16 --out noise.png
   ketformer circuit gradients runs/mine"""
@@ -32,6 +34,7 @@ ACTIONS = {
     "show": "draw a circuit",
     "export": "write a circuit as OpenQASM 3",
     "resources": "count the circuits and gates that attention needs, by width",
+    "methods": "compare the ways to measure all overlaps: circuits, gates, shots and errors",
     "check": "test whether the backends agree on every mechanism's circuits",
     "noise": "measure what shots and noise do to a run's attention and loss",
     "gradients": "compare gradient rules with the exact gradient of a run's loss",
@@ -44,8 +47,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("action", type=str, help=listed)
     parser.add_argument(
         "subject", type=str | None, nargs="?", default=None,
-        help=f"a mechanism ({', '.join(mechanisms_with_circuits())}) or, for show, export, noise "
-        "and gradients, a run directory",
+        help=f"a mechanism ({', '.join(mechanisms_with_circuits())}) or, for show, export, "
+        "methods, noise and gradients, a run directory",
     )  # fmt: skip
     parser.add_argument(
         "--circuit", type=str | None, default=None, help="circuit to use (the first)"
@@ -72,7 +75,7 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument(
         "--precision", type=float, default=0.1,
-        help="resources: target standard error of a score or value (0.1)",
+        help="resources, methods: target standard error of a score or value (0.1)",
     )  # fmt: skip
     parser.add_argument(
         "--backends", type=str, nargs="+",
@@ -83,6 +86,7 @@ def add_arguments(parser: Parser) -> None:
         "--limit", type=int | None, default=None,
         help="noise, gradients: sequences of the run's test part (noise: 16; gradients: 4)",
     )  # fmt: skip
+    circuit_methods.add_arguments(parser)
     parser.add_argument("--seed", type=int, default=0, help="seed of random angles and shots (0)")
 
 
@@ -98,6 +102,7 @@ def run(options: Any) -> int:
         "show": _show,
         "export": _export,
         "resources": _resources,
+        "methods": circuit_methods.run,
         "check": _check,
         "noise": _noise,
         "gradients": _gradients,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ketformer.attention.measured import measure_by
+from ketformer.attention.overlap_measurement import MEASUREMENTS
 from ketformer.cli.backends import add_backend_arguments, chosen_backend
 from ketformer.cli.common import Parser, print_facts, print_json
 from ketformer.errors import KetformerError
@@ -13,7 +15,8 @@ from ketformer.runs import Run, open_run
 EXAMPLE = """  ketformer evaluate runs/mine
   ketformer evaluate runs/mine --split validation --json
   ketformer evaluate runs/molecules --samples 30000
-  ketformer evaluate runs/mine --backend cudaq --shots 1000 --limit 64"""
+  ketformer evaluate runs/mine --backend cudaq --shots 1000 --limit 64
+  ketformer evaluate runs/molecules --backend shots --measurement tomography"""
 
 _MOLECULES_ONLY = ("samples", "fcd", "targets")
 
@@ -49,6 +52,11 @@ def add_arguments(parser: Parser) -> None:
         "and above its mean; 0 for none (0)",
     )  # fmt: skip
     add_backend_arguments(parser)
+    parser.add_argument(
+        "--measurement", type=str | None, default=None,
+        help=f"on a backend: how overlap's scores are measured: {', '.join(MEASUREMENTS)} "
+        f"({next(iter(MEASUREMENTS))})",
+    )  # fmt: skip
 
 
 def run(options: Any) -> int:
@@ -61,8 +69,10 @@ def run(options: Any) -> int:
         if given:
             raise KetformerError(f"--{given[0]} is not measured on a backend")
         return _on_backend(options, opened)
-    if options.shots or options.noise or options.backend_options:
-        raise KetformerError("--shots, --noise and --backend_options need a --backend")
+    if options.shots or options.noise or options.backend_options or options.measurement:
+        raise KetformerError(
+            "--shots, --noise, --backend_options and --measurement need a --backend"
+        )
     result = evaluate(
         opened,
         data=options.data,
@@ -93,6 +103,8 @@ def run(options: Any) -> int:
 
 def _on_backend(options: Any, opened: Run) -> int:
     """Measure with circuits, run one by one; nothing is saved in the run."""
+    if options.measurement:
+        measure_by(opened.model, options.measurement)
     with chosen_backend(options) as backend:
         result = evaluate_on_backend(
             opened, backend, data=options.data, split=options.split, limit=options.limit

@@ -74,7 +74,7 @@ def evaluate_on_backend(
         ``loss`` as measured and ``exact_loss`` of the closed form, both in nats per target
         without padding; ``logit_difference`` and ``weight_difference``, the largest absolute
         differences, and their means as ``mean_…``; the number of ``circuits`` run and the
-        ``seconds`` they took.
+        ``seconds`` they took; ``measurement``, where a mechanism offers several.
 
     Raises:
         KetformerError: the attention has no circuits, or the data do not fit.
@@ -95,8 +95,14 @@ def evaluate_on_backend(
         "noise_one_qubit": noise.one_qubit,
         "noise_two_qubit": noise.two_qubit,
         "noise_readout": noise.readout,
+        "measurement": _measurement(run.model),
         **compared,
     }
+
+
+def _measurement(model: KetformerForCausalLM) -> str | None:
+    """How the scores are measured, the same in all layers that can be measured in several ways."""
+    return next((m.measurement for m in quantum_mechanisms(model) if m.measurements), None)
 
 
 def evaluation_sequences(

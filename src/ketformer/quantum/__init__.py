@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     from ketformer.quantum.hadamard import hadamard_test as hadamard_test
     from ketformer.quantum.measurement import measurement_settings as measurement_settings
     from ketformer.quantum.noise import Noise as Noise
+    from ketformer.quantum.overlap_tests import (
+        compute_uncompute as compute_uncompute,
+        reference_test as reference_test,
+        swap_test as swap_test,
+    )
     from ketformer.quantum.pauli import (
         PauliStrings as PauliStrings,
         distinct_strings as distinct_strings,
