@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ketformer.cli.backends import add_backend_arguments, chosen_backend
+from ketformer.cli.backends import (
+    add_backend_arguments,
+    add_journal_argument,
+    chosen_backend,
+    chosen_journal,
+)
 from ketformer.cli.common import Parser, print_facts, print_json
 from ketformer.errors import KetformerError
 from ketformer.evaluation import evaluate, evaluate_on_backend, save_evaluation
@@ -49,6 +54,7 @@ def add_arguments(parser: Parser) -> None:
         "and above its mean; 0 for none (0)",
     )  # fmt: skip
     add_backend_arguments(parser)
+    add_journal_argument(parser)
 
 
 def run(options: Any) -> int:
@@ -61,8 +67,8 @@ def run(options: Any) -> int:
         if given:
             raise KetformerError(f"--{given[0]} is not measured on a backend")
         return _on_backend(options, opened)
-    if options.shots or options.noise or options.backend_options:
-        raise KetformerError("--shots, --noise and --backend_options need a --backend")
+    if options.shots or options.noise or options.backend_options or options.journal:
+        raise KetformerError("--shots, --noise, --backend_options and --journal need a --backend")
     result = evaluate(
         opened,
         data=options.data,
@@ -92,10 +98,15 @@ def run(options: Any) -> int:
 
 
 def _on_backend(options: Any, opened: Run) -> int:
-    """Measure with circuits, run one by one; nothing is saved in the run."""
+    """Measure with circuits, run one by one; only the journal is saved in the run."""
     with chosen_backend(options) as backend:
         result = evaluate_on_backend(
-            opened, backend, data=options.data, split=options.split, limit=options.limit
+            opened,
+            backend,
+            data=options.data,
+            split=options.split,
+            limit=options.limit,
+            journal=chosen_journal(options, backend, opened),
         )
     if options.json:
         print_json(result)
