@@ -119,3 +119,39 @@ def test_the_released_decoder_by_cudaq_circuits(ketformer, shared_file, tmp_path
     assert done.json["logit_difference"] < 1e-4
     assert done.json["weight_difference"] < 1e-6
     assert done.json["circuits"] > 100
+
+
+def test_a_stopped_evaluation_goes_on_from_its_journal(ketformer, run, tmp_path):
+    """Fewer sequences first: what they measured is not measured again, and nothing changes."""
+    options = ["--backend", "shots", "--shots", 20, "--noise.readout", 0.05, "--json"]
+    plain = ketformer("evaluate", run, *options, "--limit", 3, "--journal", "none").json
+    kept = ["--journal", tmp_path / "j.jsonl"]
+    begun = ketformer("evaluate", run, *options, *kept, "--limit", 2).json
+    assert (begun["journal"], begun["circuits_found"]) == (str(tmp_path / "j.jsonl"), 0)
+    found = ketformer("evaluate", run, *options, *kept, "--limit", 3).json
+    assert 0 < found["circuits_found"] == begun["circuits"] < found["circuits"]
+    assert {key: found[key] for key in plain if key != "seconds"} == {
+        key: value for key, value in plain.items() if key != "seconds"
+    }
+    told = ketformer("circuit", "journal", tmp_path / "j.jsonl", "--json").json
+    (row,) = told["rows"]
+    assert row["batches"] == row["planned"] > 0
+    assert (row["circuits"], row["shots"]) == (found["circuits"], 20 * found["circuits"])
+    assert -1 <= row["expectation_min"] <= row["expectation_mean"] <= row["expectation_max"] <= 1
+
+
+def test_the_journal_lies_in_the_run(ketformer, run, tmp_path):
+    assert ketformer("evaluate", run, "--backend", "shots", "--shots", 5, "--limit", 1).code == 0
+    done = ketformer("circuit", "journal", run)
+    assert done.code == 0, done.err
+    assert f"{run / 'journal.jsonl'}" in done.out
+    ketformer("circuit", "journal", tmp_path).assert_mistake("journal.jsonl: cannot be read")
+    ketformer("circuit", "journal").assert_mistake("name a run directory or a journal")
+    foreign = run / "settings.yaml"
+    ketformer("circuit", "journal", foreign).assert_mistake("is not a journal of circuits")
+    options = ["--backend", "shots", "--limit", 1, "--journal", foreign]
+    ketformer("evaluate", run, *options).assert_mistake("is not a journal of circuits")
+    ketformer("evaluate", run, "--backend", "torch", "--journal", "x").assert_mistake(
+        "a journal keeps shots, and torch has none: set shots"
+    )
+    ketformer("evaluate", run, "--journal", "x").assert_mistake("need a --backend")

@@ -1,13 +1,16 @@
-"""The options of verbs that run circuits: backend, shots and noise."""
+"""The options of verbs that run circuits: backend, shots, noise and the journal."""
 
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from ketformer.cli.common import Parser
 from ketformer.quantum import Noise
 from ketformer.quantum.backends import BACKENDS, Backend, open_backend
+from ketformer.runs import Run
+from ketformer.runs.directory import JOURNAL_FILE
 
 
 def add_backend_arguments(parser: Parser) -> None:
@@ -29,6 +32,23 @@ def add_backend_arguments(parser: Parser) -> None:
         "--backend_options", type=dict[str, Any], default={},
         help="the backend's own options, e.g. --backend_options.target nvidia",
     )  # fmt: skip
+
+
+def add_journal_argument(parser: Parser) -> None:
+    """Add ``--journal``."""
+    parser.add_argument(
+        "--journal", type=str | None, default=None,
+        help="with shots: file that keeps each batch of circuits once it is measured, so that the "
+        "same command goes on where it was stopped; none keeps nothing "
+        f"({JOURNAL_FILE} in the run)",
+    )  # fmt: skip
+
+
+def chosen_journal(options: Any, backend: Backend, run: Run) -> Path | None:
+    """The journal that the options name, by default one in the run if there are shots."""
+    if options.journal == "none" or (options.journal is None and backend.shots is None):
+        return None
+    return Path(options.journal or run.path / JOURNAL_FILE)
 
 
 def chosen_backend(options: Any, seed: int = 0) -> Backend:

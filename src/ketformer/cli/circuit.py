@@ -8,7 +8,7 @@ from typing import Any
 from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.circuits import check_backends, circuits_of, resource_table
 from ketformer.cli import circuit_methods
-from ketformer.cli.common import Parser, print_json, print_table
+from ketformer.cli.common import Parser, print_facts, print_json, print_table
 from ketformer.drawing.circuit import draw_picture, draw_text
 from ketformer.drawing.figure import PLOTS
 from ketformer.drawing.plots import draw_noise_study, draw_resources
@@ -16,9 +16,11 @@ from ketformer.errors import KetformerError
 from ketformer.evaluation import gradient_study, noise_study
 from ketformer.quantum import Experiment
 from ketformer.quantum.backends import BACKENDS
+from ketformer.quantum.backends.journal import summary
 from ketformer.quantum.qasm import to_qasm
 from ketformer.quantum.resources import count_resources
 from ketformer.runs import Run, open_run
+from ketformer.runs.directory import JOURNAL_FILE
 from ketformer.utils.files import picture_kind, write_text
 
 EXAMPLE = """  ketformer circuit show overlap --attention_options.n_qubits 4
@@ -28,7 +30,8 @@ EXAMPLE = """  ketformer circuit show overlap --attention_options.n_qubits 4
   ketformer circuit methods overlap --qubits 2 4 --lengths 8 32 --out methods.png
   ketformer circuit check --json
   ketformer circuit noise runs/mine --limit 16 --out noise.png
-  ketformer circuit gradients runs/mine"""
+  ketformer circuit gradients runs/mine
+  ketformer circuit journal runs/mine"""
 
 ACTIONS = {
     "show": "draw a circuit",
@@ -38,6 +41,7 @@ ACTIONS = {
     "check": "test whether the backends agree on every mechanism's circuits",
     "noise": "measure what shots and noise do to a run's attention and loss",
     "gradients": "compare gradient rules with the exact gradient of a run's loss",
+    "journal": "show what a measured evaluation has kept so far",
 }
 
 
@@ -48,7 +52,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "subject", type=str | None, nargs="?", default=None,
         help=f"a mechanism ({', '.join(mechanisms_with_circuits())}) or, for show, export, "
-        "methods, noise and gradients, a run directory",
+        "methods, noise and gradients, a run directory; for journal, a run directory or its file",
     )  # fmt: skip
     parser.add_argument(
         "--circuit", type=str | None, default=None, help="circuit to use (the first)"
@@ -94,7 +98,7 @@ def run(options: Any) -> int:
     """Run the chosen action."""
     if options.action not in ACTIONS:
         raise KetformerError(f"unknown action {options.action!r}; known: {', '.join(ACTIONS)}")
-    if options.out and options.action in ("check", "gradients"):
+    if options.out and options.action in ("check", "gradients", "journal"):
         raise KetformerError(f"circuit {options.action} writes no file: --json prints its numbers")
     if options.out and options.action != "export":
         picture_kind(options.out, PLOTS)  # rejects a wrong name before the work
@@ -106,6 +110,7 @@ def run(options: Any) -> int:
         "check": _check,
         "noise": _noise,
         "gradients": _gradients,
+        "journal": _journal,
     }
     return actions[options.action](options)
 
@@ -231,6 +236,29 @@ def _gradients(options: Any) -> int:
         ("cosine", "cosine"), ("norm", "norm_ratio"), ("circuits", "circuits"),
     )  # fmt: skip
     print_table(study["rows"], columns)
+    return 0
+
+
+def _journal(options: Any) -> int:
+    if options.subject is None:
+        raise KetformerError("name a run directory or a journal")
+    path = Path(options.subject)
+    found = summary(path / JOURNAL_FILE if path.is_dir() else path)
+    if options.json:
+        print_json(found)
+        return 0
+    for row in found["rows"]:
+        of = "" if row["planned"] is None else f" of {row['planned']:,}"
+        settings = ", ".join(f"{name} {value}" for name, value in row.pop("settings").items())
+        print_facts(
+            {
+                "settings": settings,
+                **row,
+                "batches": f"{row['batches']:,}{of}",
+            }
+        )
+        print()
+    print(f"{len(found['rows'])} settings in {found['journal']}")
     return 0
 
 

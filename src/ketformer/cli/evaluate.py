@@ -6,7 +6,12 @@ from typing import Any
 
 from ketformer.attention.measured import measure_by
 from ketformer.attention.overlap_measurement import MEASUREMENTS
-from ketformer.cli.backends import add_backend_arguments, chosen_backend
+from ketformer.cli.backends import (
+    add_backend_arguments,
+    add_journal_argument,
+    chosen_backend,
+    chosen_journal,
+)
 from ketformer.cli.common import Parser, print_facts, print_json
 from ketformer.errors import KetformerError
 from ketformer.evaluation import evaluate, evaluate_on_backend, save_evaluation
@@ -57,6 +62,7 @@ def add_arguments(parser: Parser) -> None:
         help=f"on a backend: how overlap's scores are measured: {', '.join(MEASUREMENTS)} "
         f"({next(iter(MEASUREMENTS))})",
     )  # fmt: skip
+    add_journal_argument(parser)
 
 
 def run(options: Any) -> int:
@@ -69,10 +75,10 @@ def run(options: Any) -> int:
         if given:
             raise KetformerError(f"--{given[0]} is not measured on a backend")
         return _on_backend(options, opened)
-    if options.shots or options.noise or options.backend_options or options.measurement:
-        raise KetformerError(
-            "--shots, --noise, --backend_options and --measurement need a --backend"
-        )
+    needing = "shots", "noise", "backend_options", "measurement", "journal"
+    if any(getattr(options, name) for name in needing):
+        *others, last = (f"--{name}" for name in needing)
+        raise KetformerError(f"{', '.join(others)} and {last} need a --backend")
     result = evaluate(
         opened,
         data=options.data,
@@ -102,12 +108,17 @@ def run(options: Any) -> int:
 
 
 def _on_backend(options: Any, opened: Run) -> int:
-    """Measure with circuits, run one by one; nothing is saved in the run."""
+    """Measure with circuits, run one by one; only the journal is saved in the run."""
     if options.measurement:
         measure_by(opened.model, options.measurement)
     with chosen_backend(options) as backend:
         result = evaluate_on_backend(
-            opened, backend, data=options.data, split=options.split, limit=options.limit
+            opened,
+            backend,
+            data=options.data,
+            split=options.split,
+            limit=options.limit,
+            journal=chosen_journal(options, backend, opened),
         )
     if options.json:
         print_json(result)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ketformer.attention.measured import measured_by, quantum_mechanisms
+from ketformer.errors import KetformerError
 from ketformer.evaluation.molecules import evaluation_rows
 from ketformer.evaluation.text import evaluation_windows
 from ketformer.models import KetformerForCausalLM
-from ketformer.quantum.backends import Backend
+from ketformer.quantum import Experiment, measurement_settings
+from ketformer.quantum.backends import Backend, Journal
 from ketformer.quantum.gradients import outcomes_of
 from ketformer.runs import Run
 from ketformer.tasks.losses import total_loss
@@ -55,6 +59,7 @@ def evaluate_on_backend(
     data: str | None = None,
     split: str | None = None,
     limit: int | None = None,
+    journal: str | Path | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Measure a trained model with every circuit of its attention run on a backend.
@@ -68,20 +73,31 @@ def evaluate_on_backend(
         data: a data set or path; by default the run's training data.
         split: as in :func:`~ketformer.evaluation.evaluate`.
         limit: number of sequences; 16 by default.
+        journal: file that keeps each batch of circuits as soon as it is measured, and from which
+            a stopped evaluation goes on; see :mod:`ketformer.quantum.backends.journal`.
         progress: show a bar on standard error.
 
     Returns:
         ``loss`` as measured and ``exact_loss`` of the closed form, both in nats per target
         without padding; ``logit_difference`` and ``weight_difference``, the largest absolute
         differences, and their means as ``mean_…``; the number of ``circuits`` run and the
-        ``seconds`` they took; ``measurement``, where a mechanism offers several.
+        ``seconds`` they took; ``measurement``, where a mechanism offers several. With a journal,
+        ``circuits`` includes ``circuits_found`` in it.
 
     Raises:
-        KetformerError: the attention has no circuits, or the data do not fit.
+        KetformerError: the attention has no circuits, the data do not fit, or the journal cannot
+            be used: there are no shots, or see :class:`~ketformer.quantum.backends.Journal`.
     """
+    if journal is not None and backend.shots is None:
+        raise KetformerError(f"a journal keeps shots, and {backend.name} has none: set shots")
     rows, source = evaluation_sequences(run, data=data, split=split, limit=limit, progress=progress)
-    with Bars(progress, "sequence") as bars:
+    with ExitStack() as held:
+        book = None if journal is None else held.enter_context(Journal(journal))
+        if book is not None:
+            held.enter_context(book.keeping(backend, planned_batches(run.model, rows)))
+        bars = held.enter_context(Bars(progress, "sequence"))
         compared = compare_with_exact(run.model, rows, backend, bars(f"on {backend.name}"))
+    kept = {} if book is None else {"journal": str(journal), "circuits_found": book.circuits_found}
     noise = backend.noise
     return {
         "run": str(run.path),
@@ -97,6 +113,7 @@ def evaluate_on_backend(
         "noise_readout": noise.readout,
         "measurement": _measurement(run.model),
         **compared,
+        **kept,
     }
 
 
@@ -133,6 +150,23 @@ def evaluation_sequences(
     targets = batch.pop("shift_labels")
     targets = targets.masked_fill(targets == molecules.pad_token_id, -100)
     return Sequences(batch, targets), source
+
+
+@torch.no_grad()
+def planned_batches(model: KetformerForCausalLM, rows: Sequences) -> int:
+    """The number of batches of circuits that measuring the sequences takes."""
+    planned = 0
+
+    def count(experiment: Experiment) -> Tensor:
+        nonlocal planned
+        planned += len(measurement_settings(experiment.strings))
+        return experiment.angles.new_zeros(*experiment.angles.shape[:-1], len(experiment.strings))
+
+    with measured_by(model, count):
+        for index in range(len(rows)):
+            inputs = rows.row(index).inputs
+            model(**{key: value.to(model.device) for key, value in inputs.items()}, use_cache=False)
+    return planned
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Folders that one process at a time writes to."""
+"""Folders and files that one process at a time writes to."""
 
 from __future__ import annotations
 
@@ -43,12 +43,40 @@ def in_use(folder: Path, *, wait: float = 0) -> Iterator[None]:
     Raises:
         KetformerError: another process is using it; the message says which.
     """
-    given, folder = folder, folder.resolve()
-    lock = FileLock(folder / _LOCK, is_singleton=True)
-    if lock.is_locked or os.environ.get("RANK", "0") != "0":
+    if os.environ.get("RANK", "0") != "0":
         yield
         return
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    inside = folder.resolve()
+    with _held(inside / _LOCK, inside / _HOLDER, wait, f"{folder}: in use by", "--out"):
+        yield
+
+
+@contextmanager
+def file_in_use(path: Path, option: str) -> Iterator[None]:
+    """Keep other processes out of a file while the block runs, as :func:`in_use` does of a folder.
+
+    Args:
+        path: the file, which need not exist.
+        option: the option that names the file, for the message: ``--journal``.
+
+    Raises:
+        KetformerError: another process is using it; the message says which.
+    """
+    whole = path.resolve()
+    lock, holder = (whole.with_name(f".{whole.name}{end}") for end in (_LOCK, _HOLDER))
+    with _held(lock, holder, 0, f"{path}: in use by", option):
+        yield
+
+
+@contextmanager
+def _held(path: Path, holder: Path, wait: float, said: str, option: str) -> Iterator[None]:
+    """Hold the lock ``path``; ``holder`` says who does, and the error begins with ``said``."""
+    lock = FileLock(path, is_singleton=True)
+    if lock.is_locked:
+        yield
+        return
+    folder = path.parent
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     try:
         while not lock.is_locked:
             folder.mkdir(parents=True, exist_ok=True)
@@ -56,19 +84,19 @@ def in_use(folder: Path, *, wait: float = 0) -> Iterator[None]:
                 lock.acquire(timeout=wait)
     except Timeout:
         raise KetformerError(
-            f"{given}: in use by {_holder(folder)}; wait for it or choose another --out"
+            f"{said} {_holder(holder)}; wait for it or choose another {option}"
         ) from None
     try:
         with suppress(OSError):  # a full disk; whatever is written next says so
-            write_json(folder / _HOLDER, _myself())
+            write_json(holder, _myself())
         yield
     finally:
-        for name in (_HOLDER, _LOCK):  # while it is held: who opened it meanwhile tries again
-            (folder / name).unlink(missing_ok=True)
+        for file in (holder, path):  # while it is held: who opened it meanwhile tries again
+            file.unlink(missing_ok=True)
         lock.release()
         with suppress(OSError):  # not empty, or another process has just begun there
-            for path in made:
-                path.rmdir()
+            for parent in made:
+                parent.rmdir()
 
 
 def alone_in_out(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -101,10 +129,10 @@ def _myself() -> dict[str, Any]:
     return {"process": os.getpid(), "host": socket.gethostname(), "user": user, "since": since}
 
 
-def _holder(folder: Path) -> str:
-    """Who holds a folder: ``process 1234 of ann on host gpu7 since 12:03``."""
+def _holder(path: Path) -> str:
+    """Who holds a lock: ``process 1234 of ann on host gpu7 since 12:03``."""
     try:
-        found = json.loads((folder / _HOLDER).read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
         since = datetime.fromisoformat(found["since"]).astimezone()
         day = "" if since.date() == datetime.now().date() else f"{since:%Y-%m-%d} "
         return (

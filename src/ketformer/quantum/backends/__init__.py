@@ -6,6 +6,7 @@ from ketformer.utils.lazy import lazily
 
 if TYPE_CHECKING:
     from ketformer.quantum.backends.base import Backend as Backend, BackendOptions as BackendOptions
+    from ketformer.quantum.backends.journal import Journal as Journal
     from ketformer.quantum.backends.registry import (
         BACKENDS as BACKENDS,
         backend_class as backend_class,

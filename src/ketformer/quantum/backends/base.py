@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
-from typing import Any, ClassVar, NoReturn, TypedDict
+from typing import Any, ClassVar, NoReturn, Self, TypedDict
 
 import torch
 from torch import Tensor
 
 from ketformer.errors import KetformerError, NotOfferedError
+from ketformer.quantum.backends.batch import Batch, plain
 from ketformer.quantum.circuit import Circuit
 from ketformer.quantum.decomposition import decompose
 from ketformer.quantum.measurement import measurement_settings, parities, support
@@ -37,7 +42,8 @@ class Backend:
     Args:
         shots: measurements of each circuit; None for exact expectations.
         noise: gate and readout errors; None for a noiseless device.
-        seed: seed of the shots; consecutive calls still draw different outcomes.
+        seed: seed of the shots. The outcomes of a circuit depend on it, on the angles and on how
+            often the same was measured before; not on other circuits.
 
     Raises:
         KetformerError: ``shots`` is not positive.
@@ -49,6 +55,17 @@ class Backend:
     packages: ClassVar[tuple[str, ...]] = ()
     #: Largest difference from exact arithmetic that the conformance suite allows.
     tolerance: float = 1e-6
+    #: Gives the outcomes of a batch from earlier, or measures it by calling its second argument
+    #: and keeps them; see :meth:`~ketformer.quantum.backends.Journal.keeping`.
+    keep: Callable[[Batch, Callable[[], Tensor]], Tensor] | None = None
+    #: The options that the backend was opened with.
+    options: dict[str, Any]
+
+    def __new__(cls, **options: Any) -> Self:
+        """Remember the options."""
+        made = super().__new__(cls)
+        made.options = options
+        return made
 
     def __init__(
         self, *, shots: int | None = None, noise: Noise | None = None, seed: int | None = None
@@ -57,13 +74,11 @@ class Backend:
             raise KetformerError(f"shots must be positive, got {shots}")
         self.shots = shots
         self.noise = noise or Noise()
-        self.generator = torch.Generator()
-        if seed is None:
-            self.generator.seed()
-        else:
-            self.generator.manual_seed(seed)
+        self._seed = torch.Generator().seed() if seed is None else seed
         #: Circuits run so far; each row of angles counts once per setting of axes.
         self.circuits_run = 0
+        #: How often each batch was measured, by its content.
+        self.measured: Counter[str] = Counter()
 
     @classmethod
     def is_installed(cls) -> bool:
@@ -74,6 +89,13 @@ class Backend:
     def is_exact(self) -> bool:
         """Whether expectations are exact: no shots and no noise."""
         return self.shots is None and self.noise == Noise()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What outcomes depend on besides circuit and angles: the options, as JSON."""
+        given = {name: plain(value) for name, value in self.options.items()}
+        own = {"backend": self.name, "shots": self.shots, "noise": plain(self.noise)}
+        return {**given, **own}
 
     # --- Public interface --------------------------------------------------------------------
 
@@ -135,7 +157,8 @@ class Backend:
         if shots is None or shots < 1:
             raise KetformerError("sampling needs a positive number of shots")
         rows = self._flat(circuit, angles)
-        outcomes = self._read_outcomes(self._prepared(circuit), rows, shots)
+        everything = PauliStrings(("Z" * circuit.n_qubits,))
+        outcomes = self._read_outcomes(self._prepared(circuit), rows, shots, everything)
         return outcomes.reshape(*angles.shape[:-1], shots).to(angles.device)
 
     # --- What a backend implements -----------------------------------------------------------
@@ -162,18 +185,30 @@ class Backend:
         """<P_s> of strings of I and Z under noise, from shots or exact."""
         circuit = self._prepared(circuit)
         if self.shots is not None:
-            return parities(self._read_outcomes(circuit, rows, self.shots), strings)
+            return parities(self._read_outcomes(circuit, rows, self.shots, strings), strings)
         self.circuits_run += len(rows)
         # Flipping a bit with probability p shrinks each Z by 1 - 2p.
         weight = torch.tensor([s.count("Z") for s in strings.strings], dtype=rows.dtype)
         return self._expectations(circuit, rows, strings) * (1 - 2 * self.noise.readout) ** weight
 
-    def _read_outcomes(self, circuit: Circuit, rows: Tensor, shots: int) -> Tensor:
+    def _read_outcomes(
+        self, circuit: Circuit, rows: Tensor, shots: int, strings: PauliStrings
+    ) -> Tensor:
+        """Basis indices ``[N, shots]`` with readout errors."""
         self.circuits_run += len(rows)
-        seed = int(torch.randint(2**31 - 1, (), generator=self.generator))
-        outcomes = self._outcomes(circuit, rows, shots, seed)
-        for qubit in range(circuit.n_qubits if self.noise.readout else 0):
-            wrong = torch.rand(outcomes.shape, generator=self.generator) < self.noise.readout
+        batch = Batch(circuit, rows, shots, strings)
+        batch = replace(batch, repeats=self.measured[batch.content])
+        self.measured[batch.content] += 1
+        measure = partial(self._misread, batch)
+        return measure() if self.keep is None else self.keep(batch, measure)
+
+    def _misread(self, batch: Batch) -> Tensor:
+        """Outcomes ``[N, shots]`` with readout errors."""
+        seed, seed_of_readout = batch.seeds(self._seed)
+        outcomes = self._outcomes(batch.circuit, batch.rows, batch.shots, seed)
+        generator = torch.Generator().manual_seed(seed_of_readout)
+        for qubit in range(batch.circuit.n_qubits if self.noise.readout else 0):
+            wrong = torch.rand(outcomes.shape, generator=generator) < self.noise.readout
             outcomes = outcomes ^ (wrong.long() << qubit)
         return outcomes
 
