@@ -9,9 +9,11 @@ from qiskit import qasm3
 from commands import write_settings
 from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.circuits import circuits_of
+from ketformer.circuits.device_costs import Prices
 from ketformer.circuits.mechanisms import circuit_pictures
 from ketformer.circuits.resources import WIDTHS, resources
 from ketformer.cli import main
+from ketformer.errors import KetformerError
 from ketformer.quantum import decompose
 from ketformer.quantum.backends import Backend
 
@@ -138,6 +140,74 @@ def test_qisa_replaces_no_classical_work(ketformer, tmp_path):
     assert "replaces nothing" in table["summary"]
 
 
+def test_resources_of_a_run_are_those_of_its_own_size(ketformer, measurable):
+    """The command said that there were no circuits in it."""
+    table = ketformer("circuit", "resources", measurable, "--json").json
+    (row,) = table["rows"]
+    config = json.loads((measurable / "config.json").read_text())
+    assert row["mechanism"] == "qisa_a"
+    assert row["layers"] == config["num_hidden_layers"]
+    assert row["length"] == config["max_position_embeddings"]
+    same = resources(
+        "qisa_a", hidden_size=config["hidden_size"], num_heads=config["num_attention_heads"],
+        length=row["length"], batch=row["batch"],
+    )  # fmt: skip
+    assert row == {**same, "layers": row["layers"]}
+    shown = ketformer("circuit", "resources", measurable, "--length", 2)
+    circuits = row["layers"] * 2 * row["circuits_per_sequence"] // row["length"]
+    assert f"A sequence of 2 tokens takes {circuits:,} circuits" in shown.out
+
+
+def test_resources_on_a_device(ketformer, measurable):
+    """The issue's keys, with seconds and cost worked out from the calibration's duration."""
+    options = [
+        "--device", "fake_manila", "--length", 3, "--batch", 2, "--limit", 5, "--shots", 100,
+        "--price_per_second", 2, "--price_per_shot", 0.01,
+    ]  # fmt: skip
+    table = ketformer("circuit", "resources", measurable, *options, "--json").json
+    (row,) = table["rows"]
+    assert row["device"] == "fake_manila"
+    assert row["two_qubit_gates"] >= row["published_two_qubit_gates"] == 9
+    assert row["depth"] > row["published_depth"]
+    assert row["one_qubit_gates"] > row["published_one_qubit_gates"]
+    assert 0 < row["fidelity"] < 1
+    assert row["shots"] == 100
+    forward, evaluation, step = table["passes"]
+    assert row["circuits"] == forward["circuits"]
+    assert evaluation["circuits"] == 5 * forward["circuits"]
+    circuit = circuits_of(str(measurable))["value"].circuit
+    assert step["circuits"] == 2 * forward["circuits"] * (1 + 2 * len(circuit.parameters))
+    for each in table["passes"]:
+        assert each["shots"] == 100 * each["circuits"]
+        # Manila waits 250 µs between shots. Its settings differ in their last rotation.
+        longest = each["shots"] * (row["duration_us"] + 250) * 1e-6
+        assert 0.9 * longest < each["device_seconds"] <= longest * (1 + 1e-9)
+        cost = 2 * each["device_seconds"] + 0.01 * each["shots"]
+        assert each["cost"] == pytest.approx(cost)
+    shown = ketformer("circuit", "resources", measurable, *options)
+    assert "training step" in shown.out
+
+
+def test_resources_on_a_device_by_width(ketformer, tmp_path):
+    path = tmp_path / "device.png"
+    options = ["--device", "fake_manila", "--out", path, "--delay_us", 0, "--json"]
+    table = ketformer("circuit", "resources", "overlap", *options).json
+    assert imread(path)[..., :3].std() > 0.05
+    (row,) = table["rows"]  # width 32 needs a sixth qubit
+    assert (row["hidden_size"], row["published_two_qubit_gates"]) == (16, 20)
+    assert row["shots"] == 1600
+    assert row["cost"] is None
+    seconds = row["circuits"] * row["shots"] * row["duration_us"] * 1e-6
+    assert row["device_seconds"] == pytest.approx(seconds)
+
+
+def test_a_price_per_second_needs_durations():
+    assert Prices(per_shot=0.5).cost(None, 4) == 2
+    assert Prices().cost(3.0, 4) is None
+    with pytest.raises(KetformerError, match="no calibrated durations"):
+        Prices(per_second=1).cost(None, 4)
+
+
 # --- check ---------------------------------------------------------------------------------------
 
 
@@ -228,6 +298,16 @@ def test_gradient_study(ketformer, measurable):
         (["check", "--out", "r.png"], "circuit check writes no file"),
         (["resources", "classical"], "no circuits in 'classical'"),
         (["resources", "--precision", "0"], "must be positive"),
+        (["resources", "nowhere"], "neither a run directory nor a mechanism"),
+        (["resources", "--length", "0"], "must be positive"),
+        (["resources", "--shots", "9"], "--shots needs --device"),
+        (["resources", "--price_per_shot", "1"], "--price_per_shot needs --device"),
+        (["resources", "--device", "fake_manila", "--price_per_shot", "-1"], "negative"),
+        (["resources", "--device", "fake_manila", "--delay_us", "-1"], "negative"),
+        (["resources", "--device", "fake_manila", "--limit", "0"], "must be positive"),
+        (["resources", "--device", "fake_manila", "--optimization_level", "4"], "must be 0 to 3"),
+        (["resources", "--device", "fake_manilla"], "did you mean 'fake_manila'?"),
+        (["resources", "orthogonal", "--device", "fake_manila"], "needs 17 qubits at width 16, fake_manila has 5"),
         (["check", "--draws", "0"], "draws must be positive"),
         (["check", "--backends", "qulacs"], "unknown backend 'qulacs'"),
         (["check", "--backends", "shots"], "shots is not exact"),
@@ -240,8 +320,20 @@ def test_mistakes(ketformer, args, told):
     ketformer("circuit", *args).assert_mistake(told)
 
 
-def test_noise_of_a_classical_run_is_a_mistake(ketformer, honest):
-    ketformer("circuit", "noise", honest).assert_mistake("no circuits to run")
+@pytest.mark.parametrize("action", ["noise", "resources", "check"])
+def test_the_circuits_of_a_classical_run_are_a_mistake(ketformer, honest, action):
+    ketformer("circuit", action, honest).assert_mistake("no circuits to run")
+
+
+def test_a_run_has_no_plot_over_the_width(ketformer, measurable, tmp_path):
+    done = ketformer("circuit", "resources", measurable, "--out", tmp_path / "r.png")
+    done.assert_mistake("a run has a single width")
+
+
+def test_check_of_a_run_checks_its_mechanism(ketformer, measurable):
+    options = ["--draws", 2, "--backends", "qiskit", "--json"]
+    done = ketformer("circuit", "check", measurable, *options)
+    assert [row["mechanism"] for row in done.json["rows"]] == ["qisa_a"]
 
 
 def test_show_keeps_the_json_alone_on_standard_output(ketformer):

@@ -17,6 +17,7 @@ from ketformer.attention import (
     attention_class,
     build_attention,
 )
+from ketformer.attention.measured import quantum_mechanisms
 from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.attention.spread import a_weight
 from ketformer.drawing.circuit import circuit_svg, layout
@@ -46,17 +47,28 @@ def circuits_of(subject: str, **sizes: Any) -> dict[str, Experiment]:
     Raises:
         KetformerError: neither a quantum mechanism nor a run with one.
     """
-    if subject in ATTENTION:
-        attention = mechanism(subject, **sizes)
-        found = _of_first_head(attention) if attention.has_circuits() else {}
-    elif Path(subject).exists():
+    if is_run(subject):
         found = _of_model(open_run(subject).model)
     else:
-        known = ", ".join(mechanisms_with_circuits())
-        raise KetformerError(f"{subject} is neither a run directory nor a mechanism ({known})")
+        attention = mechanism(subject, **sizes)
+        found = _of_first_head(attention) if attention.has_circuits() else {}
     if not found:
         raise NotOfferedError(f"{subject} is classical: it has no circuits")
     return found
+
+
+def is_run(subject: str) -> bool:
+    """Whether a subject is the path of a run and not the name of a mechanism.
+
+    Raises:
+        KetformerError: it is neither.
+    """
+    if subject in ATTENTION:
+        return False
+    if Path(subject).exists():
+        return True
+    known = ", ".join(mechanisms_with_circuits())
+    raise KetformerError(f"{subject} is neither a run directory nor a mechanism ({known})")
 
 
 def require_circuits(name: str) -> None:
@@ -149,16 +161,32 @@ def _preparation(circuit: Circuit) -> int:
     return len(gates) if circuit.gates[: len(gates)] == gates else 0
 
 
-def _of_model(model: KetformerForCausalLM) -> dict[str, Experiment]:
-    """The circuits of the first layer with each mechanism that has any."""
-    first: dict[str, Mixer] = {}
+def layers_with_circuits(model: KetformerForCausalLM) -> dict[str, list[Mixer]]:
+    """The layers of each mechanism that has circuits, by its name.
+
+    Raises:
+        NotOfferedError: no mechanism of the model has circuits.
+    """
+    quantum_mechanisms(model)
+    return _layers(model)
+
+
+def _layers(model: KetformerForCausalLM) -> dict[str, list[Mixer]]:
+    found: dict[str, list[Mixer]] = {}
     for block in model.modules():
         if isinstance(block, Block) and block.attention.has_circuits():
-            first.setdefault(model.config.layer_attention[block.layer_idx], block.attention)
+            name = model.config.layer_attention[block.layer_idx]
+            found.setdefault(name, []).append(block.attention)
+    return found
+
+
+def _of_model(model: KetformerForCausalLM) -> dict[str, Experiment]:
+    """The circuits of the first layer with each mechanism that has any."""
+    found = _layers(model)
     return {
-        f"{name}.{what}" if len(first) > 1 else what: experiment
-        for name, attention in first.items()
-        for what, experiment in _of_first_head(attention).items()
+        f"{name}.{what}" if len(found) > 1 else what: experiment
+        for name, layers in found.items()
+        for what, experiment in _of_first_head(layers[0]).items()
     }
 
 
@@ -179,6 +207,12 @@ def mechanism(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # mainly for the Pauli strings
         return build_attention(name, hidden_size, num_heads, inputs=sizes, **options).eval()
+
+
+def mechanism_at(name: str, hidden_size: int, **options: Any) -> Mixer:
+    """A mechanism as a study of its circuits across model widths builds it."""
+    options = {**attention_class(name).options_at(hidden_size), **options}
+    return mechanism(name, hidden_size=hidden_size, **options)
 
 
 def experiments(

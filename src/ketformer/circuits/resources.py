@@ -9,13 +9,19 @@ from typing import Any
 
 import torch
 
-from ketformer.attention import Attention, Mixer, attention_class
+from ketformer.attention import Attention, Mixer
 from ketformer.attention.base import SCORE
-from ketformer.circuits.mechanisms import experiments, mechanism, require_circuits
+from ketformer.circuits.mechanisms import (
+    experiments,
+    layers_with_circuits,
+    mechanism_at,
+    require_circuits,
+)
 from ketformer.errors import KetformerError
 from ketformer.quantum import Experiment, measurement_settings
 from ketformer.quantum.gradients import shifted_circuits
 from ketformer.quantum.resources import count_resources, shots_for
+from ketformer.runs import Run
 
 #: Widths in the table, which tests the paper's claim O(n² log d).
 WIDTHS = tuple(2**k for k in range(4, 17))
@@ -102,13 +108,82 @@ def resources(
         KetformerError: a mechanism without circuits, or invalid sizes.
     """
     require_circuits(name)
-    if length < 1 or batch < 1 or not precision > 0:
-        raise KetformerError("length, batch and precision must be positive")
-    cls = attention_class(name)
-    options = {**cls.options_at(hidden_size), **options}
+    check_sizes(length=length, batch=batch, precision=precision)
     with torch.device("meta"):  # circuits do not need the weights, which may be large
-        attention = mechanism(name, hidden_size=hidden_size, **options)
-        found = circuit_runs(attention)
+        attention = mechanism_at(name, hidden_size, **options)
+        return _counts(name, attention, length, batch, precision)
+
+
+def resources_of_run(
+    run: Run, *, length: int | None = None, batch: int | None = None, precision: float = 0.1
+) -> dict[str, Any]:
+    """:func:`resources` of the mechanisms of a trained model, at its own size.
+
+    Args:
+        run: an opened run with a quantum mechanism.
+        length: tokens in a sequence; the longest that the model takes by default.
+        batch: sequences in a training step; those of the run's own by default.
+        precision: as in :func:`resources`.
+
+    Returns:
+        ``rows``: :func:`resources` of one block with each mechanism that has circuits, with
+        the number of such ``layers``; and a ``summary`` of the whole model.
+
+    Raises:
+        KetformerError: the attention is classical, or invalid sizes.
+    """
+    length, batch = sizes_of_run(run, length, batch)
+    check_sizes(length=length, batch=batch, precision=precision)
+    rows = [
+        {**_counts(name, layers[0], length, batch, precision), "layers": len(layers)}
+        for name, layers in layers_with_circuits(run.model).items()
+    ]
+    circuits = sum(row["layers"] * row["circuits_per_sequence"] for row in rows)
+    shots = sum(row["layers"] * row["circuits_per_sequence"] * row["shots"] for row in rows)
+    gates = sum(row["layers"] * row["gates_with_shots"] for row in rows)
+    operations = sum(row["layers"] * row["classical_operations"] for row in rows)
+    instead = f", in place of {operations:,} multiply-adds" if operations else ""
+    return {
+        "run": str(run.path),
+        "weights_sha256": run.weights_sha256,
+        "rows": rows,
+        "summary": f"A sequence of {length} tokens takes {circuits:,} circuits, {shots:,} shots "
+        f"and {gates:.3g} gates{instead}.",
+    }
+
+
+def sizes_of_run(run: Run, length: int | None, batch: int | None) -> tuple[int, int]:
+    """Tokens in a sequence and sequences in a step; None stands for the run's own."""
+    if length is None:
+        length = int(run.model.config.max_position_embeddings)
+    if batch is None:
+        training = run.settings.training
+        batch = int(training.get("per_device_train_batch_size", 8))
+        batch *= int(training.get("gradient_accumulation_steps", 1))
+    return length, batch
+
+
+def check_sizes(**sizes: float) -> None:
+    """Refuse a size that is not positive.
+
+    Raises:
+        KetformerError: naming all the sizes.
+    """
+    if not all(size > 0 for size in sizes.values()):
+        *some, last = sizes
+        raise KetformerError(f"{', '.join(some)} and {last} must be positive")
+
+
+def score_scale(mixer: Mixer) -> float:
+    """What the softmax multiplies a measured score by."""
+    return mixer.dot_scale(mixer.hidden_size) if isinstance(mixer, Attention) else 1.0
+
+
+def _counts(
+    name: str, attention: Mixer, length: int, batch: int, precision: float
+) -> dict[str, Any]:
+    found = circuit_runs(attention)
+    hidden_size = attention.hidden_size
     circuits = gates = shifted = 0
     largest = None
     for run in found:
@@ -120,11 +195,8 @@ def resources(
         if largest is None or counts.gates > largest.gates:
             largest = counts
     assert largest is not None
-    scale = 1.0
     measures = [run.name for run in found]
-    if SCORE in measures and isinstance(attention, Attention):
-        scale = attention.dot_scale(hidden_size)
-    shots = shots_for(precision, scale)
+    shots = shots_for(precision, score_scale(attention) if SCORE in measures else 1.0)
     return {
         "mechanism": name,
         "measures": measures,
@@ -142,7 +214,7 @@ def resources(
         "gates_per_sequence": gates,
         "shots": shots,
         "gates_with_shots": gates * shots,
-        "classical_operations": cls.classical_operations(hidden_size, length),
+        "classical_operations": attention.classical_operations(hidden_size, length),
         "circuits_per_step": batch * (circuits + shifted),
         "circuits_per_step_spsa": batch * 3 * circuits,
     }

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.circuits import check_backends, circuits_of, resource_table
+from ketformer.circuits.device_costs import DeviceCosts
+from ketformer.circuits.device_tables import (
+    Sizes,
+    device_table,
+    device_table_of_run,
+    sizes_for_run,
+)
+from ketformer.circuits.mechanisms import is_run, layers_with_circuits
+from ketformer.circuits.resources import resources_of_run
 from ketformer.cli import circuit_methods
 from ketformer.cli.common import Parser, print_facts, print_json, print_table
+from ketformer.cli.devices import add_device_arguments, chosen_device
 from ketformer.drawing.circuit import draw_picture, draw_text
 from ketformer.drawing.figure import PLOTS
-from ketformer.drawing.plots import draw_noise_study, draw_resources
+from ketformer.drawing.plots import draw_device_resources, draw_noise_study, draw_resources
 from ketformer.errors import KetformerError
 from ketformer.evaluation import gradient_study, noise_study
 from ketformer.quantum import Experiment
@@ -27,6 +38,7 @@ EXAMPLE = """  ketformer circuit show overlap --attention_options.n_qubits 4
   ketformer circuit show runs/mine --out circuit.svg
   ketformer circuit export qisa_a --hidden_size 8 --out value.qasm
   ketformer circuit resources overlap --out resources.png
+  ketformer circuit resources runs/mine --device fake_torino --price_per_second 1.6
   ketformer circuit methods overlap --qubits 2 4 --lengths 8 32 --out methods.png
   ketformer circuit check --json
   ketformer circuit noise runs/mine --limit 16 --out noise.png
@@ -51,8 +63,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("action", type=str, help=listed)
     parser.add_argument(
         "subject", type=str | None, nargs="?", default=None,
-        help=f"a mechanism ({', '.join(mechanisms_with_circuits())}) or, for show, export, "
-        "methods, noise and gradients, a run directory; for journal, a run directory or its file",
+        help=f"a mechanism ({', '.join(mechanisms_with_circuits())}) or a run directory, which "
+        "noise and gradients need; for journal, a run directory or its file",
     )  # fmt: skip
     parser.add_argument(
         "--circuit", type=str | None, default=None, help="circuit to use (the first)"
@@ -72,15 +84,22 @@ def add_arguments(parser: Parser) -> None:
         help="output file: OpenQASM 3 for export, otherwise a picture (.png, .svg, .pdf)",
     )  # fmt: skip
     parser.add_argument(
-        "--length", type=int, default=24, help="resources: tokens in a sequence (24)"
-    )
+        "--length", type=int | None, default=None,
+        help="resources: tokens in a sequence (24; a run's context)",
+    )  # fmt: skip
     parser.add_argument(
-        "--batch", type=int, default=256, help="resources: sequences in a step (256)"
-    )
+        "--batch", type=int | None, default=None,
+        help="resources: sequences in a training step (256; a run's own)",
+    )  # fmt: skip
     parser.add_argument(
         "--precision", type=float, default=0.1,
         help="resources, methods: target standard error of a score or value (0.1)",
     )  # fmt: skip
+    parser.add_argument(
+        "--shots", type=int | None, default=None,
+        help="resources with --device: shots of each circuit (those for --precision)",
+    )  # fmt: skip
+    add_device_arguments(parser)
     parser.add_argument(
         "--backends", type=str, nargs="+",
         help=f"check: backends to compare, of {', '.join(BACKENDS)} (every installed exact one)",
@@ -88,10 +107,14 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--draws", type=int, default=200, help="check: draws per mechanism (200)")
     parser.add_argument(
         "--limit", type=int | None, default=None,
-        help="noise, gradients: sequences of the run's test part (noise: 16; gradients: 4)",
+        help="noise, gradients: sequences of the run's test part (noise: 16; gradients: 4); "
+        "resources with --device: sequences in an evaluation (16)",
     )  # fmt: skip
     circuit_methods.add_arguments(parser)
-    parser.add_argument("--seed", type=int, default=0, help="seed of random angles and shots (0)")
+    parser.add_argument(
+        "--seed", type=int, default=0,
+        help="seed of random angles, shots and the transpiler's layout (0)",
+    )  # fmt: skip
 
 
 def run(options: Any) -> int:
@@ -173,33 +196,83 @@ def _one(options: Any) -> tuple[str, Experiment]:
 
 
 def _resources(options: Any) -> int:
-    table = resource_table(
-        options.subject or "overlap",
-        length=options.length,
-        batch=options.batch,
-        precision=options.precision,
-        **options.attention_options,
-    )
+    subject = options.subject or "overlap"
+    if options.out and is_run(subject):
+        raise KetformerError("a run has a single width, which makes no plot: leave --out out")
+    costs = chosen_device(options)
+    if costs is None and options.shots is not None:
+        raise KetformerError("--shots needs --device; without one, set --precision")
+    table = _counted(subject, options) if costs is None else _on_device(subject, costs, options)
     if options.out:
-        draw_resources(table, Path(options.out))
+        draw = draw_resources if costs is None else draw_device_resources
+        draw(table, Path(options.out))
     if options.json:
         print_json(table)
         return 0
-    columns = (
-        ("d", "hidden_size"), ("qubits", "n_qubits"), ("depth", "depth"),
-        ("1-qubit gates", "one_qubit_gates"), ("CNOTs", "two_qubit_gates"),
-        ("circuits", "circuits_per_sequence"), ("shots", "shots"),
-        ("gates", "gates_with_shots"), ("multiply-adds", "classical_operations"),
-    )  # fmt: skip
-    print_table(table["rows"], columns)
+    if costs is None:
+        print_table(table["rows"], _COUNTED)
+    else:
+        priced = table["rows"][0]["cost"] is not None
+        print_table(table["rows"], _ROWS)
+        print()
+        print_table(table["passes"], _PASSES if priced else _PASSES[:-1])
     print(f"\n{table['summary']}")
     return 0
+
+
+_COUNTED = (
+    ("d", "hidden_size"), ("qubits", "n_qubits"), ("depth", "depth"),
+    ("1-qubit gates", "one_qubit_gates"), ("CNOTs", "two_qubit_gates"),
+    ("circuits", "circuits_per_sequence"), ("shots", "shots"),
+    ("gates", "gates_with_shots"), ("multiply-adds", "classical_operations"),
+)  # fmt: skip
+_ROWS = (
+    ("circuit", "circuit"), ("d", "hidden_size"), ("CNOTs", "published_two_qubit_gates"),
+    ("depth", "published_depth"), ("→ 2-qubit gates", "two_qubit_gates"),
+    ("1-qubit gates", "one_qubit_gates"), ("depth", "depth"), ("µs", "duration_us"),
+    ("fidelity", "fidelity"), ("circuits", "circuits"), ("shots", "shots"),
+)  # fmt: skip
+_PASSES = (
+    ("d", "hidden_size"), ("pass", "pass"), ("sequences", "sequences"), ("circuits", "circuits"),
+    ("shots", "shots"), ("device seconds", "device_seconds"), ("cost", "cost"),
+)  # fmt: skip
+
+
+def _counted(subject: str, options: Any) -> dict[str, Any]:
+    if is_run(subject):
+        return resources_of_run(
+            open_run(subject), length=options.length, batch=options.batch,
+            precision=options.precision,
+        )  # fmt: skip
+    others = {**_given_sizes(options), **options.attention_options}
+    return resource_table(subject, precision=options.precision, **others)
+
+
+def _on_device(subject: str, costs: DeviceCosts, options: Any) -> dict[str, Any]:
+    common = {
+        "sequences": 16 if options.limit is None else options.limit,
+        "precision": options.precision,
+        "shots": options.shots,
+    }
+    if is_run(subject):
+        run = open_run(subject)
+        sizes = sizes_for_run(run, options.length, options.batch, **common)
+        return device_table_of_run(run, costs, sizes)
+    sizes = Sizes(**_given_sizes(options), **common)
+    return device_table(subject, costs, sizes, **options.attention_options)
+
+
+def _given_sizes(options: Any) -> dict[str, Any]:
+    sizes = {"length": options.length, "batch": options.batch}
+    return {name: size for name, size in sizes.items() if size is not None}
 
 
 def _check(options: Any) -> int:
     if options.draws < 1:
         raise KetformerError(f"draws must be positive, got {options.draws}")
-    mechanisms = (options.subject,) if options.subject else None
+    mechanisms: Sequence[str] | None = (options.subject,) if options.subject else None
+    if options.subject and is_run(options.subject):
+        mechanisms = tuple(layers_with_circuits(open_run(options.subject).model))
     result = check_backends(options.backends, mechanisms, draws=options.draws, seed=options.seed)
     if options.json:
         print_json(result)

@@ -74,6 +74,11 @@ def draw_resources(table: dict[str, Any], path: Path) -> None:
     save_figure(lambda: _resources(table), path)
 
 
+def draw_device_resources(table: dict[str, Any], path: Path) -> None:
+    """Plot two-qubit gates before and after transpilation, and the fidelity, over d."""
+    save_figure(lambda: _device_resources(table), path)
+
+
 def draw_noise_study(study: dict[str, Any], path: Path) -> None:
     """Plot mean change of the weights and loss, over shots and over noise, as PNG, SVG or PDF."""
     save_figure(lambda: _noise(study), path)
@@ -102,6 +107,33 @@ def _resources(table: dict[str, Any]) -> Figure:
     )  # fmt: skip
     axes.grid(alpha=0.3)
     axes.legend()
+    return figure
+
+
+def _device_resources(table: dict[str, Any]) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    gates, fidelity = figure.subplots(1, 2)
+    for number, kind in enumerate(dict.fromkeys(row["circuit"] for row in table["rows"])):
+        rows = [row for row in table["rows"] if row["circuit"] == kind]
+        widths = [row["hidden_size"] for row in rows]
+        colour = f"C{number}"
+        before = [row["published_two_qubit_gates"] for row in rows]
+        after = [row["two_qubit_gates"] for row in rows]
+        gates.plot(widths, before, "o--", color=colour, label=f"{kind}: CNOTs of the circuit")
+        gates.plot(widths, after, "s-", color=colour, label=f"{kind}: on {table['device']}")
+        passed = [(w, r["fidelity"]) for w, r in zip(widths, rows, strict=True) if r["fidelity"]]
+        if passed:
+            fidelity.plot(*zip(*passed, strict=True), "s-", color=colour, label=kind)
+    gates.set(ylabel="two-qubit gates", title=f"{table['mechanism']}: a circuit", ylim=(0, None))
+    fidelity.set(ylabel="expected fidelity", title=table["device"], ylim=(0, 1))
+    for axes in (gates, fidelity):
+        axes.set_xscale("log", base=2)
+        axes.set(xlabel="width d")
+        axes.grid(alpha=0.3)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend()
     return figure
 
 
