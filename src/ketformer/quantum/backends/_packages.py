@@ -15,12 +15,14 @@ _TITLES = {
 }
 
 
-def require_package(name: str, extra: str) -> Any:
+def require_package(name: str, extra: str, needed_by: str | None = None) -> Any:
     """Import a package that an extra of Ketformer installs.
 
     Args:
         name: import name of the package.
-        extra: name of the extra, which is also the name of its backend.
+        extra: name of the extra.
+        needed_by: what needs the package, for the message; by default the backend that is
+            called like the extra.
 
     Returns:
         The module.
@@ -34,6 +36,7 @@ def require_package(name: str, extra: str) -> Any:
     except ImportError as error:
         if error.name == name:
             raise KetformerError(
-                f"the backend {extra} needs {title}: pip install 'ketformer[{extra}]'"
+                f"{needed_by or f'the backend {extra}'} needs {title}: "
+                f"pip install 'ketformer[{extra}]'"
             ) from None
         raise KetformerError(f"{title} is installed, but cannot be imported: {error}") from error
