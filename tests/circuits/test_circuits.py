@@ -307,7 +307,10 @@ def test_gradient_study(ketformer, measurable):
         (["resources", "--device", "fake_manila", "--limit", "0"], "must be positive"),
         (["resources", "--device", "fake_manila", "--optimization_level", "4"], "must be 0 to 3"),
         (["resources", "--device", "fake_manilla"], "did you mean 'fake_manila'?"),
-        (["resources", "orthogonal", "--device", "fake_manila"], "needs 17 qubits at width 16, fake_manila has 5"),
+        (
+            ["resources", "orthogonal", "--device", "fake_manila"],
+            "needs 17 qubits at width 16, fake_manila has 5",
+        ),
         (["check", "--draws", "0"], "draws must be positive"),
         (["check", "--backends", "qulacs"], "unknown backend 'qulacs'"),
         (["check", "--backends", "shots"], "shots is not exact"),

@@ -8,10 +8,12 @@ import torch
 from hypothesis import strategies as st
 
 from ketformer.quantum import Angle, Circuit, Gate
-from ketformer.quantum.circuit import FIXED_GATES, ROTATIONS
+from ketformer.quantum.gates import GATES
 
-GATES = ROTATIONS + FIXED_GATES
-REAL_GATES = ("RY", "H", "X", "Z")
+ANGLED = tuple(name for name, kind in GATES.items() if kind.has_angle)
+FIXED = tuple(name for name, kind in GATES.items() if not kind.has_angle)
+ONE_TARGET = tuple(name for name, kind in GATES.items() if kind.targets == 1)
+REAL_GATES = ("RY", "H", "X", "Z", "SWAP")
 PENNYLANE_GATES = {
     "RX": qml.RX,
     "RY": qml.RY,
@@ -20,6 +22,17 @@ PENNYLANE_GATES = {
     "X": qml.X,
     "Y": qml.Y,
     "Z": qml.Z,
+    "P": qml.PhaseShift,
+    "S": qml.S,
+    "SDG": lambda wires: qml.adjoint(qml.S(wires)),
+    "T": qml.T,
+    "TDG": lambda wires: qml.adjoint(qml.T(wires)),
+    "SX": qml.SX,
+    "SXDG": lambda wires: qml.adjoint(qml.SX(wires)),
+    "SWAP": qml.SWAP,
+    "RXX": qml.IsingXX,
+    "RYY": qml.IsingYY,
+    "RZZ": qml.IsingZZ,
 }
 PAULI_MATRICES = {
     "I": torch.tensor([[1, 0], [0, 1]], dtype=torch.complex128),
@@ -32,18 +45,22 @@ seeds = st.integers(0, 2**31)
 
 
 @st.composite
-def circuits(draw, max_qubits=6, max_gates=12, gates=GATES):
-    """Any circuit: up to two controls per gate, fixed angles, repeated names, factors."""
+def circuits(draw, max_qubits=6, max_gates=12, gates=tuple(GATES)):
+    """Any circuit: up to two controls per gate, fixed angles, repeated names, affine angles."""
     n_qubits = draw(st.integers(1, max_qubits))
     value = st.one_of(st.sampled_from(["a", "b", "c"]), st.floats(-7, 7))
-    angle = st.builds(Angle, value, st.just(1.0) | st.floats(-2, 2))
+    offset = st.just(0.0) | st.floats(-4, 4)
+    angle = st.builds(Angle, value, st.just(1.0) | st.floats(-2, 2), offset)
+    fitting = [name for name in gates if GATES[name].targets <= n_qubits]
 
     @st.composite
     def one_gate(draw):
-        name = draw(st.sampled_from(gates))
+        name = draw(st.sampled_from(fitting))
         target, *others = draw(st.permutations(range(n_qubits)))
+        second = others.pop() if GATES[name].targets == 2 else None
         controls = others[: draw(st.integers(0, 2))]
-        return Gate(name, target, tuple(controls), draw(angle) if name in ROTATIONS else None)
+        given = draw(angle) if GATES[name].has_angle else None
+        return Gate(name, target, tuple(controls), given, second)
 
     return Circuit(n_qubits, tuple(draw(st.lists(one_gate(), max_size=max_gates))))
 
@@ -74,7 +91,7 @@ def to_pennylane(circuit, angles=()):
     operations = []
     for gate in circuit.gates:
         angle = [] if gate.angle is None else [gate.angle.bound(values)]
-        operation = PENNYLANE_GATES[gate.name](*angle, wires=gate.target)
+        operation = PENNYLANE_GATES[gate.name](*angle, wires=gate.targets)
         operations.append(
             qml.ctrl(operation, control=gate.controls) if gate.controls else operation
         )

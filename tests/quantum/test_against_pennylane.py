@@ -19,9 +19,11 @@ from ketformer.quantum import (
     run,
     unitary,
 )
-from ketformer.quantum.circuit import FIXED_GATES, ROTATIONS
+from ketformer.quantum.gates import GATES
 
 from .helpers import (
+    ANGLED,
+    FIXED,
     assert_equal_to,
     circuits,
     pauli_strings,
@@ -41,11 +43,11 @@ SINGLE = 1e-5  # float32
 @pytest.mark.parametrize("controls", [(), (3,), (3, 0)], ids=["plain", "one", "two"])
 @pytest.mark.parametrize(
     ("name", "angle"),
-    [(name, Angle(angle)) for name in ROTATIONS for angle in ("t", -1.3)]
-    + [(name, None) for name in FIXED_GATES],
+    [(name, angle) for name in ANGLED for angle in (Angle("t", 0.5, -0.4), Angle(-1.3))]
+    + [(name, None) for name in FIXED],
 )
 def test_every_gate_with_up_to_two_controls(name, angle, controls):
-    gate = Gate(name, 2, controls, angle)
+    gate = Gate(name, 2, controls, angle, 1 if GATES[name].targets == 2 else None)
     circuit = Circuit(4, (gate,))
     angles = random_angles(circuit)
     expected = pennylane_unitary(to_pennylane(circuit, angles), 4)

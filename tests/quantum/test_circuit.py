@@ -1,5 +1,6 @@
 """Circuits are immutable values, and simulating them is linear algebra."""
 
+import cmath
 import math
 from dataclasses import FrozenInstanceError, replace
 
@@ -38,6 +39,55 @@ def test_builder_methods_append_one_gate_each():
         Gate("Z", 0),
         Gate("X", 1, controls=(2,)),
     )
+
+
+def test_builder_methods_of_the_other_gates():
+    circuit = Circuit(2).p(0, "a").s(0).sdg(1).t(0).tdg(1).sx(0).sxdg(1).cz(0, 1)
+    circuit = circuit.crx(0, 1, 1.0).cry(1, 0, "b").crz(0, 1, Angle("b", 2, 0.5))
+    circuit = circuit.swap(1, 0).rxx(0, 1, "a").ryy(0, 1, 0.3).rzz(1, 0, "c")
+    assert circuit.gates == (
+        Gate("P", 0, angle=Angle("a")),
+        *(Gate(name, i % 2) for i, name in enumerate(("S", "SDG", "T", "TDG", "SX", "SXDG"))),
+        Gate("Z", 1, (0,)),
+        Gate("RX", 1, (0,), Angle(1.0)),
+        Gate("RY", 0, (1,), Angle("b")),
+        Gate("RZ", 1, (0,), Angle("b", 2, 0.5)),
+        Gate("SWAP", 1, second=0),
+        Gate("RXX", 0, angle=Angle("a"), second=1),
+        Gate("RYY", 0, angle=Angle(0.3), second=1),
+        Gate("RZZ", 1, angle=Angle("c"), second=0),
+    )
+
+
+def test_u_is_openqasms():
+    theta, phi, lam = 0.3, 1.1, -0.7
+    cos, sin = math.cos(theta / 2), math.sin(theta / 2)
+    expected = torch.tensor(
+        [
+            [cos, -cmath.exp(1j * lam) * sin],
+            [cmath.exp(1j * phi) * sin, cmath.exp(1j * (phi + lam)) * cos],
+        ],
+        dtype=torch.complex128,
+    )
+    angles = torch.tensor([theta, phi, lam], dtype=torch.float64)
+    assert_equal_to(1e-12, unitary(Circuit(1).u(0, theta, phi, lam), angles), expected)
+
+
+def test_a_global_phase_is_seen_by_a_control():
+    angles = torch.tensor([0.7], dtype=torch.float64)
+    phased = Circuit(2).phase(Angle("a", 2, 0.1))
+    assert_equal_to(1e-12, unitary(phased, angles), cmath.exp(1.5j) * torch.eye(4).double())
+    expected = torch.diag(torch.tensor([1, cmath.exp(1.5j)] * 4, dtype=torch.complex128))
+    assert_equal_to(1e-12, unitary(phased.controlled(2), angles), expected)
+
+
+@settings(max_examples=30, deadline=None)
+@given(circuits(max_qubits=4), seeds)
+def test_a_circuit_after_its_inverse_is_the_identity(circuit, seed):
+    angles = random_angles(circuit, seed=seed)
+    whole = circuit.then(circuit.inverse())
+    found = unitary(whole, angles).to(torch.complex128)
+    assert_equal_to(1e-12, found, torch.eye(2**circuit.n_qubits))
 
 
 def test_building_leaves_the_original_as_it_was():
@@ -94,11 +144,15 @@ def test_an_angle_is_its_name_or_number_times_its_factor():
     assert Angle("a").bound(values) == 3
     assert Angle("b", -0.5).bound(values) == -2.5
     assert Angle(1.5, 4.0).bound({}) == 6
+    assert Angle("a", 2.0, 0.5).bound(values) == 6.5
+    assert Angle(1.5, 4.0, -1.0).bound({}) == 5
     with pytest.raises(KeyError, match="'c'"):
         Angle("c").bound(values)
 
 
-@pytest.mark.parametrize("angle", [Angle("a"), Angle("a", 0.5), Angle(1.5), Angle(1.5, -4.0)])
+@pytest.mark.parametrize(
+    "angle", [Angle("a"), Angle("a", 0.5, 0.75), Angle(1.5), Angle(1.5, -4.0, 0.5)]
+)
 @pytest.mark.parametrize("factor", [2.0, -0.25, 0.0])
 def test_times_multiplies_what_the_angle_stands_for(angle, factor):
     product = angle.times(factor)
@@ -149,7 +203,12 @@ def test_a_complex_gate_makes_the_circuit_complex(name):
     ("build", "message"),
     [
         (lambda: Circuit(0), "at least one qubit"),
-        (lambda: Gate("T", 0), "unknown gate 'T'; known gates: RX"),
+        (lambda: Gate("V", 0), "unknown gate 'V'; known gates: RX"),
+        (lambda: Gate("P", 0), "P takes one angle"),
+        (lambda: Gate("SWAP", 0), "SWAP acts on two targets"),
+        (lambda: Gate("H", 0, second=1), "H acts on one target"),
+        (lambda: Circuit(2).swap(1, 1), "qubits must differ"),
+        (lambda: Circuit(2).rzz(0, 2, "a"), r"RZZ on qubits \(0, 2\) lies outside 0..1"),
         (lambda: Gate("RX", 0), "RX takes one angle"),
         (lambda: Gate("H", 0, angle=Angle(1.0)), "H takes no angle"),
         (lambda: Circuit(2).cnot(1, 1), "qubits must differ"),

@@ -22,11 +22,10 @@ from ketformer.quantum import (
     pauli_expectations,
     run,
 )
-from ketformer.quantum.circuit import ROTATIONS
+from ketformer.quantum.circuit import FIXED_GATES, ROTATIONS
 from ketformer.quantum.noise import noisy_expectations, noisy_probabilities, read_out, run_noisy
 
 from .helpers import (
-    GATES,
     assert_equal_to,
     circuits,
     dense_pauli,
@@ -36,6 +35,7 @@ from .helpers import (
     to_pennylane,
 )
 
+NATIVE = ROTATIONS + FIXED_GATES
 EXACT = 1e-12  # float64
 SINGLE = 1e-5  # float32
 
@@ -46,7 +46,7 @@ def natively(circuit):
     return Circuit(circuit.n_qubits, tuple(gates))
 
 
-native_circuits = circuits(max_qubits=3, gates=(*GATES, *"XXXX")).map(natively)
+native_circuits = circuits(max_qubits=3, gates=(*NATIVE, *"XXXX")).map(natively)
 probabilities = st.floats(0, 1)
 
 
@@ -112,9 +112,9 @@ def test_pennylane_makes_the_same_mixed_state(circuit, one_qubit, two_qubit, see
 
 
 @pytest.mark.parametrize("target", [0, 1])
-@pytest.mark.parametrize("name", GATES)
+@pytest.mark.parametrize("name", NATIVE)
 def test_every_gate_turns_each_axis_as_it_should(name, target):
-    gate = Gate(name, target, angle=Angle("t", -0.5) if name in ROTATIONS else None)
+    gate = Gate(name, target, angle=Angle("t", -0.5, 0.3) if name in ROTATIONS else None)
     circuit = entangling_ansatz(2).rz(0, 0.4).rz(1, 1.9).then(Circuit(2, (gate,)))
     angles = random_angles(circuit)
     expected = pauli_expectations(run(circuit, angles), all_strings(2))

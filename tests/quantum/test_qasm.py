@@ -9,6 +9,7 @@ from hypothesis import given, settings, strategies as st
 from qiskit import qasm3, quantum_info
 
 from ketformer.quantum import Angle, Circuit, Gate, entangling_ansatz, unitary
+from ketformer.quantum.gates import GATES
 from ketformer.quantum.qasm import identifiers, to_qasm
 
 from .helpers import assert_equal_to, circuits, random_angles, seeds
@@ -60,10 +61,11 @@ def test_with_free_angles(circuit, seed):
 
 
 @pytest.mark.parametrize("n_controls", [0, 1, 2, 3])
-@pytest.mark.parametrize("name", ["RX", "RY", "RZ", "H", "X", "Y", "Z"])
+@pytest.mark.parametrize("name", GATES)
 def test_every_gate_with_any_number_of_controls(name, n_controls):
-    angle = Angle(-1.3) if name.startswith("R") else None
-    circuit = Circuit(4, (Gate(name, 1, (3, 0, 2)[:n_controls], angle),))
+    angle = Angle(-1.3) if GATES[name].has_angle else None
+    second = 4 if GATES[name].targets == 2 else None
+    circuit = Circuit(5, (Gate(name, 1, (3, 0, 2)[:n_controls], angle, second),))
     expected = matrix_of(circuit, torch.empty(0, dtype=torch.float64))
     assert_equal_to(EXACT, read_back(to_qasm(circuit)), expected)
 

@@ -56,12 +56,7 @@ class CircuitStates:
         """Whether the kernels are available and support these gates."""
         return native.library() is not None and all(
             g.name == "X"
-            or (
-                (g.name, g.controls) == ("RY", ())
-                and g.angle is not None
-                and g.angle.is_parameter
-                and g.angle.factor == 1
-            )
+            or ((g.name, g.controls) == ("RY", ()) and g.angle is not None and g.angle.is_plain)
             for g in circuit.gates
         )
 

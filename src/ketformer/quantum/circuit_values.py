@@ -59,13 +59,7 @@ class CircuitValues:
         gates = () if circuit is None else circuit.gates
         return native.library() is not None and all(
             g.name == "X"
-            or (
-                g.name in _GATES
-                and not g.controls
-                and g.angle is not None
-                and g.angle.is_parameter
-                and g.angle.factor == 1
-            )
+            or (g.name in _GATES and not g.controls and g.angle is not None and g.angle.is_plain)
             for g in gates
         )
 

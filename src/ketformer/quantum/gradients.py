@@ -28,9 +28,10 @@ def frequencies_of(gate: Gate) -> tuple[float, ...]:
     """The frequencies with which an expectation can depend on a rotation's angle.
 
     They are the differences between the eigenvalues of its generator: 1 for a plain
-    rotation, and also 1/2 for a controlled one.
+    rotation, and also 1/2 for a controlled one, whose rule has four terms. A phase gate's are 0
+    and 1 with any number of controls.
     """
-    return (0.5, 1.0) if gate.controls else (1.0,)
+    return (0.5, 1.0) if gate.controls and gate.is_rotation else (1.0,)
 
 
 def shifted_circuits(experiment: Experiment) -> int:
@@ -84,18 +85,19 @@ def parameter_shift(experiment: Experiment, expect: Expect) -> Tensor:
 def _apart(experiment: Experiment) -> tuple[Experiment, Tensor, Tensor]:
     """The experiment with a separate angle per gate; the old angle of each, and its factor."""
     column = {name: i for i, name in enumerate(experiment.circuit.parameters)}
-    gates, columns, factors = [], [], []
+    gates, columns, factors, offsets = [], [], [], []
     for gate in experiment.circuit.gates:
         if gate.angle and isinstance(gate.angle.value, str):
             columns.append(column[gate.angle.value])
             factors.append(gate.angle.factor)
+            offsets.append(gate.angle.offset)
             gate = replace(gate, angle=Angle(f"gate{len(columns)}"))
         gates.append(gate)
     angles = experiment.angles.detach()
     where = torch.tensor(columns, dtype=torch.long, device=angles.device)
-    times = torch.tensor(factors, dtype=angles.dtype, device=angles.device)
+    times, plus = (angles.new_tensor(numbers) for numbers in (factors, offsets))
     circuit = Circuit(experiment.circuit.n_qubits, tuple(gates))
-    return Experiment(circuit, angles[..., where] * times, experiment.strings), where, times
+    return Experiment(circuit, angles[..., where] * times + plus, experiment.strings), where, times
 
 
 def _shifted(experiment: Experiment, expect: Expect, rules: list[Rule]) -> Tensor:

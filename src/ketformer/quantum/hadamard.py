@@ -16,7 +16,8 @@ def hadamard_test(bra: Circuit, ket: Circuit) -> Circuit:
     It applies H on the ancilla, ``bra`` where it is 0, ``ket`` where it is 1, and H again
     (arXiv 2502.19214). Gates that both circuits share need no control. If the circuits differ
     only in their angles, each pair of rotations costs two CNOTs, no gate acts on more than two
-    qubits, and the gates after the last such pair, which cancel in the overlap, are left out.
+    qubits (if none in the circuits does), and the gates after the last such pair, which cancel in
+    the overlap, are left out.
 
     Circuits of different form are controlled gate by gate; their gates may then have at most
     one control if the test is to be decomposed.
@@ -48,11 +49,23 @@ def hadamard_test(bra: Circuit, ket: Circuit) -> Circuit:
 
 def _either(zero: Gate, one: Gate, ancilla: int) -> list[Gate]:
     """One of two rotations that differ only in their angle, selected by the ancilla."""
-    # Half of each, then half of the first and minus half of the second between two flips, which
-    # reverse the sign of both if the ancilla is 1. X reverses RY and RZ, Z reverses RX.
     assert zero.angle is not None
     assert one.angle is not None
-    flip = Gate("Z" if zero.name == "RX" else "X", zero.target, (ancilla,))
+    if zero.name == "P":
+        # A rotation about Z, and half the angle as a phase, which belongs to the controls; without
+        # controls to the ancilla's two values, between which only the difference counts.
+        turned = _either(replace(zero, name="RZ"), replace(one, name="RZ"), ancilla)
+        if not zero.controls:
+            phases = (one.angle.times(0.5), zero.angle.times(-0.5))
+            return [*turned, *(Gate("RZ", ancilla, angle=angle) for angle in phases)]
+        *others, last = zero.controls
+        bra, ket = (
+            Gate("P", last, tuple(others), angle.times(0.5)) for angle in (zero.angle, one.angle)
+        )
+        return [*turned, *_either(bra, ket, ancilla)]
+    # Half of each, then half of the first and minus half of the second between two flips, which
+    # reverse the sign of both if the ancilla is 1: X, or Z where X commutes with the rotation.
+    flip = Gate("Z" if zero.name in ("RX", "RXX") else "X", zero.target, (ancilla,))
     halves = [replace(g, angle=g.angle and g.angle.times(0.5)) for g in (zero, one)]
     back = replace(halves[1], angle=one.angle.times(-0.5))
     return [*halves, flip, halves[0], back, flip]

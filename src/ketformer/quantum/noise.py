@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ketformer.errors import KetformerError
-from ketformer.quantum.circuit import Circuit, Gate
+from ketformer.quantum.circuit import FIXED_GATES, ROTATIONS, Circuit, Gate
 from ketformer.quantum.pauli import LETTERS, PauliStrings
 
 # For each rotation, the two letters whose expectations it mixes.
@@ -65,9 +65,9 @@ def run_noisy(circuit: Circuit, angles: Tensor, noise: Noise) -> Tensor:
         letters, I, X, Y, Z being 0, 1, 2, 3.
 
     Raises:
-        ValueError: a controlled gate is not a CNOT.
+        ValueError: another gate.
     """
-    if wrong := {g.label for g in circuit.gates if g.controls} - {"CX"}:
+    if wrong := {g.label for g in circuit.gates} - {*ROTATIONS, *FIXED_GATES, "CX"}:
         raise ValueError(f"{', '.join(sorted(wrong))}: decompose the circuit first")
     n = circuit.n_qubits
     column = {name: i for i, name in enumerate(circuit.parameters)}
@@ -87,6 +87,7 @@ def run_noisy(circuit: Circuit, angles: Tensor, noise: Noise) -> Tensor:
             if gate.angle is not None:
                 if isinstance(gate.angle.value, str):
                     angle = angles[..., column[gate.angle.value]] * gate.angle.factor
+                    angle = angle + gate.angle.offset
                 else:
                     angle = angles.new_tensor(gate.angle.bound({}))
             state = _one_qubit(state, gate, angle, keep)

@@ -8,11 +8,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from ketformer.quantum.circuit import Angle, Circuit, Gate
+from ketformer.quantum.qasm_reader import DEFINED, HEADER, MODIFIED, NAMED, REGISTER
 
-# Our controlled gates that stdgates.inc defines; the others use the modifier `ctrl`.
-_NAMED = frozenset({"cx", "cy", "cz", "ch", "crx", "cry", "crz", "ccx"})
-
-_REGISTER = "q"
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
 # Keywords, then names that the language or stdgates.inc defines in the scope of our angles.
 _WORDS = """
@@ -25,8 +22,10 @@ pi tau euler arccos arcsin arctan ceiling cos exp floor log mod popcount real im
 sin sizeof sqrt tan U
 p x y z h s sdg t tdg sx rx ry rz cx cy cz cp crx cry crz ch swap ccx cswap cu CX phase cphase
 id u1 u2 u3
+
+rxx ryy rzz
 """
-_RESERVED = frozenset({_REGISTER, *_WORDS.split()})
+_RESERVED = frozenset({REGISTER, *_WORDS.split()})
 
 
 def to_qasm(circuit: Circuit, angles: Mapping[str, float] | Sequence[float] | None = None) -> str:
@@ -45,16 +44,17 @@ def to_qasm(circuit: Circuit, angles: Mapping[str, float] | Sequence[float] | No
     """
     names = {} if angles is not None else identifiers(circuit)
     values = {} if angles is None else _by_name(circuit, angles)
+    used = {gate.name for gate in circuit.gates}
     lines = [
-        "OPENQASM 3.0;",
-        'include "stdgates.inc";',
-        f"// {_REGISTER}[i] is qubit i; qubit 0 is the most significant bit of a basis index.",
+        *HEADER,
+        *(text for name, text in DEFINED.items() if name in used),
+        f"// {REGISTER}[i] is qubit i; qubit 0 is the most significant bit of a basis index.",
         *(f"input float[64] {word};{_remark(word, name)}" for name, word in names.items()),
-        f"qubit[{circuit.n_qubits}] {_REGISTER};",
+        f"qubit[{circuit.n_qubits}] {REGISTER};",
     ]
     for gate in circuit.gates:
         argument = "" if gate.angle is None else f"({_expression(gate.angle, names, values)})"
-        qubits = ", ".join(f"{_REGISTER}[{qubit}]" for qubit in gate.qubits)
+        qubits = ", ".join(f"{REGISTER}[{qubit}]" for qubit in gate.qubits)
         lines.append(f"{_call(gate)}{argument} {qubits};")
     return "\n".join(lines) + "\n"
 
@@ -112,10 +112,13 @@ def _by_name(circuit: Circuit, angles: Mapping[str, float] | Sequence[float]) ->
 
 
 def _expression(angle: Angle, names: Mapping[str, str], values: Mapping[str, float]) -> str:
-    if isinstance(angle.value, str) and names:
-        word = names[angle.value]
-        return word if angle.factor == 1 else f"{_number(angle.factor)} * {word}"
-    return _number(angle.bound(values))
+    if not (isinstance(angle.value, str) and names):
+        return _number(angle.bound(values))
+    word = names[angle.value]
+    scaled = word if angle.factor == 1 else f"{_number(angle.factor)} * {word}"
+    if not angle.offset:
+        return scaled
+    return f"{scaled} {'-' if angle.offset < 0 else '+'} {_number(abs(angle.offset))}"
 
 
 def _number(value: float) -> str:
@@ -125,8 +128,9 @@ def _number(value: float) -> str:
 
 
 def _call(gate: Gate) -> str:
-    name = gate.label.lower()
-    if not gate.controls or name in _NAMED:
-        return name
+    label = gate.label.lower()
+    if label in NAMED:
+        return label
     count = f"({len(gate.controls)})" if len(gate.controls) > 1 else ""
-    return f"ctrl{count} @ {gate.name.lower()}"
+    modifier = f"ctrl{count} @ " if gate.controls else ""
+    return modifier + MODIFIED.get(gate.name, gate.name.lower())

@@ -42,7 +42,7 @@ def run(circuit: Circuit, angles: Tensor) -> Tensor:
     state = start.expand(*angles.shape[:-1], -1)
     if first:
         state = product_state(angles[..., [column[name] for name in first]])
-    rest = circuit.gates[len(first) :]
+    rest = circuit.elementary[len(first) :]
     return _apply_gates(rest, circuit.n_qubits, state, angles, column)
 
 
@@ -71,7 +71,7 @@ def apply(circuit: Circuit, state: Tensor, angles: Tensor | None = None) -> Tens
         batch = torch.broadcast_shapes(state.shape[:-1], angles.shape[:-1])
         state = state.expand(*batch, -1)
     column = {name: i for i, name in enumerate(circuit.parameters)}
-    return _apply_gates(circuit.gates, n, state, angles, column)
+    return _apply_gates(circuit.elementary, n, state, angles, column)
 
 
 def _apply_gates(
@@ -131,8 +131,7 @@ def _check_angles(circuit: Circuit, angles: Tensor | None) -> None:
 def _first_rotations(circuit: Circuit) -> tuple[str, ...]:
     """Angle names of RY(0), RY(1), … RY(n-1) if the circuit starts with these, else ()."""
     gates = circuit.gates[: circuit.n_qubits]
-    plain_angles = (g.angle for g in gates if g.angle and g.angle.factor == 1)
-    names = tuple(str(angle.value) for angle in plain_angles if angle.is_parameter)
+    names = tuple(str(g.angle.value) for g in gates if g.angle and g.angle.is_plain)
     plain = [(g.name, g.qubits) for g in gates] == [("RY", (q,)) for q in range(circuit.n_qubits)]
     return names if plain and len(names) == circuit.n_qubits else ()
 
@@ -182,15 +181,18 @@ def _matrix(
     if isinstance(gate.angle.value, str):
         assert angles is not None
         half = angles[..., column[gate.angle.value]] * (gate.angle.factor / 2)
+        if gate.angle.offset:
+            half = half + gate.angle.offset / 2
     else:
         real = state.real.dtype if state.is_complex() else state.dtype
-        value = gate.angle.value * gate.angle.factor
-        half = torch.full((), value / 2, dtype=real, device=state.device)
+        half = torch.full((), gate.angle.bound({}) / 2, dtype=real, device=state.device)
     cos, sin = torch.cos(half), torch.sin(half)
     if gate.name == "RY":
         return ((cos, -sin), (sin, cos))
     if gate.name == "RX":
         return ((cos, -1j * sin), (-1j * sin, cos))
+    if gate.name == "P":
+        return ((1, 0), (0, torch.complex(torch.cos(2 * half), torch.sin(2 * half))))
     return ((torch.complex(cos, -sin), 0), (0, torch.complex(cos, sin)))
 
 

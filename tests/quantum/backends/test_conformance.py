@@ -14,6 +14,7 @@ from ketformer.quantum.backends._packages import require_package
 from ketformer.quantum.backends._trials import frequencies
 from ketformer.quantum.backends.conformance import CONFORMANCE, MismatchError, Scope, check_backend
 from ketformer.quantum.backends.exact import TorchBackend
+from ketformer.quantum.gates import GATES
 
 PACKAGES = {"cudaq": "CUDA-Q", "pennylane": "PennyLane", "qiskit": "Qiskit"}
 
@@ -285,15 +286,16 @@ def test_impossible_outcomes_are_found():
 
 
 def test_scopes_cover_what_circuits_can_hold():
-    drawn = [*Scope(draws=60).drawn()]
+    drawn = [*Scope(draws=400).drawn()]
     gates = [gate for circuit in drawn for gate in circuit.gates]
     assert {(g.name, len(g.controls)) for g in gates} == {
-        (name, n) for name in ("RX", "RY", "RZ", "H", "X", "Y", "Z") for n in (0, 1, 2)
+        (name, n) for name in GATES for n in (0, 1, 2)
     }
     assert {circuit.n_qubits for circuit in drawn} == {1, 2, 3, 4}
     assert any(len(c.parameters) < sum(bool(g.angle) for g in c.gates) for c in drawn)
-    assert drawn == [*Scope(draws=60).drawn()]
-    assert drawn != [*Scope(draws=60, seed=1).drawn()]
+    assert {g.angle.offset for g in gates if g.angle} == {0, 1.2}
+    assert drawn == [*Scope(draws=400).drawn()]
+    assert drawn != [*Scope(draws=400, seed=1).drawn()]
 
 
 @pytest.mark.parametrize(("name", "title"), PACKAGES.items())

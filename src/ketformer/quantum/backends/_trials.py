@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ketformer.quantum.ansatz import entangling_ansatz, rotation_ring_ansatz
-from ketformer.quantum.circuit import FIXED_GATES, ROTATIONS, Angle, Circuit, Gate
+from ketformer.quantum.circuit import Angle, Circuit, Gate
+from ketformer.quantum.gates import GATES
 from ketformer.quantum.hadamard import hadamard_test
 from ketformer.quantum.pauli import PauliStrings
 from ketformer.quantum.preparation import amplitude_preparation
@@ -112,14 +113,20 @@ def within_errors(what: str, deviation: float, circuit: Circuit | None = None) -
 
 
 def _every_gate() -> Iterator[Circuit]:
-    """Each gate with zero, one and two controls, on a state that each of them changes."""
-    spread = Circuit(3)
-    for qubit in range(3):
+    """Each gate on up to three qubits, so with zero, one and two controls; two to a circuit."""
+    spread = Circuit(4)
+    for qubit in range(4):
         spread = spread.ry(qubit, 0.7 + qubit).rz(qubit, 1.1 - qubit)
-    for name in ROTATIONS + FIXED_GATES:
-        angle = Angle("a", 0.5) if name in ROTATIONS else None
-        gates = tuple(Gate(name, 1, controls, angle) for controls in ((), (2,), (2, 0)))
-        yield spread.then(Circuit(3, gates)).rx(1, 0.4)
+    names = list(GATES)
+    for some in (names[i::9] for i in range(9)):
+        circuit = spread
+        for name in some:
+            angle = Angle("a", 0.5, -0.3) if GATES[name].has_angle else None
+            second = 3 if GATES[name].targets == 2 else None
+            several = ((), (2,), (2, 0))[: 4 - GATES[name].targets]
+            gates = tuple(Gate(name, 1, controls, angle, second) for controls in several)
+            circuit = circuit.then(Circuit(4, gates)).rx(1, 0.4)
+        yield circuit
 
 
 def _smallest() -> Iterator[Circuit]:
@@ -131,13 +138,16 @@ def _smallest() -> Iterator[Circuit]:
 
 
 def _gate(source: random.Random, n_qubits: int) -> Gate:
-    name = source.choice(ROTATIONS + FIXED_GATES)
-    target, *others = source.sample(range(n_qubits), n_qubits)
+    name = source.choice([name for name, kind in GATES.items() if kind.targets <= n_qubits])
+    qubits = source.sample(range(n_qubits), n_qubits)
+    target = qubits.pop()
+    second = qubits.pop() if GATES[name].targets == 2 else None
     angle = None
-    if name in ROTATIONS:
+    if GATES[name].has_angle:
         value = source.choice(("a", "b", "c", source.uniform(-7, 7)))
-        angle = Angle(value, source.choice((1.0, 1.0, 0.5, -2.0, 0.3)))
-    return Gate(name, target, tuple(others[: source.randint(0, 2)]), angle)
+        factor, offset = source.choice((1.0, 1.0, 0.5, -2.0, 0.3)), source.choice((0.0, 0.0, 1.2))
+        angle = Angle(value, factor, offset)
+    return Gate(name, target, tuple(qubits[: source.randint(0, 2)]), angle, second)
 
 
 def _of(circuit: Circuit | None) -> str:

@@ -239,16 +239,17 @@ class CudaQBackend(Backend):
             # The optimiser would drop gates that cancel, and their errors with them.
             kernel.disable_quantum_optimization()
         qubits = kernel.qalloc(circuit.n_qubits)
-        for gate in circuit.gates:
+        for gate in circuit.elementary:
             arguments: list[Any] = []
             if gate.angle is not None and gate.angle.is_parameter:
                 angle = angles[parameters.index(str(gate.angle.value))]
-                arguments.append(angle * gate.angle.factor)
+                arguments.append(angle * gate.angle.factor + gate.angle.offset)
             elif gate.angle is not None:
                 arguments.append(gate.angle.bound({}))
             if gate.controls:
                 arguments.append([qubits[c] for c in gate.controls])
-            method = ("c" if gate.controls else "") + gate.name.lower()
+            name = "r1" if gate.name == "P" else gate.name.lower()
+            method = ("c" if gate.controls else "") + name
             getattr(kernel, method)(*arguments, qubits[gate.target])
         return kernel
 

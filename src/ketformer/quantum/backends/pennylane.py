@@ -18,10 +18,12 @@ from ketformer.quantum.circuit import Circuit
 from ketformer.quantum.decomposition import decompose
 from ketformer.quantum.pauli import PauliStrings
 
-_GATES = {
-    "RX": "RX", "RY": "RY", "RZ": "RZ",
-    "H": "Hadamard", "X": "PauliX", "Y": "PauliY", "Z": "PauliZ",
+# PennyLane's classes where their names differ from ours, and gates that are inverses.
+_CLASSES = {
+    "H": "Hadamard", "X": "PauliX", "Y": "PauliY", "Z": "PauliZ", "P": "PhaseShift",
+    "RXX": "IsingXX", "RYY": "IsingYY", "RZZ": "IsingZZ",
 }  # fmt: skip
+_INVERSES = {"SDG": "S", "TDG": "T", "SXDG": "SX"}
 # Numbers in memory at once; larger batches are split.
 _CHUNK = 1 << 22
 
@@ -66,7 +68,7 @@ class PennyLaneBackend(Backend):
         It takes one forward and one backward pass, however many angles there are.
 
         Args:
-            circuit: ``P`` named parameters on ``n`` qubits, at most two controls per gate.
+            circuit: ``P`` named parameters on ``n`` qubits.
             angles: ``[..., P]`` in radians.
             strings: ``S`` strings on ``n`` qubits.
 
@@ -186,7 +188,10 @@ class PennyLaneBackend(Backend):
         operations = []
         for gate in circuit.gates:
             angle = [] if gate.angle is None else [gate.angle.bound(values)]
-            operation = getattr(qml, _GATES[gate.name])(*angle, wires=gate.target)
+            name = _INVERSES.get(gate.name, gate.name)
+            operation = getattr(qml, _CLASSES.get(name, name))(*angle, wires=gate.targets)
+            if gate.name in _INVERSES:
+                operation = qml.adjoint(operation)
             if gate.controls:
                 operation = qml.ctrl(operation, control=gate.controls)
             operations.append(operation)

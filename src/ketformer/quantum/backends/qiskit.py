@@ -18,6 +18,10 @@ from ketformer.quantum.pauli import PauliStrings
 
 # The Aer methods that can run any of our circuits.
 _METHODS = ("automatic", "statevector", "density_matrix", "matrix_product_state")
+# Qiskit's classes are named like our gates, except these.
+_CLASSES = {
+    "P": "Phase", "SDG": "Sdg", "TDG": "Tdg", "SXDG": "SXdg", "SWAP": "Swap",
+}  # fmt: skip
 _ONE_QUBIT = [name.lower() for name in ROTATIONS + FIXED_GATES]
 # Transpiled circuits to cache.
 _COMPILED = 256
@@ -69,8 +73,9 @@ class QiskitBackend(Backend):
         if self._aer is None:
             self._passes = generate_preset_pass_manager(2, backend=device, seed_transpiler=0)
         else:
-            # Aer binds angles of controlled rotations wrongly (qiskit-aer issues 2391, 2403).
-            self._passes = generate_preset_pass_manager(0, basis_gates=[*_ONE_QUBIT, "cx"])
+            # Aer binds angles of controlled rotations wrongly (qiskit-aer issues 2391, 2403), and
+            # a global phase that contains one, as P has in rotations.
+            self._passes = generate_preset_pass_manager(0, basis_gates=[*_ONE_QUBIT, "p", "cx"])
         self._transpiled = lru_cache(maxsize=_COMPILED)(self._transpile)
         self._saving = lru_cache(maxsize=_COMPILED)(self._with_expectations)
 
@@ -197,7 +202,7 @@ def to_qiskit(circuit: Circuit) -> Any:
     out = qiskit.QuantumCircuit(circuit.n_qubits)
     for gate in circuit.gates:
         angle = [] if gate.angle is None else [_angle(gate.angle, parameters)]
-        made = getattr(library, f"{gate.name}Gate")(*angle)
+        made = getattr(library, f"{_CLASSES.get(gate.name, gate.name)}Gate")(*angle)
         if gate.controls:
             made = made.control(len(gate.controls), annotated=False)
         out.append(made, gate.qubits)
@@ -206,8 +211,7 @@ def to_qiskit(circuit: Circuit) -> Any:
 
 def _angle(angle: Angle, parameters: dict[str, Any]) -> Any:
     # Qiskit treats a parameter times one as an expression, drawn as such and slower to bind.
-    plain = angle.is_parameter and angle.factor == 1
-    return parameters[str(angle.value)] if plain else angle.bound(parameters)
+    return parameters[str(angle.value)] if angle.is_plain else angle.bound(parameters)
 
 
 def _method(name: str | None, noise: Noise) -> str:
