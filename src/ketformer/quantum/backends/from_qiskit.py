@@ -136,7 +136,8 @@ def _terms(angle: Any, what: str) -> list[Term]:
         return [(angle.name, 1.0)]
     if not isinstance(angle, ParameterExpression):
         return [(None, float(angle))]
-    slopes = {p.name: angle.gradient(p) for p in angle.parameters}
+    # A set: its order changes from run to run.
+    slopes = {p.name: angle.gradient(p) for p in sorted(angle.parameters, key=lambda p: p.name)}
     if any(isinstance(s, ParameterExpression) and s.parameters for s in slopes.values()):
         raise KetformerError(f"{what} is {angle}, which is not affine in its parameters")
     try:
