@@ -106,7 +106,7 @@ def _sizes(state: State) -> list[torch.Size]:
     return [part.shape for part in state]
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _own(state: State) -> State:
     """A copy outside of any graph."""
     own = tuple(part.clone() for part in state)
