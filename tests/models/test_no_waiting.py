@@ -1,8 +1,13 @@
-"""Training never makes the program wait for a GPU, and writing does so once a token."""
+"""What a GPU needs, shown without one.
+
+Training never makes the program wait, and writing does so once a token. No complex numbers are met
+by torch's compiler, which has no code for them.
+"""
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ketformer.attention.registry import causal_mechanisms
 from ketformer.generation.decoding import sample_sequences
@@ -88,3 +93,24 @@ def test_writing_waits_once_a_token(attention):
         written = sample_sequences(model, 4, generator=generator, top_p=0.9)
     own = [name for name in waits.found if name != "equal"]
     assert own == ["nonzero"] * written.shape[1]
+
+
+class ComplexNumbers(TorchDispatchMode):
+    """Notes whether an operation gives any."""
+
+    found = False
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        tensors = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        self.found |= any(tensor.is_complex() for tensor in tensors)
+        return result
+
+
+@pytest.mark.parametrize("attention", causal_mechanisms())
+def test_steps_with_complex_numbers_are_not_compiled(attention):
+    """With a static cache, `generate` on a GPU compiles the step unless it is told not to."""
+    model = small_model(attention).eval()
+    with torch.no_grad(), ComplexNumbers() as numbers:
+        model(some_ids(2, 1), past_key_values=model(some_ids(2, 5)).past_key_values)
+    assert bool(model.generation_config.disable_compile) == numbers.found

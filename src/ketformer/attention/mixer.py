@@ -62,6 +62,8 @@ class Mixer(nn.Module):
     linear_values: ClassVar[bool] = False
     #: Whether every position sees later ones, whatever the options.
     leaks: ClassVar[bool] = False
+    #: Whether it computes with complex numbers, for which torch's compiler has no code of its own.
+    is_complex: ClassVar[bool] = False
     #: Whether it can return what each position takes from each other, as weights.
     has_weights: ClassVar[bool] = False
     #: Names of the ways to measure its circuits, the default first; empty if there is only one.

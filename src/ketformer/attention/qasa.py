@@ -68,6 +68,7 @@ class QASA(LinearQueries):
     default_score = "dot"
     default_bias = True
     paper = "2504.05336"
+    is_complex = True
     twins = ("classical_bottleneck",)
     angles: Tensor
 

@@ -73,6 +73,7 @@ class QMSAN(Attention):
     dot_is_positive = True
     least_sum = 1e-9
     paper = "2403.02871"
+    is_complex = True
     twins = ("classical_linear",)
     theta: Tensor
 

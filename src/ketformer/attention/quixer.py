@@ -73,6 +73,7 @@ class Quixer(RecurrentMixer):
     """
 
     paper = "2406.04305"
+    is_complex = True
     twins = ("quixer:matrices=free",)
     rotary_positions = False
 

@@ -157,6 +157,11 @@ class KetformerModel(KetformerPreTrainedModel):
         )
 
     @property
+    def is_complex(self) -> bool:
+        """Whether a layer computes with complex numbers, which torch's compiler has no code for."""
+        return any(b.attention.is_complex for b in self.layers if isinstance(b, Block))
+
+    @property
     def has_weights(self) -> bool:
         """Whether every layer has attention weights, which a recurrent mixer has not."""
         return all(b.attention.has_weights for b in self.layers if isinstance(b, Block))
@@ -286,8 +291,11 @@ class KetformerForCausalLM(KetformerPreTrainedModel, GenerationMixin):
         self.model = KetformerModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=config.lm_head_bias)
         self.post_init()
-        if not self.is_causal and self.generation_config is not None:
-            self.generation_config.use_cache = False
+        if self.generation_config is not None:
+            if not self.is_causal:
+                self.generation_config.use_cache = False
+            if self.model.is_complex:  # with a static cache, a GPU would compile each step
+                self.generation_config.disable_compile = True
 
     @property
     def is_causal(self) -> bool:
