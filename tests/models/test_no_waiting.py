@@ -111,6 +111,8 @@ class ComplexNumbers(TorchDispatchMode):
 def test_steps_with_complex_numbers_are_not_compiled(attention):
     """With a static cache, `generate` on a GPU compiles the step unless it is told not to."""
     model = small_model(attention).eval()
-    with torch.no_grad(), ComplexNumbers() as numbers:
-        model(some_ids(2, 1), past_key_values=model(some_ids(2, 5)).past_key_values)
+    with torch.no_grad():
+        prompt = model(some_ids(2, 5))
+        with ComplexNumbers() as numbers:
+            model(some_ids(2, 1), past_key_values=prompt.past_key_values)
     assert bool(model.generation_config.disable_compile) == numbers.found
