@@ -47,7 +47,8 @@ def check_backends(
 
     Returns:
         ``rows``: for each backend and mechanism ``draws``, ``outcomes`` compared and
-        ``max_difference``; ``agree``: whether all are within ``tolerance``.
+        ``max_difference``; ``agree``: whether all are within ``tolerance``; ``provenance``: what
+        each backend says of where its results come from.
     """
     if mechanisms is None:
         mechanisms = mechanisms_with_circuits(distinct=True)
@@ -77,10 +78,12 @@ def check_backends(
                         "max_difference": worst,
                     }
                 )
+    provenance = {label: backend.provenance() for label, backend in opened.items()}
     for backend in opened.values():
         backend.close()
     return {
         "rows": rows,
+        "provenance": provenance,
         "agree": all(row["max_difference"] <= TOLERANCE for row in rows),
         "tolerance": TOLERANCE,
         "qubits": list(qubits),

@@ -200,6 +200,8 @@ def print_facts(facts: dict[str, Any]) -> None:
             shown = "yes" if value else "NO"
         elif isinstance(value, int):
             shown = f"{value:,}"
+        elif isinstance(value, list):
+            shown = ", ".join(map(str, value)) or "–"
         print(f"{name:<{wide}}  {shown}")
 
 

@@ -123,5 +123,10 @@ def _on_backend(options: Any, opened: Run) -> int:
     if options.json:
         print_json(result)
     else:
-        print_facts(result)
+        print_facts({**result, "job_ids": _first_and_last(result["job_ids"])})
     return 0
+
+
+def _first_and_last(ids: list[str]) -> list[str]:
+    """Enough of the ids of many jobs to find them in a service's list; JSON has them all."""
+    return ids if len(ids) < 4 else [ids[0], f"{len(ids) - 2:,} more", ids[-1]]

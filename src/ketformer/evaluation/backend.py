@@ -81,7 +81,8 @@ def evaluate_on_backend(
         ``loss`` as measured and ``exact_loss`` of the closed form, both in nats per target
         without padding; ``logit_difference`` and ``weight_difference``, the largest absolute
         differences, and their means as ``mean_…``; the number of ``circuits`` run and the
-        ``seconds`` they took; ``measurement``, where a mechanism offers several. With a journal,
+        ``seconds`` they took; ``measurement``, where a mechanism offers several; and where they
+        ran, see :meth:`~ketformer.quantum.backends.Backend.provenance`. With a journal,
         ``circuits`` includes ``circuits_found`` in it.
 
     Raises:
@@ -107,7 +108,6 @@ def evaluate_on_backend(
         **source,
         "sequences": len(rows),
         "backend": backend.name,
-        "shots": backend.shots,
         "noise_one_qubit": noise.one_qubit,
         "noise_two_qubit": noise.two_qubit,
         "noise_readout": noise.readout,
@@ -210,4 +210,5 @@ def compare_with_exact(
         **{f"mean_{key}": value for key, value in means.items()},
         "circuits": backend.circuits_run - before,
         "seconds": seconds,
+        **backend.provenance(),
     }

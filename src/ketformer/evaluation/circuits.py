@@ -98,8 +98,9 @@ def gradient_study(
         progress: show a bar on standard error.
 
     Returns:
-        ``rows``: each with ``gradient``, ``backend``, ``shots``, ``cosine`` with the exact
-        gradient, ``norm_ratio`` and the number of ``circuits``.
+        ``rows``: each with ``gradient``, ``backend``, what
+        :meth:`~ketformer.quantum.backends.Backend.provenance` says of it, ``cosine`` with the
+        exact gradient, ``norm_ratio`` and the number of ``circuits``.
     """
     rows, source = evaluation_sequences(run, limit=limit, progress=progress)
     names = circuit_parameters(run.model, rows)
@@ -127,7 +128,7 @@ def gradient_study(
                 {
                     "gradient": rule,
                     "backend": name,
-                    "shots": number,
+                    **backend.provenance(),
                     "cosine": float(F.cosine_similarity(found, exact, dim=0)),
                     "norm_ratio": float(found.norm() / exact.norm()),
                     "circuits": backend.circuits_run,

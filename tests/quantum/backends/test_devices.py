@@ -12,17 +12,7 @@ from qiskit_ibm_runtime.fake_provider import FakeProviderForBackendV2
 from ketformer.errors import KetformerError
 from ketformer.quantum.backends.devices import _recorded_devices, find_device
 
-
-@pytest.fixture(autouse=True)
-def no_account(tmp_path, monkeypatch):
-    """No account of the person who runs the tests is ever used."""
-    from qiskit_ibm_runtime.accounts import management
-
-    monkeypatch.setattr(
-        management, "_DEFAULT_ACCOUNT_CONFIG_JSON_FILE", str(tmp_path / "accounts.json")
-    )
-    for name in ("QISKIT_IBM_TOKEN", "QISKIT_IBM_CHANNEL"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("no_account")
 
 
 def refusal(name):
@@ -85,7 +75,8 @@ def test_without_an_account_one_line_says_how_to_save_one():
         "QiskitRuntimeService.save_account saves one"
     )
     assert "'statevector'" in refusal("statevectr")
-    assert "did you mean" not in refusal("qqqq")
+    assert "(known: aer, automatic, statevector, " in refusal("stabilizer")
+    assert refusal("aer_simulator_unitary").startswith("no Aer method 'aer_simulator_unitary'; ")
 
 
 class Service:

@@ -46,7 +46,7 @@ class Backend:
             often the same was measured before; not on other circuits.
 
     Raises:
-        KetformerError: ``shots`` is not positive.
+        KetformerError: ``shots`` is not positive, or ``noise`` is something else.
     """
 
     #: The name in the registry.
@@ -72,6 +72,10 @@ class Backend:
     ) -> None:
         if shots is not None and shots < 1:
             raise KetformerError(f"shots must be positive, got {shots}")
+        if not isinstance(noise, Noise | None):
+            raise KetformerError(
+                f"the backend {self.name} takes noise as a ketformer.quantum.Noise, got {noise!r}"
+            )
         self.shots = shots
         self.noise = noise or Noise()
         self._seed = torch.Generator().seed() if seed is None else seed
@@ -79,6 +83,8 @@ class Backend:
         self.circuits_run = 0
         #: How often each batch was measured, by its content.
         self.measured: Counter[str] = Counter()
+        #: What is done against the device's errors, by name.
+        self.mitigation: tuple[str, ...] = ()
 
     @classmethod
     def is_installed(cls) -> bool:
@@ -98,6 +104,26 @@ class Backend:
         return {**given, **own}
 
     # --- Public interface --------------------------------------------------------------------
+
+    def provenance(self) -> dict[str, Any]:
+        """Where results come from, for the files that hold them.
+
+        Returns:
+            ``device``, its name; ``calibration_date``, when it was calibrated, ISO 8601;
+            ``native_gates``, which its circuits were rewritten in; ``layouts``, the physical
+            qubits of our qubits 0, 1, … in each of the ways that circuits were laid out so far;
+            ``shots``; ``mitigation``; and ``job_ids`` so far. What does not apply is None or
+            empty.
+        """
+        return {
+            "device": None,
+            "calibration_date": None,
+            "native_gates": [],
+            "layouts": [],
+            "shots": self.shots,
+            "mitigation": list(self.mitigation),
+            "job_ids": [],
+        }
 
     def expectations(self, circuit: Circuit, angles: Tensor, strings: PauliStrings) -> Tensor:
         """<P_s> in the state that the circuit prepares from |0…0>.

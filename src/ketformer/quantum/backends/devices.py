@@ -40,6 +40,8 @@ def find_device(name: str) -> Any:
     method = aer_method(name)
     if method is not None:
         return open_aer(method=method)
+    if name.startswith("aer_simulator"):
+        raise KetformerError(f"no Aer method {name!r}; known: {', '.join(AER_METHODS)}")
     if name.startswith(_FROM):
         origin = find_device(name.removeprefix(_FROM))
         return _as_calibrated(origin)
@@ -63,11 +65,39 @@ def open_aer(**options: Any) -> Any:
     return require_package("qiskit_aer", "qiskit").AerSimulator(**options)
 
 
-def _as_calibrated(device: Any) -> Any:
+def calibration_date(device: Any) -> str | None:
+    """When a ``BackendV2`` was last calibrated, ISO 8601; None if it does not say."""
+    said = getattr(getattr(device, "calibrated_from", device), "properties", None)
+    properties = said() if callable(said) else None
+    date = getattr(properties, "last_update_date", None)
+    return None if date is None else str(date.isoformat())
+
+
+def native_gates(device: Any) -> list[str]:
+    """The names of the gates that circuits on a ``BackendV2`` consist of; none if it runs any."""
+    if device is None or is_ideal(device):
+        return []
+    from qiskit.circuit import Gate
+
+    target = getattr(device, "calibrated_from", device).target
+    names = target.operation_names
+    return sorted(name for name in names if isinstance(target.operation_from_name(name), Gate))
+
+
+def is_ideal(device: Any) -> bool:
+    """Whether it is Aer without noise, which runs any gate between any qubits."""
     aer = require_package("qiskit_aer", "qiskit")
-    if isinstance(device, aer.AerSimulator):
+    plain = isinstance(device, aer.AerSimulator) and device.options.noise_model is None
+    return plain and device.coupling_map is None
+
+
+def _as_calibrated(device: Any) -> Any:
+    if is_ideal(device):
         raise KetformerError(f"{_FROM} takes a device with a calibration; {device.name} has none")
-    return aer.AerSimulator.from_backend(device)
+    aer = require_package("qiskit_aer", "qiskit")
+    simulator = aer.AerSimulator.from_backend(device)
+    simulator.calibrated_from = device  # Aer does not keep the date
+    return simulator
 
 
 def _recorded(name: str) -> Any:
@@ -99,12 +129,15 @@ def _of_the_account(name: str) -> Any:
     try:
         service = runtime.QiskitRuntimeService()
     except AccountNotFoundError:
+        near = _near(name, local) or f" (known: {', '.join(local[:5])}, fake_torino and the like)"
         raise KetformerError(
-            f"no device {name!r} without an IBM account{_near(name, local)}; "
+            f"no device {name!r} without an IBM account{near}; "
             "QiskitRuntimeService.save_account saves one"
         ) from None
     except Exception as error:  # from the network, in many layers
-        raise KetformerError(f"the saved IBM account cannot be used: {_reason(error)}") from error
+        raise KetformerError(
+            f"the saved IBM account cannot be used: {first_line(error)}"
+        ) from error
     try:
         return service.backend(name)
     except QiskitBackendNotFoundError:
@@ -115,7 +148,7 @@ def _of_the_account(name: str) -> Any:
             f"it has: {', '.join(offered) or 'none'}"
         ) from None
     except Exception as error:
-        raise KetformerError(f"the device {name}: {_reason(error)}") from error
+        raise KetformerError(f"the device {name}: {first_line(error)}") from error
 
 
 def _near(name: str, known: Iterable[str]) -> str:
@@ -134,6 +167,8 @@ def _stem(name: str) -> str:
     return name.removeprefix(_FAKE).removeprefix("ibm_")
 
 
-def _reason(error: Exception) -> str:
-    lines = str(error).strip("'\" \n").splitlines()
+def first_line(error: Exception) -> str:
+    """The first line of what another library says."""
+    # Qiskit's errors quote their message, line breaks and all.
+    lines = str(getattr(error, "message", error)).strip("'\" \n").splitlines()
     return lines[0] if lines else type(error).__name__

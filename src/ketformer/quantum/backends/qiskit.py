@@ -1,4 +1,4 @@
-"""Qiskit: the Aer simulators, and any ``BackendV2`` device."""
+"""Qiskit: the Aer simulators, and any device that a V2 sampler runs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,21 @@ from torch import Tensor
 
 from ketformer.errors import KetformerError
 from ketformer.quantum.backends._packages import require_package
+from ketformer.quantum.backends._samplers import DeviceSampler
 from ketformer.quantum.backends.base import Backend, BackendOptions
+from ketformer.quantum.backends.devices import (
+    aer_method,
+    calibration_date,
+    find_device,
+    first_line,
+    is_ideal,
+    native_gates,
+    open_aer,
+)
 from ketformer.quantum.circuit import FIXED_GATES, ROTATIONS, Angle, Circuit
 from ketformer.quantum.noise import Noise
 from ketformer.quantum.pauli import PauliStrings
 
-# The Aer methods that can run any of our circuits.
-_METHODS = ("automatic", "statevector", "density_matrix", "matrix_product_state")
 # Qiskit's classes are named like our gates, except these.
 _CLASSES = {
     "P": "Phase", "SDG": "Sdg", "TDG": "Tdg", "SXDG": "SXdg", "SWAP": "Swap",
@@ -30,17 +38,20 @@ _CHUNK = 1 << 20
 
 
 class QiskitBackend(Backend):
-    """Circuits on Aer, or on a device through Qiskit's primitives.
+    """Circuits on Aer, or on a device through a V2 sampler.
 
     A device only gives shots, with its own noise.
 
     Args:
         shots: see :class:`~ketformer.quantum.backends.Backend`. A device needs them.
-        noise: likewise; only for Aer.
-        seed: likewise.
-        device: a ``BackendV2``, or the name of an Aer method such as
-            ``matrix_product_state``, with or without the prefix ``aer_simulator_``; None for
-            ``statevector``, or ``density_matrix`` under noise on gates.
+        noise: likewise; only for Aer. Also an Aer ``NoiseModel``, or a ``BackendV2`` whose
+            calibration is the noise: circuits then run in the noise model's gates, with shots.
+        seed: likewise; IBM's devices and samplers of your own ignore it.
+        device: a name that :func:`~ketformer.quantum.backends.devices.find_device` knows, a
+            ``BackendV2``, a V2 sampler, or a ``Session`` or ``Batch`` of qiskit-ibm-runtime;
+            None for Aer by its method ``statevector``, or ``density_matrix`` under noise on gates.
+        circuits_per_job: circuits that are sent to a device together; None for as many as it
+            takes, at most 300 if it does not say.
 
     Raises:
         KetformerError: Qiskit is missing, or the device is unknown or does not support the
@@ -55,29 +66,52 @@ class QiskitBackend(Backend):
         self,
         *,
         device: Any = None,
+        circuits_per_job: int | None = None,
         **common: Unpack[BackendOptions],
     ) -> None:
-        super().__init__(**common)
         require_package("qiskit", "qiskit")
-        from qiskit.providers import BackendV2
-        from qiskit.transpiler import generate_preset_pass_manager
-
+        method = aer_method(device) if isinstance(device, str) else None
+        noisy = _with_noise_of(common.get("noise"), method or "automatic")
+        super().__init__(**common if noisy is None else {**common, "noise": None})
+        if circuits_per_job is not None and circuits_per_job < 1:
+            raise KetformerError(f"circuits_per_job must be positive, got {circuits_per_job}")
         self._aer: Any = None
-        if device is None or isinstance(device, str):
-            device = self._aer = _open_aer(_method(device, self.noise), self.noise)
-        elif not isinstance(device, BackendV2):
-            raise KetformerError(f"a device is a BackendV2 or an Aer method, got {device!r}")
-        elif self.noise != Noise():
-            self._cannot(f"add noise to {device.name}, which has its own")
+        self._sampler: DeviceSampler | None = None
+        if noisy is not None:
+            if device is not None and method is None:
+                self._cannot(f"add noise to {_called(device)}, which has its own")
+            device = noisy
+        elif device is None or method is not None:
+            default = "density_matrix" if self.noise.on_gates else "statevector"
+            noisily = {"noise_model": _noise_model(self.noise)} if self.noise.on_gates else {}
+            device = self._aer = open_aer(method=method or default, **noisily)
+        elif isinstance(device, str):
+            device = find_device(device)
+        #: The ``BackendV2`` behind the circuits; None for a sampler that has none.
         self.device: Any = device
         if self._aer is None:
-            self._passes = generate_preset_pass_manager(2, backend=device, seed_transpiler=0)
-        else:
-            # Aer binds angles of controlled rotations wrongly (qiskit-aer issues 2391, 2403), and
-            # a global phase that contains one, as P has in rotations.
-            self._passes = generate_preset_pass_manager(0, basis_gates=[*_ONE_QUBIT, "p", "cx"])
+            self._sampler = DeviceSampler(device, circuits_per_job)
+            self.device = self._sampler.backend
+            if self.noise != Noise():
+                self._cannot(f"add noise to {self._sampler.name}, which has its own")
+        self._passes = self._pass_manager()
+        self._layouts: dict[tuple[int, ...], None] = {}
         self._transpiled = lru_cache(maxsize=_COMPILED)(self._transpile)
         self._saving = lru_cache(maxsize=_COMPILED)(self._with_expectations)
+
+    def provenance(self) -> dict[str, Any]:
+        """See :meth:`Backend.provenance <ketformer.quantum.backends.Backend.provenance>`."""
+        found = super().provenance()
+        if self._sampler is None:
+            return {**found, "device": f"Aer, {self._aer.options.method}"}
+        return {
+            **found,
+            "device": self._sampler.name,
+            "calibration_date": calibration_date(self.device),
+            "native_gates": native_gates(self.device),
+            "layouts": [list(layout) for layout in self._layouts],
+            "job_ids": list(self._sampler.job_ids),
+        }
 
     def close(self) -> None:
         """Forget the transpiled circuits."""
@@ -108,12 +142,14 @@ class QiskitBackend(Backend):
 
     def _outcomes(self, circuit: Circuit, rows: Tensor, shots: int, seed: int) -> Tensor:
         measured = self._transpiled(circuit, measure=True)
+        if self._sampler is not None:
+            angles = _columns(measured, circuit, rows)
+            return torch.from_numpy(self._sampler.sample(measured, angles, len(rows), shots, seed))
         outcomes = torch.empty(len(rows), shots, dtype=torch.long)
         size = max(1, _CHUNK // shots)
         for part, place in enumerate(range(0, len(rows), size)):
             some = rows[place : place + size]
-            sample = self._sampled if self._aer is None else self._sampled_by_aer
-            found = sample(measured, circuit, some, shots, (seed + part) % 2**31)
+            found = self._sampled_by_aer(measured, circuit, some, shots, (seed + part) % 2**31)
             outcomes[place : place + size] = torch.from_numpy(found)
         return outcomes
 
@@ -121,8 +157,8 @@ class QiskitBackend(Backend):
 
     def _exact_method(self) -> str:
         """Aer's method, if it can give exact results."""
-        if self._aer is None:
-            self._cannot(f"give exact results on {self.device.name}; set shots")
+        if self._sampler is not None:
+            self._cannot(f"give exact results on {self._sampler.name}; set shots")
         method = str(self._aer.options.method)
         if self.noise.on_gates and method != "density_matrix":
             self._cannot(f"give exact results under noise by the method {method}; set shots")
@@ -131,10 +167,31 @@ class QiskitBackend(Backend):
     def _transpile(self, circuit: Circuit, measure: bool = False) -> Any:
         # Qiskit has qubit 0 at the least significant bit. With the qubits reversed, its states,
         # outcomes and Pauli labels match ours.
+        from qiskit.transpiler import TranspilerError
+
         reverse = to_qiskit(circuit).reverse_bits()
         if measure:
             reverse.measure_all()
-        return self._passes.run(reverse)
+        try:
+            compiled = self._passes.run(reverse)
+        except TranspilerError as error:
+            raise KetformerError(
+                f"a circuit of {circuit.n_qubits} qubits cannot be rewritten for "
+                f"{_called(self.device)}: {first_line(error)}"
+            ) from error
+        if compiled.layout is not None:
+            layout = compiled.layout.initial_index_layout(filter_ancillas=True)
+            self._layouts[tuple(reversed(layout))] = None
+        return compiled
+
+    def _pass_manager(self) -> Any:
+        from qiskit.transpiler import generate_preset_pass_manager
+
+        if self.device is None or is_ideal(self.device) or self._aer is not None:
+            # Aer binds angles of controlled rotations wrongly (qiskit-aer issues 2391, 2403), and
+            # a global phase that contains one, as P has in rotations.
+            return generate_preset_pass_manager(0, basis_gates=[*_ONE_QUBIT, "p", "cx"])
+        return generate_preset_pass_manager(2, backend=self.device, seed_transpiler=0)
 
     def _with_expectations(self, circuit: Circuit, strings: PauliStrings) -> Any:
         from qiskit.quantum_info import Pauli
@@ -172,19 +229,6 @@ class QiskitBackend(Backend):
             raise KetformerError(f"Aer: {result.status}")
         return [experiment.data for experiment in result.results]
 
-    def _sampled(self, measured: Any, circuit: Circuit, rows: Tensor, shots: int, seed: int) -> Any:
-        """Outcomes ``[N, shots]`` from the device's sampler primitive."""
-        from qiskit.primitives import BackendSamplerV2
-
-        columns = _columns(measured, circuit, rows)
-        angles = {tuple(columns): np.stack([*columns.values()], axis=-1)} if columns else None
-        pubs = [(measured, angles)] * (1 if columns else len(rows))
-        sampler = BackendSamplerV2(backend=self.device, options={"seed_simulator": seed})
-        read = [result.data.meas.array for result in sampler.run(pubs, shots=shots).result()]
-        # Bytes, most significant first.
-        places = 256 ** np.arange(read[0].shape[-1])[::-1]
-        return np.concatenate([(r @ places).reshape(-1, shots) for r in read])
-
 
 def to_qiskit(circuit: Circuit) -> Any:
     """The circuit as a ``qiskit.QuantumCircuit``, with the same qubit indices.
@@ -214,19 +258,30 @@ def _angle(angle: Angle, parameters: dict[str, Any]) -> Any:
     return parameters[str(angle.value)] if angle.is_plain else angle.bound(parameters)
 
 
-def _method(name: str | None, noise: Noise) -> str:
-    if name is None:
-        return "density_matrix" if noise.on_gates else "statevector"
-    method = name.removeprefix("aer_simulator").removeprefix("_") or "automatic"
-    if method not in _METHODS:
-        raise KetformerError(f"unknown Aer method {name!r}; known: {', '.join(_METHODS)}")
-    return method
+def _called(device: Any) -> str:
+    return str(getattr(device, "name", device))
 
 
-def _open_aer(method: str, noise: Noise) -> Any:
-    aer = require_package("qiskit_aer", "qiskit")
-    options = {"noise_model": _noise_model(noise)} if noise.on_gates else {}
-    return aer.AerSimulator(method=method, **options)
+def _with_noise_of(given: Any, method: str) -> Any:
+    """Aer with an Aer ``NoiseModel`` or a device's calibration; None for our own channels."""
+    if given is None or isinstance(given, Noise):
+        return None
+    from qiskit.providers import BackendV2
+    from qiskit_aer.noise import NoiseModel
+
+    if isinstance(given, NoiseModel):
+        simulator = open_aer(method=method, noise_model=given)
+        simulator.name = "Aer with a noise model"
+    elif isinstance(given, BackendV2) and not is_ideal(given):
+        simulator = open_aer(method=method, noise_model=NoiseModel.from_backend(given))
+        simulator.name = f"Aer with the noise of {given.name}"
+        simulator.calibrated_from = given
+    else:
+        raise KetformerError(
+            "noise is a ketformer.quantum.Noise, an Aer NoiseModel, or a BackendV2 with a "
+            f"calibration; got {given!r}"
+        )
+    return simulator
 
 
 def _noise_model(noise: Noise) -> Any:
