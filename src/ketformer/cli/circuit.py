@@ -17,8 +17,8 @@ from ketformer.circuits.device_tables import (
 )
 from ketformer.circuits.mechanisms import is_run, layers_with_circuits
 from ketformer.circuits.resources import resources_of_run
-from ketformer.cli import circuit_methods
-from ketformer.cli.common import Parser, print_facts, print_json, print_table
+from ketformer.cli import circuit_journal, circuit_methods
+from ketformer.cli.common import Parser, print_json, print_table
 from ketformer.cli.devices import add_device_arguments, chosen_device
 from ketformer.drawing.circuit import draw_picture, draw_text
 from ketformer.drawing.figure import PLOTS
@@ -27,11 +27,9 @@ from ketformer.errors import KetformerError
 from ketformer.evaluation import gradient_study, noise_study
 from ketformer.quantum import Experiment
 from ketformer.quantum.backends import BACKENDS
-from ketformer.quantum.backends.journal import summary
 from ketformer.quantum.qasm import to_qasm
 from ketformer.quantum.resources import count_resources
 from ketformer.runs import Run, open_run
-from ketformer.runs.directory import JOURNAL_FILE
 from ketformer.utils.files import picture_kind, write_text
 
 EXAMPLE = """  ketformer circuit show overlap --attention_options.n_qubits 4
@@ -133,7 +131,7 @@ def run(options: Any) -> int:
         "check": _check,
         "noise": _noise,
         "gradients": _gradients,
-        "journal": _journal,
+        "journal": circuit_journal.run,
     }
     return actions[options.action](options)
 
@@ -309,29 +307,6 @@ def _gradients(options: Any) -> int:
         ("cosine", "cosine"), ("norm", "norm_ratio"), ("circuits", "circuits"),
     )  # fmt: skip
     print_table(study["rows"], columns)
-    return 0
-
-
-def _journal(options: Any) -> int:
-    if options.subject is None:
-        raise KetformerError("name a run directory or a journal")
-    path = Path(options.subject)
-    found = summary(path / JOURNAL_FILE if path.is_dir() else path)
-    if options.json:
-        print_json(found)
-        return 0
-    for row in found["rows"]:
-        of = "" if row["planned"] is None else f" of {row['planned']:,}"
-        settings = ", ".join(f"{name} {value}" for name, value in row.pop("settings").items())
-        print_facts(
-            {
-                "settings": settings,
-                **row,
-                "batches": f"{row['batches']:,}{of}",
-            }
-        )
-        print()
-    print(f"{len(found['rows'])} settings in {found['journal']}")
     return 0
 
 
