@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,11 +20,11 @@ from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.attention.spread import a_weight
 from ketformer.drawing.circuit import circuit_svg, layout
 from ketformer.errors import KetformerError, NotOfferedError
-from ketformer.models import KetformerForCausalLM
-from ketformer.models.block import Block
 from ketformer.quantum import Circuit, Experiment, amplitude_preparation
 from ketformer.quantum.resources import Resources, count_resources
-from ketformer.runs import open_run
+
+if TYPE_CHECKING:
+    from ketformer.models import KetformerForCausalLM
 
 _MOST = 300  # gates drawn at most in a picture for a page
 _LONG = 100  # gates; in longer circuits the token's preparation is drawn as one box
@@ -49,6 +49,9 @@ def circuits_of(subject: str, **sizes: Any) -> dict[str, Experiment]:
         attention = mechanism(subject, **sizes)
         found = _of_first_head(attention) if attention.has_circuits() else {}
     elif Path(subject).exists():
+        # Brings in transformers, which takes seconds and which no mechanism needs.
+        from ketformer.runs import open_run
+
         found = _of_model(open_run(subject).model)
     else:
         known = ", ".join(mechanisms_with_circuits())
@@ -150,6 +153,8 @@ def _preparation(circuit: Circuit) -> int:
 
 def _of_model(model: KetformerForCausalLM) -> dict[str, Experiment]:
     """The circuits of the first layer with each mechanism that has any."""
+    from ketformer.models.block import Block
+
     first: dict[str, Mixer] = {}
     for block in model.modules():
         if isinstance(block, Block) and block.attention.has_circuits():

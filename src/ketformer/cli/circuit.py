@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.circuits import check_backends, circuits_of, resource_table
@@ -12,13 +12,14 @@ from ketformer.drawing.circuit import draw_picture, draw_text
 from ketformer.drawing.figure import PLOTS
 from ketformer.drawing.plots import draw_noise_study, draw_resources
 from ketformer.errors import KetformerError
-from ketformer.evaluation import gradient_study, noise_study
 from ketformer.quantum import Experiment
 from ketformer.quantum.backends import BACKENDS
 from ketformer.quantum.qasm import to_qasm
 from ketformer.quantum.resources import count_resources
-from ketformer.runs import Run, open_run
 from ketformer.utils.files import picture_kind, write_text
+
+if TYPE_CHECKING:
+    from ketformer.runs import Run
 
 EXAMPLE = """  ketformer circuit show overlap --attention_options.n_qubits 4
   ketformer circuit show runs/mine --out circuit.svg
@@ -203,6 +204,8 @@ def _check(options: Any) -> int:
 
 
 def _noise(options: Any) -> int:
+    from ketformer.evaluation import noise_study
+
     study = noise_study(_run(options), limit=options.limit or 16, seed=options.seed)
     if options.out:
         draw_noise_study(study, Path(options.out))
@@ -217,6 +220,8 @@ def _noise(options: Any) -> int:
 
 
 def _gradients(options: Any) -> int:
+    from ketformer.evaluation import gradient_study
+
     study = gradient_study(_run(options), limit=options.limit or 4, seed=options.seed)
     if options.json:
         print_json(study)
@@ -234,4 +239,7 @@ def _run(options: Any) -> Run:
         raise KetformerError(f"{options.action} needs a run directory")
     if options.limit is not None and options.limit < 1:
         raise KetformerError(f"limit must be positive, got {options.limit}")
+    # Brings in transformers, which takes seconds and which no mechanism needs.
+    from ketformer.runs import open_run
+
     return open_run(options.subject)
