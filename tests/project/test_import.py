@@ -35,6 +35,29 @@ def test_torch_and_transformers_are_imported_when_they_are_needed(code):
     assert python(f"{code}; {HEAVY}").splitlines()[-1] == "[]"
 
 
+LITTLE = """
+import sys
+from ketformer.cli import main
+
+def absent(*modules):
+    print("imported:", sorted({*modules} & {*sys.modules}))
+
+main(["circuit", "show", "qisa"])
+main(["cite", "overlap"])
+absent("transformers", "torch._dynamo", "sympy", "pandas", "matplotlib", "rdkit")
+from ketformer.models.configuration import KetformerConfig
+absent("transformers.modeling_utils", "torch._dynamo", "sympy", "pandas")
+from ketformer.runs import open_run
+absent("transformers.trainer", "transformers.training_args", "matplotlib", "rdkit", "jiwer")
+"""
+
+
+def test_a_verb_imports_no_more_than_it_needs():
+    """Circuits need torch alone; a configuration no model; and to read a run, no Trainer."""
+    said = [line for line in python(LITTLE).splitlines() if line.startswith("imported:")]
+    assert said == ["imported: []"] * 3
+
+
 # The last two import transformers' tables in the middle of other modules of transformers.
 FIRST = {
     "ketformer": "import ketformer",

@@ -150,7 +150,11 @@ class PauliObservables(Drawn):
         if tables is not None and torch.compiler.is_exporting():
             return tables  # the codes of a model that is being exported cannot be read
         if tables is None or tables.codes is not self.codes:
-            rebuilt: _Tables = _outside_graphs(self)
+            if not torch.compiler.is_compiling():
+                return self.prepare()
+            # Outside the graph. Not a decorator, which would import the compiler, a second of it,
+            # together with this module.
+            rebuilt: _Tables = torch.compiler.disable(PauliObservables.prepare)(self)
             return rebuilt
         if not torch.compiler.is_compiling() and tables.version != _version(self.codes):
             return self.prepare()
@@ -175,11 +179,6 @@ class _Tables(NamedTuple):
     version: int | None
     plans: list[PauliPlan]
     native: CircuitValues | None
-
-
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def _outside_graphs(observables: PauliObservables) -> _Tables:
-    return observables.prepare()
 
 
 def _version(codes: Tensor) -> int | None:

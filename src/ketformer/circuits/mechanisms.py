@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -22,11 +22,11 @@ from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.attention.spread import a_weight
 from ketformer.drawing.circuit import circuit_svg, layout
 from ketformer.errors import KetformerError, NotOfferedError
-from ketformer.models import KetformerForCausalLM
-from ketformer.models.block import Block
 from ketformer.quantum import Circuit, Experiment, amplitude_preparation
 from ketformer.quantum.resources import Resources, count_resources
-from ketformer.runs import open_run
+
+if TYPE_CHECKING:
+    from ketformer.models import KetformerForCausalLM
 
 _MOST = 300  # gates drawn at most in a picture for a page
 _LONG = 100  # gates; in longer circuits the token's preparation is drawn as one box
@@ -48,6 +48,9 @@ def circuits_of(subject: str, **sizes: Any) -> dict[str, Experiment]:
         KetformerError: neither a quantum mechanism nor a run with one.
     """
     if is_run(subject):
+        # Brings in transformers, which takes seconds and which no mechanism needs.
+        from ketformer.runs import open_run
+
         found = _of_model(open_run(subject).model)
     else:
         attention = mechanism(subject, **sizes)
@@ -172,6 +175,8 @@ def layers_with_circuits(model: KetformerForCausalLM) -> dict[str, list[Mixer]]:
 
 
 def _layers(model: KetformerForCausalLM) -> dict[str, list[Mixer]]:
+    from ketformer.models.block import Block
+
     found: dict[str, list[Mixer]] = {}
     for block in model.modules():
         if isinstance(block, Block) and block.attention.has_circuits():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.circuits import check_backends, circuits_of, resource_table
@@ -24,13 +24,14 @@ from ketformer.drawing.circuit import draw_picture, draw_text
 from ketformer.drawing.figure import PLOTS
 from ketformer.drawing.plots import draw_device_resources, draw_noise_study, draw_resources
 from ketformer.errors import KetformerError
-from ketformer.evaluation import gradient_study, noise_study
 from ketformer.quantum import Experiment
 from ketformer.quantum.backends import BACKENDS
 from ketformer.quantum.qasm import to_qasm
 from ketformer.quantum.resources import count_resources
-from ketformer.runs import Run, open_run
 from ketformer.utils.files import picture_kind, write_text
+
+if TYPE_CHECKING:
+    from ketformer.runs import Run
 
 EXAMPLE = """  ketformer circuit show overlap --attention_options.n_qubits 4
   ketformer circuit show runs/mine --out circuit.svg
@@ -239,7 +240,7 @@ _PASSES = (
 def _counted(subject: str, options: Any) -> dict[str, Any]:
     if is_run(subject):
         return resources_of_run(
-            open_run(subject), length=options.length, batch=options.batch,
+            _opened(subject), length=options.length, batch=options.batch,
             precision=options.precision,
         )  # fmt: skip
     others = {**_given_sizes(options), **options.attention_options}
@@ -253,7 +254,7 @@ def _on_device(subject: str, costs: DeviceCosts, options: Any) -> dict[str, Any]
         "shots": options.shots,
     }
     if is_run(subject):
-        run = open_run(subject)
+        run = _opened(subject)
         sizes = sizes_for_run(run, options.length, options.batch, **common)
         return device_table_of_run(run, costs, sizes)
     sizes = Sizes(**_given_sizes(options), **common)
@@ -270,7 +271,7 @@ def _check(options: Any) -> int:
         raise KetformerError(f"draws must be positive, got {options.draws}")
     mechanisms: Sequence[str] | None = (options.subject,) if options.subject else None
     if options.subject and is_run(options.subject):
-        mechanisms = tuple(layers_with_circuits(open_run(options.subject).model))
+        mechanisms = tuple(layers_with_circuits(_opened(options.subject).model))
     result = check_backends(options.backends, mechanisms, draws=options.draws, seed=options.seed)
     if options.json:
         print_json(result)
@@ -284,6 +285,8 @@ def _check(options: Any) -> int:
 
 
 def _noise(options: Any) -> int:
+    from ketformer.evaluation import noise_study
+
     study = noise_study(_run(options), limit=options.limit or 16, seed=options.seed)
     if options.out:
         draw_noise_study(study, Path(options.out))
@@ -298,6 +301,8 @@ def _noise(options: Any) -> int:
 
 
 def _gradients(options: Any) -> int:
+    from ketformer.evaluation import gradient_study
+
     study = gradient_study(_run(options), limit=options.limit or 4, seed=options.seed)
     if options.json:
         print_json(study)
@@ -315,4 +320,11 @@ def _run(options: Any) -> Run:
         raise KetformerError(f"{options.action} needs a run directory")
     if options.limit is not None and options.limit < 1:
         raise KetformerError(f"limit must be positive, got {options.limit}")
-    return open_run(options.subject)
+    return _opened(options.subject)
+
+
+def _opened(path: str) -> Run:
+    # Brings in transformers, which takes seconds and which no mechanism needs.
+    from ketformer.runs import open_run
+
+    return open_run(path)

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
-
 from ketformer.errors import KetformerError
 from ketformer.utils.files import picture_kind, replacing
 
@@ -106,6 +104,8 @@ def _settings(look: dict[Any, Any]) -> Iterator[None]:
 
     Warnings about glyphs missing from matplotlib's font are hidden; a browser has them.
     """
+    import matplotlib
+
     with _ONE_AT_A_TIME, matplotlib.rc_context(look), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jsonargparse
-from transformers import TrainingArguments
 
 from ketformer.attention import ATTENTION
 from ketformer.attention.layers import Mechanisms, distinct, nested, parse_mechanisms
@@ -38,42 +37,18 @@ _NAME = re.compile(r"[^\W_][\w .+-]{0,99}")
 
 #: Shown by ``train --help``; every other option of TrainingArguments works as well.
 COMMON_TRAINING_OPTIONS = (
-    "max_steps",
-    "num_train_epochs",
-    "learning_rate",
-    "lr_scheduler_type",
-    "warmup_steps",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "weight_decay",
-    "max_grad_norm",
-    "seed",
-    "save_steps",
-    "eval_steps",
-    "logging_steps",
-    "bf16",
-    "gradient_checkpointing",
-    "torch_compile",
-    "fsdp",
-    "report_to",
-    "use_cpu",
-)
+    "max_steps", "num_train_epochs", "learning_rate", "lr_scheduler_type", "warmup_steps",
+    "per_device_train_batch_size", "gradient_accumulation_steps", "weight_decay",
+    "max_grad_norm", "seed", "save_steps", "eval_steps", "logging_steps", "bf16",
+    "gradient_checkpointing", "torch_compile", "fsdp", "report_to", "use_cpu",
+)  # fmt: skip
 
 # Trainer options that Ketformer sets itself.
 _OURS = {
-    "output_dir",
-    "remove_unused_columns",
-    "label_names",
-    "prediction_loss_only",
-    "resume_from_checkpoint",
-    "disable_tqdm",
-    "do_train",
-    "do_eval",
-    "do_predict",
-    "dataloader_pin_memory",
-    "use_cache",
-    "parallelism_config",
-}
+    "output_dir", "remove_unused_columns", "label_names", "prediction_loss_only",
+    "resume_from_checkpoint", "disable_tqdm", "do_train", "do_eval", "do_predict",
+    "dataloader_pin_memory", "use_cache", "parallelism_config",
+}  # fmt: skip
 
 # Configuration keys that come from the data or the call, not from the training settings.
 _NOT_SET = {
@@ -306,9 +281,16 @@ def _own_keys() -> tuple[str, ...]:
     return tuple(f.name for f in fields(Settings) if f.name not in {"model", "training", "name"})
 
 
+def _training_arguments() -> Any:
+    """Trainer's options. The import brings in peft and models, which to read a run needs not."""
+    from transformers import TrainingArguments
+
+    return TrainingArguments
+
+
 @lru_cache
 def _training_fields() -> dict[str, Any]:
-    return {f.name: f for f in fields(TrainingArguments) if f.name not in _OURS and f.init}
+    return {f.name: f for f in fields(_training_arguments()) if f.name not in _OURS and f.init}
 
 
 @lru_cache
@@ -317,7 +299,7 @@ def _hints(cls: type) -> dict[str, Any]:
         hints = {f.name: f.type for f in fields(KetformerConfig)}
     else:
         hints = typing.get_type_hints(cls)
-    if cls is TrainingArguments:  # declared as a string, the deprecated form of a bool
+    if "fsdp" in hints:  # Trainer's; declared as a string, the deprecated form of a bool
         hints["fsdp"] = bool | str | None
     return {key: _plain(hint) for key, hint in hints.items()}
 
@@ -335,8 +317,8 @@ def _plain(hint: Any) -> Any:
 
 
 @lru_cache
-def _parser() -> jsonargparse.ArgumentParser:
-    """All settings, in a group for each part of :class:`Settings`."""
+def _parser(*, training: bool = True) -> jsonargparse.ArgumentParser:
+    """All settings, in a group for each part of :class:`Settings`, or all but Trainer's."""
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     unset = argparse.SUPPRESS
     own = parser.add_argument_group("data")
@@ -355,28 +337,35 @@ def _parser() -> jsonargparse.ArgumentParser:
     for key in model_keys():
         kind = _hints(KetformerConfig)[key]
         model.add_argument(f"--{key}", type=kind, default=unset, help=help_of.get(key))
-    training = parser.add_argument_group(
+    if training:
+        _add_training_arguments(parser)
+    return parser
+
+
+def _add_training_arguments(parser: jsonargparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
         "training", "any other option of transformers' TrainingArguments works as well"
     )
-    rare = [key for key in _training_fields() if key not in COMMON_TRAINING_OPTIONS]
-    for key in (*COMMON_TRAINING_OPTIONS, *rare):
+    trainers = _training_fields()
+    for key in dict.fromkeys((*COMMON_TRAINING_OPTIONS, *trainers)):
         text = argparse.SUPPRESS
         if key in COMMON_TRAINING_OPTIONS:
-            text = first_sentence(_training_fields()[key].metadata.get("help", ""))
-        kind = _hints(TrainingArguments)[key]
-        training.add_argument(f"--{key}", type=kind, default=unset, help=text)
-    return parser
+            text = first_sentence(trainers[key].metadata.get("help", ""))
+        kind = _hints(_training_arguments())[key]
+        group.add_argument(f"--{key}", type=kind, default=argparse.SUPPRESS, help=text)
 
 
 def _checked(changes: Mapping[str, Any]) -> dict[str, Any]:
     """The changes with their types checked and strings such as ``3e-3`` read as numbers."""
-    known = {*_own_keys(), *model_keys(), *_training_fields()}
+    ours = {*_own_keys(), *model_keys()}
+    of_training = not ours.issuperset(changes)
+    known = ours.union(_training_fields() if of_training else ())
     for key in changes:
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise KetformerError(f"unknown setting {key!r}{hint}")
-    parse = _parser().parse_object
+    parse = _parser(training=of_training).parse_object
     try:
         checked = parse(dict(changes), defaults=False).as_dict()
     except jsonargparse.ArgumentError:  # one by one takes longer, and says which
@@ -394,7 +383,7 @@ def _checked(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hint_of(key: str) -> Any:
-    for cls in (Settings, KetformerConfig, TrainingArguments):
+    for cls in (Settings, KetformerConfig, _training_arguments()):
         if key in _hints(cls):
             return _hints(cls)[key]
     raise KeyError(key)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar, Literal, TypedDict, get_args
 
 from torch import Tensor, nn
-from transformers.activations import ACT2FN
 
 from ketformer.attention.checks import require_choice
 from ketformer.errors import KetformerError
@@ -48,6 +47,9 @@ class FeedForward(nn.Module):
         require_choice("hidden_act", hidden_act, get_args(Activation))
         if not 0 <= dropout < 1:
             raise KetformerError(f"dropout must lie in [0, 1), got {dropout}")
+        # A second of imports, which the configuration and its checks do not need.
+        from transformers.activations import ACT2FN
+
         self.hidden_size = hidden_size
         self.act: nn.Module = ACT2FN[hidden_act]
         self.dropout = nn.Dropout(dropout)
