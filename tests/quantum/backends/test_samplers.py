@@ -1,5 +1,7 @@
 """Circuits on devices through V2 samplers: which sampler, jobs within limits, failures."""
 
+from copy import copy
+
 import pytest
 import torch
 from qiskit.primitives import BackendSamplerV2, StatevectorSampler
@@ -15,6 +17,7 @@ from qiskit_ibm_runtime.exceptions import (
     IBMRuntimeError,
     RuntimeInvalidStateError,
     RuntimeJobFailureError,
+    RuntimeJobNotFound,
 )
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 from qiskit_ibm_runtime.fake_provider.local_service import QiskitRuntimeLocalService
@@ -22,8 +25,9 @@ from qiskit_ibm_runtime.qiskit_runtime_service import QiskitRuntimeService
 
 from ketformer.errors import KetformerError
 from ketformer.quantum import Circuit, Noise, PauliStrings, hadamard_test, rotation_ring_ansatz, run
-from ketformer.quantum.backends import _samplers as module, open_backend
+from ketformer.quantum.backends import Journal, _samplers as module, open_backend
 from ketformer.quantum.backends._trials import frequencies
+from ketformer.quantum.backends.journal import summary
 from ketformer.quantum.backends.qiskit import QiskitBackend
 
 from ..helpers import random_angles
@@ -46,12 +50,14 @@ class Service(QiskitRuntimeService):
     Args:
         failures: what the next submissions raise; None for one that succeeds.
         results: what asking for the next results raises, likewise.
+        known: jobs that it has already, by id.
     """
 
     def __new__(cls, *_, **__):
         return object.__new__(cls)
 
-    def __init__(self, failures=(), results=()):
+    def __init__(self, failures=(), results=(), known=None):
+        self.jobs = dict(known or {})
         self.failures = list(failures)
         self.results = list(results)
         self.submitted = []
@@ -63,8 +69,15 @@ class Service(QiskitRuntimeService):
         self.submitted.append((sum(sizes), {pub.shots for pub in inputs["pubs"]}))
         local = {"backend": RECORDED}
         job = QiskitRuntimeLocalService()._run(program_id, inputs, local, None)
-        job.result = self._failing(job.result)
-        return job
+        self.jobs[job.job_id()] = job
+        failing = copy(job)
+        failing.result = self._failing(job.result)
+        return failing
+
+    def job(self, job_id):
+        if job_id not in self.jobs:
+            raise RuntimeJobNotFound("Job not found")
+        return self.jobs[job_id]
 
     def _failing(self, result):
         def asked():
@@ -355,3 +368,82 @@ def test_simulators_have_no_device_to_speak_of():
         said = open_backend(name, shots=7).provenance()
         assert (said["shots"], said["layouts"], said["job_ids"]) == (7, [], [])
     assert open_backend("qiskit").provenance()["device"] == "Aer, statevector"
+
+
+def expected_of(path, device, **options):
+    """``Z`` of the first of SURE's qubits for ten angles, by four jobs of three circuits."""
+    angles = torch.linspace(0, 3, 10, dtype=torch.float64)[:, None]
+    backend = QiskitBackend(device=device, shots=50, circuits_per_job=3, **options)
+    with Journal(path) as journal, journal.keeping(backend):
+        return backend.expectations(SURE, angles, PauliStrings(("ZI",))), backend
+
+
+def test_jobs_of_a_stopped_process_are_asked_for_their_results(tmp_path):
+    """Submitted and paid for, but not seen: it is stopped as it waits for the second one."""
+    path = tmp_path / "journal.jsonl"
+    first = remote(results=[None, KeyboardInterrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        expected_of(path, first)
+    (row,) = summary(path)["rows"]
+    assert (row["batches"], row["jobs"], row["device"]) == (0, [], "fake_manila")
+    assert len(row["waiting"]) == 4  # one done, and three under way at once
+    again = remote(known=first._service.jobs)
+    found, backend = expected_of(path, again)
+    assert again._service.submitted == []
+    assert backend.provenance()["job_ids"] == row["waiting"]
+    assert found[0, 0] > 0.8 > -0.6 > found[-1, 0]
+    (row,) = summary(path)["rows"]
+    assert (row["batches"], row["waiting"]) == (1, [])
+    assert row["jobs"] == backend.provenance()["job_ids"]
+
+
+def test_jobs_that_the_service_has_forgotten_run_again(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    first = remote(results=[None, KeyboardInterrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        expected_of(path, first)
+    kept = dict([*first._service.jobs.items()][:1])
+    again = remote(known=kept)
+    with pytest.warns(UserWarning, match="does not know the job .* any more; its circuits run"):
+        _, backend = expected_of(path, again)
+    assert len(again._service.submitted) == 3
+    assert backend.provenance()["job_ids"][0] in kept
+    (row,) = summary(path)["rows"]
+    assert (len(row["jobs"]), row["waiting"]) == (4, [])
+
+
+def noisy(error):
+    model = NoiseModel()
+    model.add_all_qubit_quantum_error(depolarizing_error(error, 1), ["ry"])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"noise": noisy(0.1)}, {"noise": noisy(0.2)}),
+        ({"noise": noisy(0.1)}, {}),
+        ({"device": AerSimulator(noise_model=noisy(0.1))}, {"device": AerSimulator()}),
+        ({"device": "fake_manila"}, {"noise": RECORDED}),
+        ({"device": Session(backend=RECORDED)}, {"device": "fake_manila"}),
+    ],
+)
+def test_a_journal_tells_devices_apart(one, other):
+    told_apart(one, other)
+
+
+def test_a_journal_tells_the_options_of_samplers_apart():
+    other = Sampler(RECORDED, {"default_shots": 7})
+    told_apart({"device": Sampler(RECORDED)}, {"device": other})
+
+
+def told_apart(one, other):
+    settings = [QiskitBackend(shots=5, **options).settings for options in (one, other)]
+    assert settings[0] != settings[1]
+    assert " at 0x" not in str(settings)
+    assert QiskitBackend(shots=5, **one).settings == settings[0]
+
+
+def test_a_device_is_the_same_by_name_and_as_an_object():
+    named, given = (QiskitBackend(shots=5, device=d) for d in ("fake_manila", FakeManilaV2()))
+    assert named.settings == given.settings

@@ -6,13 +6,15 @@ import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ketformer.errors import KetformerError
+from ketformer.quantum.backends.batch import Jobs, hash_of
 from ketformer.quantum.backends.devices import first_line
 
 # Circuits in a job if the device does not say how many it takes: IBM's old limit.
@@ -39,6 +41,7 @@ class DeviceSampler:
     """
 
     def __init__(self, device: Any, circuits_per_job: int | None = None) -> None:
+        self._given = device
         self._sampler, self.backend = _sampler_of(device)
         #: How the device is called.
         self.name: str = getattr(self.backend, "name", None) or type(device).__name__
@@ -49,7 +52,21 @@ class DeviceSampler:
         #: Ids of the jobs so far, in the order of their submission.
         self.job_ids: list[str] = []
 
-    def sample(self, measured: Any, angles: Any, n: int, shots: int, seed: int) -> Any:
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What outcomes depend on, as JSON: the device, a sampler's options, Aer's noise."""
+        kind = type(self._given)
+        found = {"class": f"{kind.__module__}.{kind.__qualname__}", "name": self.name}
+        if self._given is self._sampler:
+            found["options"] = repr(getattr(self._sampler, "options", None))
+        noise = getattr(getattr(self.backend, "options", None), "noise_model", None)
+        if noise is not None:
+            found["noise"] = hash_of(noise.to_dict(serializable=True))
+        return found
+
+    def sample(
+        self, measured: Any, angles: Any, n: int, shots: int, seed: int, kept: Jobs | None = None
+    ) -> Any:
         """Outcomes ``[N, shots]`` of a transpiled and measured circuit.
 
         Args:
@@ -58,6 +75,8 @@ class DeviceSampler:
             n: the number of rows N.
             shots: measurements of each row.
             seed: seed of a simulator; a device ignores it.
+            kept: IBM's service keeps results: jobs that were submitted before are asked for
+                theirs instead of being submitted again.
 
         Raises:
             KetformerError: a job failed, also when tried again; the message has its id.
@@ -70,7 +89,11 @@ class DeviceSampler:
             for rows in _parts(n, max(1, min(self._circuits, _OUTCOMES // width))):
                 places.append((rows, drawn))
                 pubs = _pubs(measured, angles, rows)
-                jobs.append(_Job(self, pubs, width, (seed + len(jobs)) % 2**31))
+                number = len(jobs)
+                job = _Job(self, pubs, width, (seed + number) % 2**31)
+                if kept is not None and self._is_remote:
+                    job.keep(kept.earlier.get(number), partial(kept.note, number))
+                jobs.append(job)
         for place, found in zip(places, self._results(jobs), strict=True):
             out[place] = found
         return out
@@ -85,6 +108,21 @@ class DeviceSampler:
             sampler = BackendSamplerV2(backend=self.backend, options=options)
         job = sampler.run(pubs, shots=shots)
         self.job_ids.append(str(job.job_id()))
+        return job
+
+    def retrieve(self, job_id: str) -> Any:
+        """A job that IBM's service has; None, with a warning, if it has it no more."""
+        from qiskit_ibm_runtime.exceptions import RuntimeJobNotFound
+
+        try:
+            job = self.backend.service.job(job_id)
+        except RuntimeJobNotFound:
+            warnings.warn(
+                f"{self.name} does not know the job {job_id} any more; its circuits run again",
+                stacklevel=2,
+            )
+            return None
+        self.job_ids.append(job_id)
         return job
 
     def _results(self, jobs: list[_Job]) -> Iterator[Any]:
@@ -107,11 +145,23 @@ class _Job:
         self._given = (pubs, shots, seed)
         self._job: Any = None
         self._tries = 0
+        self._earlier: str | None = None
+        self._note: Callable[[str], None] | None = None
+
+    def keep(self, earlier: str | None, note: Callable[[str], None]) -> None:
+        """Ask for the results of an earlier job first, and note the id of a new one."""
+        self._earlier, self._note = earlier, note
 
     def start(self) -> None:
         """Submit it; a failure is met when the outcomes are asked for, unless it cannot pass."""
         try:
-            self._job = self._owner.submit(*self._given)
+            if self._earlier is not None:
+                self._job = self._owner.retrieve(self._earlier)
+                self._earlier = None
+            if self._job is None:
+                self._job = self._owner.submit(*self._given)
+                if self._note is not None:
+                    self._note(str(self._job.job_id()))
         except Exception as error:  # devices may raise anything
             self._failed(error)
 

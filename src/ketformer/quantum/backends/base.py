@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ketformer.errors import KetformerError, NotOfferedError
-from ketformer.quantum.backends.batch import Batch, plain
+from ketformer.quantum.backends.batch import Batch, Jobs, plain
 from ketformer.quantum.circuit import Circuit
 from ketformer.quantum.decomposition import decompose
 from ketformer.quantum.measurement import measurement_settings, parities, support
@@ -58,6 +58,8 @@ class Backend:
     #: Gives the outcomes of a batch from earlier, or measures it by calling its second argument
     #: and keeps them; see :meth:`~ketformer.quantum.backends.Journal.keeping`.
     keep: Callable[[Batch, Callable[[], Tensor]], Tensor] | None = None
+    #: The jobs of the batch that is being measured, if they are kept.
+    jobs: Jobs | None = None
     #: The options that the backend was opened with.
     options: dict[str, Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import lru_cache
 from typing import Any
@@ -47,6 +47,19 @@ class Batch:
         found = hashlib.sha256(f"{seed} {self.content} {self.repeats}".encode()).digest()
         first, second = (int.from_bytes(found[place : place + 4]) % 2**31 for place in (0, 4))
         return first, second
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The jobs of one batch on a device that keeps their results, by their number in the batch.
+
+    Attributes:
+        earlier: ids that a process submitted which ended before it had the results.
+        note: called with the number and the id of each job that is submitted.
+    """
+
+    earlier: Mapping[int, str]
+    note: Callable[[int, str], None]
 
 
 def hash_of(content: Any) -> str:

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from ketformer.errors import KetformerError
 from ketformer.quantum.backends.base import Backend
-from ketformer.quantum.backends.batch import Batch, hash_of
+from ketformer.quantum.backends.batch import Batch, Jobs, hash_of
 from ketformer.quantum.measurement import parities
 from ketformer.quantum.pauli import PauliStrings
 from ketformer.utils.files import read_bytes
@@ -57,6 +57,7 @@ class Journal:
         #: Circuits whose outcomes were found in the file.
         self.circuits_found = 0
         self._batches: dict[str, dict[str, Any]] = {}
+        self._jobs: dict[str, dict[int, str]] = {}
 
     def __enter__(self) -> Journal:
         with ExitStack() as held:
@@ -88,9 +89,17 @@ class Journal:
             KetformerError: as the block does; the message adds what is kept.
         """
         settings, name = backend.settings, hash_of(backend.settings)
-        self._write({"settings": settings, "id": name, "planned": planned, "began": _now()})
+        if " at 0x" in json.dumps(settings):  # an object that only Python's memory tells apart
+            warnings.warn(
+                f"{self.path}: another process cannot find these circuits again, because an "
+                "option is an object without a name; give the device by its name",
+                stacklevel=3,
+            )
+        where = {key: backend.provenance()[key] for key in ("device", "calibration_date")}
+        entry = {"settings": settings, "id": name, "planned": planned, "began": _now(), **where}
+        self._write(entry)
         keep, measured = backend.keep, backend.measured
-        backend.keep, backend.measured = partial(self._outcomes, name), Counter()
+        backend.keep, backend.measured = partial(self._outcomes, backend, name), Counter()
         try:
             yield
         except KetformerError as error:
@@ -103,7 +112,9 @@ class Journal:
         finally:
             backend.keep, backend.measured = keep, measured
 
-    def _outcomes(self, settings: str, batch: Batch, measure: Callable[[], Tensor]) -> Tensor:
+    def _outcomes(
+        self, backend: Backend, settings: str, batch: Batch, measure: Callable[[], Tensor]
+    ) -> Tensor:
         """What ``measure`` returned for this batch before, in ascending order, or returns now."""
         key = hash_of([settings, batch.content, batch.repeats])
         if (found := self._batches.get(key)) is not None:
@@ -112,7 +123,12 @@ class Journal:
         n_qubits = batch.circuit.n_qubits
         self._require_space(len(batch.rows), n_qubits, batch.shots)
         began = time.monotonic()
-        measured = measure()
+        note = partial(self._submitted, settings, key)
+        backend.jobs = Jobs(dict(self._jobs.get(key, {})), note)
+        try:
+            measured = measure()
+        finally:
+            backend.jobs = None
         entry = {
             "batch": key,
             "settings": settings,
@@ -120,6 +136,7 @@ class Journal:
             "gates": len(batch.circuit.gates),
             "shots": batch.shots,
             "strings": list(batch.strings.strings),
+            "jobs": list(self._jobs.get(key, {}).values()),
             "ended": _now(),
             "seconds": time.monotonic() - began,
             "counts": _counts(measured, n_qubits),
@@ -127,6 +144,11 @@ class Journal:
         self._write(entry)
         self._batches[key] = entry
         return measured
+
+    def _submitted(self, settings: str, key: str, number: int, job: str) -> None:
+        """Note a job of a batch, so that another process can ask for its results."""
+        self._jobs.setdefault(key, {})[number] = job
+        self._write({"submitted": job, "number": number, "of": key, "settings": settings})
 
     def _open(self, held: ExitStack) -> None:
         new = not self.path.exists()
@@ -141,6 +163,8 @@ class Journal:
         for entry in entries:
             if "batch" in entry:
                 self._batches[entry["batch"]] = entry
+            elif "submitted" in entry:
+                self._jobs.setdefault(entry["of"], {})[entry["number"]] = entry["submitted"]
 
     def _write(self, entry: Mapping[str, Any]) -> None:
         """Append one line, whole or not at all, and wait until it is on the disk."""
@@ -184,22 +208,29 @@ def summary(path: str | Path) -> dict[str, Any]:
 
     Returns:
         ``journal``, and ``rows``, one for each setting of backend and options: its ``settings``,
-        ``batches`` measured and ``planned`` (None if unknown), ``circuits``, their ``shots`` in
-        all, ``seconds`` of measuring, ``began`` and ``last``, and ``expectation_mean``,
-        ``expectation_min`` and ``expectation_max`` over circuits and measured strings (None
-        before the first batch).
+        ``device`` and ``calibration_date``, where there are such; ``batches`` measured and
+        ``planned`` (None if unknown), ``circuits``, their ``shots`` in all, ids of the ``jobs``
+        that gave them and of those ``waiting`` whose results are not here yet, ``seconds`` of
+        measuring, ``began`` and ``last``, and ``expectation_mean``, ``expectation_min`` and
+        ``expectation_max`` over circuits and measured strings (None before the first batch).
 
     Raises:
         KetformerError: as in :func:`read_journal`.
     """
     rows: dict[str, dict[str, Any]] = {}
     values: dict[str, list[Tensor]] = {}
+    waiting: dict[tuple[str, int], dict[str, Any]] = {}
+    done: set[str] = set()
     for entry in read_journal(Path(path)):
         if "id" in entry:
             row = rows.setdefault(entry["id"], _empty(entry))
             row["planned"] = entry["planned"] or row["planned"]
+        elif "submitted" in entry:
+            waiting[entry["of"], entry["number"]] = entry
         else:
             row = rows[entry["settings"]]
+            done.add(entry["batch"])
+            row["jobs"] += entry["jobs"]
             row["batches"] += 1
             row["circuits"] += len(entry["counts"])
             row["shots"] += len(entry["counts"]) * entry["shots"]
@@ -212,16 +243,23 @@ def summary(path: str | Path) -> dict[str, Any]:
         every = torch.cat(parts)
         for what in ("mean", "min", "max"):
             rows[name][f"expectation_{what}"] = float(getattr(every, what)())
+    for (batch, _), entry in waiting.items():
+        if batch not in done:
+            rows[entry["settings"]]["waiting"].append(entry["submitted"])
     return {"journal": str(path), "rows": list(rows.values())}
 
 
 def _empty(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "settings": entry["settings"],
+        "device": entry["device"],
+        "calibration_date": entry["calibration_date"],
         "batches": 0,
         "planned": entry["planned"],
         "circuits": 0,
         "shots": 0,
+        "jobs": [],
+        "waiting": [],
         "seconds": 0.0,
         "began": entry["began"],
         "last": None,

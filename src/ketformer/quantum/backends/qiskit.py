@@ -113,6 +113,14 @@ class QiskitBackend(Backend):
             "job_ids": list(self._sampler.job_ids),
         }
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """See :attr:`Backend.settings <ketformer.quantum.backends.Backend.settings>`."""
+        found = super().settings
+        if self._sampler is not None:
+            found["device"] = self._sampler.settings
+        return found
+
     def close(self) -> None:
         """Forget the transpiled circuits."""
         self._transpiled.cache_clear()
@@ -144,7 +152,8 @@ class QiskitBackend(Backend):
         measured = self._transpiled(circuit, measure=True)
         if self._sampler is not None:
             angles = _columns(measured, circuit, rows)
-            return torch.from_numpy(self._sampler.sample(measured, angles, len(rows), shots, seed))
+            found = self._sampler.sample(measured, angles, len(rows), shots, seed, self.jobs)
+            return torch.from_numpy(found)
         outcomes = torch.empty(len(rows), shots, dtype=torch.long)
         size = max(1, _CHUNK // shots)
         for part, place in enumerate(range(0, len(rows), size)):

@@ -1,0 +1,57 @@
+"""The study of trained models on recorded devices, and the blocks that the docs show of it."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from commands import write_settings
+from ketformer.cli import main
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where a dataclass looks for its types
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def study(text, tmp_path_factory):
+    """The result of a tiny plan, twice, and by how many bytes the second one's journal grew."""
+    module, folder = script("device_study"), tmp_path_factory.mktemp("study")
+    model = {"attention": "qisa_a", "num_hidden_layers": 1, "num_attention_heads": 1}
+    settings = write_settings(folder / "m.yaml", text, model=model, training={"max_steps": 2})
+    assert main(["train", settings, "--out", str(folder / "run")]) == 0
+    plan = module.Plan(devices=("fake_manila",), shots=40, sequences=1, tokens=2)
+    journal, models = folder / "journal.jsonl", {"small": folder / "run"}
+    first = module.run(plan, models, journal, progress=False)
+    length = journal.stat().st_size
+    again = module.run(plan, models, journal, progress=False)
+    return first, again, journal.stat().st_size - length
+
+
+def test_what_is_measured_is_not_measured_again(study):
+    first, again, grown = study
+    assert first["rows"] == again["rows"]
+    assert grown < 1000  # that it was opened once more
+
+
+def test_rows_and_counts_go_together(study):
+    result = json.loads(json.dumps(study[0]))
+    (row,), (count,) = result["rows"], result["counts"]
+    assert (row["model"], row["device"], row["mitigation"]) == ("small", "fake_manila", "raw")
+    assert (row["targets"], row["loss"] == row["exact_loss"]) == (2, False)
+    # A shot's standard deviation is at most 1; the device's errors come on top.
+    assert 40**-0.5 / 4 < row["expectation_error"] < 1
+    assert row["score_error"] is None
+    assert count["shots"] == 40 * count["circuits"]
+    assert row["circuits"] <= count["circuits"]  # equal tokens are measured once
+    assert count["device_seconds"] > 40 * count["circuits"] * count["duration_us"] / 1e6
+    assert count["two_qubit_gates"] >= count["published_two_qubit_gates"] > 0
+    assert result["data"]["small"]["part"] == "test"
