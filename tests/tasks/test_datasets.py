@@ -257,6 +257,10 @@ def test_neither_a_name_nor_a_file_is_an_error_that_lists_the_names(tmp_path):
         assert "no data set or file" in complaint_about(other)
 
 
+def test_a_set_of_molecules_is_no_text():
+    assert complaint_about("moses") == "moses holds molecules, not text"
+
+
 def test_bytes_that_are_not_utf8_are_an_error_that_says_where(tmp_path):
     path = tmp_path / "latin.txt"
     path.write_bytes("café".encode("latin-1"))
@@ -296,5 +300,6 @@ def test_every_stored_set_says_where_it_comes_from():
         assert dataset.licence
         if dataset.filename:
             assert re.fullmatch(r"[0-9a-f]{64}", dataset.sha256)
-            assert dataset.url.startswith("https://")
+            assert dataset.size > 1_000_000 or dataset is TOY
+            assert dataset.url.startswith("https://") != bool(dataset.package)
             assert bool(dataset.column) == bool(dataset.url_sha256)

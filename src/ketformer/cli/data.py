@@ -26,7 +26,9 @@ def run(options: Any) -> int:
             return 0
         for row in rows:
             print(f"{row['name']:<16} {row['description']}")
-            print(f"{'':<16} licence: {row['licence']}; {row['path'] or 'not on this machine'}")
+            size = f"; {row['bytes']:,} bytes" if row["bytes"] else ""
+            place = row["path"] or "not on this machine"
+            print(f"{'':<16} licence: {row['licence']}{size}; {place}")
             if row["sha256"]:
                 print(f"{'':<16} sha256: {row['sha256']}")
         return 0
@@ -52,5 +54,6 @@ def _row(dataset: DataSet) -> dict[str, Any]:
         "description": dataset.description,
         "licence": dataset.licence,
         "sha256": dataset.sha256 or None,
+        "bytes": dataset.size or None,
         "path": None if path is None else str(path),
     }

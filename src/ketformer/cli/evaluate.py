@@ -34,8 +34,8 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument(
         "--split", type=str | None, default=None,
-        help="standard or published (their test part), or train, validation or test of the run's "
-        "own split (test)",
+        help="standard, published, or for molecules scaffold or official (their test part); or "
+        "train, validation, test or MOSES' test_scaffolds of the run's own split (test)",
     )  # fmt: skip
     parser.add_argument(
         "--limit",

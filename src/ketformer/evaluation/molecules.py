@@ -16,7 +16,7 @@ from ketformer.evaluation.conditions import (
     mean_target_error,
     target_errors,
 )
-from ketformer.evaluation.splits import check_same_data, way_and_part
+from ketformer.evaluation.splits import PARTS, check_same_data, way_and_part
 from ketformer.generation import MoleculeSampling, generate_molecules
 from ketformer.models import KetformerForCausalLM
 from ketformer.runs import Run
@@ -26,6 +26,7 @@ from ketformer.tasks.metric import computed
 from ketformer.tasks.molecules.conditions import as_asked
 from ketformer.tasks.molecules.data import MoleculeData
 from ketformer.tasks.molecules.metrics import wasserstein
+from ketformer.tasks.molecules.packed import MOSES_PARTS
 from ketformer.tasks.molecules.properties import PROPERTIES, cached_properties, compute_properties
 from ketformer.tasks.molecules.rows import MoleculeRows
 from ketformer.tasks.molecules.similarity import distribution_metrics
@@ -52,8 +53,9 @@ def evaluate_molecules(
     Args:
         run: an opened run.
         data: a data set or path; by default the run's training data.
-        split: a split method (``standard``, ``published``), whose test part is used,
-            or a part (``train``, ``validation``, ``test``) of the run's own split.
+        split: a split method (``standard``, ``published``, ``scaffold``, ``official``), whose test
+            part is used, or a part (``train``, ``validation``, ``test``; in the official split of
+            ``moses`` also ``test_scaffolds``) of the run's own split.
         limit: the most molecules to use for the losses, from the start of the part.
         samples: molecules to sample; 0 skips all sample metrics.
         with_fcd: whether to compute the FCD, which takes minutes; by default only if
@@ -125,7 +127,8 @@ def evaluation_rows(
     """
     if limit is not None and limit < 1:
         raise KetformerError(f"limit must be positive, got {limit}")
-    way, part = way_and_part(run.settings.split, split, SPLITS)
+    parts = dict.fromkeys((*PARTS, *MOSES_PARTS))
+    way, part = way_and_part(run.settings.split, split, SPLITS, parts)
     # A model's names say where its conditions came from, whatever columns other data have.
     changes = {"split": way, "conditions": as_asked(run.model.config.condition_names or [])}
     if data:  # which may be written in another way
@@ -135,6 +138,8 @@ def evaluation_rows(
     check_same_data(run, prepared.facts)
     if not run.model.config.condition_unknown:
         prepared.require_conditions()
+    if part not in prepared.ids:
+        raise KetformerError(f"{settings.data} has no part {part} in its {way} split")
     rows = prepared.rows(part, count_padding=True)
     rows = MoleculeRows(
         rows.ids[:limit],

@@ -11,7 +11,9 @@ from ketformer.runs import Run
 PARTS = ("train", "validation", "test")
 
 
-def way_and_part(own: str, split: str | None, ways: Iterable[str]) -> tuple[str, str]:
+def way_and_part(
+    own: str, split: str | None, ways: Iterable[str], parts: Iterable[str] = PARTS
+) -> tuple[str, str]:
     """The split method and the part that ``split`` names.
 
     Args:
@@ -19,18 +21,19 @@ def way_and_part(own: str, split: str | None, ways: Iterable[str]) -> tuple[str,
         split: a split method, meaning its test part; a part under the run's own method; or
             None for the run's test part.
         ways: the task's split methods.
+        parts: the parts that a method may give.
 
     Raises:
         KetformerError: ``split`` is neither a method nor a part.
     """
-    known = tuple(ways)
+    known, parts = tuple(ways), tuple(parts)
     if split is None:
         return own, "test"
     if split in known:
         return split, "test"
-    if split in PARTS:
+    if split in parts:
         return own, split
-    raise KetformerError(f"unknown split {split!r}; known: {', '.join((*known, *PARTS))}")
+    raise KetformerError(f"unknown split {split!r}; known: {', '.join((*known, *parts))}")
 
 
 def check_same_data(run: Run, facts: dict[str, Any]) -> None:

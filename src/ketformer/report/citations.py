@@ -70,7 +70,8 @@ def _citations(name: str) -> list[Citation]:
         return [Citation(KETFORMER, {"title": TITLE, "author": f"{{{AUTHORS}}}", "note": note})]
     if name in DATASETS:
         data = DATASETS[name]
-        note = in_latex(f"{data.description}; licence: {data.licence}")
+        package = f"; in the Python package {data.package}" if data.package else ""
+        note = in_latex(f"{data.description}{package}; licence: {data.licence}")
         url = {"url": data.url} if data.url else {}
         return [Citation(name, {"title": f"{{{name}}}", "note": note, **url})]
     if name not in ATTENTION:

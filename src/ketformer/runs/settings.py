@@ -72,7 +72,7 @@ class Settings:
         name: the preset's name or the file's stem.
         task: ``text`` or ``molecules``.
         data: a data set's name or a path.
-        split: ``standard`` or ``published``.
+        split: ``standard`` or ``published``; for molecules also ``scaffold`` or ``official``.
         train_fraction: how much of the training part to train on, e.g. 0.01: the beginning of a
             text, a random choice of molecules.
         tokenizer: for text: ``char`` or ``bpe``.

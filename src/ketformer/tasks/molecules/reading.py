@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,17 +19,18 @@ from ketformer.errors import KetformerError
 from ketformer.tasks.datasets import DATASETS, locate
 from ketformer.tasks.molecules.dialect import RECOGNISED, Dialect
 from ketformer.tasks.molecules.embedded import MAX_HEAVY_ATOMS, embedded_smiles
+from ketformer.tasks.molecules.packed import PACKED, Packed
 from ketformer.tasks.molecules.quoting import shortened
 from ketformer.tasks.molecules.replicates import Merge, Spread, merged, told
 from ketformer.tasks.molecules.standardise import Standardised, standardised
 from ketformer.tasks.molecules.tables import SUFFIXES, Table, read_table, suffix_of
-from ketformer.utils.files import cache_folder, read_bytes, replacing
+from ketformer.utils.files import cache_folder, hash_of, read_bytes, replacing
 
 #: The sets that :func:`load_molecules` knows by name.
-MOLECULE_SETS = ("embedded", "qm9")
+MOLECULE_SETS = ("embedded", "qm9", *PACKED)
 
 # Raise it when the same file would give a different result.
-_CACHE_FORMAT = 3
+_CACHE_FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Molecules:
         lines: the line on which each molecule is first; empty if there is no file.
         changed: by mark, the number of rows from which it was removed.
         merged: how many of the duplicates differed only in these marks.
+        parts: the number of molecules of each part that the set comes with, which follow each
+            other in ``smiles``; empty if it has none.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Molecules:
     lines: list[int] = field(default_factory=list)
     changed: dict[str, int] = field(default_factory=dict)
     merged: int = 0
+    parts: dict[str, int] = field(default_factory=dict)
 
 
 def load_molecules(
@@ -86,7 +90,7 @@ def load_molecules(
     """Load a named set, or the molecules of a file; RDKit's result for a file is cached.
 
     Args:
-        name_or_path: ``embedded``, ``qm9``, a ``.csv`` or ``.tsv`` table, a ``.smi``,
+        name_or_path: one of :data:`MOLECULE_SETS`, a ``.csv`` or ``.tsv`` table, a ``.smi``,
             ``.smiles`` or ``.txt`` file with a SMILES and perhaps a name on each line, or an
             ``.sdf`` file; each also with ``.gz``.
         column: the column of a table with the SMILES; by default the one called
@@ -114,14 +118,19 @@ def load_molecules(
         digest = hashlib.sha256("\n".join(smiles).encode()).hexdigest()
         return Molecules("embedded", digest, smiles, {}, len(smiles), 0, 0, None)
     path = _find(name_or_path)
-    raw = read_bytes(path)
-    digest = hashlib.sha256(raw).hexdigest()
+    digest = hash_of(path)
     asked = [column, list(numeric), list(optional), asdict(dialect), replicates, list(marks)]
     cached = _cache_file(digest, suffix_of(path), asked)
     if (molecules := _from_cache(cached, name_or_path, digest)) is None:
-        table = read_table(path, raw, column, numeric, optional, dialect, progress=progress)
+        if name_or_path in PACKED:
+            packed, path = PACKED[name_or_path](path), Path(f"{name_or_path}.csv")
+        else:
+            packed = Packed(read_bytes(path))
+        table = read_table(
+            path, packed.table, column, numeric, optional, dialect, progress=progress
+        )
         found = standardised(table.smiles, marks, progress=progress, label=f"reading {path.name}")
-        molecules = _molecules(path, name_or_path, digest, table, found, replicates)
+        molecules = _molecules(path, name_or_path, digest, table, found, replicates, packed.parts)
         _to_cache(cached, molecules)
     return molecules
 
@@ -130,8 +139,8 @@ def load_molecules(
 
 
 def _find(name_or_path: str) -> Path:
-    if name_or_path == "qm9":
-        return locate(DATASETS["qm9"])
+    if name_or_path in MOLECULE_SETS:
+        return locate(DATASETS[name_or_path])
     path = Path(name_or_path)
     if not os.path.isfile(path):
         known = ", ".join(MOLECULE_SETS)
@@ -149,6 +158,7 @@ def _molecules(
     table: Table,
     found: Standardised,
     replicates: Merge,
+    official: Mapping[str, int],
 ) -> Molecules:
     distinct: dict[str, int] = {}  # and their places
     starts: list[int] = []  # the first row of each
@@ -172,6 +182,8 @@ def _molecules(
     }
     duplicates = len(found.smiles) - len(broken) - len(distinct)
     spreads = {table.headings[key]: spread for key, (_, spread) in both.items()}
+    ends = np.searchsorted(starts, np.cumsum([0, *official.values()]))
+    parts = dict(zip(official, np.diff(ends).tolist(), strict=True))
     repeats = told(len(found.smiles), duplicates, spreads, replicates)
     return Molecules(
         name=name,
@@ -188,6 +200,7 @@ def _molecules(
         lines=[table.lines[i] for i in starts],
         changed=found.changed,
         merged=found.merged,
+        parts=parts,
     )
 
 
@@ -229,6 +242,7 @@ def _to_cache(path: Path, molecules: Molecules) -> None:
         "lines": molecules.lines,
         "changed": molecules.changed,
         "merged": molecules.merged,
+        "parts": molecules.parts,
     }
     with suppress(OSError), replacing(path) as part:
         part.write_bytes(gzip.compress(json.dumps(stored).encode(), compresslevel=1))

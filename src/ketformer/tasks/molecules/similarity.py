@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from ketformer.errors import KetformerError
 from ketformer.tasks.molecules.chemistry import parse
+from ketformer.tasks.molecules.scaffolds import scaffold_of
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -221,11 +222,8 @@ def _fragments(smiles: Sequence[str]) -> Counter[str]:
 
 
 def _scaffolds(smiles: Sequence[str], min_rings: int = 2) -> Counter[str]:
-    from rdkit.Chem import MolToSmiles
-    from rdkit.Chem.Scaffolds.MurckoScaffold import GetScaffoldForMol
-
-    scaffolds = map(GetScaffoldForMol, _molecules(smiles))
-    return Counter(MolToSmiles(s) for s in scaffolds if s.GetRingInfo().NumRings() >= min_rings)
+    found = (scaffold_of(molecule, min_rings) for molecule in _molecules(smiles))
+    return Counter(scaffold for scaffold in found if scaffold)
 
 
 def _cosine(some: Counter[str], others: Counter[str]) -> float | None:
