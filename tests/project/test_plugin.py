@@ -26,6 +26,11 @@ for command in json.loads(sys.argv[1]):
     print(">", *command, flush=True)
     if code := main(command):
         sys.exit(code)
+from ketformer.attention.registry import causal_mechanisms
+from ketformer.comparison.leaderboards import TERMS, arms_of
+print("> arms on the leaderboard, and whether it is of those that the verb alone takes")
+print(*(arms_of(["cosine"], its.settings({})) for its in TERMS.values()), sep="\\n")
+print("cosine" in causal_mechanisms())
 """
 
 LOAD_AND_TEST = """
@@ -85,10 +90,18 @@ def made(run, text, tmp_path_factory):
                     "--rates", "1", "--max_steps", "4", "--jobs", "2", "--json",
                     "--out", folder / "compared"],
         "report": ["report", folder / "run", "--out", folder / "report.html"],
+        "submit": submitted()[1][1:],
     }  # fmt: skip
     printed = run("-c", IN_TURN, json.dumps([list(map(str, c)) for c in commands.values()]))
     parts = [part.partition("\n")[2] for part in printed.split("> ")[1:]]
-    return folder, dict(zip(commands, parts, strict=True))
+    return folder, dict(zip((*commands, "arms"), parts, strict=True))
+
+
+def submitted():
+    """The commands with which the leaderboard's page tells to submit a mechanism, as words."""
+    page = (PLUGIN.parents[1] / "docs/leaderboard.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\$ (.*)$", page.partition("## Submit a mechanism")[2], re.MULTILINE)
+    return [shlex.split(line.replace("mine", "cosine")) for line in lines]
 
 
 def test_it_trains_is_audited_and_measured(made):
@@ -134,22 +147,14 @@ def test_the_report_shows_it(made):
     assert "letters" in page
 
 
-ON_THE_LEADERBOARD = """
-from ketformer.attention.registry import causal_mechanisms
-from ketformer.comparison.leaderboards import TERMS, arms_of
-print(*(arms_of(["cosine"], its.settings({})) for its in TERMS.values()), sep="\\n")
-print("cosine" in causal_mechanisms())  # which `ketformer leaderboard` alone is of
-"""
-
-
-def test_it_can_be_put_on_the_leaderboard(run):
-    page = (PLUGIN.parents[1] / "docs/leaderboard.md").read_text(encoding="utf-8")
-    submitted = page.partition("## Submit a mechanism")[2]
-    install, audit, compare = re.findall(r"^\$ (.*)$", submitted, re.MULTILINE)
-    assert install == "pip install ./my_package"  # what the fixture does with the plugin
-    run("-m", *shlex.split(audit.replace("mine", "cosine")))
-    assert shlex.split(compare)[:3] == ["ketformer", "leaderboard", "mine"]
-    *arms, every = run("-c", ON_THE_LEADERBOARD).splitlines()
+def test_it_can_be_put_on_the_leaderboard(made):
+    _, printed = made
+    install, audit, compare = submitted()
+    assert install == ["pip", "install", "./my_package"]  # what the fixture does with the plugin
+    assert audit[:2] == ["ketformer", "audit"]
+    assert "causal" in printed["submit"]
+    assert compare[:3] == ["ketformer", "leaderboard", "cosine"]
+    *arms, every = printed["arms"].splitlines()
     assert arms == ["['classical', 'cosine']"] * 2
     assert every == "True"
 

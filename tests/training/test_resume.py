@@ -20,6 +20,7 @@ from commands import (
     write_settings,
 )
 from ketformer.training.callbacks import ProgressBar
+from ketformer.training.checkpoints import publish
 
 
 @pytest.mark.parametrize(
@@ -118,6 +119,23 @@ def test_a_killed_process_loses_nothing_but_the_steps_since_its_checkpoint(
     assert ketformer("train", "--out", tmp_path / "run", "--resume").code == 0
     assert largest_difference(honest, tmp_path / "run") == 0
     assert without_times(metrics(tmp_path / "run")) == without_times(metrics(honest))
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    part, target = tmp_path / ".part/checkpoint-5", tmp_path / "checkpoint-5"
+    part.mkdir(parents=True)
+    for name in ("model.safetensors", "optimizer.pt"):
+        (part / name).write_bytes(b"\0")
+    synced = set()
+
+    def fsync(descriptor):
+        assert not target.exists()
+        synced.add(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    publish(part, target, processes=1)
+    written = {path.stat().st_ino: path.name for path in target.iterdir()}
+    assert {written[number] for number in synced} == {"model.safetensors", "optimizer.pt"}
 
 
 _DAMAGES = {

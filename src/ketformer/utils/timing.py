@@ -18,6 +18,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+# Timed passes of a model; their median counts.
+_PASSES = 20
 _PROFILES: ContextVar[Path | None] = ContextVar("profiles", default=None)
 
 
@@ -124,7 +126,7 @@ def compared(
 def inference_seconds(
     models: Mapping[str, PreTrainedModel],
     inputs: Mapping[str, Mapping[str, Tensor]],
-    repeats: int = 20,
+    repeats: int | None = None,
     step: Callable[[int, int], None] | None = None,
 ) -> dict[str, float]:
     """Median seconds of one forward pass of each model, without decoding any text.
@@ -132,7 +134,7 @@ def inference_seconds(
     Args:
         models: by name, in evaluation mode.
         inputs: by the same names, each model's inputs, at least ``input_ids``.
-        repeats: timed passes of each model.
+        repeats: timed passes of each model; 20 by default.
         step: called with (done, total).
     """
 
@@ -142,5 +144,6 @@ def inference_seconds(
         return finished(partial(model, **on, use_cache=False), model.device)
 
     with torch.inference_mode():
-        seconds = interleaved({name: work(name) for name in models}, repeats, step, warmups=3)
+        timed = {name: work(name) for name in models}
+        seconds = interleaved(timed, repeats or _PASSES, step, warmups=3)
     return {name: median(times) for name, times in seconds.items()}
