@@ -124,12 +124,12 @@ def test_states_are_mixed_only_by_gates_between_qubits_and_a_trace():
 def test_the_transfer_matrix_is_what_the_formula_says():
     generator = torch.Generator().manual_seed(0)
     unitary = torch.linalg.qr(torch.randn(4, 4, dtype=torch.complex128, generator=generator))[0]
-    found = transfer(unitary, (1,))
+    found = transfer(unitary, ("II", "IX", "IY", "IZ"))
     for row, before in enumerate(itertools.product("IYZ", repeat=2)):
         for column, letter in enumerate("IXYZ"):
             p, q = dense_pauli("I" + letter), dense_pauli("".join(before))
             expected = (p @ unitary @ q @ unitary.mH).trace().real / 4
-            assert_equal_to(1e-13, found[row, column], expected)
+            assert_equal_to(1e-13, found[column, row], expected)
 
 
 def test_coordinates_are_traces_with_pauli_strings():

@@ -211,6 +211,8 @@ def _prefers_prefix_sums(how: Weighting, queries: Tensor, values: Tensor) -> boo
     if torch.compiler.is_exporting():  # the graph takes any length
         return False
     length, width, mixed = queries.shape[-2], queries.shape[-1], values.shape[-1] + 1
+    if length <= CHUNK:  # no sums, and less is done with each score
+        return length == values.shape[-2]
     # Products for each position: with every key, or with those of its chunk and the sums.
     return length * (width + mixed) > CHUNK * (width + mixed) + 2 * width * mixed
 
@@ -218,10 +220,10 @@ def _prefers_prefix_sums(how: Weighting, queries: Tensor, values: Tensor) -> boo
 def _mix_by_prefix_sums(how: Weighting, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """A row sum in O(T): q·(sum of k vᵀ) over q·(sum of k), both over the positions so far."""
     ones = torch.ones_like(values[..., :1])
-    tokens = Tokens(
-        (queries * how.dot_scale)[:, :, None, None], keys, torch.cat([values, ones], dim=-1)
-    )
-    mixed = in_chunks(tokens)[0].squeeze(2)
+    if how.dot_scale != 1:
+        queries = queries * how.dot_scale
+    tokens = Tokens(queries[:, :, None, None], keys, torch.cat([values, ones], dim=-1))
+    mixed = in_chunks(tokens, keep=False)[0].squeeze(2)
     return (mixed[..., :-1] / mixed[..., -1:].clamp_min(how.least_sum)).to(values.dtype)
 
 

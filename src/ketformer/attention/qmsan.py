@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal, Unpack, get_args
 
 import torch
@@ -116,7 +116,7 @@ class QMSAN(Attention):
             if n != self.head_dim:
                 self.value_proj = nn.Linear(num_heads * n, hidden_size, bias=self.bias)
             self.ansatz = _ansatz(n, layers, entanglement)
-            self.unitaries = KeptUnitary(self.ansatz)
+            self.transfer = KeptTransfer(self.ansatz, self.kept_qubits)
             theta = torch.empty(3, num_heads, len(self.ansatz.parameters))
             add_angles(self, "theta", theta, train_circuit)
         else:
@@ -165,7 +165,8 @@ class QMSAN(Attention):
         numbers = self._numbers(hidden_states, self.angle_proj)  # [B, H, T, n]
         # Positions come last, so that memory is accessed in long runs.
         numbers = numbers.mT.contiguous()  # [B, H, n, T]
-        expectations = self._transfer().mT @ _products(numbers)  # [B, H, 2 · 4^m + 2n, T]
+        theta = self.theta.to(torch.promote_types(self.theta.dtype, torch.float32))
+        expectations = self.transfer(theta) @ _products(numbers)  # [B, H, 2 · 4^m + 2n, T]
         width = 4**self.kept_qubits
         states, values = expectations.split((2 * width, 2 * self.n_qubits), dim=-2)
         states = _turned(
@@ -241,18 +242,6 @@ class QMSAN(Attention):
         """``[B, H, T, head_dim]`` from the numbers of all heads, ``[B, T, …]``."""
         return self.split_heads(merged if self.value_proj is None else self.value_proj(merged))
 
-    def _transfer(self) -> Tensor:
-        """``[H, 3^n, 2 · 4^m + 2n]``: expectations behind the circuits from :func:`_products`.
-
-        Those of query, key, and of Y and then Z on each qubit for the values.
-        """
-        theta = self.theta.to(torch.promote_types(self.theta.dtype, torch.float32))
-        unitaries = self.unitaries(theta)  # [3, H, 2^n, 2^n]
-        query, key = transfer(unitaries[:2], range(self.kept_qubits))
-        single = [transfer(unitaries[2], (qubit,)) for qubit in range(self.n_qubits)]
-        values = torch.stack(single, dim=-1)[..., 2:, :].flatten(-2)  # Y and Z
-        return torch.cat([query, key, values], dim=-1)
-
     def _of_amplitudes(self, hidden_states: Tensor) -> Tensor:
         """Pauli expectations of the kept qubits of encoded tokens, ``[B, 1, 1, 4^m, T]``."""
         states = hidden_states.to(torch.promote_types(hidden_states.dtype, torch.float32))
@@ -277,7 +266,28 @@ class QMSAN(Attention):
         return f"{super().extra_repr()}, qubits={self.n_qubits}, kept={self.kept_qubits}"
 
 
-def transfer(unitaries: Tensor, kept: Sequence[int]) -> Tensor:
+class KeptTransfer(KeptUnitary):
+    """The map from :func:`_products` to expectations behind the circuits, cached likewise.
+
+    Those are of all strings on the kept qubits for query and for key, and of Y and then Z on each
+    qubit for the values: ``[H, 2 · 4^m + 2n, 3^n]`` for angles ``[3, H, P]``.
+    """
+
+    def __init__(self, circuit: Circuit, kept_qubits: int) -> None:
+        super().__init__(circuit)
+        n = circuit.n_qubits
+        letters = itertools.product(_LETTERS, repeat=kept_qubits)
+        self.kept = tuple("".join(kept) + "I" * (n - kept_qubits) for kept in letters)
+        self.single = tuple("I" * i + c + "I" * (n - 1 - i) for c in "YZ" for i in range(n))
+
+    def computed(self, angles: Tensor) -> Tensor:
+        """From the matrices of the three circuits."""
+        unitaries = super().computed(angles)  # [3, H, 2^n, 2^n]
+        query, key = transfer(unitaries[:2], self.kept)
+        return torch.cat([query, key, transfer(unitaries[2], self.single)], dim=-2)
+
+
+def transfer(unitaries: Tensor, strings: tuple[str, ...]) -> Tensor:
     """How Pauli expectations behind a circuit follow from a product state of I, Y and Z.
 
     The state before it is 2^-n times the sum of p_Q Q over strings Q of I, Y and Z. Behind U, the
@@ -285,21 +295,37 @@ def transfer(unitaries: Tensor, kept: Sequence[int]) -> Tensor:
 
     Args:
         unitaries: U, ``[..., 2^n, 2^n]``.
-        kept: k qubits; P are strings on these, and I on all others.
+        strings: S strings P on n qubits.
 
     Returns:
-        ``[..., 3^n, 4^k]``, the factors of p_Q; the letters of qubit 0 vary slowest.
+        ``[..., S, 3^n]``, the factors of p_Q; the letters of qubit 0 vary slowest.
     """
-    batch, dimension = unitaries.shape[:-2], unitaries.shape[-1]
-    n = dimension.bit_length() - 1
-    rows = unitaries.reshape(*batch, *(2,) * n, dimension)
-    front = [len(batch) + i for i in range(len(kept))]
-    rows = rows.movedim([len(batch) + qubit for qubit in kept], front)
-    rows = rows.reshape(*batch, 2 ** len(kept), -1, dimension)
-    # U_ac U*_bd, summed over the bits of a and b that are traced out.
-    both = torch.einsum("...atc,...btd->...abdc", rows, rows.conj())
-    before = pauli_coordinates(both, "IYZ")  # [..., a, b, Q]
-    return pauli_coordinates(before.movedim(-1, -3), _LETTERS).real / dimension
+    dimension = unitaries.shape[-1]
+    source, factors = (table.to(unitaries.device) for table in _as_rows(strings))
+    wide = torch.promote_types(unitaries.dtype, torch.complex64)
+    # P U for all P, [..., row, P, column]: P moves the rows of U and multiplies them.
+    moved = unitaries.to(wide)[..., source, :] * factors.to(wide).unsqueeze(-1)
+    turned = unitaries.mH.to(wide) @ moved.flatten(-2)  # U† P U
+    turned = turned.unflatten(-1, (len(strings), -1)).movedim(-2, -3)
+    return pauli_coordinates(turned, "IYZ").real / dimension
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # cached, so training must be able to use it after an evaluation
+def _as_rows(strings: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    """For each row and string, the column of the only entry there, and the entry: ``[2^n, S]``."""
+    n = len(strings[0])
+    rows = torch.arange(2**n, device="cpu")
+    bits = rows.unsqueeze(-1) >> torch.arange(n - 1, -1, -1, device="cpu") & 1
+    moves, signs = (
+        torch.tensor([[c in letters for c in s] for s in strings], device="cpu").mT.long()
+        for letters in ("XY", "YZ")
+    )  # [n, S]
+    places = 1 << torch.arange(n - 1, -1, -1, device="cpu")
+    source = rows.unsqueeze(-1) ^ (places @ moves)
+    # -i in the first row of Y and i in the second.
+    phases = torch.tensor([(-1j) ** s.count("Y") for s in strings], dtype=torch.complex128)
+    return source, phases * (1 - 2 * (bits @ signs % 2))
 
 
 def pauli_coordinates(matrices: Tensor, letters: str) -> Tensor:

@@ -6,10 +6,11 @@ from typing import Unpack
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ketformer.attention import rotary
 from ketformer.attention.checks import check_weights
-from ketformer.attention.linear import Tokens, complex_read, complex_tokens
+from ketformer.attention.linear import Tokens, complex_read, complex_reads
 from ketformer.attention.mixer import MixerOptions
 from ketformer.attention.recurrent import LinearMixer, of_tokens
 
@@ -50,27 +51,33 @@ class QSACP(LinearMixer):
     def project(
         self, hidden_states: Tensor, position_ids: Tensor, is_token: Tensor | None
     ) -> Tokens:
-        """Complex queries, keys and values; what a position writes are its value and its key."""
-        parts = self.token_proj(hidden_states).unflatten(-1, (2, 3, self.num_heads, -1))
-        query, key, value = parts.permute(3, 2, 0, 4, 1, 5)  # each [2, B, H, T, d]
+        """Complex queries, keys and values, with the sums of squared scores."""
+        # Rows of the weight in the order [q, k or v, head, Re or Im], so that no part moves later.
+        weight, bias = self.token_proj.weight, self.token_proj.bias
+        projected = F.linear(hidden_states, self._in_order(weight), self._in_order(bias))
+        parts = projected.unflatten(-1, (3, self.num_heads, -1))
+        query, key, value = parts.permute(2, 0, 3, 1, 4)  # each [B, H, T, 2 d]
         if self.positions == "rotary":
             assert self.inputs is not None  # it says that positions are rotary
             base = self.inputs.rotary_base
-            query, key = (
-                torch.stack([rotary.rotate(part, position_ids, base) for part in parts])
-                for parts in (query, key)
-            )
-        if is_token is not None:
-            key, value = (torch.stack([of_tokens(p, is_token) for p in x]) for x in (key, value))
-        tokens = complex_tokens(query.unsqueeze(3), key, value)
-        return tokens._replace(values=torch.cat([tokens.values, tokens.keys], dim=-1))
+            query, key = (rotate_parts(part, position_ids, base) for part in (query, key))
+        key, value = of_tokens(key, is_token), of_tokens(value, is_token)
+        return Tokens(complex_reads(query).unsqueeze(2), key, value, squares=True)
+
+    def _in_order(self, rows: Tensor | None) -> Tensor | None:
+        if rows is None:
+            return None
+        return rows.unflatten(0, (2, 3, self.num_heads, -1)).movedim(0, 2).flatten(0, 3)
 
     def merge(self, read: Tensor, tokens: Tokens) -> Tensor:
         """Over the norms of the rows; the real parts of all heads, then the imaginary ones."""
-        width = 2 * self.head_dim
-        mixed, keys = read[..., :width], read[..., width:]
-        queries = tokens.queries.squeeze(2).to(keys.dtype)
-        squares = (keys * queries).sum((-1, 2)).clamp_min(0)  # rounding may go below 0
+        squares = read[..., -1].sum(2)  # of both reads
         norm = ((squares + _LEAST_SQUARE) * self.head_dim).sqrt()  # [B, H, T]
-        mixed = complex_read(mixed) / norm.unsqueeze(-1)
+        mixed = complex_read(read[..., :-1]) / norm.unsqueeze(-1)
         return mixed.permute(1, 3, 0, 2, 4).flatten(2)
+
+
+def rotate_parts(parts: Tensor, position_ids: Tensor, base: float) -> Tensor:
+    """Real and imaginary parts, side by side in ``[B, H, T, 2 d]``, each turned by its position."""
+    halves = (rotary.rotate(half, position_ids, base) for half in parts.chunk(2, dim=-1))
+    return torch.cat([*halves], dim=-1)

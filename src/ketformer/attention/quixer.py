@@ -156,6 +156,8 @@ class Quixer(RecurrentMixer):
         position_ids: Tensor,
         is_token: Tensor | None,
         state: State | None,
+        *,
+        keep: bool,
     ) -> tuple[Tensor, State]:
         """By prefix sums; the state is the number of tokens, and the sums of b U and of |b|."""
         earlier, *sums = (None,) if state is None else state

@@ -57,7 +57,9 @@ class RecurrentMixer(Mixer):
         position_ids: Tensor,
         is_token: Tensor | None,
         state: State | None,
-    ) -> tuple[Tensor, State]:
+        *,
+        keep: bool,
+    ) -> tuple[Tensor, State | None]:
         """All positions at once, from the state before them.
 
         Args:
@@ -66,9 +68,11 @@ class RecurrentMixer(Mixer):
             is_token: bool ``[B or 1, T]``, false for padding, which must not touch the state,
                 whatever it contains; None if there is none.
             state: after earlier positions; None if there are none.
+            keep: whether the state after the positions is wanted.
 
         Returns:
-            What goes into :meth:`output`, ``[B, T, its width]``, and the state after the positions.
+            What goes into :meth:`output`, ``[B, T, its width]``, and the state after the positions,
+            or None if it is not wanted.
         """
         raise NotImplementedError  # abstract
 
@@ -115,10 +119,15 @@ class RecurrentMixer(Mixer):
             before = None if state is None else state[0]
             hidden_states = shifted(hidden_states, halves, before)
             state = None if state is None else state[1:]
-        form = self.recurrent if cache is not None and length == 1 else self.parallel
-        mixed, state = form(hidden_states, places, is_token, state)
+        new: State | None
+        if cache is not None and length == 1:
+            mixed, new = self.recurrent(hidden_states, places, is_token, state)
+        else:
+            keep = cache is not None
+            mixed, new = self.parallel(hidden_states, places, is_token, state, keep=keep)
         if cache is not None:
-            cache.keep(state if halves is None else (halves[..., -1:, :], *state), length)
+            assert new is not None  # it was wanted
+            cache.keep(new if halves is None else (halves[..., -1:, :], *new), length)
         mixed = F.dropout(mixed, self.dropout, self.training)
         return self.output(mixed.to(hidden_states.dtype)), None
 
@@ -157,11 +166,13 @@ class LinearMixer(RecurrentMixer):
         position_ids: Tensor,
         is_token: Tensor | None,
         state: State | None,
-    ) -> tuple[Tensor, State]:
+        *,
+        keep: bool,
+    ) -> tuple[Tensor, State | None]:
         """In chunks of positions."""
         tokens = self.project(hidden_states, position_ids, is_token)
-        read, new = linear.in_chunks(tokens, None if state is None else state[0])
-        return self.merge(read, tokens), (new,)
+        read, new = linear.in_chunks(tokens, None if state is None else state[0], keep=keep)
+        return self.merge(read, tokens), None if new is None else (new,)
 
     def recurrent(
         self,

@@ -33,7 +33,7 @@ class KeptUnitary:
         """The matrices ``[..., 2^n, 2^n]`` of angles ``[..., P]``."""
         followed = torch.is_grad_enabled() and angles.requires_grad
         if followed or angles.is_meta or torch.compiler.is_compiling():
-            return unitary(self.circuit, angles)
+            return self.computed(angles)
         for before, matrix in self._kept:
             same = (before.dtype, before.device) == (angles.dtype, angles.device)
             if same and torch.equal(before, angles):
@@ -41,5 +41,9 @@ class KeptUnitary:
         # Ordinary tensors, so that training works after an evaluation in inference mode.
         with torch.inference_mode(False), torch.no_grad():
             copy = angles.detach().clone()
-            self._kept.append((copy, unitary(self.circuit, copy)))
+            self._kept.append((copy, self.computed(copy)))
         return self._kept[-1][1]
+
+    def computed(self, angles: Tensor) -> Tensor:
+        """What is kept: the matrices, or in a subclass something else that only angles decide."""
+        return unitary(self.circuit, angles)

@@ -181,6 +181,8 @@ class Tensorized(BlockTerms, RecurrentMixer):
         position_ids: Tensor,
         is_token: Tensor | None,
         state: State | None,
+        *,
+        keep: bool,
     ) -> tuple[Tensor, State]:
         """All pairs of positions. The state is the number of tokens, their keys and values."""
         hidden_states = of_tokens(hidden_states, is_token)
