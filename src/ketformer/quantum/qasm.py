@@ -6,11 +6,15 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 from ketformer.quantum.circuit import Angle, Circuit, Gate
 
 # Our controlled gates that stdgates.inc defines; the others use the modifier `ctrl`.
 _NAMED = frozenset({"cx", "cy", "cz", "ch", "crx", "cry", "crz", "ccx"})
+
+# The gates that Amazon Braket, which has no stdgates.inc, calls by other names, or knows at all.
+_BRAKET = {"cx": "cnot", "cy": "cy", "cz": "cz", "ccx": "ccnot"}
 
 _REGISTER = "q"
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
@@ -29,13 +33,20 @@ id u1 u2 u3
 _RESERVED = frozenset({_REGISTER, *_WORDS.split()})
 
 
-def to_qasm(circuit: Circuit, angles: Mapping[str, float] | Sequence[float] | None = None) -> str:
+def to_qasm(
+    circuit: Circuit,
+    angles: Mapping[str, float] | Sequence[float] | None = None,
+    *,
+    dialect: Literal["standard", "braket"] = "standard",
+) -> str:
     """The circuit in OpenQASM 3, with ``q[i]`` for qubit ``i``.
 
     Args:
         circuit: any circuit, with any number of controls.
         angles: angles in radians, by name or in the order of ``circuit.parameters``. If None,
             each name becomes an input of the program, see :func:`identifiers`.
+        dialect: ``standard``, with the gates of ``stdgates.inc``; ``braket``, with those that
+            Amazon Braket has without that file.
 
     Returns:
         The program: one gate on each line, and no measurement.
@@ -47,7 +58,7 @@ def to_qasm(circuit: Circuit, angles: Mapping[str, float] | Sequence[float] | No
     values = {} if angles is None else _by_name(circuit, angles)
     lines = [
         "OPENQASM 3.0;",
-        'include "stdgates.inc";',
+        *(['include "stdgates.inc";'] if dialect == "standard" else []),
         f"// {_REGISTER}[i] is qubit i; qubit 0 is the most significant bit of a basis index.",
         *(f"input float[64] {word};{_remark(word, name)}" for name, word in names.items()),
         f"qubit[{circuit.n_qubits}] {_REGISTER};",
@@ -55,7 +66,7 @@ def to_qasm(circuit: Circuit, angles: Mapping[str, float] | Sequence[float] | No
     for gate in circuit.gates:
         argument = "" if gate.angle is None else f"({_expression(gate.angle, names, values)})"
         qubits = ", ".join(f"{_REGISTER}[{qubit}]" for qubit in gate.qubits)
-        lines.append(f"{_call(gate)}{argument} {qubits};")
+        lines.append(f"{_call(gate, dialect)}{argument} {qubits};")
     return "\n".join(lines) + "\n"
 
 
@@ -124,9 +135,10 @@ def _number(value: float) -> str:
     return repr(float(value))
 
 
-def _call(gate: Gate) -> str:
+def _call(gate: Gate, dialect: str) -> str:
     name = gate.label.lower()
-    if not gate.controls or name in _NAMED:
-        return name
+    named = {word: word for word in _NAMED} if dialect == "standard" else _BRAKET
+    if not gate.controls or name in named:
+        return named.get(name, name)
     count = f"({len(gate.controls)})" if len(gate.controls) > 1 else ""
     return f"ctrl{count} @ {gate.name.lower()}"
