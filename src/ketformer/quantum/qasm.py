@@ -6,9 +6,18 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 from ketformer.quantum.circuit import Angle, Circuit, Gate
 from ketformer.quantum.qasm_reader import DEFINED, HEADER, MODIFIED, NAMED, REGISTER
+
+# What Amazon Braket, which has no stdgates.inc, calls gates that have another name there.
+_BRAKET = {
+    "P": "phaseshift", "SDG": "si", "TDG": "ti", "SX": "v", "SXDG": "vi", "RXX": "xx",
+    "RYY": "yy", "RZZ": "zz",
+}  # fmt: skip
+# Its controlled gates; the others use the modifier ``ctrl``.
+_BRAKET_NAMED = {"cx": "cnot", "cy": "cy", "cz": "cz", "ccx": "ccnot", "cswap": "cswap"}
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
 # Keywords, then names that the language or stdgates.inc defines in the scope of our angles.
@@ -28,13 +37,20 @@ rxx ryy rzz
 _RESERVED = frozenset({REGISTER, *_WORDS.split()})
 
 
-def to_qasm(circuit: Circuit, angles: Mapping[str, float] | Sequence[float] | None = None) -> str:
+def to_qasm(
+    circuit: Circuit,
+    angles: Mapping[str, float] | Sequence[float] | None = None,
+    *,
+    dialect: Literal["standard", "braket"] = "standard",
+) -> str:
     """The circuit in OpenQASM 3, with ``q[i]`` for qubit ``i``.
 
     Args:
         circuit: any circuit, with any number of controls.
         angles: angles in radians, by name or in the order of ``circuit.parameters``. If None,
             each name becomes an input of the program, see :func:`identifiers`.
+        dialect: ``standard``, with the gates of ``stdgates.inc``; ``braket``, with those that
+            Amazon Braket has without that file.
 
     Returns:
         The program: one gate on each line, and no measurement.
@@ -46,8 +62,8 @@ def to_qasm(circuit: Circuit, angles: Mapping[str, float] | Sequence[float] | No
     values = {} if angles is None else _by_name(circuit, angles)
     used = {gate.name for gate in circuit.gates}
     lines = [
-        *HEADER,
-        *(text for name, text in DEFINED.items() if name in used),
+        *(HEADER if dialect == "standard" else HEADER[:1]),
+        *(text for name, text in DEFINED.items() if name in used and dialect == "standard"),
         f"// {REGISTER}[i] is qubit i; qubit 0 is the most significant bit of a basis index.",
         *(f"input float[64] {word};{_remark(word, name)}" for name, word in names.items()),
         f"qubit[{circuit.n_qubits}] {REGISTER};",
@@ -55,7 +71,7 @@ def to_qasm(circuit: Circuit, angles: Mapping[str, float] | Sequence[float] | No
     for gate in circuit.gates:
         argument = "" if gate.angle is None else f"({_expression(gate.angle, names, values)})"
         qubits = ", ".join(f"{REGISTER}[{qubit}]" for qubit in gate.qubits)
-        lines.append(f"{_call(gate)}{argument} {qubits};")
+        lines.append(f"{_call(gate, dialect)}{argument} {qubits};")
     return "\n".join(lines) + "\n"
 
 
@@ -127,10 +143,14 @@ def _number(value: float) -> str:
     return repr(float(value))
 
 
-def _call(gate: Gate) -> str:
+def _call(gate: Gate, dialect: str) -> str:
+    if dialect == "standard":
+        named, renamed = {label: label for label in NAMED}, MODIFIED
+    else:
+        named, renamed = _BRAKET_NAMED, _BRAKET
     label = gate.label.lower()
-    if label in NAMED:
-        return label
+    if gate.controls and label in named:
+        return named[label]
     count = f"({len(gate.controls)})" if len(gate.controls) > 1 else ""
     modifier = f"ctrl{count} @ " if gate.controls else ""
-    return modifier + MODIFIED.get(gate.name, gate.name.lower())
+    return modifier + renamed.get(gate.name, gate.name.lower())

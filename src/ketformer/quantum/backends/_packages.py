@@ -8,6 +8,7 @@ from typing import Any
 from ketformer.errors import KetformerError
 
 _TITLES = {
+    "braket": "the Amazon Braket SDK",
     "cudaq": "CUDA-Q",
     "pennylane": "PennyLane",
     "qiskit": "Qiskit",

@@ -33,6 +33,7 @@ BACKENDS: Registry[type[Backend]] = Registry(
         "cudaq": "ketformer.quantum.backends.cudaq:CudaQBackend",
         "pennylane": "ketformer.quantum.backends.pennylane:PennyLaneBackend",
         "qiskit": "ketformer.quantum.backends.qiskit:QiskitBackend",
+        "braket": "ketformer.quantum.backends.braket:BraketBackend",
     },
     _check,
 )
