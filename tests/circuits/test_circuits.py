@@ -35,11 +35,15 @@ def test_show_draws_every_qubit_and_counts(ketformer, name):
     done = ketformer("circuit", "show", name, "--hidden_size", 4)
     assert done.code == 0, done.err
     shown = ketformer("circuit", "show", name, "--hidden_size", 4, "--json").json
-    for qubit in range(shown["n_qubits"]):
-        assert f"q_{qubit}" in done.out
+    experiment = circuits_of(name, hidden_size=4)[shown["circuit"]]
+    registers = experiment.registers or (("q", shown["n_qubits"]),)
+    assert sum(size for _, size in registers) == shown["n_qubits"]
+    for register, size in registers:
+        for qubit in range(size):
+            assert (f"{register}_{qubit}" if size > 1 else register) in done.out
+    assert "┤M├" in done.out
     assert f"{shown['two_qubit_gates']} CNOTs" in done.out
-    circuit = circuits_of(name, hidden_size=4)[shown["circuit"]].circuit
-    native = decompose(circuit).gates
+    native = decompose(experiment.circuit).gates
     assert shown["two_qubit_gates"] == sum(bool(g.controls) for g in native)
     assert shown["one_qubit_gates"] + shown["two_qubit_gates"] == len(native)
 
@@ -291,8 +295,8 @@ def test_gradient_study(ketformer, measurable):
         (["show", "overlap", "--attention_options.n_qubits", "40"], "too many to simulate"),
         (["show", "overlap", "--attention_options.depth", "4"], "has no option depth"),
         (["show", "overlap", "--out", "circuit.txt"], "circuit.txt"),
-        (["show", "overlap", "--attention_options.n_qubits", "two"], "must be int, got 'two'"),
-        (["resources", "--attention_options.n_qubits", "two"], "must be int, got 'two'"),
+        (["show", "overlap", "--attention_options.n_qubits", "two"], "int or null, got 'two'"),
+        (["resources", "--attention_options.n_qubits", "two"], "int or null, got 'two'"),
         (["resources", "--out", "r.xyz"], "'r.xyz': the name of a picture must end in"),
         (["noise", "nowhere", "--out", "r.xyz"], "'r.xyz': the name of a picture"),
         (["check", "--out", "r.png"], "circuit check writes no file"),

@@ -1,19 +1,26 @@
 """Drawings show every qubit and gate in the right place, wrap, and have the right file type."""
 
+import math
 import re
 import sys
 from xml.etree import ElementTree
 
 import pytest
+import torch
 from hypothesis import given, strategies as st
 from matplotlib import image, pyplot as plt
 
 from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.circuits import circuit_pictures, circuits_of
-from ketformer.drawing.circuit import circuit_svg, draw_picture, draw_text, layout
+from ketformer.cli import main
+from ketformer.drawing.circuit import circuit_svg, draw_picture, draw_text
+from ketformer.drawing.circuit_layout import angle_text, experiment_layout, layout
 from ketformer.errors import KetformerError
 from ketformer.quantum import (
+    Angle,
     Circuit,
+    Experiment,
+    PauliStrings,
     amplitude_preparation,
     angle_encoding,
     entangling_ansatz,
@@ -110,7 +117,7 @@ def test_long_circuits_grow_downwards():
 
 
 def test_gates_stand_on_their_wires_and_in_their_order():
-    drawn = layout(Circuit(2).h(0).cnot(0, 1).ry(1, "theta").ry(0, 0.5), measured=[1])
+    drawn = layout(Circuit(2).h(0).cnot(0, 1).ry(1, "theta").ry(0, 0.5), measured={1: "Z"})
     places = {(item.name, item.target): (x, y) for item, x, y in drawn.placed}
     (top,), wire = drawn.lines, 28
     assert {y for (_, target), (_, y) in places.items() if target == 0} == {top}
@@ -125,8 +132,8 @@ def test_gates_stand_on_their_wires_and_in_their_order():
 
 def test_a_small_circuit_is_drawn_gate_by_gate():
     circuit = Circuit(2).h(0).cnot(0, 1).ry(1, "theta").ry(0, 0.5)
-    svg = circuit_svg(layout(circuit, measured=[1]), "a <bell>")
-    assert texts(svg) == ["q0", "q1", "H", "RY", "theta", "RY", "0.5"]
+    svg = circuit_svg(layout(circuit, measured={1: "Z"}), "a <bell>")
+    assert texts(svg) == ["q0", "q1", "H", "RY", "theta", "RY", "0.5", "Z"]
     assert ElementTree.fromstring(svg).get("aria-label") == "a <bell>"
     assert "currentColor" in svg
 
@@ -134,6 +141,67 @@ def test_a_small_circuit_is_drawn_gate_by_gate():
 def test_factors_of_angles_are_said():
     circuit = rotation_ring_ansatz(1).then(rotation_ring_ansatz(1).inverse())
     assert texts(circuit_svg(layout(circuit)))[1:] == ["RY", "t0", "RY", "−t0"]
+
+
+@pytest.mark.parametrize(
+    ("angle", "text"),
+    [
+        (Angle("θ"), "θ"), (Angle("θ", -1), "−θ"), (Angle("θ", 0.5), "θ/2"),
+        (Angle("θ", 2, math.pi / 2), "2·θ+π/2"), (Angle("θ", 1, -3 * math.pi / 4), "θ−3π/4"),
+        (Angle("θ", -0.5, 0.3), "−θ/2+0.3"), (Angle("θ", 0), "0·θ"), (Angle(math.pi), "π"),
+        (Angle(-math.pi / 3), "−π/3"), (Angle(0.785), "0.785"), (Angle(2, -1.5), "−3"),
+        (Angle(0.0), "0"),
+    ],
+)  # fmt: skip
+def test_angles_are_written_as_one_reads_them(angle, text):
+    assert angle_text(angle) == text
+
+
+def test_gates_on_two_targets():
+    circuit = Circuit(3).swap(0, 2).rzz(2, 1, Angle("a", 2)).sxdg(0).tdg(1)
+    shown = texts(circuit_svg(layout(circuit)))
+    assert shown == ["q0", "q1", "q2", "RZZ", "2·a", "RZZ", "2·a", "√X†", "T†"]
+    drawn = layout(circuit)
+    columns = {item.name: x for item, x, _ in drawn.placed}
+    assert columns["SWAP"] < columns["RZZ"]  # it crosses wire 1
+    assert len(drawn.boxes()) == 4  # two of RZZ, none of SWAP
+
+
+# --- What hardware runs ------------------------------------------------------------------------
+
+TEST = circuits_of("overlap", hidden_size=4, n_qubits=2)["score"]
+
+
+def test_an_experiment_has_its_registers_and_its_measurement():
+    drawn = experiment_layout(TEST)
+    assert drawn.labels == ("q0", "q1", "ancilla")
+    assert [(i.below, i.target) for i, _, _ in drawn.placed if i.name == "meter"] == [("Z", 2)]
+    lines = draw_text(TEST).splitlines()
+    names = [line.split(":")[0].strip("« ") for line in lines if ":" in line]
+    assert list(dict.fromkeys(names)) == ["q_0", "q_1", "ancilla", "outcome"]
+    assert [line.split(":")[0].strip("« ") for line in lines if "┤M├" in line] == ["ancilla"]
+
+
+def test_registers_of_tables_and_of_auxiliaries():
+    tables = circuits_of("overlap", hidden_size=4, n_qubits=4, angles="embedding")["score"]
+    expected = ("token0", "token1", "position0", "position1", "ancilla")
+    assert experiment_layout(tables).labels == expected
+    auxiliary = circuits_of("qasa", hidden_size=4, n_qubits=2, layers=3)["value"]
+    assert experiment_layout(auxiliary).labels == ("q0", "q1", "auxiliary")
+
+
+def test_all_axes_of_a_qubit_are_named():
+    strings = PauliStrings(("XI", "ZI", "YI"))
+    asked = Experiment(Circuit(2).ry(0, "a"), torch.zeros(1), strings)
+    assert texts(circuit_svg(experiment_layout(asked))) == ["q0", "q1", "RY", "a", "XYZ"]
+
+
+@pytest.mark.parametrize("name", ["overlap", "qisa_a"])
+def test_the_commands_drawing_is_the_reports(name, tmp_path):
+    (picture,) = circuit_pictures(name, hidden_size=4, width=1000)
+    path = tmp_path / "drawn.svg"
+    assert main(["circuit", "show", name, "--hidden_size", "4", "--out", str(path)]) == 0
+    assert texts(path.read_text()) == texts(picture.svg)
 
 
 def test_long_circuits_are_cut_and_say_so():

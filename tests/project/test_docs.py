@@ -182,6 +182,7 @@ def test_python_on_a_page_is_python(path):
 
 EXAMPLES = {
     "tutorials/engineer.md": ["build.py", "layer.py"],
+    "how-to/own-circuit.md": ["own_circuit.py"],
     "how-to/audit-your-model.md": ["lost_mask.py", "wrong_mask.py", "blocks.py", "spectrum.py"],
 }
 

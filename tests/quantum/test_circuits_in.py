@@ -20,7 +20,7 @@ from ketformer.quantum.backends import open_backend
 from ketformer.quantum.backends.from_qiskit import read_openqasm
 from ketformer.quantum.backends.qiskit import to_qiskit
 from ketformer.quantum.gradients import outcomes_of
-from ketformer.quantum.qasm import identifiers, to_qasm
+from ketformer.quantum.qasm import to_qasm
 from ketformer.quantum.qasm_reader import read_own
 from public_circuits import NAMES, public
 
@@ -188,11 +188,35 @@ def test_what_qiskit_has_and_we_do_not_is_one_line(source, message):
 
 
 @settings(max_examples=60, deadline=None)
-@given(circuits(max_qubits=4))
-def test_our_own_programs_are_read_without_qiskit(circuit):
-    words = identifiers(circuit)
-    assert set(words) == set(words.values())
+@given(circuits(max_qubits=4), st.text(max_size=3))
+def test_our_own_programs_are_read_without_qiskit(circuit, prefix):
+    circuit = circuit.renamed(prefix)
     assert read_own(to_qasm(circuit)) == (circuit.n_qubits, _as_written(circuit))
+
+
+@pytest.mark.parametrize("names", [["x[0]", "x_0_", "x(0)"], ["θ[1]", "pi", "q", "angle_pi"]])
+def test_names_that_openqasm_does_not_allow_are_kept(names):
+    circuit = Circuit(1)
+    for name in names:
+        circuit = circuit.rx(0, name)
+    assert Circuit.from_qasm(to_qasm(circuit)) == circuit
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('// "θ"', "// θ"), ('// "θ"', '// ["θ"]'), ('// "θ"', ""), ('// "θ"', '// "b"'),
+        ("input", "output"), ("rx(", "rx(2 + "), ("q[0];", "q[7];"), ("h q", "hh q"),
+    ],
+)  # fmt: skip
+def test_what_we_would_not_write_is_left_to_qiskit(old, new):
+    """It may refuse, but never reads something else."""
+    text = to_qasm(Circuit(1).rx(0, "θ").ry(0, "b").h(0)).replace("\\u03b8", "θ")
+    changed = text.replace(old, new, 1)
+    assert changed != text
+    found = read_or_refuse(changed)
+    assert found is None or [gate.name for gate in found.gates] == ["RX", "RY", "H"]
+    assert found is None or len(found.parameters) == 2
 
 
 def _as_written(circuit):

@@ -5,6 +5,10 @@ from typing import TYPE_CHECKING
 from ketformer.utils.lazy import lazily
 
 if TYPE_CHECKING:
+    from ketformer.attention.ansatz import (
+        ANSATZE as ANSATZE,
+        with_files_read as with_files_read,
+    )
     from ketformer.attention.base import (
         Attention as Attention,
         CommonOptions as CommonOptions,

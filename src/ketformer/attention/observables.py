@@ -192,9 +192,14 @@ def by_token(values: Tensor, hidden_states: Tensor) -> Tensor:
     return tokens.transpose(1, 2)
 
 
-def apply_shared(unitaries: Tensor, real: Tensor, imag: Tensor | None) -> tuple[Tensor, Tensor]:
+def apply_shared(
+    unitaries: Tensor, real: Tensor, imag: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
     """Apply unitaries ``[H, D, D]`` to columns ``[H or 1, D, N]``; complex numbers are pairs."""
-    a, b = unitaries.real.to(real.dtype), unitaries.imag.to(real.dtype)
+    a = unitaries.real.to(real.dtype)
+    if not unitaries.is_complex():
+        return a @ real, None if imag is None else a @ imag
+    b = unitaries.imag.to(real.dtype)
     if imag is None:
         return a @ real, b @ real
     return a @ real - b @ imag, a @ imag + b @ real

@@ -200,7 +200,10 @@ def _measuring(circuit: Circuit, angles: list[Tensor], count: int, *, signed: bo
         start = Circuit(width).x(0)
         strings = ["I" * i + "Z" + "I" * (width - 1 - i) for i in range(count)]
     whole = start.then(circuit, range(width))
-    return Experiment(whole, torch.cat(angles, dim=-1), PauliStrings(tuple(strings)))
+    named = (("q", width), ("r", 1)) if signed else (("q", width),)
+    return Experiment(
+        whole, torch.cat(angles, dim=-1), PauliStrings(tuple(strings)), registers=named
+    )
 
 
 def _root_of_share(outcomes: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, Literal, Unpack, get_args
 
 import torch
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ketformer.attention.angles import add_angles
+from ketformer.attention.ansatz import build_ansatz, own_circuit
 from ketformer.attention.base import Attention, CommonOptions
-from ketformer.attention.checks import check_layers, check_qubits, check_weights, require_choice
+from ketformer.attention.checks import check_qubits, check_weights, require_choice
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.overlap_measurement import MEASUREMENTS
 from ketformer.attention.shared_unitary import MAX_DENSE_QUBITS, KeptUnitary
@@ -22,14 +24,14 @@ from ketformer.quantum import (
     CircuitStates,
     Entanglement,
     Experiment,
-    entangler,
-    rotation_ring_ansatz,
     run,
     run_spsa,
 )
+from ketformer.quantum.hadamard import BRA, KET
 
 Angles = Literal["hidden", "embedding"]
 Gradient = Literal["exact", "spsa"]
+_PUBLISHED_QUBITS = 6
 # Scores that are functions of the overlap alone.
 _MEASURED = ("dot", "square", "absolute")
 
@@ -39,10 +41,15 @@ class Overlap(Attention):
 
     On hardware each score is one Hadamard test. Every gate is real (RY and CNOT), so
     the exact scores are a product of two real matrices with 2^n columns: 2T states
-    are simulated instead of T² circuits, and autograd gives the exact gradient.
+    are simulated instead of T² circuits, and autograd gives the exact gradient. Another ansatz
+    may make complex states; real and imaginary parts are then columns of their own.
 
     Args:
-        n_qubits: working qubits n (6 as published).
+        n_qubits: working qubits n; by default those of a circuit given as ansatz, or else 6 as
+            published.
+        ansatz: the circuit of |x>, of U_Q and of U_K, each with its own angles: a name
+            (``rotation_ring`` as published; ``entangling``, ``rx_ring``,
+            ``strongly_entangling``), a :class:`~ketformer.quantum.Circuit`, or its OpenQASM.
         layers: repetitions of (RY on each qubit, CNOT ring) in every circuit.
         angles: ``hidden``: |x> is prepared with angles that are linear in the hidden
             state, separately for each head and for queries and keys, so that blocks and
@@ -82,7 +89,8 @@ class Overlap(Attention):
         hidden_size: int,
         num_heads: int,
         *,
-        n_qubits: int = 6,
+        n_qubits: int | None = None,
+        ansatz: str | Circuit = "rotation_ring",
         layers: int = 1,
         angles: Angles = "hidden",
         published_scaling: bool = False,
@@ -100,9 +108,13 @@ class Overlap(Attention):
             raise KetformerError(f"spsa_epsilon must be positive and finite, got {spsa_epsilon}")
         self.gradient = gradient
         self.spsa_epsilon = spsa_epsilon
+        given = own_circuit(ansatz)
+        if n_qubits is None:
+            n_qubits = _PUBLISHED_QUBITS if given is None else given.n_qubits
         self.n_qubits = check_qubits(n_qubits)
-        self.layers = check_layers(layers, n_qubits)
-        self.ansatz = rotation_ring_ansatz(n_qubits, layers, entanglement=entanglement)
+        self.layers = layers
+        self.ansatz = build_ansatz(given or ansatz, n_qubits, layers, entanglement)
+        is_ring = ansatz == "rotation_ring"
         n_angles = len(self.ansatz.parameters)
         self.registers: Registers | None = None
         self.angle_proj: nn.Linear | None = None
@@ -110,23 +122,31 @@ class Overlap(Attention):
             self.require_learned_positions('angles="embedding" has a register of positions')
             if self.inputs is None:
                 raise KetformerError('angles="embedding" needs the sizes of the decoder\'s inputs')
+            if not is_ring:
+                raise KetformerError('angles="embedding" has the ansatz rotation_ring')
             self.registers = Registers(
                 self.inputs, n_qubits, layers, published_scaling, entanglement
             )
         else:
             if published_scaling:
                 raise KetformerError('published_scaling requires angles="embedding"')
+            if self.positions == "rotary" and not is_ring:
+                raise KetformerError('positions="rotary" turns the last RY of rotation_ring')
             check_weights("the map to angles", hidden_size, 2 * num_heads * n_angles)
             self.angle_proj = nn.Linear(hidden_size, 2 * num_heads * n_angles)
         own = self.ansatz if self.registers is None else self.registers.joint
-        self.circuit = own.then(rotation_ring_ansatz(n_qubits, layers, "turn", entanglement))
+        prefix = "turn_"
+        while {f"{prefix}{name}" for name in self.ansatz.parameters} & set(own.parameters):
+            prefix += "_"
+        self.circuit = own.then(self.ansatz.renamed(prefix))
         self.native: CircuitStates | None = None
         if CircuitStates.can_run(self.circuit):
             self.native = CircuitStates(self.circuit, len(own.parameters))
-        # The last ring of |x> is the same for every token, so it moves to the shared matrices.
-        ring = entangler(n_qubits, entanglement)
-        self.preparation = Circuit(n_qubits, self.ansatz.gates[: -len(ring.gates) or None])
-        self.turn = KeptUnitary(ring.then(self.ansatz))
+        # The gates that end |x> are the same for every token, so they move to the shared matrices.
+        tail = _fixed_tail(self.ansatz)
+        kept = self.ansatz.gates[: len(self.ansatz.gates) - len(tail.gates)]
+        self.preparation = Circuit(n_qubits, kept)
+        self.turn = KeptUnitary(tail.then(self.ansatz))
         self.turn_registers = KeptUnitary(self.ansatz)
         self.train_circuit = train_circuit
         for name in ("query_angles", "key_angles"):
@@ -191,7 +211,7 @@ class Overlap(Attention):
             query, key = run_spsa(*self.whole_circuit(hidden_states, tokens), self.spsa_epsilon)
         else:
             query, key = self._states(hidden_states, tokens)
-        return query.to(value.dtype), key.to(value.dtype), value
+        return _real_columns(query).to(value.dtype), _real_columns(key).to(value.dtype), value
 
     def rotate(self, queries: Tensor, keys: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Nothing: with ``rotary``, |x> has evolved under the sum of w_m Y_m / 2.
@@ -226,7 +246,11 @@ class Overlap(Attention):
             query, key = states.permute(2, 0, 3, 1, 4)
             return query, key
         prepared = run(self.preparation, own.permute(2, 3, 0, 1, 4).flatten(2, 3))  # [2, H, BT, D]
-        turned = prepared @ self.turn(shared).mT
+        turn = self.turn(shared)
+        if turn.is_complex() or prepared.is_complex():
+            wide = torch.promote_types(turn.dtype, prepared.dtype)
+            turn, prepared = turn.to(wide), prepared.to(wide)
+        turned = prepared @ turn.mT
         query, key = turned.unflatten(2, own.shape[:2]).transpose(1, 2)
         return query, key
 
@@ -244,9 +268,18 @@ class Overlap(Attention):
         if self.score not in _MEASURED:
             known = ", ".join(_MEASURED)
             raise NotOfferedError(f"circuits measure the scores {known}, not {self.score}")
-        return MEASUREMENTS[self.measurement].experiments(
-            *self.whole_circuit(hidden_states, tokens)
-        )
+        circuit, angles = self.whole_circuit(hidden_states, tokens)
+        found = MEASUREMENTS[self.measurement].experiments(circuit, angles)
+        return {name: [self._named(each) for each in heads] for name, heads in found.items()}
+
+    def _named(self, experiment: Experiment) -> Experiment:
+        """The experiment with the names of its registers: one state or two, and an ancilla."""
+        own = (("q", self.n_qubits),) if self.registers is None else self.registers.names
+        wires = experiment.circuit.n_qubits
+        if wires > 2 * self.n_qubits:
+            own = tuple((f"{side}{name}", size) for side in (BRA, KET) for name, size in own)
+        ancilla = (("ancilla", 1),) if wires > sum(size for _, size in own) else ()
+        return replace(experiment, registers=(*own, *ancilla))
 
     def measure_by(self, measurement: str) -> None:
         """Choose how scores are measured; see :class:`~ketformer.attention.Mixer`."""
@@ -298,3 +331,18 @@ class Overlap(Attention):
     def extra_repr(self) -> str:
         """What ``print(model)`` says about the mechanism."""
         return f"{super().extra_repr()}, qubits={self.n_qubits}"
+
+
+def _fixed_tail(circuit: Circuit) -> Circuit:
+    """The gates after the last free angle."""
+    count = 0
+    for gate in reversed(circuit.gates):
+        if gate.angle is not None and gate.angle.is_parameter:
+            break
+        count += 1
+    return Circuit(circuit.n_qubits, circuit.gates[len(circuit.gates) - count :])
+
+
+def _real_columns(states: Tensor) -> Tensor:
+    """States ``[..., D]`` whose dot products are real parts of overlaps, ``[..., D or 2 D]``."""
+    return torch.cat([states.real, states.imag], dim=-1) if states.is_complex() else states

@@ -25,20 +25,20 @@ from ketformer.quantum import (
 from ketformer.quantum.hadamard import BRA, KET
 
 QUERY, KEY = "query", "key"
-# Amplitudes are linear in the half angle's sine and cosine, and each angle occurs in one state.
-_LINEAR = (0.5,)
 
 
 class Measurement:
     """A way to measure all overlaps of T queries and keys.
 
-    Queries and keys are prepared by the same real circuit with angles of their own.
+    Queries and keys are prepared by the same circuit with angles of their own.
     """
 
     #: Whether it gives the overlap rather than its square, which has lost the sign.
     keeps_sign: ClassVar[bool] = True
     #: Whether it runs circuits for each pair i >= j, T(T + 1)/2 of them, or for each of 2T states.
     of_pairs: ClassVar[bool] = True
+    #: Whether states may be complex: of their overlaps, scores have the real part.
+    takes_complex: ClassVar[bool] = False
 
     def check(self, circuit: Circuit) -> None:
         """Refuse a circuit that cannot be measured like this.
@@ -46,6 +46,11 @@ class Measurement:
         Raises:
             NotOfferedError: saying why.
         """
+        if not (self.takes_complex or circuit.is_real):
+            raise NotOfferedError(
+                "this measurement needs real states, which the ansatz does not make; hadamard "
+                "measures the real part of overlaps"
+            )
 
     def experiments(self, circuit: Circuit, angles: Tensor) -> dict[str, list[Experiment]]:
         """What hardware runs: for each name, one experiment per head.
@@ -81,10 +86,12 @@ class Measurement:
 class HadamardTests(Measurement):
     """A Hadamard test for each pair of positions, as published."""
 
+    takes_complex = True
+
     def experiments(self, circuit: Circuit, angles: Tensor) -> dict[str, list[Experiment]]:
         """``score``: Z of the ancilla."""
         ancilla = PauliStrings(("I" * circuit.n_qubits + "Z",))
-        return _of_pairs(hadamard_test(circuit, circuit), circuit, angles, ancilla, _LINEAR)
+        return _of_pairs(hadamard_test(circuit, circuit), circuit, angles, ancilla, _waves(circuit))
 
     def states(
         self,
@@ -102,6 +109,7 @@ class SwapTests(HadamardTests):
     """A swap test for each pair, on 2n + 1 qubits."""
 
     keeps_sign = False
+    takes_complex = False
 
     def experiments(self, circuit: Circuit, angles: Tensor) -> dict[str, list[Experiment]]:
         """``score``: Z of the ancilla, the squared overlap."""
@@ -124,6 +132,7 @@ class ComputeUncompute(HadamardTests):
     """For each pair the key's circuit and the inverse of the query's, without an ancilla."""
 
     keeps_sign = False
+    takes_complex = False
 
     def experiments(self, circuit: Circuit, angles: Tensor) -> dict[str, list[Experiment]]:
         """``score``: all strings of I and Z, whose sum gives the probability of all zeros."""
@@ -154,7 +163,7 @@ class Tomography(Measurement):
         test = reference_test(circuit)
         ordered = _ordered(test, {KET: circuit.parameters}, angles)
         strings = PauliStrings(tuple(s + "Z" for s in _strings_of("IX", circuit.n_qubits)))
-        return _of_states(test, ordered, strings, _LINEAR)
+        return _of_states(test, ordered, strings, _waves(circuit))
 
     def states(
         self,
@@ -179,8 +188,9 @@ class ProductStates(Measurement):
     of_pairs = False
 
     def check(self, circuit: Circuit) -> None:
-        """Refuse gates between qubits."""
-        if any(gate.controls for gate in circuit.gates):
+        """Refuse gates between qubits, and complex states."""
+        super().check(circuit)
+        if any(len(gate.qubits) > 1 for gate in circuit.gates):
             raise NotOfferedError(
                 "measurement product needs states without entanglement (entanglement=none); "
                 "tomography measures the others"
@@ -241,6 +251,18 @@ def _of_pairs(
     both = torch.cat([query[:, :, row], key[:, :, column]], dim=-1)
     both = _ordered(test, {BRA: circuit.parameters, KET: circuit.parameters}, both)
     return {SCORE: [Experiment(test, each, strings, frequencies) for each in both.unbind(1)]}
+
+
+def _waves(circuit: Circuit) -> tuple[float, ...] | None:
+    """The frequency of an overlap in each angle, where each is that of one rotation as it is.
+
+    Amplitudes are then linear in the half angle's sine and cosine, and each angle occurs in one of
+    the two states. Otherwise None, and the gates decide.
+    """
+    free = [gate for gate in circuit.gates if gate.angle and gate.angle.is_parameter]
+    once = len(free) == len(circuit.parameters)
+    simple = all(gate.is_rotation and gate.angle and gate.angle.is_plain for gate in free)
+    return (0.5,) if once and simple else None
 
 
 def _of_states(

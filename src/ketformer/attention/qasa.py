@@ -182,7 +182,8 @@ class QASA(LinearQueries):
         encoded = self.encoded(hidden_states)
         columns = torch.cat([encoded, self.angles.expand(*encoded.shape[:-1], -1)], dim=-1)
         strings = PauliStrings(tuple("I" * i + "Z" + "I" * (wires - 1 - i) for i in range(n)))
-        return {"value": [Experiment(self.whole, columns, strings)]}
+        named = (("q", n), ("auxiliary", 1)) if wires > n else (("q", n),)
+        return {"value": [Experiment(self.whole, columns, strings, registers=named)]}
 
     def project_measured(
         self, hidden_states: Tensor, tokens: TokenInputs | None, outcomes: dict[str, Tensor]

@@ -9,19 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from ketformer.attention.angles import add_angles
+from ketformer.attention.ansatz import build_ansatz
 from ketformer.attention.base import CommonOptions
-from ketformer.attention.checks import check_layers, check_qubits, require_choice
+from ketformer.attention.checks import check_qubits, require_choice
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.linear_queries import LinearQueries
 from ketformer.attention.measured import amplitude_experiments, is_state
 from ketformer.attention.observables import Observables, PauliObservables
-from ketformer.quantum import (
-    Entanglement,
-    Experiment,
-    amplitude_encode,
-    entangling_ansatz,
-    qubits_for,
-)
+from ketformer.quantum import Circuit, Entanglement, Experiment, amplitude_encode, qubits_for
 
 
 class QISAA(LinearQueries):
@@ -31,6 +26,9 @@ class QISAA(LinearQueries):
     head. All tokens share it.
 
     Args:
+        ansatz: U: a name (``entangling`` as published; ``rotation_ring``, ``rx_ring``,
+            ``strongly_entangling``), a :class:`~ketformer.quantum.Circuit` on as many qubits as
+            the token needs, or its OpenQASM.
         layers: repetitions of (CNOT ring, RY on each wire); 1 as published.
         entanglement: ``ring``, or ``none``, the ablation without two-qubit gates.
         train_circuit: False leaves the circuit at random angles: the ablation that shows
@@ -50,6 +48,7 @@ class QISAA(LinearQueries):
         num_heads: int,
         *,
         observables: Observables = "distinct",
+        ansatz: str | Circuit = "entangling",
         layers: int = 1,
         entanglement: Entanglement = "ring",
         train_circuit: bool = True,
@@ -58,9 +57,7 @@ class QISAA(LinearQueries):
         super().__init__(hidden_size, num_heads, **common)
         self.n_qubits = check_qubits(qubits_for(hidden_size))
         require_choice("entanglement", entanglement, get_args(Entanglement))
-        self.circuit = entangling_ansatz(
-            self.n_qubits, check_layers(layers, self.n_qubits), entanglement=entanglement
-        )
+        self.circuit = build_ansatz(ansatz, self.n_qubits, layers, entanglement)
         angles = torch.empty(num_heads, len(self.circuit.parameters))
         add_angles(self, "angles", angles, train_circuit)
         self.observables = PauliObservables.draw(

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ketformer.attention.angles import add_angles
+from ketformer.attention.ansatz import build_ansatz
 from ketformer.attention.base import Attention, CommonOptions
-from ketformer.attention.checks import check_layers, check_qubits, require_choice
+from ketformer.attention.checks import check_qubits, require_choice
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.measured import amplitude_experiments, is_state
 from ketformer.attention.observables import Observables, PauliObservables, by_token
@@ -24,7 +25,6 @@ from ketformer.quantum import (
     amplitude_encode,
     angle_encoding,
     apply,
-    entangling_ansatz,
     qubits_for,
     run,
 )
@@ -48,6 +48,9 @@ class QSANN(Attention):
         query_observables: ``z0``, or ``pauli``: d_head strings, drawn like the values'.
         n_qubits: register of the angle encoding; ceil(log2 d) by default. The amplitude
             encoding always uses that number and does not accept this option.
+        ansatz: each head's circuit: a name (``entangling`` as published; ``rotation_ring``,
+            ``rx_ring``, ``strongly_entangling``), a :class:`~ketformer.quantum.Circuit`, or its
+            OpenQASM.
         layers: repetitions of (CNOT ring, RY on each wire) in each head's circuit; 1 as
             published.
         entanglement: ``ring``, or ``none``, the ablation without two-qubit gates in the
@@ -72,6 +75,7 @@ class QSANN(Attention):
         query_observables: QueryObservables = "z0",
         encoding: Encoding = "amplitude",
         n_qubits: int | None = None,
+        ansatz: str | Circuit = "entangling",
         layers: int = 1,
         entanglement: Entanglement = "ring",
         train_circuit: bool = True,
@@ -88,8 +92,7 @@ class QSANN(Attention):
         n_qubits = check_qubits(qubits_for(hidden_size) if n_qubits is None else n_qubits)
         self.n_qubits = n_qubits
         self.encoder = angle_encoding(hidden_size, n_qubits) if encoding == "angle" else None
-        check_layers(layers, n_qubits)
-        self.circuit = entangling_ansatz(n_qubits, layers, entanglement=entanglement)
+        self.circuit = build_ansatz(ansatz, n_qubits, layers, entanglement)
         # The sum of w_m Z_m / 2, for as long as the token's position, if positions are rotary.
         self.evolution = Circuit(n_qubits)
         for qubit in range(n_qubits):

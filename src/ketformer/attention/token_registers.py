@@ -35,7 +35,10 @@ class Registers(nn.Module):
         self.circuit: Circuit = rotation_ring_ansatz(width, layers, entanglement=entanglement)
         # All registers side by side, for uses that need one circuit, not a product of states.
         self.joint = Circuit(n_qubits)
-        for i, name in enumerate(("token", "position", "condition")[:count]):
+        names = ("token", "position", "condition")[:count]
+        #: Names and sizes of the registers.
+        self.names = tuple((name, width) for name in names)
+        for i, name in enumerate(names):
             register = rotation_ring_ansatz(width, layers, name, entanglement)
             self.joint = self.joint.then(register, range(i * width, (i + 1) * width))
         angles = len(self.circuit.parameters)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +20,16 @@ from ketformer.attention import (
 from ketformer.attention.measured import quantum_mechanisms
 from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.attention.spread import a_weight
-from ketformer.drawing.circuit import circuit_svg, layout
+from ketformer.drawing.circuit import circuit_svg
+from ketformer.drawing.circuit_layout import experiment_layout
 from ketformer.errors import KetformerError, NotOfferedError
-from ketformer.quantum import Circuit, Experiment, amplitude_preparation
+from ketformer.quantum import Circuit, Experiment, PauliStrings
 from ketformer.quantum.resources import Resources, count_resources
 
 if TYPE_CHECKING:
     from ketformer.models import KetformerForCausalLM
 
 _MOST = 300  # gates drawn at most in a picture for a page
-_LONG = 100  # gates; in longer circuits the token's preparation is drawn as one box
 
 
 def circuits_of(subject: str, **sizes: Any) -> dict[str, Experiment]:
@@ -146,22 +146,12 @@ def circuit_pictures(
     pictures = []
     for circuit, same in names.items():
         strings = tuple(dict.fromkeys(s for name in same for s in found[name].strings.strings))
-        measured = [q for q in range(circuit.n_qubits) if any(s[q] != "I" for s in strings)]
         name = ", ".join(same)
-        prepared = _preparation(circuit)
-        drawn = layout(circuit, measured=measured, prepared=prepared, width=width, limit=_MOST)
+        whole = replace(found[same[0]], strings=PauliStrings(strings))
+        drawn = experiment_layout(whole, width=width, limit=_MOST)
         svg = circuit_svg(drawn, f"Circuit of {name}")
         pictures.append(CircuitPicture(name, svg, count_resources(circuit), strings))
     return pictures
-
-
-def _preparation(circuit: Circuit) -> int:
-    """Number of leading gates that only prepare a token, if the circuit is long; otherwise 0."""
-    # A preparation has a rotation for each amplitude but the first, too many to build in vain.
-    if len(circuit.gates) < max(_LONG + 1, 2**circuit.n_qubits - 1):
-        return 0
-    gates = amplitude_preparation(circuit.n_qubits).gates
-    return len(gates) if circuit.gates[: len(gates)] == gates else 0
 
 
 def layers_with_circuits(model: KetformerForCausalLM) -> dict[str, list[Mixer]]:

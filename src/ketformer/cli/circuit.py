@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ketformer.attention.ansatz import with_files_read
 from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.circuits import check_backends, circuits_of, resource_table
 from ketformer.circuits.device_costs import DeviceCosts
@@ -124,6 +125,7 @@ def run(options: Any) -> int:
         raise KetformerError(f"circuit {options.action} writes no file: --json prints its numbers")
     if options.out and options.action != "export":
         picture_kind(options.out, PLOTS)  # rejects a wrong name before the work
+    options.attention_options = with_files_read(options.attention_options)
     actions = {
         "show": _show,
         "export": _export,
@@ -141,7 +143,7 @@ def _show(options: Any) -> int:
     name, experiment = _one(options)
     counts = count_resources(experiment.circuit)
     if options.out:
-        draw_picture(experiment.circuit, Path(options.out))
+        draw_picture(experiment, Path(options.out))
     if options.json:
         print_json(
             {
@@ -156,7 +158,7 @@ def _show(options: Any) -> int:
             }
         )
         return 0
-    print(options.out or draw_text(experiment.circuit))
+    print(options.out or draw_text(experiment))
     print(
         f"\n{name}: {counts.n_qubits} qubits, depth {counts.depth}, {counts.one_qubit_gates} "
         f"one-qubit gates and {counts.two_qubit_gates} CNOTs, {counts.parameters} angles; "

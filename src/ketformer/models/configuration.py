@@ -17,6 +17,7 @@ from huggingface_hub.errors import (
 from transformers import GenerationConfig
 
 from ketformer.attention import ATTENTION, attention_class, attention_options
+from ketformer.attention.ansatz import as_plain_options
 from ketformer.attention.inputs import Positions
 from ketformer.attention.layers import (
     Mechanisms,
@@ -163,7 +164,7 @@ class KetformerConfig(SavedWithModule):
                 raise KetformerError(f"unknown configuration key {key!r}{hint}")
         check_attn_implementation(kwargs.get("attn_implementation"))
         self.attention = copy.copy(self.attention)
-        self.attention_options = copy.deepcopy(self.attention_options or {})
+        self.attention_options = as_plain_options(copy.deepcopy(self.attention_options or {}))
         self.feed_forward_options = copy.deepcopy(self.feed_forward_options or {})
         if self.mlp_pdrop is None:
             self.mlp_pdrop = self.resid_pdrop

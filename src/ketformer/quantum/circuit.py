@@ -81,7 +81,8 @@ class Circuit:
         """A program in OpenQASM 2 or 3, read by Qiskit's importers; ``q[i]`` is qubit ``i``.
 
         Registers follow each other in order of declaration. ``input`` angles become named ones.
-        A program as :func:`~ketformer.quantum.qasm.to_qasm` writes it is read without Qiskit.
+        A program as :func:`~ketformer.quantum.qasm.to_qasm` writes it is read without Qiskit, and
+        its angles get their original names.
         The text is only data: it can neither import code nor open a file.
 
         Raises:

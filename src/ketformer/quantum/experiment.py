@@ -22,12 +22,15 @@ class Experiment:
         frequencies: the frequencies with which an outcome depends on any single angle, if
             more is known than the gates alone imply; see
             :func:`~ketformer.quantum.gradients.parameter_shift`.
+        registers: names and sizes of the registers, in order of the qubits, for drawings; none
+            is one register ``q``.
     """
 
     circuit: Circuit
     angles: Tensor
     strings: PauliStrings
     frequencies: tuple[float, ...] | None = None
+    registers: tuple[tuple[str, int], ...] = ()
 
 
 #: Returns the outcomes ``[..., S]`` of an experiment, for example

@@ -5,6 +5,7 @@ A saved model holds its circuit in that form, and must load where Qiskit is not 
 
 from __future__ import annotations
 
+import json
 import re
 
 from ketformer.quantum.gates import GATES, Angle, Gate
@@ -30,7 +31,7 @@ _CALLS = {MODIFIED.get(name, name.lower()): (name, 0) for name in GATES} | {
 }
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?"
 _WORD = r"[A-Za-z_][A-Za-z_0-9]*"
-_INPUT = re.compile(rf"input float\[64\] ({_WORD});")
+_INPUT = re.compile(rf"input float\[64\] ({_WORD});(?:\s*// (\".*\"))?")
 _QUBITS = re.compile(rf"qubit\[([0-9]{{1,4}})\] {REGISTER};")
 _CALL = re.compile(
     rf"(?:(ctrl)(?:\(([0-9]{{1,4}})\))? @ )?([a-z @]+?)(?:\(([^()]*)\))? ({REGISTER}\[.*\]);"
@@ -41,27 +42,43 @@ _AFFINE = re.compile(rf"(?:(-?{_NUMBER}) \* )?({_WORD})(?: ([+-]) ({_NUMBER}))?"
 
 
 def read_own(text: str) -> tuple[int, tuple[Gate, ...]] | None:
-    """The number of qubits and the gates of such a program; None for any other text."""
-    lines = [line.partition("//")[0].strip() for line in text.splitlines()]
-    lines = [line for line in lines if line and line not in DEFINED.values()]
+    """The number of qubits and the gates of such a program; None for any other text.
+
+    Angles get the names that they had, which comments hold where OpenQASM does not allow them.
+    """
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("//")]
     if tuple(lines[:2]) != HEADER:
         return None
-    words: list[str] = []
-    rest = lines[2:]
+    rest = [line for line in lines[2:] if line not in DEFINED.values()]
+    names: dict[str, str] = {}
     while rest and (found := _INPUT.fullmatch(rest[0])):
-        words.append(found[1])
+        names[found[1]] = _original(found[2]) or found[1]
         rest = rest[1:]
+    if len(set(names.values())) < len(names):
+        return None
     size = _QUBITS.fullmatch(rest[0]) if rest else None
     if size is None or not int(size[1]):
         return None
     try:
-        gates = tuple(_gate(line, words) for line in rest[1:])
+        gates = tuple(_gate(line, names) for line in rest[1:])
     except ValueError:
+        return None
+    if any(qubit >= int(size[1]) for gate in gates for qubit in gate.qubits):
         return None
     return int(size[1]), gates
 
 
-def _gate(line: str, words: list[str]) -> Gate:
+def _original(remark: str | None) -> str | None:
+    """The angle's name before it became an identifier, from the comment beside its input."""
+    try:
+        name = json.loads(remark or "")
+    except ValueError:
+        return None
+    return name if isinstance(name, str) else None
+
+
+def _gate(line: str, names: dict[str, str]) -> Gate:
     """One call of a gate.
 
     Raises:
@@ -83,16 +100,16 @@ def _gate(line: str, words: list[str]) -> Gate:
     if len(on) != len(qubits):
         raise ValueError(line)
     target, *second = on[controls:]
-    turned = None if angle is None else _angle(angle, words)
+    turned = None if angle is None else _angle(angle, names)
     return Gate(name, target, tuple(on[:controls]), turned, second[0] if second else None)
 
 
-def _angle(text: str, words: list[str]) -> Angle:
+def _angle(text: str, names: dict[str, str]) -> Angle:
     if _FIXED.fullmatch(text):
         return Angle(float(text))
     found = _AFFINE.fullmatch(text)
-    if found is None or found[2] not in words:
+    if found is None or found[2] not in names:
         raise ValueError(text)
     factor, word, sign, offset = found.groups()
     plus = float(f"{sign}{offset}") if offset else 0.0
-    return Angle(word, float(factor) if factor else 1.0, plus)
+    return Angle(names[word], float(factor) if factor else 1.0, plus)

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import jsonargparse
 
-from ketformer.attention import ATTENTION
+from ketformer.attention import ATTENTION, with_files_read
 from ketformer.attention.layers import Mechanisms, distinct, nested, parse_mechanisms
 from ketformer.attention.options import name_of_type
 from ketformer.errors import KetformerError
@@ -153,10 +153,10 @@ class Settings:
 
         A different ``attention`` starts from its default options. That of a hybrid may be a text:
         ``overlap,classical``, one mechanism for each layer. A different ``feed_forward`` starts
-        from its default options and width.
+        from its default options and width. An ``ansatz`` that is an OpenQASM file is read.
 
         Raises:
-            KetformerError: an unknown key or a value of the wrong type.
+            KetformerError: an unknown key, a value of the wrong type, or an unreadable file.
         """
         own, model, training = {}, dict(self.model), dict(self.training)
         checked = _checked(changes)
@@ -165,7 +165,7 @@ class Settings:
             if checked["attention"] != model.get("attention"):
                 model.pop("attention_options", None)
         if checked.get("attention_options"):
-            checked["attention_options"] = nested(checked["attention_options"])
+            checked["attention_options"] = with_files_read(nested(checked["attention_options"]))
         before = model.get("feed_forward", KetformerConfig.feed_forward)
         if checked.get("feed_forward", before) != before:
             for key in ("feed_forward_options", "intermediate_size"):
