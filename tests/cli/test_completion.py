@@ -10,6 +10,7 @@ import pytest
 
 from ketformer.attention import ATTENTION
 from ketformer.cli import VERBS
+from ketformer.cli.circuit import ACTIONS
 from ketformer.cli.completion import SHELLS
 from ketformer.cli.completion_script import VALUES, completion_script
 from ketformer.models import PRESETS
@@ -70,10 +71,7 @@ def test_verbs(offered):
         ("ketformer bench attention --mechanisms qisa over", ["overlap"]),
         ("ketformer evaluate runs/mine --backend .", list(BACKENDS)),
         ("ketformer circuit check --backends torch pe", ["pennylane"]),
-        (
-            "ketformer circuit .",
-            ["show", "export", "resources", "methods", "check", "noise", "gradients"],
-        ),
+        ("ketformer circuit .", list(ACTIONS)),
         ("ketformer data get .", list(DATASETS)),
         ("ketformer cite qisa tiny", ["tinyshakespeare"]),
         ("ketformer sweep .", list(PRESETS)),
