@@ -18,7 +18,7 @@ from ketformer.circuits.device_tables import (
 )
 from ketformer.circuits.mechanisms import is_run, layers_with_circuits
 from ketformer.circuits.resources import resources_of_run
-from ketformer.cli import circuit_journal, circuit_methods
+from ketformer.cli import circuit_journal, circuit_methods, circuit_mitigation
 from ketformer.cli.common import Parser, print_json, print_table
 from ketformer.cli.devices import add_device_arguments, chosen_device
 from ketformer.drawing.circuit import draw_picture, draw_text
@@ -42,6 +42,7 @@ EXAMPLE = """  ketformer circuit show overlap --attention_options.n_qubits 4
   ketformer circuit methods overlap --qubits 2 4 --lengths 8 32 --out methods.png
   ketformer circuit check --json
   ketformer circuit noise runs/mine --limit 16 --out noise.png
+  ketformer circuit mitigation runs/mine --device fake_manila --limit 2
   ketformer circuit gradients runs/mine
   ketformer circuit journal runs/mine"""
 
@@ -52,6 +53,7 @@ ACTIONS = {
     "methods": "compare the ways to measure all overlaps: circuits, gates, shots and errors",
     "check": "test whether the backends agree on every mechanism's circuits",
     "noise": "measure what shots and noise do to a run's attention and loss",
+    "mitigation": "measure what error mitigation gains for a run on a noisy device",
     "gradients": "compare gradient rules with the exact gradient of a run's loss",
     "journal": "show what a measured evaluation has kept so far",
 }
@@ -64,7 +66,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "subject", type=str | None, nargs="?", default=None,
         help=f"a mechanism ({', '.join(mechanisms_with_circuits())}) or a run directory, which "
-        "noise and gradients need; for journal, a run directory or its file",
+        "noise, mitigation and gradients need; for journal, a run directory or its file",
     )  # fmt: skip
     parser.add_argument(
         "--circuit", type=str | None, default=None, help="circuit to use (the first)"
@@ -97,7 +99,8 @@ def add_arguments(parser: Parser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--shots", type=int | None, default=None,
-        help="resources with --device: shots of each circuit (those for --precision)",
+        help="resources with --device, mitigation: shots of each circuit (those for --precision; "
+        f"{circuit_mitigation.SHOTS})",
     )  # fmt: skip
     add_device_arguments(parser)
     parser.add_argument(
@@ -107,10 +110,12 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--draws", type=int, default=200, help="check: draws per mechanism (200)")
     parser.add_argument(
         "--limit", type=int | None, default=None,
-        help="noise, gradients: sequences of the run's test part (noise: 16; gradients: 4); "
+        help="noise, mitigation, gradients: sequences of the run's test part (noise: 16; "
+        "mitigation: 2; gradients: 4); "
         "resources with --device: sequences in an evaluation (16)",
     )  # fmt: skip
     circuit_methods.add_arguments(parser)
+    circuit_mitigation.add_arguments(parser)
     parser.add_argument(
         "--seed", type=int, default=0,
         help="seed of random angles, shots and the transpiler's layout (0)",
@@ -121,7 +126,7 @@ def run(options: Any) -> int:
     """Run the chosen action."""
     if options.action not in ACTIONS:
         raise KetformerError(f"unknown action {options.action!r}; known: {', '.join(ACTIONS)}")
-    if options.out and options.action in ("check", "gradients", "journal"):
+    if options.out and options.action in ("check", "mitigation", "gradients", "journal"):
         raise KetformerError(f"circuit {options.action} writes no file: --json prints its numbers")
     if options.out and options.action != "export":
         picture_kind(options.out, PLOTS)  # rejects a wrong name before the work
@@ -133,6 +138,7 @@ def run(options: Any) -> int:
         "methods": circuit_methods.run,
         "check": _check,
         "noise": _noise,
+        "mitigation": lambda given: circuit_mitigation.run(given, _run(given)),
         "gradients": _gradients,
         "journal": circuit_journal.run,
     }

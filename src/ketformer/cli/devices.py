@@ -18,8 +18,8 @@ def add_device_arguments(parser: Parser) -> None:
     """Add ``--device``, the transpiler's level, ``--delay_us`` and the prices."""
     parser.add_argument(
         "--device", type=str | None, default=None,
-        help="resources, noise --within: the device that the circuits are transpiled for, e.g. "
-        "fake_torino, or a device of your saved IBM account",
+        help="resources, noise --within, mitigation: the device that the circuits are transpiled "
+        "for, e.g. fake_torino, or a device of your saved IBM account",
     )  # fmt: skip
     parser.add_argument(
         "--optimization_level", type=int, default=LEVEL,

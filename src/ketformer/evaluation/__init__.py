@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         evaluate as evaluate,
         save_evaluation as save_evaluation,
     )
+    from ketformer.evaluation.mitigation import mitigation_study as mitigation_study
     from ketformer.evaluation.molecules import evaluate_molecules as evaluate_molecules
     from ketformer.evaluation.text import evaluate_text as evaluate_text
 

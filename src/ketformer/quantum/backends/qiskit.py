@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Unpack
 
@@ -22,7 +23,16 @@ from ketformer.quantum.backends.devices import (
     native_gates,
     open_aer,
 )
+from ketformer.quantum.backends.mitigation import (
+    CALIBRATION_SHOTS,
+    Mitigation,
+    calibration,
+    corrected_parities,
+    flips_of,
+    measured_qubits,
+)
 from ketformer.quantum.circuit import FIXED_GATES, ROTATIONS, Angle, Circuit
+from ketformer.quantum.measurement import parities
 from ketformer.quantum.noise import Noise
 from ketformer.quantum.pauli import PauliStrings
 
@@ -52,6 +62,10 @@ class QiskitBackend(Backend):
             None for Aer by its method ``statevector``, or ``density_matrix`` under noise on gates.
         circuits_per_job: circuits that are sent to a device together; None for as many as it
             takes, at most 300 if it does not say.
+        mitigation: ``readout``, ``zne`` and ``dd``, or several with commas between them; see
+            :class:`~ketformer.quantum.backends.mitigation.Mitigation`. Only for a device.
+        zne_scales: likewise.
+        idle_times: likewise.
 
     Raises:
         KetformerError: Qiskit is missing, or the device is unknown or does not support the
@@ -67,6 +81,9 @@ class QiskitBackend(Backend):
         *,
         device: Any = None,
         circuits_per_job: int | None = None,
+        mitigation: str | Sequence[str] | None = None,
+        zne_scales: Sequence[int] = (1, 3),
+        idle_times: bool = False,
         **common: Unpack[BackendOptions],
     ) -> None:
         require_package("qiskit", "qiskit")
@@ -94,6 +111,16 @@ class QiskitBackend(Backend):
             self.device = self._sampler.backend
             if self.noise != Noise():
                 self._cannot(f"add noise to {self._sampler.name}, which has its own")
+        self._mitigation = Mitigation(mitigation, zne_scales, idle_times)
+        self.mitigation = self._mitigation.kinds
+        if self.mitigation or idle_times:
+            if self._aer is not None:
+                self._cannot("mitigate a simulator's errors; name a device, such as fake_manila")
+            if self.device is None:
+                self._cannot("mitigate on a sampler of your own; give it the device behind it")
+        # Compiled circuits by what stands for them: folded circuits, and those of a calibration.
+        self._made: dict[Circuit, Any] = {}
+        self._flips: dict[tuple[int, ...], Tensor] = {}
         self._passes = self._pass_manager()
         self._layouts: dict[tuple[int, ...], None] = {}
         self._transpiled = lru_cache(maxsize=_COMPILED)(self._transpile)
@@ -125,6 +152,7 @@ class QiskitBackend(Backend):
         """Forget the transpiled circuits."""
         self._transpiled.cache_clear()
         self._saving.cache_clear()
+        self._made.clear()
 
     def memory_for(self, n_qubits: int) -> int:
         """Memory that Aer needs; 0 on a device or for matrix product states of unknown size."""
@@ -149,7 +177,7 @@ class QiskitBackend(Backend):
         return self._saved(self._saving(circuit, strings), circuit, rows, list(strings.strings))
 
     def _outcomes(self, circuit: Circuit, rows: Tensor, shots: int, seed: int) -> Tensor:
-        measured = self._transpiled(circuit, measure=True)
+        measured = self._made.get(circuit) or self._transpiled(circuit, measure=True)
         if self._sampler is not None:
             angles = _columns(measured, circuit, rows)
             found = self._sampler.sample(measured, angles, len(rows), shots, seed, self.jobs)
@@ -162,7 +190,47 @@ class QiskitBackend(Backend):
             outcomes[place : place + size] = torch.from_numpy(found)
         return outcomes
 
+    def _measured(self, circuit: Circuit, rows: Tensor, strings: PauliStrings) -> Tensor:
+        """Expectations from shots, mitigated."""
+        ours = self._mitigation
+        if self.shots is None or not (ours.kinds or ours.idle_times):
+            return super()._measured(circuit, rows, strings)
+        compiled = self._transpiled(circuit, measure=True)
+        flips = self._calibrated(compiled, circuit.n_qubits) if "readout" in ours.kinds else None
+        total = rows.new_zeros(len(rows), len(strings))
+        for scale, weight in ours.scales.items():
+            # What is run is not what the transpiler would make of it.
+            whole = circuit
+            for _ in range(scale // 2):
+                whole = whole.then(circuit.inverse()).then(circuit)
+            if whole not in self._made:
+                self._made[whole] = ours.prepared(compiled, scale, self.device.target)
+            outcomes = self._read_outcomes(whole, rows, self.shots, strings)
+            seen = parities(outcomes, strings)
+            if flips is not None:
+                seen = corrected_parities(outcomes, strings, flips)
+            total += weight * seen
+        return total
+
     # -----------------------------------------------------------------------------------------
+
+    def _calibrated(self, compiled: Any, n_qubits: int) -> Tensor:
+        """Readout errors ``[n, 2]`` of the qubits that a compiled circuit measures, found once."""
+        qubits = measured_qubits(compiled)
+        if qubits not in self._flips:
+            zeros, ones = Circuit(n_qubits), Circuit(n_qubits)
+            for qubit in range(n_qubits):
+                ones = ones.x(qubit)
+            read, every = [], PauliStrings(("Z" * n_qubits,))
+            for circuit, made in zip(
+                (zeros, ones), calibration(qubits, self.device.num_qubits), strict=True
+            ):
+                self._made[circuit] = made
+                row = torch.empty(1, 0, dtype=torch.float64)
+                read.append(self._read_outcomes(circuit, row, CALIBRATION_SHOTS, every))
+                del self._made[circuit]
+            self._flips[qubits] = flips_of(read[0], read[1], n_qubits)
+        return self._flips[qubits]
 
     def _exact_method(self) -> str:
         """Aer's method, if it can give exact results."""

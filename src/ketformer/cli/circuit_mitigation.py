@@ -1,0 +1,53 @@
+"""``ketformer circuit mitigation``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ketformer.attention.measured import measure_by
+from ketformer.attention.overlap_measurement import MEASUREMENTS
+from ketformer.cli.common import Parser, print_json, print_table
+from ketformer.errors import KetformerError
+from ketformer.evaluation import mitigation_study
+from ketformer.runs import Run
+
+#: Shots of each circuit by default.
+SHOTS = 4000
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the action's own options."""
+    parser.add_argument(
+        "--measurement", type=str | None, default=None,
+        help=f"mitigation: how overlap's scores are measured: {', '.join(MEASUREMENTS)} "
+        f"({next(iter(MEASUREMENTS))})",
+    )  # fmt: skip
+
+
+def run(options: Any, opened: Run) -> int:
+    """Print errors before and after each kind of mitigation, and the extra circuits."""
+    if options.device is None:
+        raise KetformerError("mitigation needs --device, such as fake_manila")
+    if options.measurement:
+        measure_by(opened.model, options.measurement)
+    study = mitigation_study(
+        opened,
+        options.device,
+        shots=SHOTS if options.shots is None else options.shots,
+        limit=options.limit or 2,
+        seed=options.seed,
+    )
+    if options.json:
+        print_json(study)
+        return 0
+    columns = (
+        ("mitigation", "mitigation"), ("outcomes", "outcome_error"), ("scores", "score_error"),
+        ("weights", "mean_weight_difference"), ("loss", "loss"), ("exact", "exact_loss"),
+        ("circuits", "circuits"), ("extra", "extra_circuits"),
+    )  # fmt: skip
+    print_table(study["rows"], columns)
+    print(
+        f"\nRoot mean squared errors of expectations and scores on {study['device']}, "
+        f"{study['shots']:,} shots for each circuit."
+    )
+    return 0
