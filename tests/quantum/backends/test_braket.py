@@ -7,18 +7,22 @@ from functools import partial
 from types import SimpleNamespace
 
 import braket.aws
+import numpy as np
 import pytest
 import torch
 from braket.devices import Device, LocalSimulator
+from braket.ir.openqasm import Program
 
 from ketformer.errors import KetformerError
 from ketformer.quantum import (
     Circuit,
     Noise,
     PauliStrings,
+    apply,
     hadamard_test,
     rotation_ring_ansatz,
     run,
+    zero_state,
 )
 from ketformer.quantum.backends import braket as module
 from ketformer.quantum.backends._trials import Scope, frequencies
@@ -81,6 +85,19 @@ def test_brakets_dialect_has_its_own_words():
         "ccnot q[0], q[1], q[2];",
         "ctrl @ rx(0.5) q[0], q[1];",
     ]
+
+
+def test_brakets_dialect_has_every_gate():
+    circuit = Circuit(3).h(0).h(1).h(2).s(0).sdg(1).t(2).tdg(0).sx(1).sxdg(2).p(0, 0.3)
+    circuit = circuit.u(1, 0.4, 0.5, 0.6).cz(0, 1).swap(1, 2).rxx(0, 1, 0.7).ryy(1, 2, 0.8)
+    circuit = circuit.rzz(0, 2, 0.9).crx(0, 1, 1.0).cry(1, 2, 1.1).crz(2, 0, 1.2)
+    more = Gate("P", 2, (0,), Angle(0.2)), Gate("SWAP", 1, (0,), second=2), Gate("SX", 0, (2, 1))
+    circuit = Circuit(3, (*circuit.gates, *more))
+    text = f"{to_qasm(circuit, dialect='braket')}#pragma braket result state_vector\n"
+    program = Program(source=text)
+    found = LocalSimulator("braket_sv").run(program, shots=0).result().values[0]
+    expected = apply(circuit, zero_state(3, torch.complex128)).numpy()
+    assert abs(np.vdot(found, expected)) == pytest.approx(1, abs=1e-12)
 
 
 @pytest.mark.parametrize("check", ["probabilities", "expectations", "noisy_samples"])
