@@ -259,15 +259,39 @@ def test_noise_study(ketformer, measurable, tmp_path, monkeypatch):
         **studies.noise_study.__kwdefaults__, "shots": (30, 3000), "errors": (1e-3, 1e-1),
     })  # fmt: skip
     path = tmp_path / "noise.png"
-    done = ketformer("circuit", "noise", measurable, "--limit", 2, "--out", path, "--json")
+    options = ["--limit", 2, "--repeats", 3, "--out", path, "--json"]
+    done = ketformer("circuit", "noise", measurable, *options)
     assert done.code == 0, done.err
     few, many = done.json["shots"]
     assert many["mean_weight_difference"] < few["mean_weight_difference"] or (
         many["mean_logit_difference"] < few["mean_logit_difference"]
     )
+    for row in (few, many):
+        assert row["loss_low"] < row["loss"] < row["loss_high"]
+    assert many["loss_high"] - many["loss_low"] < few["loss_high"] - few["loss_low"]
     low, high = done.json["noise"]
     assert low["mean_logit_difference"] < high["mean_logit_difference"]
     assert imread(path)[..., :3].std() > 0.05
+
+
+def test_shots_for_a_wanted_loss_and_their_cost(ketformer, measurable, tmp_path, monkeypatch):
+    monkeypatch.setattr("ketformer.evaluation.shot_search._FIRST", 4)
+    path = tmp_path / "within.png"
+    options = [
+        "--within", 0.5, "--limit", 1, "--repeats", 3, "--allocation", "influence",
+        "--device", "fake_manila", "--delay_us", 1000, "--price_per_shot", 0.5,
+    ]  # fmt: skip
+    found = ketformer("circuit", "noise", measurable, *options, "--out", path, "--json").json
+    assert imread(path)[..., :3].std() > 0.05
+    uniform, influence = found["compared"]
+    assert uniform["shots"] == influence["shots"] == found["shots"]
+    assert found["gain"] == pytest.approx(uniform["divergence"] / influence["divergence"])
+    assert found["shots_in_all"] <= found["shots"] * found["circuits"]
+    assert found["cost"] == pytest.approx(0.5 * found["shots_in_all"])
+    # A millisecond between shots, and some microseconds for each.
+    assert 1 < found["device_seconds"] / (1e-3 * found["shots_in_all"]) < 1.1
+    shown = ketformer("circuit", "noise", measurable, *options)
+    assert "device seconds and a cost of" in shown.out
 
 
 def test_gradient_study(ketformer, measurable):
@@ -320,6 +344,8 @@ def test_gradient_study(ketformer, measurable):
         (["check", "--backends", "shots"], "shots is not exact"),
         (["check", "classical"], "no circuits in 'classical'"),
         (["noise"], "needs a run directory"),
+        (["noise", "nowhere", "--allocation", "influence"], "need --within"),
+        (["noise", "nowhere", "--price_per_shot", "1"], "--price_per_shot needs --device"),
         (["gradients", "nowhere"], "nowhere"),
     ],
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,15 +143,18 @@ class DeviceCosts:
         """The shape's counts on the device."""
         return self.transpiler.count(shape.circuit, shape.measured)
 
-    def of_shots(self, shots: Iterable[tuple[Shape, int]]) -> dict[str, Any]:
-        """``shots``, ``device_seconds`` and ``cost`` of so many shots of each shape.
+    def of_shots(self, shots: Mapping[tuple[Circuit, tuple[int, ...]], int]) -> dict[str, Any]:
+        """``shots``, ``device_seconds`` and ``cost`` of so many shots of each circuit.
 
         A shot takes the circuit's duration and the delay before the next. Queues, compilation
         and the transfer of jobs are not counted.
+
+        Args:
+            shots: by circuit and the qubits that are measured.
         """
         total, microseconds, known = 0, 0.0, True
-        for shape, number in shots:
-            duration = self.count(shape).duration_us
+        for (circuit, measured), number in shots.items():
+            duration = self.transpiler.count(circuit, measured).duration_us
             total += number
             known &= duration is not None
             microseconds += number * ((duration or 0.0) + self.delay_us)

@@ -19,6 +19,7 @@ from ketformer.circuits.mechanisms import (
 )
 from ketformer.circuits.resources import WIDTHS, check_sizes, score_scale, sizes_of_run
 from ketformer.errors import KetformerError
+from ketformer.quantum import Circuit
 from ketformer.quantum.resources import count_resources, shots_for
 from ketformer.runs import Run
 from ketformer.utils.progress import Bars
@@ -194,7 +195,7 @@ def _row(
 
     longest = max((shape for shape, *_ in runs), key=size)
     native, published = costs.count(longest), count_resources(longest.circuit)
-    spent = costs.of_shots((shape, times * shots) for shape, times, shots in runs)
+    spent = costs.of_shots(_shots(runs))
     return {
         "mechanism": name,
         "circuit": kind,
@@ -214,6 +215,16 @@ def _row(
         **spent,
         "shots": runs[0][2],
     }
+
+
+def _shots(
+    runs: Sequence[tuple[Shape, int, int]],
+) -> Counter[tuple[Circuit, tuple[int, ...]]]:
+    """The shots of each measured circuit."""
+    total: Counter[tuple[Circuit, tuple[int, ...]]] = Counter()
+    for shape, times, shots in runs:
+        total[shape.circuit, shape.measured] += times * shots
+    return total
 
 
 def _summary(rows: Sequence[dict[str, Any]], costs: DeviceCosts) -> str:
@@ -249,7 +260,7 @@ def _passes(
                 "pass": work,
                 "sequences": sequences,
                 "circuits": sum(number for _, number, _ in times),
-                **costs.of_shots((shape, number * shots) for shape, number, shots in times),
+                **costs.of_shots(_shots(times)),
             }
         )
     return out

@@ -18,12 +18,12 @@ from ketformer.circuits.device_tables import (
 )
 from ketformer.circuits.mechanisms import is_run, layers_with_circuits
 from ketformer.circuits.resources import resources_of_run
-from ketformer.cli import circuit_journal, circuit_methods, circuit_mitigation
+from ketformer.cli import circuit_journal, circuit_methods, circuit_mitigation, circuit_studies
 from ketformer.cli.common import Parser, print_json, print_table
 from ketformer.cli.devices import add_device_arguments, chosen_device
 from ketformer.drawing.circuit import draw_picture, draw_text
 from ketformer.drawing.figure import PLOTS
-from ketformer.drawing.plots import draw_device_resources, draw_noise_study, draw_resources
+from ketformer.drawing.plots import draw_device_resources, draw_resources
 from ketformer.errors import KetformerError
 from ketformer.quantum import Experiment
 from ketformer.quantum.backends import BACKENDS
@@ -42,6 +42,7 @@ EXAMPLE = """  ketformer circuit show overlap --attention_options.n_qubits 4
   ketformer circuit methods overlap --qubits 2 4 --lengths 8 32 --out methods.png
   ketformer circuit check --json
   ketformer circuit noise runs/mine --limit 16 --out noise.png
+  ketformer circuit noise runs/mine --within 0.01 --device fake_torino --price_per_second 1.6
   ketformer circuit mitigation runs/mine --device fake_manila --limit 2
   ketformer circuit gradients runs/mine
   ketformer circuit journal runs/mine"""
@@ -116,6 +117,7 @@ def add_arguments(parser: Parser) -> None:
     )  # fmt: skip
     circuit_methods.add_arguments(parser)
     circuit_mitigation.add_arguments(parser)
+    circuit_studies.add_arguments(parser)
     parser.add_argument(
         "--seed", type=int, default=0,
         help="seed of random angles, shots and the transpiler's layout (0)",
@@ -137,9 +139,9 @@ def run(options: Any) -> int:
         "resources": _resources,
         "methods": circuit_methods.run,
         "check": _check,
-        "noise": _noise,
-        "mitigation": lambda given: circuit_mitigation.run(given, _run(given)),
-        "gradients": _gradients,
+        "noise": circuit_studies.noise,
+        "mitigation": circuit_mitigation.run,
+        "gradients": circuit_studies.gradients,
         "journal": circuit_journal.run,
     }
     return actions[options.action](options)
@@ -290,45 +292,6 @@ def _check(options: Any) -> int:
         )  # fmt: skip
         print_table(result["rows"], columns)
     return 0 if result["agree"] else 1
-
-
-def _noise(options: Any) -> int:
-    from ketformer.evaluation import noise_study
-
-    study = noise_study(_run(options), limit=options.limit or 16, seed=options.seed)
-    if options.out:
-        draw_noise_study(study, Path(options.out))
-    if options.json:
-        print_json(study)
-        return 0
-    last = (("weights", "mean_weight_difference"), ("loss", "loss"), ("exact", "exact_loss"))
-    print_table(study["shots"], (("shots", "shots"), *last))
-    print()
-    print_table(study["noise"], (("CNOT error", "two_qubit"), *last))
-    return 0
-
-
-def _gradients(options: Any) -> int:
-    from ketformer.evaluation import gradient_study
-
-    study = gradient_study(_run(options), limit=options.limit or 4, seed=options.seed)
-    if options.json:
-        print_json(study)
-        return 0
-    columns = (
-        ("gradient", "gradient"), ("backend", "backend"), ("shots", "shots"),
-        ("cosine", "cosine"), ("norm", "norm_ratio"), ("circuits", "circuits"),
-    )  # fmt: skip
-    print_table(study["rows"], columns)
-    return 0
-
-
-def _run(options: Any) -> Run:
-    if options.subject is None:
-        raise KetformerError(f"{options.action} needs a run directory")
-    if options.limit is not None and options.limit < 1:
-        raise KetformerError(f"limit must be positive, got {options.limit}")
-    return _opened(options.subject)
 
 
 def _opened(path: str) -> Run:

@@ -6,10 +6,9 @@ from typing import Any
 
 from ketformer.attention.measured import measure_by
 from ketformer.attention.overlap_measurement import MEASUREMENTS
+from ketformer.cli.circuit_studies import opened
 from ketformer.cli.common import Parser, print_json, print_table
 from ketformer.errors import KetformerError
-from ketformer.evaluation import mitigation_study
-from ketformer.runs import Run
 
 #: Shots of each circuit by default.
 SHOTS = 4000
@@ -24,14 +23,17 @@ def add_arguments(parser: Parser) -> None:
     )  # fmt: skip
 
 
-def run(options: Any, opened: Run) -> int:
+def run(options: Any) -> int:
     """Print errors before and after each kind of mitigation, and the extra circuits."""
+    from ketformer.evaluation import mitigation_study
+
     if options.device is None:
         raise KetformerError("mitigation needs --device, such as fake_manila")
+    its_run = opened(options)
     if options.measurement:
-        measure_by(opened.model, options.measurement)
+        measure_by(its_run.model, options.measurement)
     study = mitigation_study(
-        opened,
+        its_run,
         options.device,
         shots=SHOTS if options.shots is None else options.shots,
         limit=options.limit or 2,

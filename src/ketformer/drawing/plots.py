@@ -80,8 +80,16 @@ def draw_device_resources(table: dict[str, Any], path: Path) -> None:
 
 
 def draw_noise_study(study: dict[str, Any], path: Path) -> None:
-    """Plot mean change of the weights and loss, over shots and over noise, as PNG, SVG or PDF."""
+    """Plot mean change of the weights and loss, over shots and over noise, as PNG, SVG or PDF.
+
+    Bars show where one evaluation with that many shots lies with 95 %.
+    """
     save_figure(lambda: _noise(study), path)
+
+
+def draw_shot_search(search: dict[str, Any], path: Path) -> None:
+    """Plot the loss over the shots that a search tried, as PNG, SVG or PDF, with its intervals."""
+    save_figure(lambda: _within(search), path)
 
 
 def _resources(table: dict[str, Any]) -> Figure:
@@ -149,11 +157,14 @@ def _noise(study: dict[str, Any]) -> Figure:
         values = [row[x] for row in rows]
         weights = [row["mean_weight_difference"] for row in rows]
         top, bottom = axes[0][column], axes[1][column]
-        top.loglog(values, weights, "o-", label="measured")
+        losses = [row["loss"] for row in rows]
+        top.errorbar(values, weights, _bars(rows, "mean_weight_difference"), **_MEASURED)
+        top.set(xscale="log", yscale="log")
         if key == "shots":
             line = [weights[-1] * math.sqrt(values[-1] / v) for v in values]
             top.loglog(values, line, "k--", label="1/sqrt(shots)")
-        bottom.semilogx(values, [row["loss"] for row in rows], "o-", label="measured")
+        bottom.errorbar(values, losses, _bars(rows, "loss"), **_MEASURED)
+        bottom.set(xscale="log")
         bottom.axhline(rows[0]["exact_loss"], color="k", ls="--", label="closed form")
         top.set(title=f"{study['attention']}, {study['sequences']} sequences")
         bottom.set(xlabel=label)
@@ -162,6 +173,42 @@ def _noise(study: dict[str, Any]) -> Figure:
             axis.legend()
     axes[0][0].set(ylabel="mean change of an attention weight")
     axes[1][0].set(ylabel="loss in nats per target")
+    return figure
+
+
+_MEASURED: dict[str, Any] = {"fmt": "o-", "capsize": 3, "label": "measured"}
+
+
+def _bars(rows: Sequence[dict[str, Any]], key: str) -> list[list[float]] | None:
+    """Lengths of the error bars below and above, if there are any."""
+    if f"{key}_low" not in rows[0]:
+        return None
+    return [
+        [row[key] - row[f"{key}_low"] for row in rows],
+        [row[f"{key}_high"] - row[key] for row in rows],
+    ]
+
+
+def _within(search: dict[str, Any]) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    rows = search["tried"]
+    values, losses = [row["shots"] for row in rows], [row["loss"] for row in rows]
+    axes.errorbar(values, losses, _bars(rows, "loss"), **_MEASURED)
+    exact, within = search["exact_loss"], search["within"]
+    axes.axhline(exact, color="k", ls="--", label="closed form")
+    axes.axhspan(exact - within, exact + within, color="k", alpha=0.1, label=f"within {within:g}")
+    axes.axvline(
+        search["shots"], color="C3", alpha=0.5, zorder=0, label=f"{search['shots']:,} shots"
+    )
+    axes.set(
+        xscale="log", xlabel="shots for each circuit", ylabel="loss in nats per target",
+        title=f"{search['attention']}, {search['sequences']} sequences",
+    )  # fmt: skip
+    axes.grid(alpha=0.3)
+    axes.legend()
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from ketformer.attention import Mixer
 from ketformer.attention.measured import measured_by
 from ketformer.evaluation.backend import Sequences, compare_with_exact, evaluation_sequences
+from ketformer.evaluation.shot_search import check_repeats, interval
 from ketformer.models import KetformerForCausalLM
 from ketformer.quantum import Expect, Experiment, Noise
 from ketformer.quantum.backends import open_backend
@@ -25,6 +27,9 @@ SHOTS = (10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 #: Error probabilities of a CNOT; one-qubit gates fail ten times less often.
 ERRORS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 
+#: Evaluations for each number of shots.
+REPEATS = 5
+
 
 def noise_study(
     run: Run,
@@ -32,6 +37,7 @@ def noise_study(
     limit: int = 16,
     shots: Sequence[int] = SHOTS,
     errors: Sequence[float] = ERRORS,
+    repeats: int = REPEATS,
     seed: int = 0,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -43,14 +49,21 @@ def noise_study(
         shots: numbers of shots to try, without noise.
         errors: CNOT error probabilities to try, with exact expectations; one-qubit gates get a
             tenth.
+        repeats: evaluations for each number of shots; without shots all would be alike.
         seed: seed of the shots.
         progress: show bars on standard error.
 
     Returns:
         ``shots`` and ``noise``: rows with the measurements of
         :func:`~ketformer.evaluation.evaluate_on_backend`, each with its ``shots`` or
-        ``two_qubit`` error.
+        ``two_qubit`` error. Those with shots are means over the repeats, next to the
+        interval in which one evaluation lies with 95 %: ``loss_low`` and ``loss_high``, and
+        likewise of ``mean_weight_difference``.
+
+    Raises:
+        KetformerError: the attention has no circuits, or fewer than 3 repeats.
     """
+    check_repeats(repeats)
     rows, source = evaluation_sequences(run, limit=limit, progress=progress)
     out: dict[str, Any] = {
         "run": str(run.path),
@@ -61,19 +74,34 @@ def noise_study(
         "shots": [],
         "noise": [],
     }
-    total = len(shots) + len(errors)
-    with Bars(progress, "setting") as bars:
+    out["repeats"] = repeats
+    total = repeats * len(shots) + len(errors)
+    with Bars(progress, "evaluation") as bars:
         step = bars("shots and noise")
-        for number in shots:
-            backend = open_backend("shots", shots=number, seed=seed)
-            found = compare_with_exact(run.model, rows, backend)
-            out["shots"].append({"shots": number, **found})
-            step(len(out["shots"]), total)
+        for place, number in enumerate(shots):
+            measured = []
+            for repeat in range(repeats):
+                backend = open_backend("shots", shots=number, seed=seed + repeat)
+                measured.append(compare_with_exact(run.model, rows, backend))
+                step(repeats * place + repeat + 1, total)
+            out["shots"].append({"shots": number, **_over_repeats(measured)})
         for error in errors:
             backend = open_backend("torch", noise=Noise(error / 10, error))
             found = compare_with_exact(run.model, rows, backend)
             out["noise"].append({"two_qubit": error, "one_qubit": error / 10, **found})
-            step(len(shots) + len(out["noise"]), total)
+            step(repeats * len(shots) + len(out["noise"]), total)
+    return out
+
+
+def _over_repeats(measured: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The means of all measurements, and intervals of those that are drawn."""
+    first, number = measured[0], len(measured)
+    out = {
+        key: value if isinstance(value, int) else math.fsum(m[key] for m in measured) / number
+        for key, value in first.items()
+    }
+    for key in ("loss", "mean_weight_difference"):
+        _, out[f"{key}_low"], out[f"{key}_high"] = interval([m[key] for m in measured])
     return out
 
 
