@@ -67,11 +67,15 @@ TRACED = [*filter(asks_for_kernels, mechanisms_with_circuits(distinct=True))]
 
 @pytest.mark.parametrize("name", TRACED)
 def test_one_graph_without_native_kernels(name, monkeypatch):
-    """Circuits are then traced gate by gate, so this uses one short circuit."""
+    """Circuits are then traced gate by gate, so this uses one short circuit.
+
+    Dynamo alone: of plain torch operations there is nothing to show by the autograd tracer, which
+    the conformance suite uses.
+    """
     torch.compiler.reset()
     case = Case(name, 4, 1, {"layers": 1} if "layers" in attention_options(name) else {})
     attention = without_kernels(monkeypatch, case.build)
-    compiled = torch.compile(attention, fullgraph=True, backend="aot_eager", dynamic=False)
+    compiled = torch.compile(attention, fullgraph=True, backend="eager", dynamic=False)
     batch = case.batch(2, 6)
     found = batch.outcome(attention, called=compiled)
     all_alike("compiled", found, batch.outcome(attention))

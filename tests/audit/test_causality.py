@@ -43,7 +43,7 @@ def small_model(attention="classical", *, seed=0, **changes):
 
 @pytest.mark.parametrize("name", ATTENTION)
 def test_by_name(name):
-    audit = audit_causality(name)
+    audit = audit_causality(name, length=12)
     assert audit.attention == name
     assert audit.max_past_influence > 0.1  # the audit could have seen a leak
     if name in LEAKY:

@@ -111,7 +111,7 @@ def assert_ratios(rows):
 @pytest.fixture
 def traced(monkeypatch):
     """Compiling traces into one graph but skips code generation, which takes minutes."""
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from ketformer.report import report_of, sources, write_report
 
 RESULTS = Path(__file__).parents[2] / "results"
 A4 = 595, 842  # points
+PHONE, DESKTOP = {"width": 375, "height": 800}, {"width": 1280, "height": 800}
 # The contrast of each text with its background, by WCAG's formula.
 CONTRASTS = """() => {
   const channel = c => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
@@ -44,30 +45,35 @@ def pages(honest, leaky, conditional, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["runs", "table"])
-@pytest.mark.parametrize("width", [375, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_the_screen_and_is_quiet(browser, pages, screenshots, name, width, scheme):
-    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+def test_it_fits_the_screen_and_is_quiet(browser, pages, screenshots, name, scheme):
+    page = browser.new_page(viewport=PHONE, color_scheme=scheme)
     said, asked = [], []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     page.goto(pages[name].as_uri(), wait_until="networkidle")
-    assert said == []
-    assert [url for url in asked if not url.startswith("data:image/png;")] == [pages[name].as_uri()]
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    outside = page.evaluate(
-        """[...document.querySelectorAll("body *")].filter(e => !e.closest(".scroll, svg")
-        && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"""
-    )
-    assert outside == []
+    for size in (PHONE, DESKTOP):
+        page.set_viewport_size(size)
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+        outside = page.evaluate(
+            """[...document.querySelectorAll("body *")].filter(e => !e.closest(".scroll, svg")
+            && e.getBoundingClientRect().right > innerWidth + 1)
+            .map(e => e.outerHTML.slice(0, 80))"""
+        )
+        assert outside == []
     low = {name: ratio for name, ratio in page.evaluate(CONTRASTS).items() if ratio < 4.5}
     assert low.keys() <= {"TD.spoilt"}  # struck out, and announced as such
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (max(map(int, re.findall(r"\d+", dark)[:3])) < 60) is (scheme == "dark")
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.screenshot(path=screenshots / f"report-{name}-{width}-{scheme}.png", full_page=True)
+    for size in (PHONE, DESKTOP):
+        page.set_viewport_size(size)
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+        picture = f"report-{name}-{size['width']}-{scheme}.png"
+        page.screenshot(path=screenshots / picture, full_page=True)
+    assert said == []
+    assert [url for url in asked if not url.startswith("data:image/png;")] == [pages[name].as_uri()]
     page.close()
 
 
