@@ -194,3 +194,33 @@ def test_other_mechanisms_are_measured_in_one_way():
         measure_by(model("qisa_a"), "tomography")
     with pytest.raises(KetformerError, match="known: hadamard, tomography, product"):
         measure_by(model("overlap"), "guess")
+
+
+# --- Fidelities --------------------------------------------------------------------------------
+
+KERNELS = {
+    "angle": {"encoding": "angle", "repeats": 2},
+    "iqp": {"encoding": "iqp", "coupling": 0.0},
+    "ry_reupload": {"encoding": "ry_reupload", "repeats": 2, "entanglement": "none"},
+    "by positions": {"encoding": "angle", "inputs": InputSizes(9, 9, positions="rotary")},
+}
+
+
+@pytest.mark.parametrize("form", KERNELS)
+def test_kernels_that_are_products_are_measured_once_per_token(form):
+    torch.manual_seed(0)
+    attention = build_attention("kernel", WIDTH, HEADS, **KERNELS[form]).double().eval()
+    attention.measure_by("product")
+    expected, weights = attention(STATES_OF_TOKENS, tokens=TOKENS, return_weights=True)
+    with open_backend("torch") as backend, measured_by(attention, outcomes_of(backend)):
+        out, found = attention(STATES_OF_TOKENS, tokens=TOKENS, return_weights=True)
+        assert backend.circuits_run == 2 * STATES
+    torch.testing.assert_close(out, expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(found, weights, atol=1e-12, rtol=0)
+
+
+def test_kernels_with_gates_between_qubits_are_measured_by_pairs():
+    attention = build_attention("kernel", WIDTH, HEADS, encoding="iqp")
+    with pytest.raises(NotOfferedError, match="without gates between qubits"):
+        attention.measure_by("product")
+    assert attention.measurement == "uncompute"

@@ -13,6 +13,7 @@ from ketformer.attention.angles import add_angles
 from ketformer.attention.base import SCORE, Attention, CommonOptions
 from ketformer.attention.checks import check_layers, check_qubits, check_weights, require_choice
 from ketformer.attention.inputs import TokenInputs
+from ketformer.attention.overlap_measurement import angles_found, of_states, product_strings
 from ketformer.attention.pair_scores import as_queries, pairs_of
 from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.quantum import Circuit, Experiment, Gate, PauliStrings, run
@@ -52,7 +53,8 @@ class Kernel(Attention):
 
     On hardware, K is the probability of all zeros after the circuit of the key and the inverse of
     the query's, where gates that meet are merged. Copies are not entangled, so one is run and
-    its probability raised to the power R.
+    its probability raised to the power R. Where K is a product, the measurement ``product`` takes
+    two circuits for each query and key instead: they find each qubit's angle.
 
     Args:
         n_qubits: n, numbers in each head's queries and keys.
@@ -79,6 +81,7 @@ class Kernel(Attention):
     paper = "2308.13422, 2605.25365"
     twins = ("classical_fourier:kernel=iqp,normalise=sum,constant=1",)
     linear_values = True
+    measurements = ("uncompute", "product")
     theta: Tensor
 
     def __init__(
@@ -208,6 +211,8 @@ class Kernel(Attention):
     ) -> dict[str, list[Experiment]]:
         """``score``: for each pair of positions i >= j, the key's circuit, undone by the query's.
 
+        Measured as a product: ``query`` and ``key``, two expectations of each qubit.
+
         The probability of all zeros is 2^-n (1 + the sum of the expectations of all strings of
         I and Z), which a single setting measures.
 
@@ -218,6 +223,14 @@ class Kernel(Attention):
             raise NotOfferedError(f"fidelities are measured for the score dot, not {self.score}")
         row, column = pairs_of(hidden_states)
         uploads, last = self._uploads(hidden_states, tokens)
+        if self.measurement == "product":
+            name, axes = ("RY", "ZX") if self.encoding == "ry_reupload" else ("RZ", "XY")
+            state = Circuit(self.n_qubits)
+            for qubit in range(self.n_qubits if name == "RZ" else 0):
+                state = state.h(qubit)
+            state = state.then(_rotations(self.n_qubits, name, "last"))
+            strings = product_strings(axes, self.n_qubits)
+            return of_states(state, self._whole_turns(uploads, last), strings)
         query, key = uploads[0][:, :, row], uploads[1][:, :, column]
         columns = [last[1][:, :, column] - last[0][:, :, row]]
         if self.coupling:
@@ -234,8 +247,17 @@ class Kernel(Attention):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The measured kernel as queries, and unit vectors as keys to read it off."""
         value = self.split_heads(self.value_proj(hidden_states))
+        if self.measurement == "product":
+            query, key = (angles_found(outcomes[name]).transpose(1, 2) for name in ("query", "key"))
+            return product_features(query, self.power), product_features(key, self.power), value
         zeros = (1 + outcomes[SCORE].sum(-1)) / 2**self.n_qubits
         return *as_queries(zeros**self.power, value), value
+
+    def measure_by(self, measurement: str) -> None:
+        """Choose how K is measured; see :class:`~ketformer.attention.Mixer`."""
+        if measurement == "product" and not self.is_product:
+            raise NotOfferedError("measurement product needs a kernel without gates between qubits")
+        super().measure_by(measurement)
 
     def _uploads(self, hidden_states: Tensor, tokens: TokenInputs | None) -> tuple[Tensor, Tensor]:
         """Angles of queries and keys, ``[2, B, H, T, n]``: as uploaded, and of the last gates.
@@ -258,9 +280,11 @@ class Kernel(Attention):
         """Features ``[2, B, H, T, F]`` whose dot products are the kernel."""
         if not self.is_product:
             return density_features(*self._amplitudes(uploads, last))
-        if self.encoding == "ry_reupload":  # without a ring, all rotations of a qubit add up
-            last = last + (self.repeats - 1) * uploads
-        return product_features(last, self.power)
+        return product_features(self._whole_turns(uploads, last), self.power)
+
+    def _whole_turns(self, uploads: Tensor, last: Tensor) -> Tensor:
+        """The angles of a product: without a ring, all rotations of a qubit add up."""
+        return last + (self.repeats - 1) * uploads if self.encoding == "ry_reupload" else last
 
     def _amplitudes(self, uploads: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """Real and imaginary parts of the states, ``[2, B, H, T, 2^n]``."""

@@ -163,7 +163,7 @@ class Tomography(Measurement):
         test = reference_test(circuit)
         ordered = _ordered(test, {KET: circuit.parameters}, angles)
         strings = PauliStrings(tuple(s + "Z" for s in _strings_of("IX", circuit.n_qubits)))
-        return _of_states(test, ordered, strings, _waves(circuit))
+        return of_states(test, ordered, strings, _waves(circuit))
 
     def states(
         self,
@@ -198,11 +198,7 @@ class ProductStates(Measurement):
 
     def experiments(self, circuit: Circuit, angles: Tensor) -> dict[str, list[Experiment]]:
         """``query``, ``key``: Z of each qubit, then X of each: two circuits for each state."""
-        n = circuit.n_qubits
-        strings = PauliStrings(
-            tuple("I" * q + axis + "I" * (n - 1 - q) for axis in "ZX" for q in range(n))
-        )
-        return _of_states(circuit, angles, strings)
+        return of_states(circuit, angles, product_strings("ZX", circuit.n_qubits))
 
     def states(
         self,
@@ -213,15 +209,16 @@ class ProductStates(Measurement):
         expect: Expect,
     ) -> tuple[Tensor, Tensor]:
         """The product states of the angles found, times their signs."""
-        names = [f"{qubit}" for qubit in range(circuit.n_qubits)]
-        test = reference_test(circuit, names)
+        found_state = Circuit(circuit.n_qubits)
+        for qubit in range(circuit.n_qubits):
+            found_state = found_state.ry(qubit, f"found{qubit}")
+        test = hadamard_test(found_state, circuit)
         ancilla = PauliStrings(("I" * circuit.n_qubits + "Z",))
         found = []
         for name, own in zip((QUERY, KEY), angles.detach(), strict=True):
-            z, x = outcomes[name].transpose(1, 2).chunk(2, dim=-1)  # [B, H, T, n]
-            turned = torch.atan2(x, z)
+            turned = angles_found(outcomes[name]).transpose(1, 2)  # [B, H, T, n]
             columns = torch.cat([turned.detach().to(own), own], dim=-1)
-            columns = _ordered(test, {BRA: names, KET: circuit.parameters}, columns)
+            columns = _ordered(test, {BRA: found_state.parameters, KET: circuit.parameters}, columns)
             heads = [expect(Experiment(test, each, ancilla)) for each in columns.unbind(1)]
             sign = torch.where(torch.stack(heads, dim=1) < 0, -1.0, 1.0)  # [B, H, T, 1]
             found.append(product_state(turned) * sign.to(turned))
@@ -265,12 +262,25 @@ def _waves(circuit: Circuit) -> tuple[float, ...] | None:
     return (0.5,) if once and simple else None
 
 
-def _of_states(
+def product_strings(axes: str, n_qubits: int) -> PauliStrings:
+    """The first of two axes on each qubit, then the second on each."""
+    places = ((axis, qubit) for axis in axes for qubit in range(n_qubits))
+    return PauliStrings(tuple("I" * q + axis + "I" * (n_qubits - 1 - q) for axis, q in places))
+
+
+def angles_found(outcomes: Tensor) -> Tensor:
+    """Angles ``[..., n]`` whose cosines and sines are outcomes ``[..., 2n]``, up to their norms."""
+    cosines, sines = outcomes.chunk(2, dim=-1)
+    return torch.atan2(sines, cosines)
+
+
+def of_states(
     circuit: Circuit,
     angles: Tensor,
     strings: PauliStrings,
     frequencies: tuple[float, ...] | None = None,
 ) -> dict[str, list[Experiment]]:
+    """``query`` and ``key`` for each token and head, of angles ``[2, B, H, T, P]``."""
     return {
         name: [Experiment(circuit, each, strings, frequencies) for each in own.unbind(1)]
         for name, own in zip((QUERY, KEY), angles, strict=True)
@@ -278,7 +288,7 @@ def _of_states(
 
 
 def _ordered(
-    test: Circuit, names: dict[str, list[str] | tuple[str, ...]], angles: Tensor
+    test: Circuit, names: dict[str, tuple[str, ...]], angles: Tensor
 ) -> Tensor:
     """Columns in the order of the test's parameters; given are each prefix's angles in turn."""
     given = [f"{prefix}{name}" for prefix, own in names.items() for name in own]

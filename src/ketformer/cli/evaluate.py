@@ -60,7 +60,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--measurement", type=str | None, default=None,
         help=f"on a backend: how overlap's scores are measured: {', '.join(MEASUREMENTS)} "
-        f"({next(iter(MEASUREMENTS))})",
+        f"({next(iter(MEASUREMENTS))}); kernel's: uncompute, product",
     )  # fmt: skip
     add_journal_argument(parser)
 

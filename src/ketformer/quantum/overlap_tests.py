@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from ketformer.quantum.circuit import Angle, Circuit, Gate
-from ketformer.quantum.hadamard import BRA, KET, hadamard_test
+from ketformer.quantum.circuit import Circuit, Gate
+from ketformer.quantum.hadamard import BRA, KET
+
+# Gates without a control that leave |0…0> as it is.
+_LEAVE_ZEROS = ("Z", "SWAP")
 
 
-def reference_test(circuit: Circuit, reference: Sequence[str] | None = None) -> Circuit:
-    """A Hadamard test of the circuit's state |psi> against a state |r> that is easy to prepare.
+def reference_test(circuit: Circuit) -> Circuit:
+    """A Hadamard test of the circuit's state |psi> against |0…0>, which needs no preparation.
 
     The last qubit is the ancilla. Measured together with the others it gives all amplitudes with
-    their signs: <Z_ancilla X^z> = <0…0|X^z|psi> is that of the basis state z, where X^z is X on
-    the qubits that are 1 in z. A superposition with a known state for the sign is the
-    idea of arXiv 2106.16235, which measures it by classical shadows.
+    their signs: <Z_ancilla X^z> = Re<0…0|X^z|psi> is the real part of that of the basis state z,
+    where X^z is X on the qubits that are 1 in z. A superposition with a known state for the
+    sign is the idea of arXiv 2106.16235, which measures it by classical shadows.
 
-    The gates are those of :func:`~ketformer.quantum.hadamard_test`, without the rotations by 0.
-    Last CNOTs are left out; all states' amplitudes are then those before them.
+    Gates that leave |0…0> alone, such as CNOT, need no control by the ancilla. Last gates without
+    a named angle are left out; all states' amplitudes are then those before them, with the same
+    overlaps.
 
     Args:
-        circuit: RY and CNOTs. Its angles become ``ket_…``.
-        reference: names of the angles of RY, one for each qubit, that prepare |r>, which become
-            ``bra_…``; by default |r> is |0…0>. Others need a circuit of RY alone.
-
-    Raises:
-        ValueError: the circuit has other gates.
+        circuit: any; its angles become ``ket_…``. Its gates may have at most one control if the
+            test is to be decomposed.
     """
-    allowed = ("RY",) if reference else ("RY", "CX")
-    if other := {gate.label for gate in circuit.gates}.difference(allowed):
-        raise ValueError(f"a reference needs {' and '.join(allowed)} alone, got {min(other)}")
-    left = {qubit: Angle(name) for qubit, name in enumerate(reference or ())}
-    # Its CNOTs leave |0…0> alone.
-    gates = (
-        replace(gate, angle=left.pop(gate.target, Angle(0.0))) if gate.angle else gate
-        for gate in circuit.gates
+    ancilla = circuit.n_qubits
+    gates = list(circuit.renamed(KET).gates)
+    while gates and not (gates[-1].angle and gates[-1].angle.is_parameter):
+        gates.pop()
+    only_ket = (
+        gate if gate.controls or gate.name in _LEAVE_ZEROS else replace(gate, controls=(ancilla,))
+        for gate in gates
     )
-    test = hadamard_test(Circuit(circuit.n_qubits, tuple(gates)), circuit)
-    kept = (g for g in test.gates if g.angle is None or g.angle.is_parameter or g.angle.value)
-    return Circuit(test.n_qubits, tuple(kept))
+    return Circuit(ancilla + 1).h(ancilla).then(Circuit(ancilla + 1, tuple(only_ket))).h(ancilla)
 
 
 def compute_uncompute(bra: Circuit, ket: Circuit) -> Circuit:
