@@ -218,7 +218,9 @@ class ProductStates(Measurement):
         for name, own in zip((QUERY, KEY), angles.detach(), strict=True):
             turned = angles_found(outcomes[name]).transpose(1, 2)  # [B, H, T, n]
             columns = torch.cat([turned.detach().to(own), own], dim=-1)
-            columns = _ordered(test, {BRA: found_state.parameters, KET: circuit.parameters}, columns)
+            columns = _ordered(
+                test, {BRA: found_state.parameters, KET: circuit.parameters}, columns
+            )
             heads = [expect(Experiment(test, each, ancilla)) for each in columns.unbind(1)]
             sign = torch.where(torch.stack(heads, dim=1) < 0, -1.0, 1.0)  # [B, H, T, 1]
             found.append(product_state(turned) * sign.to(turned))
@@ -287,9 +289,7 @@ def of_states(
     }
 
 
-def _ordered(
-    test: Circuit, names: dict[str, tuple[str, ...]], angles: Tensor
-) -> Tensor:
+def _ordered(test: Circuit, names: dict[str, tuple[str, ...]], angles: Tensor) -> Tensor:
     """Columns in the order of the test's parameters; given are each prefix's angles in turn."""
     given = [f"{prefix}{name}" for prefix, own in names.items() for name in own]
     return angles[..., [given.index(name) for name in test.parameters]]
