@@ -22,7 +22,7 @@ def outcome(called, model, ids, **inputs):
     output = called(ids, shift_labels=ids, use_cache=False, **inputs)
     output.loss.backward()
     named = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    return {"logits": output.logits.detach(), **named}
+    return {"output": output.logits.detach(), **named}
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=kind_id)

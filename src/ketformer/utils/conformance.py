@@ -128,26 +128,24 @@ def alike(what: str, found: Tensor, expected: Tensor, steps: float = STEPS) -> f
 def all_alike(
     what: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor], steps: float = STEPS
 ) -> float:
-    """:func:`alike` for named tensors, whose names must agree, too.
+    """:func:`alike` for an output and gradients by name; the names must agree, too.
 
-    The gradient of a temperature adds up a term for each pair of positions, and these cancel in
-    every row: what is left is far smaller than the numbers added, and gets 8 times the steps. Where
-    all of a gradient cancels, as that of scores does if a token sees only itself, one path may find
-    0 and another what rounding leaves of the largest gradients.
+    Gradients are compared at the size of the largest of them. All are sums of such terms, and in
+    some the terms cancel: those of scores do if a token sees only itself, and one path finds 0
+    where another finds what rounding leaves. The gradient of a temperature cancels in every row,
+    over all pairs of positions, and gets 8 times the steps.
     """
     if found.keys() != expected.keys():
         raise MismatchError(f"{what}: {', '.join(found)}, not {', '.join(expected)}")
-    cancelled = max((rounding(each) for each in expected.values()), default=0.0)
+    gradients = {name: each for name, each in expected.items() if name != "output"}
+    allowed = max((rounding(each, steps) for each in gradients.values()), default=0.0)
     largest = 0.0
     for name, each in expected.items():
-        if each.numel() and not each.any():
-            if found[name].dtype != each.dtype:
-                raise MismatchError(f"{what}, {name}: {found[name].dtype}, not {each.dtype}")
-            difference = close(f"{what}, {name}", found[name], each, cancelled)
-        else:
-            own = steps * (8 if name.endswith("log_temperature") else 1)
-            difference = alike(f"{what}, {name}", found[name], each, own)
-        largest = max(largest, difference)
+        own = rounding(each, steps) if name == "output" else allowed
+        own *= 8 if name.endswith("log_temperature") else 1
+        if found[name].dtype != each.dtype:
+            raise MismatchError(f"{what}, {name}: {found[name].dtype}, not {each.dtype}")
+        largest = max(largest, close(f"{what}, {name}", found[name], each, own))
     return largest
 
 
