@@ -51,7 +51,8 @@ class Parser(jsonargparse.ArgumentParser):
     def parse(self, args: list[str]) -> jsonargparse.Namespace:
         """Parse the arguments; options not given get their defaults."""
         # Of options two levels down in a mapping, jsonargparse would keep the last one only.
-        args = [re.sub(r"^(--attention_options\.\w+)\.", r"\1:", arg) for arg in args]
+        deep = re.compile(r"^(--(?:attention|backend)_options\.\w+)\.")
+        args = [deep.sub(r"\1:", arg) for arg in args]
         try:
             return self.parse_args(args)
         except jsonargparse.ArgumentError as error:

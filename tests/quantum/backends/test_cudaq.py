@@ -36,6 +36,26 @@ def test_the_density_matrix_conforms(name):
     check(partial(CudaQBackend, target="density-matrix-cpu"), Scope(draws=2, max_qubits=3))
 
 
+def test_a_provider_of_hardware_is_emulated_by_its_options():
+    """Its own gates and its order of bits, without an account; the emulation has no noise."""
+    check = next(check for check in CONFORMANCE if check.name == "samples")
+    make = partial(CudaQBackend, target="ionq", target_options={"emulate": True})
+    check(make, Scope(draws=2, max_qubits=2))
+    with make(shots=5) as backend:
+        assert backend.provenance()["device"] == "ionq, emulate=True"
+        with pytest.raises(KetformerError, match="cannot give exact results on ionq; set shots"):
+            backend.state(Circuit(1), torch.zeros(0))
+
+
+def test_what_a_provider_refuses_is_one_clear_line():
+    """Emulation of IQM asks a server for the device's couplings."""
+    options = {"emulate": True, "url": "http://localhost:1/"}
+    with pytest.raises(KetformerError, match=r"^the CUDA-Q target iqm: Unable to get [^\n]+$"):
+        CudaQBackend(target="iqm", target_options=options, shots=5).sample(
+            Circuit(1).x(0), torch.zeros(1, 0)
+        )
+
+
 def test_the_density_matrix_shows_no_state():
     with pytest.raises(KetformerError, match="cannot show a state on density-matrix-cpu"):
         CudaQBackend(target="density-matrix-cpu").state(Circuit(1).ry(0, "a"), torch.zeros(1))
@@ -89,7 +109,7 @@ def test_the_previous_target_is_put_back(api, failing):
 
     backend._run = run
     if failing:
-        with pytest.raises(RuntimeError, match="no luck"):
+        with pytest.raises(KetformerError, match="no luck"):
             backend.sample(circuit, random_angles(circuit))
     else:
         backend.sample(circuit, random_angles(circuit))

@@ -1,7 +1,9 @@
 """What is specific to PennyLane: its devices, batches and adjoint derivative."""
 
+import math
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
@@ -17,7 +19,7 @@ from ketformer.quantum import (
     rotation_ring_ansatz,
     run,
 )
-from ketformer.quantum.backends import pennylane as module
+from ketformer.quantum.backends import open_backend, pennylane as module
 from ketformer.quantum.backends.conformance import check_backend
 from ketformer.quantum.backends.pennylane import PennyLaneBackend
 
@@ -36,6 +38,35 @@ def test_another_device_conforms():
         assert message.startswith("KetformerError: the PennyLane device lightning.qubit: ")
         assert "\n" not in message
     assert {f.outcome for f in findings.values()} == {"passed"}, findings
+
+
+def test_a_device_takes_its_constructors_arguments():
+    z, angles = PauliStrings(("Z",)), torch.tensor([0.3], dtype=torch.float64)
+    single = {"device": "lightning.qubit", "device_options": {"c_dtype": np.complex64}}
+    with PennyLaneBackend(**single) as backend:
+        error = float(backend.expectations(Circuit(1).ry(0, "a"), angles, z)) - math.cos(0.3)
+    assert 1e-12 < abs(error) < 1e-6
+
+
+def test_wrong_constructors_arguments_are_one_clear_line():
+    told = "^device_options of the backend pennylane is a mapping of names to values, got 3$"
+    with pytest.raises(KetformerError, match=told):
+        PennyLaneBackend(device_options=3)
+    told = r"^the PennyLane device default.mixed: .*unexpected keyword argument 'flips'$"
+    with pytest.raises(KetformerError, match=told):
+        PennyLaneBackend(device="default.mixed", device_options={"flips": 0.1})
+    # Accepted by PennyLane 0.45, which then stumbles over it.
+    told = r"^the PennyLane device default.mixed: [^\n]+$"
+    late = {"device": "default.mixed", "device_options": {"readout_prob": "often"}}
+    with pytest.raises(KetformerError, match=told):
+        PennyLaneBackend(**late).probabilities(Circuit(1).x(0), torch.zeros(0))
+
+
+def test_entries_of_an_option_may_come_one_by_one():
+    entries = {"device_options:batch_obs": True, "device_options:c_dtype": np.complex64}
+    with open_backend("pennylane", device="lightning.qubit", **entries) as backend:
+        named = backend.provenance()["device"]
+    assert named.startswith("lightning.qubit, batch_obs=True, c_dtype=")
 
 
 def test_an_unknown_device_is_one_clear_line():

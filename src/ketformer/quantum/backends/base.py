@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -276,6 +276,14 @@ class Backend:
     def _like(self, out: Tensor, angles: Tensor) -> Tensor:
         return out.reshape(*angles.shape[:-1], out.shape[-1]).to(angles.device, angles.dtype)
 
+    def _mapping(self, name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
+        """An option of names and values; none if it is None."""
+        if given is not None and not isinstance(given, Mapping):
+            raise KetformerError(
+                f"{name} of the backend {self.name} is a mapping of names to values, got {given!r}"
+            )
+        return dict(given or {})
+
     def _cannot(self, what: str) -> NoReturn:
         raise NotOfferedError(f"the backend {self.name} cannot {what}")
 
@@ -287,3 +295,8 @@ class Backend:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def with_options(device: str, options: Mapping[str, Any]) -> str:
+    """A device's name and how it was set up, in one line: ``ionq, emulate=True``."""
+    return ", ".join([device, *(f"{name}={value}" for name, value in options.items())])

@@ -6,7 +6,7 @@ import operator
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache, partial, reduce
 from typing import Any, Unpack
@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ketformer.errors import KetformerError
 from ketformer.quantum.backends._packages import require_package
-from ketformer.quantum.backends.base import Backend, BackendOptions
+from ketformer.quantum.backends.base import Backend, BackendOptions, with_options
+from ketformer.quantum.backends.devices import first_line
 from ketformer.quantum.circuit import FIXED_GATES, ROTATIONS, Circuit
 from ketformer.quantum.noise import Noise
 from ketformer.quantum.pauli import PauliStrings
@@ -55,6 +56,8 @@ class CudaQBackend(Backend):
         target: name of a CUDA-Q target; None for ``qpp-cpu``, or ``density-matrix-cpu`` under
             noise on gates.
         target_option: option of the target, e.g. ``mqpu`` to use all GPUs at once, or ``fp64``.
+        target_options: further arguments of ``cudaq.set_target``, such as the ``machine`` of a
+            provider of hardware, or ``{"emulate": True}`` to try one without it.
 
     Raises:
         KetformerError: CUDA-Q is missing, or the target is unknown, lacks its GPU or its
@@ -70,12 +73,14 @@ class CudaQBackend(Backend):
         *,
         target: str | None = None,
         target_option: str | None = None,
+        target_options: Mapping[str, Any] | None = None,
         **common: Unpack[BackendOptions],
     ) -> None:
         super().__init__(**common)
         self._cudaq = _import()
         self.target = target or (_DENSITY_MATRIX if self.noise.on_gates else "qpp-cpu")
         self.target_option = target_option
+        self._target_options = self._mapping("target_options", target_options)
         self._check_target()
         if self.target.startswith("nvidia") and "fp64" not in (target_option or ""):
             self.tolerance = 1e-5
@@ -87,6 +92,12 @@ class CudaQBackend(Backend):
             found = self._cudaq.get_target()
             self.n_qpus: int = found.num_qpus()
             self._only_measures: bool = found.is_remote() or found.is_emulated()
+
+    def provenance(self) -> dict[str, Any]:
+        """See :meth:`Backend.provenance <ketformer.quantum.backends.Backend.provenance>`."""
+        option = {"option": self.target_option} if self.target_option else {}
+        device = with_options(self.target, {**option, **self._target_options})
+        return {**super().provenance(), "device": device}
 
     def _check_target(self) -> None:
         if not self._cudaq.has_target(self.target):
@@ -218,16 +229,22 @@ class CudaQBackend(Backend):
             self._set_target()
             try:
                 yield
+            except RuntimeError as error:
+                if "allocate" in str(error):
+                    raise
+                raise self._refused(error) from error
             finally:
                 api.set_target(previous)  # this also drops the noise
 
     def _set_target(self) -> None:
         option = {} if self.target_option is None else {"option": self.target_option}
         try:
-            self._cudaq.set_target(self.target, **option)
+            self._cudaq.set_target(self.target, **option, **self._target_options)
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise KetformerError(f"the CUDA-Q target {self.target}: {reason}") from None
+            raise self._refused(error) from None
+
+    def _refused(self, error: Exception) -> KetformerError:
+        return KetformerError(f"the CUDA-Q target {self.target}: {first_line(error)}")
 
     def _build(self, circuit: Circuit) -> Any:
         parameters = list(circuit.parameters)

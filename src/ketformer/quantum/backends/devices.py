@@ -170,5 +170,5 @@ def _stem(name: str) -> str:
 def first_line(error: Exception) -> str:
     """The first line of what another library says."""
     # Qiskit's errors quote their message, line breaks and all.
-    lines = str(getattr(error, "message", error)).strip("'\" \n").splitlines()
+    lines = str(getattr(error, "message", "") or error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

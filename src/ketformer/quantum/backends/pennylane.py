@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any, Unpack
 
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ketformer.errors import KetformerError
 from ketformer.quantum.backends._packages import require_package
-from ketformer.quantum.backends.base import Backend, BackendOptions
+from ketformer.quantum.backends.base import Backend, BackendOptions, with_options
+from ketformer.quantum.backends.devices import first_line
 from ketformer.quantum.circuit import Circuit
 from ketformer.quantum.decomposition import decompose
 from ketformer.quantum.pauli import PauliStrings
@@ -37,6 +38,8 @@ class PennyLaneBackend(Backend):
         seed: likewise.
         device: name of a PennyLane device, e.g. ``lightning.qubit``; None for
             ``default.qubit``, or ``default.mixed`` under noise on gates.
+        device_options: further arguments of the device's constructor, such as
+            ``{"c_dtype": numpy.complex64}`` for ``lightning.qubit``.
 
     Raises:
         KetformerError: PennyLane or the device is missing, or does not support the request.
@@ -50,12 +53,18 @@ class PennyLaneBackend(Backend):
         self,
         *,
         device: str | None = None,
+        device_options: Mapping[str, Any] | None = None,
         **common: Unpack[BackendOptions],
     ) -> None:
         super().__init__(**common)
+        self._device_options = self._mapping("device_options", device_options)
         self._qml = require_package("pennylane", "pennylane")
         self.device = device or ("default.mixed" if self.noise.on_gates else "default.qubit")
         self._open(1)
+
+    def provenance(self) -> dict[str, Any]:
+        """See :meth:`Backend.provenance <ketformer.quantum.backends.Backend.provenance>`."""
+        return {**super().provenance(), "device": with_options(self.device, self._device_options)}
 
     def memory_for(self, n_qubits: int) -> int:
         """Memory that PennyLane's own simulators need; 0 for the devices of plugins."""
@@ -156,8 +165,10 @@ class PennyLaneBackend(Backend):
         )
         try:
             (result,) = self._qml.execute([tape], device, diff_method=None)
-        except self._qml.exceptions.DeviceError as error:
-            raise self._refused(error) from None
+        except MemoryError:
+            raise
+        except Exception as error:  # plugins may raise anything
+            raise self._refused(error) from error
         return result if isinstance(result, tuple) else (result,)
 
     def _jacobians(
@@ -208,13 +219,13 @@ class PennyLaneBackend(Backend):
 
     def _open(self, n_qubits: int, **options: Any) -> Any:
         try:
+            options = {**self._device_options, **options}
             return self._qml.device(self.device, wires=n_qubits, **options)
         except Exception as error:  # plugins may raise anything
             raise self._refused(error) from None
 
     def _refused(self, error: Exception) -> KetformerError:
-        reason = str(error).splitlines()[0]
-        return KetformerError(f"the PennyLane device {self.device}: {reason}")
+        return KetformerError(f"the PennyLane device {self.device}: {first_line(error)}")
 
 
 def _kraus(error: float) -> list[Any]:

@@ -59,13 +59,16 @@ def open_backend(name: str, **options: Any) -> Backend:
     Args:
         name: a key of :data:`BACKENDS`.
         **options: ``shots``, ``noise``, ``seed`` and the backend's own options. ``noise`` may
-            be a mapping with the fields of :class:`~ketformer.quantum.Noise`.
+            be a mapping with the fields of :class:`~ketformer.quantum.Noise`. An option that is a
+            mapping may be given entry by entry, as ``device_options:batch_obs``, which is how
+            the command line does.
 
     Raises:
         KetformerError: an unknown name or option, or a package that is not installed; the
             message names the command that installs it.
     """
     cls = backend_class(name)
+    options = _nested(options)
     own = inspect.signature(cls).parameters.values()
     known = [*BackendOptions.__annotations__, *(p.name for p in own if p.kind is p.KEYWORD_ONLY)]
     known = list(dict.fromkeys(known))
@@ -76,6 +79,14 @@ def open_backend(name: str, **options: Any) -> Backend:
     if isinstance(options.get("noise"), Mapping):
         options["noise"] = _noise(options["noise"])
     return cls(**options)
+
+
+def _nested(options: Mapping[str, Any]) -> dict[str, Any]:
+    out = {key: value for key, value in options.items() if ":" not in key}
+    for key in options.keys() - out.keys():
+        outer, _, inner = key.partition(":")
+        out[outer] = {**out.get(outer, {}), inner: options[key]}
+    return out
 
 
 def _noise(given: Mapping[str, float]) -> Noise:
