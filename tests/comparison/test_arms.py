@@ -53,7 +53,7 @@ def test_controls_keep_the_options_of_their_arm():
         ("overlap:qubits=4", "neither overlap nor the model has an option 'qubits'.*'n_qubits'"),
         ("overlap:n_qubits", "written name:option=value, got 'n_qubits'"),
         ("overlap:n_qubits=", "written name:option=value"),
-        ("overlap:n_qubits=two", "n_qubits must be int, got 'two'"),
+        ("overlap:n_qubits=two", "n_qubits must be int or null, got 'two'"),
         ("overlap:n_qubits=[2]", "n_qubits must be int"),
         ("overlap:hidden_act=sine", "'hidden_act' must be"),
         ("overlap:attention=qisa", "neither overlap nor the model"),

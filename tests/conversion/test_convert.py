@@ -24,6 +24,8 @@ from conversion.helpers import (
 from ketformer.attention import ATTENTION
 from ketformer.audit import audit_causality
 from ketformer.errors import KetformerError
+from ketformer.quantum import Circuit
+from ketformer.quantum.qasm import to_qasm
 
 LATER = [name for name in MODELS if name != "openai-gpt"]
 
@@ -58,6 +60,16 @@ def test_the_comparison_would_see_a_wrong_weight():
     with torch.no_grad():
         model.converted()[1].mechanism.qkv_proj.weight[0, 0] += 0.1
         assert (model(some_ids()).logits - original(some_ids()).logits).abs().max() > 1e-4
+
+
+def test_a_circuit_as_ansatz_is_saved_as_text(tmp_path):
+    ansatz = Circuit(2).ry(0, "a").cnot(0, 1).rz(1, "b")
+    model = ketformer.convert(small_model(), "overlap", init="random", ansatz=ansatz)
+    assert model.config.converted_layers["0"]["options"]["ansatz"] == to_qasm(ansatz)
+    assert "OPENQASM 3.0" in model.config.to_json_string()
+    model.save_pretrained(tmp_path)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert torch.equal(again(some_ids()).logits, model(some_ids()).logits)
 
 
 @pytest.mark.parametrize("name", KEPT)

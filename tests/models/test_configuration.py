@@ -190,8 +190,8 @@ def test_an_unknown_preset_is_an_error_that_lists_the_known():
 @pytest.mark.parametrize(
     ("attention", "options", "told"),
     [
-        ("overlap", {"n_qubits": "6"}, "option n_qubits must be int, got '6'"),
-        ("overlap", {"n_qubits": 6.0}, "option n_qubits must be int, got 6.0"),
+        ("overlap", {"n_qubits": "6"}, "option n_qubits must be int or null, got '6'"),
+        ("overlap", {"n_qubits": 6.0}, "option n_qubits must be int or null, got 6.0"),
         ("overlap", {"layers": True}, "option layers must be int, got True"),
         ("overlap", {"angles": 3}, "option angles must be one of hidden, embedding, got 3"),
         ("overlap", {"angles": ["hidden"]}, "option angles must be one of"),

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = """  ketformer circuit show overlap --attention_options.n_qubits 4
   ketformer circuit show runs/mine --out circuit.svg
+  ketformer circuit show qisa_a --hidden_size 8 --attention_options.ansatz mine.qasm
   ketformer circuit export qisa_a --hidden_size 8 --out value.qasm
   ketformer circuit resources overlap --out resources.png
   ketformer circuit resources runs/mine --device fake_torino --price_per_second 1.6
@@ -80,7 +81,8 @@ def add_arguments(parser: Parser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--attention_options", type=dict[str, Any], default={},
-        help="the mechanism's options, e.g. --attention_options.n_qubits 4",
+        help="the mechanism's options, e.g. --attention_options.n_qubits 4; "
+        "--attention_options.ansatz mine.qasm is a circuit of your own, as OpenQASM",
     )  # fmt: skip
     parser.add_argument(
         "--out", type=str | None, default=None,

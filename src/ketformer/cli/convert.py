@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any, Literal
 
-from ketformer.attention import ATTENTION
+from ketformer.attention import ATTENTION, with_files_read
 from ketformer.cli.common import Parser, print_facts, print_json, print_table
 from ketformer.conversion.conversion import Init
 from ketformer.conversion.directory import convert_directory
@@ -84,7 +84,7 @@ def run(options: Any) -> int:
         _layers(options.layers),
         options.init,
         data=options.data,
-        attention_options=options.attention_options,
+        attention_options=with_files_read(options.attention_options),
         distillation=Distillation(**{name: options[name] for name in _HELP}),
     )
     if options.json:

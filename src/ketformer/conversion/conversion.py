@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from torch import Tensor, nn
 
 from ketformer.attention import ATTENTION, attention_class
+from ketformer.attention.ansatz import as_plain_options
 from ketformer.attention.checks import require_choice
 from ketformer.conversion import models
 from ketformer.conversion.attention import ConvertedAttention
@@ -70,7 +71,7 @@ def convert(
     chosen = [attention] * len(numbers) if isinstance(attention, str) else list(attention)
     if len(chosen) != len(numbers):
         raise KetformerError(f"{len(chosen)} mechanisms for {len(numbers)} layers")
-    options = {**(attention_options or {}), **options}
+    options = as_plain_options({**(attention_options or {}), **options})
     weights = _weights(model, layout, numbers)
     specs, unlike = _specs(config, chosen, options, weights)
     # `classical` without options is exactly what was there.
