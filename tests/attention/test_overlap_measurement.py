@@ -8,7 +8,7 @@ from ketformer.attention import InputSizes, TokenInputs, build_attention
 from ketformer.attention.measured import measure_by, measured_by
 from ketformer.attention.overlap_measurement import MEASUREMENTS
 from ketformer.errors import KetformerError, NotOfferedError
-from ketformer.quantum import Noise
+from ketformer.quantum import Circuit, Noise
 from ketformer.quantum.backends import open_backend
 from ketformer.quantum.gradients import outcomes_of
 
@@ -69,6 +69,23 @@ def test_ways_that_keep_the_sign_give_the_closed_form(name, form):
         out, found = attention(STATES_OF_TOKENS, tokens=TOKENS, return_weights=True)
     torch.testing.assert_close(out, expected, atol=1e-12, rtol=0)
     torch.testing.assert_close(found, weights, atol=1e-12, rtol=0)
+
+
+def test_states_of_an_ansatz_of_ones_own_are_measured_once():
+    ansatz = Circuit(2).h(0).ry(0, "a").ry(1, "b").x(1).cnot(0, 1).ry(1, "c").z(0).h(1)
+    attention = build("tomography", ansatz=ansatz)
+    torch.testing.assert_close(measured(attention), lower(attention), atol=1e-12, rtol=0)
+    single = Circuit(2).h(0).ry(0, "a").ry(1, "b").x(1).z(0)
+    attention = build("hadamard", ansatz=single)
+    attention.measure_by("product")
+    torch.testing.assert_close(measured(attention), lower(attention), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("name", [name for name in MEASUREMENTS if name != "hadamard"])
+def test_complex_states_take_hadamard_tests(name):
+    attention = build("hadamard", score="square", ansatz=Circuit(2).rx(0, "a").ry(1, "b"))
+    with pytest.raises(NotOfferedError, match="needs real states"):
+        attention.measure_by(name)
 
 
 @pytest.mark.parametrize("score", ["square", "absolute"])

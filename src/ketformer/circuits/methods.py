@@ -276,9 +276,9 @@ def _of_tomography(states: _States, square: Tensor) -> tuple[Tensor, Tensor]:
     diag(1 + D a²)/2 - a aᵀ.
     """
     n = states.circuit.n_qubits
-    # The last CNOTs are not run; without them amplitudes are others, but not their overlaps.
+    # Last gates without a named angle are not run: amplitudes are those before them.
     gates = list(states.circuit.gates)
-    while gates and gates[-1].angle is None:
+    while gates and not (gates[-1].angle and gates[-1].angle.is_parameter):
         gates.pop()
     in_x = Circuit(n, tuple(gates)).then(Setting((), "X" * n).rotation)
     query, key = run(in_x, states.angles)  # [1, H, T, D]
