@@ -97,7 +97,7 @@ def _over_repeats(measured: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The means of all measurements, and intervals of those that are drawn."""
     first, number = measured[0], len(measured)
     out = {
-        key: value if isinstance(value, int) else math.fsum(m[key] for m in measured) / number
+        key: math.fsum(m[key] for m in measured) / number if isinstance(value, float) else value
         for key, value in first.items()
     }
     for key in ("loss", "mean_weight_difference"):
