@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -72,15 +71,11 @@ def bench_memory(
     with Bars(progress, "process") as bars, _freed_at_once():
         for work in WORKS:
             label = f"{work}, T {length:,}"
-            step, done = bars(label), itertools.count(1)
+            step, peaks = bars(label), []
             tasks = repeats * [(name, work, length) for name in names]
-            peaks = run_in_processes(
-                peak_mib,
-                tasks,
-                processes=1,
-                fresh=True,
-                on_done=lambda _: step(next(done), len(tasks)),  # noqa: B023
-            )
+            for task in tasks:
+                peaks += run_in_processes(peak_mib, [task], processes=1, fresh=True)
+                step(len(peaks), len(tasks))
             found = {name: peaks[i :: len(names)] for i, name in enumerate(names)}
             rows += [
                 {

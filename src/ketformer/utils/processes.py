@@ -44,7 +44,7 @@ def run_in_processes(
         function: defined in a module, as are the tasks' types: both are pickled.
         tasks: its arguments, one for each call.
         processes: how many at once. Each gets its share of the cores as threads.
-        fresh: start a new interpreter for each task.
+        fresh: each worker is a new interpreter, which with one task has done nothing before.
         on_done: called here with each finished task.
         if_killed: what the message says about a killed worker.
 
@@ -68,7 +68,6 @@ def run_in_processes(
             stopping,
             dict(os.environ),
         ),
-        max_tasks_per_child=1 if fresh else None,
     )
     try:
         futures: dict[Future[Answer], Task] = {
