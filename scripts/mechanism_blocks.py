@@ -18,7 +18,7 @@ from ketformer.circuits import circuits_of
 from ketformer.circuits.mechanisms import mechanism
 from ketformer.circuits.resources import circuit_runs, per_token
 from ketformer.comparison.variants import controls
-from ketformer.drawing.circuit import circuit_figure, layout
+from ketformer.drawing.circuit import circuit_figure, experiment_layout
 from ketformer.drawing.figure import save_figure
 from ketformer.errors import NotOfferedError
 from ketformer.quantum.resources import count_resources
@@ -87,9 +87,7 @@ def draw(folder: Path = PICTURES) -> list[Path]:
     for page in PAGES.values():
         for name, (which, sizes) in page.drawn.items():
             found = circuits_of(name, **sizes)[which]
-            qubits, strings = found.circuit.n_qubits, found.strings.strings
-            meters = [q for q in range(qubits) if any(string[q] != "I" for string in strings)]
-            picture = layout(found.circuit, measured=meters, width=700)
+            picture = experiment_layout(found, width=700)
             path = folder / f"circuit-{name}.svg"
             drawn.append(save_figure(lambda picture=picture: circuit_figure(picture), path))
     return drawn

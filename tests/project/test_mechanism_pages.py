@@ -68,10 +68,14 @@ def test_a_picture_shows_the_circuit(name, which, sizes):
     """Its gates and their angles; equal bytes would depend on matplotlib's version."""
     picture = (ROOT / f"docs/pictures/circuit-{name}.svg").read_text(encoding="utf-8")
     shown = re.findall(r"<text[^>]*>([^<]*)</text>", picture)
-    circuit = circuits_of(name, **sizes)[which].circuit
-    boxes = [gate for gate in circuit.gates if not (gate.name == "X" and gate.controls)]
-    assert sorted(t for t in shown if t in {g.name for g in boxes}) == sorted(
-        gate.name for gate in boxes
-    )
+    experiment = circuits_of(name, **sizes)[which]
+    circuit = experiment.circuit
+    boxes = [gate.name for gate in circuit.gates if not (gate.name == "X" and gate.controls)]
+    axes = [
+        "".join(sorted({*letters} - {"I"}))
+        for letters in zip(*experiment.strings.strings, strict=True)
+    ]
+    named = boxes + [letter for letter in axes if letter in boxes]  # below the meters
+    assert sorted(text for text in shown if text in boxes) == sorted(named)
     for angle in circuit.parameters:
         assert any(re.fullmatch(rf".*?{re.escape(angle)}(/\d+)?", label) for label in shown), angle
