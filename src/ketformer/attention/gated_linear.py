@@ -82,7 +82,8 @@ class GatedLinear(LinearMixer):
                 bias = bias + torch.linspace(
                     -_OFFSET, _OFFSET, self.states, dtype=bias.dtype, device=bias.device
                 )
-            log_decay = -F.softplus(steps + bias.to(wide).unsqueeze(-1))
+            # Contiguous: torch.compile mistakes the layout of softplus's gradient otherwise.
+            log_decay = -F.softplus((steps + bias.to(wide).unsqueeze(-1)).contiguous())
         if self.gate_proj is None or self.gate_bias is None:
             return log_decay, None
         logit = (self.gate_proj(moduli) + self.gate_bias).to(wide).transpose(1, 2)  # [B, H, T]
