@@ -78,8 +78,10 @@ def evaluate_on_backend(
         :meth:`~ketformer.quantum.backends.Backend.provenance`.
 
     Raises:
-        KetformerError: the attention has no circuits, or the data do not fit.
+        KetformerError: the attention has no circuits, the data do not fit, or the backend is a
+            device without shots.
     """
+    backend.require_outcomes()
     rows, source = evaluation_sequences(run, data=data, split=split, limit=limit, progress=progress)
     with Bars(progress, "sequence") as bars:
         compared = compare_with_exact(run.model, rows, backend, bars(f"on {backend.name}"))
