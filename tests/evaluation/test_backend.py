@@ -22,7 +22,7 @@ def run(settings, tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize("backend", ["torch", "cudaq", "pennylane", "qiskit"])
+@pytest.mark.parametrize("backend", ["torch", "cudaq", "pennylane", "qiskit", "braket"])
 def test_exact_backends_give_the_closed_form(ketformer, run, backend):
     done = ketformer("evaluate", run, "--backend", backend, "--limit", 3, "--json")
     assert done.code == 0, done.err
@@ -56,6 +56,29 @@ def test_shots_and_noise_are_seen(ketformer, run):
     assert noisy["noise_two_qubit"] == 0.05
 
 
+def test_a_result_on_a_device_says_which(ketformer, run):
+    options = ["--backend", "qiskit", "--backend_options.device", "fake_manila", "--limit", 1]
+    done = ketformer("evaluate", run, *options, "--shots", 20, "--json")
+    assert done.code == 0, done.err
+    found = done.json
+    assert (found["device"], found["shots"]) == ("fake_manila", 20)
+    assert found["calibration_date"].startswith("2024-")
+    assert found["native_gates"] == ["cx", "id", "rz", "sx", "x"]
+    assert all(len(layout) == 3 for layout in found["layouts"])
+    assert len(found["job_ids"]) > 3
+    assert found["logit_difference"] > 0
+    shown = ketformer("evaluate", run, *options, "--shots", 20).out
+    assert f"{len(found['job_ids']) - 2} more, " in shown
+
+
+def test_entries_of_a_backends_option_are_given_one_by_one(ketformer, run):
+    options = ["--backend", "pennylane", "--backend_options.device", "lightning.qubit"]
+    for entry, value in (("batch_obs", "true"), ("kernel_name", "LM")):
+        options += [f"--backend_options.device_options.{entry}", value]
+    done = ketformer("evaluate", run, *options, "--limit", 1, "--json")
+    assert done.json["device"] == "lightning.qubit, batch_obs=True, kernel_name=LM"
+
+
 def test_training_by_parameter_shift_is_training(settings, run, tmp_path):
     """Outcomes and gradients from circuits lead to the same weights as the closed form."""
     args = ["train", settings, "--backend", "torch", "--out", str(tmp_path / "measured")]
@@ -78,6 +101,19 @@ def test_training_by_spsa_goes_elsewhere(settings, run, tmp_path):
         (["--backend", "torch", "--noise.readout", "2"], "readout noise must be a probability"),
         (["--backend", "torch", "--noise.cosmic", "0.1"], "unknown noise cosmic; known: one_qubit"),
         (["--backend", "torch", "--backend_options.qpu", "3"], "torch has no option qpu"),
+        (
+            ["--backend", "qiskit", "--backend_options.device", "fake_manilla"],
+            "no recorded device 'fake_manilla' (did you mean 'fake_manila'?)",
+        ),
+        (
+            ["--backend", "qiskit", "--backend_options.device", "fake_manila", "--limit", "1"],
+            "cannot give exact results on fake_manila; set shots",
+        ),
+        (["--backend", "braket", "--backend_options.device", "sv"], "no Braket device 'sv'"),
+        (
+            ["--backend", "pennylane", "--backend_options.device_options", "3"],
+            "is a mapping of names",
+        ),
     ],
 )
 def test_mistakes_of_evaluate(ketformer, run, options, told):
@@ -91,6 +127,10 @@ def test_mistakes_of_evaluate(ketformer, run, options, told):
         (["--backend", "torch", "--gradient", "adjoint"], "torch has no adjoint gradient"),
         (["--backend", "torch", "--gradient", "newton"], "gradient"),
         (["--backend", "shots", "--backend_options.shots", "0"], "shots must be positive"),
+        (
+            ["--backend", "qiskit", "--backend_options.device", "fake_manila"],
+            "cannot give exact results on fake_manila; set shots",
+        ),
     ],
 )
 def test_mistakes_of_train_leave_nothing_behind(ketformer, settings, tmp_path, options, told):

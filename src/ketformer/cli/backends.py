@@ -30,7 +30,8 @@ def add_backend_arguments(parser: Parser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--backend_options", type=dict[str, Any], default={},
-        help="the backend's own options, e.g. --backend_options.target nvidia",
+        help="the backend's own options, e.g. --backend_options.device fake_torino for qiskit or "
+        "--backend_options.target nvidia for cudaq",
     )  # fmt: skip
 
 

@@ -21,7 +21,8 @@ EXAMPLE = """  ketformer evaluate runs/mine
   ketformer evaluate runs/mine --split validation --json
   ketformer evaluate runs/molecules --samples 30000
   ketformer evaluate runs/mine --backend cudaq --shots 1000 --limit 64
-  ketformer evaluate runs/molecules --backend shots --measurement tomography"""
+  ketformer evaluate runs/molecules --backend shots --measurement tomography
+  ketformer evaluate runs/mine --backend qiskit --backend_options.device fake_torino --shots 1000"""
 
 _MOLECULES_ONLY = ("samples", "fcd", "targets")
 

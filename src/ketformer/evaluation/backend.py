@@ -86,9 +86,11 @@ def evaluate_on_backend(
         ``circuits`` includes ``circuits_found`` in it.
 
     Raises:
-        KetformerError: the attention has no circuits, the data do not fit, or the journal cannot
-            be used: there are no shots, or see :class:`~ketformer.quantum.backends.Journal`.
+        KetformerError: the attention has no circuits, the data do not fit, the backend is a device
+            without shots, or the journal cannot be used: there are no shots, or see
+            :class:`~ketformer.quantum.backends.Journal`.
     """
+    backend.require_outcomes()
     if journal is not None and backend.shots is None:
         raise KetformerError(f"a journal keeps shots, and {backend.name} has none: set shots")
     rows, source = evaluation_sequences(run, data=data, split=split, limit=limit, progress=progress)

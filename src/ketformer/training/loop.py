@@ -211,6 +211,7 @@ def _measured(
         return nullcontext
     options = {"seed": settings.training["seed"], **settings.backend_options}
     backend = open_backend(settings.backend, **options, noise=settings.noise)
+    backend.require_outcomes()
     expect = outcomes_of(backend, settings.gradient, seed=settings.training["seed"])
     with measured_by(model, expect):  # a model without circuits is refused before a file is made
         return partial(measured_by, expect=expect)

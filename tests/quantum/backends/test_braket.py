@@ -159,7 +159,10 @@ def test_what_aws_refuses_is_one_clear_line(monkeypatch):
     monkeypatch.setattr(braket.aws, "AwsDevice", refuse)
     with pytest.raises(KetformerError) as caught:
         BraketBackend(device=ARN)
-    assert str(caught.value) == f"the Braket device {ARN}: Unable to locate credentials"
+    assert str(caught.value) == (
+        f"the Braket device {ARN}: Unable to locate credentials; "
+        "`aws configure` sets up credentials and a region"
+    )
     monkeypatch.setattr(Aws, "failure", RuntimeError("the device is retired\n"))
     with (
         BraketBackend(device=Aws(), shots=5) as backend,

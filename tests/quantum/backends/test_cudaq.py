@@ -151,7 +151,7 @@ def test_gates_that_undo_each_other_still_err(undone):
 
 def test_shots_and_exact_results_of_a_target_that_only_measures():
     backend, circuit = CudaQBackend(shots=20, seed=0), entangling_ansatz(2, 1)
-    backend._only_measures = True
+    backend.only_samples = True
     angles, z = random_angles(circuit, 3), PauliStrings(("ZI",))
     assert backend.expectations(circuit, angles, z).shape == (3, 1)
     refusal = "cudaq cannot give exact results on qpp-cpu; set shots"

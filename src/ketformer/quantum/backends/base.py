@@ -55,6 +55,8 @@ class Backend:
     packages: ClassVar[tuple[str, ...]] = ()
     #: Largest difference from exact arithmetic that the conformance suite allows.
     tolerance: float = 1e-6
+    #: Whether it runs on a device, which measures and gives nothing exact.
+    only_samples: bool = False
     #: Gives the outcomes of a batch from earlier, or measures it by calling its second argument
     #: and keeps them; see :meth:`~ketformer.quantum.backends.Journal.keeping`.
     keep: Callable[[Batch, Callable[[], Tensor]], Tensor] | None = None
@@ -95,8 +97,17 @@ class Backend:
 
     @property
     def is_exact(self) -> bool:
-        """Whether expectations are exact: no shots and no noise."""
-        return self.shots is None and self.noise == Noise()
+        """Whether expectations are exact: no shots, no noise, and no device."""
+        return self.shots is None and self.noise == Noise() and not self.only_samples
+
+    def require_outcomes(self) -> None:
+        """Refuse a device without shots before any work.
+
+        Raises:
+            KetformerError: it is one.
+        """
+        if self.only_samples and self.shots is None:
+            self._cannot(f"give exact results on {self.provenance()['device']}; set shots")
 
     @property
     def settings(self) -> dict[str, Any]:

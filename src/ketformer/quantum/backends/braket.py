@@ -74,7 +74,9 @@ class BraketBackend(Backend):
         if self._is_local:
             # It warns of each of our controlled gates, which other devices do not get.
             logging.getLogger(_INTERPRETER).addFilter(_is_not_about_other_devices)
-        elif self.noise != Noise():
+        else:
+            self.only_samples = True
+        if not self._is_local and self.noise != Noise():
             self._cannot(f"add noise to {self._title}, which has its own")
         if self._has_states and self.noise.on_gates:
             self._cannot(f"add noise to gates on {_STATE_VECTOR}; {_DENSITY_MATRIX} can")
@@ -204,7 +206,10 @@ def _opened(name: str) -> Any:
     try:
         return AwsDevice(name)
     except Exception as error:  # credentials, the region, the network, the name
-        raise KetformerError(f"the Braket device {name}: {first_line(error)}") from error
+        raise KetformerError(
+            f"the Braket device {name}: {first_line(error).rstrip('.')}; "
+            "`aws configure` sets up credentials and a region"
+        ) from error
 
 
 def _is_not_about_other_devices(record: logging.LogRecord) -> bool:

@@ -91,7 +91,7 @@ class CudaQBackend(Backend):
         with self._running():
             found = self._cudaq.get_target()
             self.n_qpus: int = found.num_qpus()
-            self._only_measures: bool = found.is_remote() or found.is_emulated()
+            self.only_samples = found.is_remote() or found.is_emulated()
 
     def provenance(self) -> dict[str, Any]:
         """See :meth:`Backend.provenance <ketformer.quantum.backends.Backend.provenance>`."""
@@ -213,7 +213,7 @@ class CudaQBackend(Backend):
     @contextmanager
     def _exactly(self) -> Iterator[None]:
         """:meth:`_running` for exact results, if the target can give them."""
-        if self._only_measures:
+        if self.only_samples:
             self._cannot(f"give exact results on {self.target}; set shots")
         if self.noise.on_gates and self.target != _DENSITY_MATRIX:
             self._cannot(f"give exact results under noise on {self.target}; set shots")

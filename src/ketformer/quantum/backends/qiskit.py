@@ -107,6 +107,7 @@ class QiskitBackend(Backend):
         #: The ``BackendV2`` behind the circuits; None for a sampler that has none.
         self.device: Any = device
         if self._aer is None:
+            self.only_samples = True
             self._sampler = DeviceSampler(device, circuits_per_job)
             self.device = self._sampler.backend
             if self.noise != Noise():

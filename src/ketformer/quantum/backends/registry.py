@@ -83,9 +83,10 @@ def open_backend(name: str, **options: Any) -> Backend:
 
 def _nested(options: Mapping[str, Any]) -> dict[str, Any]:
     out = {key: value for key, value in options.items() if ":" not in key}
-    for key in options.keys() - out.keys():
-        outer, _, inner = key.partition(":")
-        out[outer] = {**out.get(outer, {}), inner: options[key]}
+    for key, value in options.items():
+        outer, colon, inner = key.partition(":")
+        if colon:
+            out[outer] = {**(out.get(outer) or {}), inner: value}
     return out
 
 
