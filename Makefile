@@ -8,7 +8,7 @@ PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
 .PHONY: demo test suite lint style types test-slow test-gpu results results-qisa results-overlap results-compare results-equal \
 	results-start results-verdict results-studies results-published results-deep results-circuits \
-	results-speed results-gpu results-tensorized results-convert results-leaderboard readme docs notebooks fuzz clean
+	results-speed results-gpu results-tensorized results-convert results-leaderboard results-devices readme docs notebooks fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ketformer demo
@@ -52,7 +52,7 @@ fuzz: $(VENV)/.installed
 # on two cores. Runs already finished in runs/ are not trained again.
 results: results-qisa results-overlap results-compare results-equal results-start results-verdict \
 	results-studies results-published results-deep results-circuits results-speed \
-	results-tensorized results-convert results-leaderboard readme
+	results-tensorized results-convert results-leaderboard results-devices readme
 
 # About an hour.
 results-qisa: $(VENV)/.installed
@@ -176,6 +176,11 @@ results-circuits: $(VENV)/.installed
 	$(call resources,qisa)
 	$(call resources,qisa_a)
 	$(call resources,qsann)
+
+# A quarter of an hour on a busy core: the released weights and a small qisa_a on three of IBM's
+# devices as they were recorded, raw and mitigated.
+results-devices: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/device_study.py --published $(PUBLISHED)
 
 # A quarter of an hour on an otherwise idle machine. `bench all` gives the same in one object.
 results-speed: $(VENV)/.installed

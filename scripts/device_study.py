@@ -1,37 +1,26 @@
 """Run the released quantum weights and a trained qisa_a on recorded devices.
 
 Imports the released checkpoints, trains a small qisa_a, measures all of them on three of IBM's
-devices as they were recorded, and writes results/devices.json. What has been measured is kept in
-runs/devices/journal.jsonl, so the same command goes on where it was stopped. About ten minutes on
-one core. Usage: python scripts/device_study.py [--published FOLDER] [--runs FOLDER] [--out FILE]
+devices as they were recorded, raw and mitigated, and writes results/devices.json after each. What
+has been measured is kept in runs/devices/journal.jsonl, so the same command goes on where it was
+stopped. Some minutes on one core.
+Usage: python scripts/device_study.py [--published FOLDER] [--runs FOLDER] [--out FILE]
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
 from transformers.utils.logging import set_verbosity_error
 
-from ketformer.attention.base import SCORE
 from ketformer.circuits.device_costs import DeviceCosts
 from ketformer.circuits.device_tables import Sizes, device_table_of_run
-from ketformer.circuits.mechanisms import experiments, layers_with_circuits
-from ketformer.circuits.resources import score_scale
-from ketformer.evaluation.backend import (
-    Sequences,
-    compare_with_exact,
-    evaluation_sequences,
-    planned_batches,
-)
-from ketformer.quantum import Circuit, PauliStrings
-from ketformer.quantum.backends import Journal, open_backend
+from ketformer.evaluation import mitigation_study
 from ketformer.quantum.backends.devices import find_device
-from ketformer.quantum.backends.qiskit import QiskitBackend
 from ketformer.quantum.backends.transpiled import Transpiler
 from ketformer.runs import Run, load_settings, open_run
 from ketformer.runs.directory import JOURNAL_FILE, WEIGHTS_FILE, make_manifest
@@ -47,7 +36,7 @@ RELEASED = {
     "released, conditions": "quantum_conditions_epoch_20",
 }
 TRAINED = "qisa_a"
-#: A minute of training, and two layers to measure.
+#: Half a minute of training, and two layers to measure.
 SMALL = {
     "attention": "qisa_a",
     "data": "embedded",
@@ -55,11 +44,6 @@ SMALL = {
     "max_steps": 200,
     "eval_strategy": "no",
 }
-#: What a row keeps of a measurement.
-KEPT = (
-    "loss", "exact_loss", "targets", "weight_difference", "mean_weight_difference",
-    "logit_difference", "mean_logit_difference", "circuits",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,7 +52,7 @@ class Plan:
 
     Attributes:
         devices: names that :func:`~ketformer.quantum.backends.devices.find_device` knows.
-        mitigations: options of the backend by the name of what they do; ``raw`` for nothing.
+        kinds: of mitigation, see :func:`~ketformer.evaluation.mitigation_study`.
         shots: of each circuit.
         sequences: of a model's test part.
         tokens: of each sequence, the first ones.
@@ -76,39 +60,17 @@ class Plan:
     """
 
     devices: tuple[str, ...] = ("fake_nairobi", "fake_lagos", "fake_perth")
-    mitigations: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"raw": {}})
-    shots: int = 1000
-    sequences: int = 2
-    tokens: int = 6
+    kinds: tuple[str, ...] = ("", "readout", "readout,zne")
+    shots: int = 2000
+    sequences: int = 1
+    tokens: int = 5
     seed: int = 0
-
-
-class Watched(QiskitBackend):
-    """Notes by how much each expectation differs from the exact one."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._exact = open_backend("torch")
-        self._squares, self._number = 0.0, 0
-
-    def expectations(self, circuit: Circuit, angles: Tensor, strings: PauliStrings) -> Tensor:
-        """As measured."""
-        measured = super().expectations(circuit, angles, strings)
-        exact = self._exact.expectations(circuit, angles, strings)
-        self._squares += float((measured - exact).double().square().sum())
-        self._number += exact.numel()
-        return measured
-
-    @property
-    def error(self) -> float:
-        """Root of the mean square of the differences so far."""
-        return float((self._squares / self._number) ** 0.5)
 
 
 def run(
     plan: Plan, models: Mapping[str, Path], journal: Path, progress: bool = True
-) -> dict[str, Any]:
-    """Measure every model on every device with every mitigation.
+) -> Iterator[dict[str, Any]]:
+    """Measure every model on every device, raw and mitigated.
 
     Args:
         plan: what is measured.
@@ -116,76 +78,50 @@ def run(
         journal: keeps what is measured.
         progress: show bars on standard error.
 
-    Returns:
-        ``rows``: for each ``model``, ``device`` and ``mitigation`` the ``loss`` in nats, the
-        ``exact_loss`` of the closed form, ``expectation_error`` (root mean square),
-        ``score_error``, what that is in a score (None where circuits do not give scores), the
-        differences of weights and logits, and the number of ``circuits``. ``counts``: for each
-        ``model`` and ``device`` the longest circuit after transpilation, and ``circuits``,
-        ``shots`` and ``device_seconds`` of all sequences without mitigation, see
+    Yields:
+        After each model and device all that is known so far. ``rows``: those of
+        :func:`~ketformer.evaluation.mitigation_study` with their ``model`` and ``device``.
+        ``counts``: for each ``model`` and ``device`` the longest circuit after transpilation, and
+        ``circuits``, ``shots`` and ``device_seconds`` of all sequences without mitigation, see
         :func:`~ketformer.circuits.device_tables.device_table`. ``data`` by model, ``plan`` and
         ``manifest``.
     """
-    rows: list[dict[str, Any]] = []
-    counts: list[dict[str, Any]] = []
-    data: dict[str, dict[str, str]] = {}
-    devices = {name: find_device(name) for name in plan.devices}
-    total = len(models) * len(devices) * len(plan.mitigations)
-    with Journal(journal) as book, Bars(progress, "measurement") as bars:
-        step = bars("on devices")
+    found: dict[str, Any] = {"rows": [], "counts": [], "data": {}}
+    total, done = len(models) * len(plan.devices), 0
+    with Bars(progress, "device") as bars:
+        step = bars("device study")
         for model, path in models.items():
             opened = open_run(path)
-            whole, data[model] = evaluation_sequences(opened, limit=plan.sequences, progress=False)
-            some = shortened(whole, plan.tokens)
-            planned = planned_batches(opened.model, some)
-            for name, device in devices.items():
-                counts.append({"model": model, **counted(opened, device, plan)})
-                for mitigation, options in plan.mitigations.items():
-                    backend = Watched(device=device, shots=plan.shots, seed=plan.seed, **options)
-                    with backend, book.keeping(backend, planned):
-                        found = compare_with_exact(opened.model, some, backend)
-                    error, scale = backend.error, scale_of_scores(opened)
-                    rows.append(
-                        {
-                            "model": model,
-                            "device": name,
-                            "mitigation": mitigation,
-                            **{key: found[key] for key in KEPT},
-                            "expectation_error": error,
-                            "score_error": None if scale is None else scale * error,
-                        }
-                    )
-                    step(len(rows), total)
-    return {
-        "rows": rows,
-        "counts": counts,
-        "data": data,
-        "plan": asdict(plan),
-        "manifest": make_manifest(),
-    }
+            for device in plan.devices:
+                study = mitigation_study(
+                    opened,
+                    find_device(device),
+                    kinds=plan.kinds,
+                    shots=plan.shots,
+                    limit=plan.sequences,
+                    tokens=plan.tokens,
+                    seed=plan.seed,
+                    journal=journal,
+                    progress=False,
+                )
+                for row in study["rows"]:
+                    del row["seconds"]  # of a simulator that has found some of it in the journal
+                    found["rows"].append({"model": model, "device": device, **row})
+                found["counts"].append({"model": model, **counted(opened, device, plan)})
+                found["data"][model] = {key: study[key] for key in ("data", "split", "part")}
+                done += 1
+                step(done, total)
+                yield {**found, "plan": asdict(plan), "manifest": make_manifest()}
 
 
-def shortened(rows: Sequences, tokens: int) -> Sequences:
-    """The first tokens of each sequence."""
-    inputs = {**rows.inputs, "input_ids": rows.inputs["input_ids"][:, :tokens]}
-    return Sequences(inputs, rows.targets[:, :tokens])
-
-
-def counted(opened: Run, device: Any, plan: Plan) -> dict[str, Any]:
+def counted(opened: Run, device: str, plan: Plan) -> dict[str, Any]:
     """What the plan's sequences take on a device."""
-    costs = DeviceCosts(Transpiler(device))
+    costs = DeviceCosts(Transpiler(find_device(device)))
     sizes = Sizes(length=plan.tokens, sequences=plan.sequences, shots=plan.shots)
     table = device_table_of_run(opened, costs, sizes, progress=False)
     (longest,) = table["rows"]
     (evaluation,) = (row for row in table["passes"] if row["pass"] == "evaluation")
     return {**longest, **{key: evaluation[key] for key in ("circuits", "shots", "device_seconds")}}
-
-
-def scale_of_scores(opened: Run) -> float | None:
-    """What the softmax multiplies an expectation by; None if no score is measured."""
-    ((layer, *_),) = layers_with_circuits(opened.model).values()
-    given = experiments(layer, batch=1, length=1)
-    return score_scale(layer) if SCORE in given else None
 
 
 def models(published: Path, runs: Path) -> dict[str, Path]:
@@ -204,13 +140,14 @@ def models(published: Path, runs: Path) -> dict[str, Path]:
 def main() -> None:
     """Run the study, and write what it found."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--published", type=Path, default=ROOT / "published")
+    parser.add_argument("--published", type=Path, default=ROOT / "../shared/published")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs/devices")
     parser.add_argument("--out", type=Path, default=ROOT / "results/devices.json")
     given = parser.parse_args()
     set_verbosity_error()
     found = models(given.published, given.runs)
-    write_json(given.out, run(Plan(), found, given.runs / JOURNAL_FILE))
+    for result in run(Plan(), found, given.runs / JOURNAL_FILE):
+        write_json(given.out, result)
 
 
 if __name__ == "__main__":

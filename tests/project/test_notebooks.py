@@ -58,7 +58,12 @@ def cells(script, tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("name", "pictures"),
-    [("attention-score-on-cudaq", 3), ("design-molecules", 5), ("qisa-and-the-leak", 2)],
+    [
+        ("attention-score-on-cudaq", 3),
+        ("design-molecules", 5),
+        ("on-a-real-device", 1),
+        ("qisa-and-the-leak", 2),
+    ],
 )
 def test_it_runs_and_draws(cells, name, pictures):
     outputs = [output for cell in cells[name] for output in cell.get("outputs", [])]
@@ -69,6 +74,7 @@ def test_it_runs_and_draws(cells, name, pictures):
         # torch and whatever is installed: equal to the model within 32 bits.
         "attention-score-on-cudaq": r"torch +\+0\.\d{9}   differs from the model by \d\.\de-0[789]",
         "design-molecules": r"asked for TPSA 60: mean [4-7]\d\.\d; unasked: [23]\d\.\d",
+        "on-a-real-device": r"within 0\.05 in 60 s by hadamard: T = (4|8|16)\n",
         "qisa-and-the-leak": r"QISA as published +0\.\d\d nats +\d+\.\d times",
     }
     assert re.search(told[name], printed)

@@ -45,9 +45,10 @@ def add_journal_argument(parser: Parser) -> None:
     )  # fmt: skip
 
 
-def chosen_journal(options: Any, backend: Backend, run: Run) -> Path | None:
-    """The journal that the options name, by default one in the run if there are shots."""
-    if options.journal == "none" or (options.journal is None and backend.shots is None):
+def chosen_journal(options: Any, run: Run, backend: Backend | None = None) -> Path | None:
+    """The journal that the options name, by default one in the run if the backend has shots."""
+    exact = backend is not None and backend.shots is None
+    if options.journal == "none" or (options.journal is None and exact):
         return None
     return Path(options.journal or run.path / JOURNAL_FILE)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ketformer.attention.measured import measure_by
 from ketformer.attention.overlap_measurement import MEASUREMENTS
+from ketformer.cli.backends import add_journal_argument, chosen_journal
 from ketformer.cli.circuit_studies import opened
 from ketformer.cli.common import Parser, print_json, print_table
 from ketformer.errors import KetformerError
@@ -21,6 +22,7 @@ def add_arguments(parser: Parser) -> None:
         help=f"mitigation: how overlap's scores are measured: {', '.join(MEASUREMENTS)} "
         f"({next(iter(MEASUREMENTS))})",
     )  # fmt: skip
+    add_journal_argument(parser)
 
 
 def run(options: Any) -> int:
@@ -38,6 +40,7 @@ def run(options: Any) -> int:
         shots=SHOTS if options.shots is None else options.shots,
         limit=options.limit or 2,
         seed=options.seed,
+        journal=chosen_journal(options, its_run),
     )
     if options.json:
         print_json(study)

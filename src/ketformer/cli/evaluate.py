@@ -119,7 +119,7 @@ def _on_backend(options: Any, opened: Run) -> int:
             data=options.data,
             split=options.split,
             limit=options.limit,
-            journal=chosen_journal(options, backend, opened),
+            journal=chosen_journal(options, opened, backend),
         )
     if options.json:
         print_json(result)

@@ -17,7 +17,7 @@ from ketformer.errors import KetformerError
 from ketformer.evaluation.molecules import evaluation_rows
 from ketformer.evaluation.text import evaluation_windows
 from ketformer.models import KetformerForCausalLM
-from ketformer.quantum import Experiment, measurement_settings
+from ketformer.quantum import Experiment
 from ketformer.quantum.backends import Backend, Journal
 from ketformer.quantum.gradients import outcomes_of
 from ketformer.runs import Run
@@ -42,6 +42,11 @@ class Sequences:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def first(self, tokens: int) -> Sequences:
+        """The first tokens of each sequence."""
+        inputs = {**self.inputs, "input_ids": self.inputs["input_ids"][:, :tokens]}
+        return Sequences(inputs, self.targets[:, :tokens])
 
     def row(self, index: int) -> Sequences:
         """One sequence without its trailing padding."""
@@ -97,7 +102,7 @@ def evaluate_on_backend(
     with ExitStack() as held:
         book = None if journal is None else held.enter_context(Journal(journal))
         if book is not None:
-            held.enter_context(book.keeping(backend, planned_batches(run.model, rows)))
+            held.enter_context(book.keeping(backend, planned_batches(run.model, rows, backend)))
         bars = held.enter_context(Bars(progress, "sequence"))
         compared = compare_with_exact(run.model, rows, backend, bars(f"on {backend.name}"))
     kept = {} if book is None else {"journal": str(journal), "circuits_found": book.circuits_found}
@@ -155,20 +160,19 @@ def evaluation_sequences(
 
 
 @torch.no_grad()
-def planned_batches(model: KetformerForCausalLM, rows: Sequences) -> int:
-    """The number of batches of circuits that measuring the sequences takes."""
-    planned = 0
+def planned_batches(model: KetformerForCausalLM, rows: Sequences, backend: Backend) -> int | None:
+    """Batches of circuits that measuring the sequences takes; None if that is not known."""
+    planned: list[int | None] = []
 
     def count(experiment: Experiment) -> Tensor:
-        nonlocal planned
-        planned += len(measurement_settings(experiment.strings))
+        planned.append(backend.batches(experiment.strings))
         return experiment.angles.new_zeros(*experiment.angles.shape[:-1], len(experiment.strings))
 
     with measured_by(model, count):
         for index in range(len(rows)):
             inputs = rows.row(index).inputs
             model(**{key: value.to(model.device) for key, value in inputs.items()}, use_cache=False)
-    return planned
+    return None if None in planned else sum(filter(None, planned))
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,9 +13,13 @@ from torch import Tensor, nn
 
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.overlap import Overlap
-from ketformer.evaluation.backend import compare_with_exact, evaluation_sequences
+from ketformer.evaluation.backend import (
+    compare_with_exact,
+    evaluation_sequences,
+    planned_batches,
+)
 from ketformer.quantum import Circuit, PauliStrings
-from ketformer.quantum.backends import Backend, open_backend
+from ketformer.quantum.backends import Backend, Journal, open_backend
 from ketformer.runs import Run
 from ketformer.utils.progress import Bars
 
@@ -29,7 +34,9 @@ def mitigation_study(
     kinds: Sequence[str] = KINDS,
     shots: int = 4000,
     limit: int = 2,
+    tokens: int | None = None,
     seed: int = 0,
+    journal: str | Path | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Measure a trained model on a noisy device, raw and with its errors mitigated.
@@ -43,23 +50,28 @@ def mitigation_study(
             :class:`~ketformer.quantum.backends.mitigation.Mitigation`. The first is the baseline.
         shots: measurements of each circuit.
         limit: number of sequences from the test part.
+        tokens: of each sequence, the first ones; all of them by default.
         seed: seed of the shots.
+        journal: file that keeps what is measured, and from which a stopped study goes on.
         progress: show a bar on standard error.
 
     Returns:
         ``rows``, each with ``mitigation``; the root mean squared errors ``outcome_error`` of all
         expectations and ``score_error`` of the scores of ``overlap`` (None without them);
         ``mean_weight_difference``; ``loss``, ``exact_loss`` of the closed form, and ``loss_error``
-        between them; ``circuits``, and how many of them are ``extra_circuits`` compared with the
-        first row. The rest says where the circuits ran.
+        between them, over so many ``targets``; ``circuits``, and how many of them are
+        ``extra_circuits`` compared with the first row. The rest says where the circuits ran.
 
     Raises:
         KetformerError: no circuits, or a device or kind that does not exist.
     """
     sequences, source = evaluation_sequences(run, limit=limit, progress=progress)
+    sequences = sequences if tokens is None else sequences.first(tokens)
     rows: list[dict[str, Any]] = []
     where: dict[str, Any] = {}
-    with Bars(progress, "kind") as bars:
+    with ExitStack() as whole:
+        book = None if journal is None else whole.enter_context(Journal(journal))
+        bars = whole.enter_context(Bars(progress, "kind"))
         step = bars("mitigation")
         for kind in kinds:
             with ExitStack() as held:
@@ -69,6 +81,9 @@ def mitigation_study(
                         idle_times=True,
                     )
                 )  # fmt: skip
+                if book is not None:
+                    planned = planned_batches(run.model, sequences, backend)
+                    held.enter_context(book.keeping(backend, planned))
                 outcomes = _Watched(backend)
                 scores = held.enter_context(_watched_scores(run.model))
                 found = compare_with_exact(run.model, sequences, outcomes)  # type: ignore[arg-type]
@@ -83,6 +98,7 @@ def mitigation_study(
                     "loss": found["loss"],
                     "exact_loss": found["exact_loss"],
                     "loss_error": abs(found["loss"] - found["exact_loss"]),
+                    "targets": found["targets"],
                     "circuits": found["circuits"],
                     "extra_circuits": found["circuits"] - first,
                     "seconds": found["seconds"],

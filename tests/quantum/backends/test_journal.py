@@ -269,3 +269,35 @@ def test_counts_are_the_outcomes_in_another_order(n_qubits, rows):
     counts = _counts(outcomes, n_qubits)
     assert {len(bits) for row in counts for bits in row} == {n_qubits}
     assert torch.equal(_outcomes(counts, 3), outcomes.sort(dim=-1).values)
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    return tmp_path_factory.mktemp("scratch") / "journal.jsonl"
+
+
+@pytest.mark.filterwarnings("ignore:.*torn")
+@given(place=st.integers(0, 10**6), byte=st.integers(0, 255))
+def test_a_changed_byte_is_never_read(whole, scratch, place, byte):
+    """Of a changed file, what is read is the beginning of what was written."""
+    place %= len(whole)
+    scratch.write_bytes(whole)
+    written = read_journal(scratch)
+    scratch.write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
+    try:
+        found = read_journal(scratch)
+    except KetformerError:
+        return
+    assert found == written[: len(found)]
+    assert len(found) >= len(written) - (whole[place] != byte)
+
+
+@pytest.mark.filterwarnings("ignore:.*torn")
+@given(st.binary(max_size=200))
+def test_any_other_file_is_refused(whole, scratch, content):
+    scratch.write_bytes(content)
+    if whole.splitlines(keepends=True)[0].startswith(content):
+        assert read_journal(scratch) == []
+    else:
+        with pytest.raises(KetformerError):
+            read_journal(scratch)

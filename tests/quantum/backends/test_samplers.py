@@ -446,4 +446,6 @@ def told_apart(one, other):
 
 def test_a_device_is_the_same_by_name_and_as_an_object():
     named, given = (QiskitBackend(shots=5, device=d) for d in ("fake_manila", FakeManilaV2()))
-    assert named.settings == given.settings
+    before = named.settings
+    named.sample(SURE, HALF_TURN)
+    assert named.settings == before == given.settings

@@ -138,6 +138,10 @@ class Backend:
             "job_ids": [],
         }
 
+    def batches(self, strings: PauliStrings) -> int | None:
+        """Batches of circuits whose shots give these expectations; None if that is not known."""
+        return len(measurement_settings(strings))
+
     def expectations(self, circuit: Circuit, angles: Tensor, strings: PauliStrings) -> Tensor:
         """<P_s> in the state that the circuit prepares from |0…0>.
 

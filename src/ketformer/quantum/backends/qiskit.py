@@ -32,7 +32,7 @@ from ketformer.quantum.backends.mitigation import (
     measured_qubits,
 )
 from ketformer.quantum.circuit import FIXED_GATES, ROTATIONS, Angle, Circuit
-from ketformer.quantum.measurement import parities
+from ketformer.quantum.measurement import measurement_settings, parities
 from ketformer.quantum.noise import Noise
 from ketformer.quantum.pauli import PauliStrings
 
@@ -148,6 +148,12 @@ class QiskitBackend(Backend):
         if self._sampler is not None:
             found["device"] = self._sampler.settings
         return found
+
+    def batches(self, strings: PauliStrings) -> int | None:
+        """See :meth:`Backend.batches <ketformer.quantum.backends.Backend.batches>`."""
+        if "readout" in self.mitigation:  # where circuits are laid out decides on calibrations
+            return None
+        return len(measurement_settings(strings)) * len(self._mitigation.scales)
 
     def close(self) -> None:
         """Forget the transpiled circuits."""
