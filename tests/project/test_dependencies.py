@@ -96,7 +96,10 @@ def test_the_licence_is_what_the_installed_package_says(row):
 
 
 def imported():
-    """The distributions of all modules that the package imports, including in functions."""
+    """The distributions of all modules that the package imports, including in functions.
+
+    Of a module that several share, such as ``braket``, those that are asked for.
+    """
     tops = set()
     for path in Path(ketformer.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -105,10 +108,10 @@ def imported():
             elif isinstance(node, ast.ImportFrom):
                 tops.add(str(node.module).split(".")[0])
     outside = tops - set(sys.stdlib_module_names) - {"ketformer"}
+    wanted = {name.lower() for name, _ in asked()}
     known = packages_distributions()
-    # Braket's SDK brings the other two of its namespace.
-    brought = {"amazon-braket-default-simulator", "amazon-braket-schemas"}
-    return {name.lower() for top in outside for name in known.get(top, [])} - brought
+    owners = [{name.lower() for name in known.get(top, [])} for top in outside]
+    return {name for names in owners for name in (names & wanted or names)}
 
 
 def test_what_is_imported_is_asked_for_and_what_is_asked_for_is_imported():
