@@ -7,7 +7,7 @@ import torch
 
 from ketformer.attention import attention_mask, build_attention
 from ketformer.attention.conformance import CONFORMANCE
-from ketformer.attention.qmsan import pauli_coordinates, transfer
+from ketformer.attention.pauli_transfer import pauli_coordinates, transfer
 from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.quantum import pauli_expectations, run
 

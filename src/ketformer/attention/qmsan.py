@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from functools import lru_cache
 from typing import Literal, Unpack, get_args
 
 import torch
@@ -15,13 +14,12 @@ from ketformer.attention.base import Attention, CommonOptions
 from ketformer.attention.checks import check_layers, check_qubits, check_weights, require_choice
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.measured import amplitude_experiments, is_state
-from ketformer.attention.shared_unitary import KeptUnitary
+from ketformer.attention.pauli_transfer import LETTERS, KeptTransfer, pauli_coordinates
 from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.quantum import Circuit, Experiment, PauliStrings, amplitude_encode, qubits_for
 
 Encoding = Literal["rx", "amplitude"]
 Links = Literal["chain", "ring", "none"]
-_LETTERS = "IXYZ"
 
 
 class QMSAN(Attention):
@@ -125,7 +123,7 @@ class QMSAN(Attention):
         for qubit in range(self.kept_qubits if self.positions == "rotary" else 0):
             self.evolution = self.evolution.rz(qubit, f"phase{qubit}")
         traced = "I" * (n - self.kept_qubits)
-        letters = itertools.product(_LETTERS, repeat=self.kept_qubits)
+        letters = itertools.product(LETTERS, repeat=self.kept_qubits)
         self.strings = PauliStrings(tuple("".join(kept) + traced for kept in letters)[1:])
         self.reset_parameters()
 
@@ -245,7 +243,7 @@ class QMSAN(Attention):
         """Pauli expectations of the kept qubits of encoded tokens, ``[B, 1, 1, 4^m, T]``."""
         states = hidden_states.to(torch.promote_types(hidden_states.dtype, torch.float32))
         states = amplitude_encode(states, self.n_qubits).unflatten(-1, (2**self.kept_qubits, -1))
-        expectations = pauli_coordinates(states @ states.mT, _LETTERS).real
+        expectations = pauli_coordinates(states @ states.mT, LETTERS).real
         return expectations.mT[:, None, None]
 
     def _evolved(
@@ -263,93 +261,6 @@ class QMSAN(Attention):
     def extra_repr(self) -> str:
         """What ``print(model)`` says about the mechanism."""
         return f"{super().extra_repr()}, qubits={self.n_qubits}, kept={self.kept_qubits}"
-
-
-class KeptTransfer(KeptUnitary):
-    """The map from :func:`_products` to expectations behind the circuits, cached likewise.
-
-    Those are of all strings on the kept qubits for query and for key, and of Y and then Z on each
-    qubit for the values: ``[H, 2 · 4^m + 2n, 3^n]`` for angles ``[3, H, P]``.
-    """
-
-    def __init__(self, circuit: Circuit, kept_qubits: int) -> None:
-        super().__init__(circuit)
-        n = circuit.n_qubits
-        letters = itertools.product(_LETTERS, repeat=kept_qubits)
-        self.kept = tuple("".join(kept) + "I" * (n - kept_qubits) for kept in letters)
-        self.single = tuple("I" * i + c + "I" * (n - 1 - i) for c in "YZ" for i in range(n))
-
-    def computed(self, angles: Tensor) -> Tensor:
-        """From the matrices of the three circuits."""
-        unitaries = super().computed(angles)  # [3, H, 2^n, 2^n]
-        query, key = transfer(unitaries[:2], self.kept)
-        return torch.cat([query, key, transfer(unitaries[2], self.single)], dim=-2)
-
-
-def transfer(unitaries: Tensor, strings: tuple[str, ...]) -> Tensor:
-    """How Pauli expectations behind a circuit follow from a product state of I, Y and Z.
-
-    The state before it is 2^-n times the sum of p_Q Q over strings Q of I, Y and Z. Behind U, the
-    expectation of P is the sum of p_Q tr(P U Q U†) / 2^n.
-
-    Args:
-        unitaries: U, ``[..., 2^n, 2^n]``.
-        strings: S strings P on n qubits.
-
-    Returns:
-        ``[..., S, 3^n]``, the factors of p_Q; the letters of qubit 0 vary slowest.
-    """
-    dimension = unitaries.shape[-1]
-    source, factors = (table.to(unitaries.device) for table in _as_rows(strings))
-    wide = torch.promote_types(unitaries.dtype, torch.complex64)
-    # P U for all P, [..., row, P, column]: P moves the rows of U and multiplies them.
-    moved = unitaries.to(wide)[..., source, :] * factors.to(wide).unsqueeze(-1)
-    turned = unitaries.mH.to(wide) @ moved.flatten(-2)  # U† P U
-    turned = turned.unflatten(-1, (len(strings), -1)).movedim(-2, -3)
-    return pauli_coordinates(turned, "IYZ").real / dimension
-
-
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # cached, so training must be able to use it after an evaluation
-def _as_rows(strings: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-    """For each row and string, the column of the only entry there, and the entry: ``[2^n, S]``."""
-    n = len(strings[0])
-    rows = torch.arange(2**n, device="cpu")
-    bits = rows.unsqueeze(-1) >> torch.arange(n - 1, -1, -1, device="cpu") & 1
-    moves, signs = (
-        torch.tensor([[c in letters for c in s] for s in strings], device="cpu").mT.long()
-        for letters in ("XY", "YZ")
-    )  # [n, S]
-    places = 1 << torch.arange(n - 1, -1, -1, device="cpu")
-    source = rows.unsqueeze(-1) ^ (places @ moves)
-    # -i in the first row of Y and i in the second.
-    phases = torch.tensor([(-1j) ** s.count("Y") for s in strings], dtype=torch.complex128)
-    return source, phases * (1 - 2 * (bits @ signs % 2))
-
-
-def pauli_coordinates(matrices: Tensor, letters: str) -> Tensor:
-    """tr(PX) for all strings P of some letters, of matrices X ``[..., 2^k, 2^k]``.
-
-    Args:
-        matrices: real or complex.
-        letters: L different ones of I, X, Y and Z.
-
-    Returns:
-        Complex ``[..., L^k]``; the letters of qubit 0 vary slowest.
-    """
-    k = matrices.shape[-1].bit_length() - 1
-    batch = matrices.shape[:-2]
-    grid = matrices.reshape(*batch, *(2,) * (2 * k))
-    pairs = [len(batch) + axis for i in range(k) for axis in (i, k + i)]
-    grid = grid.permute(*range(len(batch)), *pairs).reshape(*batch, -1)
-    wide = torch.promote_types(grid.dtype, torch.complex64)
-    # P_ba for row a and column b of X.
-    entries = {"I": (1, 0, 0, 1), "X": (0, 1, 1, 0), "Y": (0, 1j, -1j, 0), "Z": (1, 0, 0, -1)}
-    table = torch.tensor([entries[c] for c in letters], dtype=wide, device=grid.device)
-    grid = grid.to(wide)
-    for _ in range(k):  # the first qubit, which then becomes the last
-        grid = (grid.unflatten(-1, (4, -1)).mT @ table.mT).flatten(-2)
-    return grid
 
 
 def _products(numbers: Tensor) -> Tensor:
@@ -370,7 +281,7 @@ def _turned(expectations: Tensor, pair: str, angles: Tensor) -> Tensor:
     RX turns the ``pair`` YZ and RZ turns XY: the first becomes cos · first - sin · second, and the
     second cos · second + sin · first.
     """
-    first, second = (_LETTERS.index(letter) for letter in pair)
+    first, second = (LETTERS.index(letter) for letter in pair)
     cosines, sines = angles.cos(), angles.sin()
     for qubit in range(angles.shape[-2]):
         parts = list(expectations.unflatten(-2, (4**qubit, 4, -1)).unbind(-3))
