@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ketformer.attention.shared_unitary import Kept
 from ketformer.quantum import Circuit, beam_splitter
 from ketformer.quantum.circuit import Angle
 
@@ -38,7 +39,7 @@ def butterfly(width: int) -> Pairs:
     return [(k, k + s) for s in strides for k in range(width - s) if not k & s]
 
 
-class Rotations:
+class Rotations(Kept):
     """A sequence of Givens rotations with P angles, as matrix, map and circuit.
 
     Args:
@@ -47,6 +48,7 @@ class Rotations:
     """
 
     def __init__(self, width: int, layout: Layout) -> None:
+        super().__init__()
         self.width = width
         self.pairs = butterfly(width) if layout == "butterfly" else pyramid(width)
         # Rotations of disjoint pairs are done together: a pyramid has 2d - 3 such layers.
@@ -70,6 +72,10 @@ class Rotations:
 
     def matrix(self, angles: Tensor) -> Tensor:
         """The orthogonal matrix ``[..., d, d]`` of angles ``[..., P]``."""
+        return self.kept(angles)
+
+    def computed(self, angles: Tensor) -> Tensor:
+        """The matrix, from the rotations."""
         basis = torch.eye(self.width, dtype=angles.dtype, device=angles.device)
         return self._rotated(basis, angles).mT
 

@@ -16,7 +16,7 @@ from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.overlap_measurement import angles_found, of_states, product_strings
 from ketformer.attention.pair_scores import as_queries, pairs_of
 from ketformer.errors import KetformerError, NotOfferedError
-from ketformer.quantum import Circuit, Experiment, Gate, PauliStrings, run
+from ketformer.quantum import Circuit, Experiment, Gate, PauliStrings, apply, product_state
 
 Encoding = Literal["angle", "iqp", "ry_reupload"]
 Gates = Literal["published", "none"]
@@ -136,7 +136,7 @@ class Kernel(Attention):
         # All uploads but the last, whose ring cancels.
         layer = _rotations(n_qubits, "RY", "upload").then(self.ring)
         earlier = Circuit(n_qubits, (repeats - 1) * layer.gates)
-        self.preparation = earlier.then(_rotations(n_qubits, "RY", "last"))
+        self.ring_signs = apply(self.ring, torch.ones(2**n_qubits, device="cpu")).tolist()
         self.circuit = self._between_states(earlier)
         letters = ("".join(letters) for letters in itertools.product("IZ", repeat=n_qubits))
         self.strings = PauliStrings(tuple(letters)[1:])
@@ -288,20 +288,27 @@ class Kernel(Attention):
 
     def _amplitudes(self, uploads: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """Real and imaginary parts of the states, ``[2, B, H, T, 2^n]``."""
+        # Computed as columns, so that memory is accessed in long runs; the results are views.
         if self.encoding == "ry_reupload":
-            angles = last if self.repeats == 1 else torch.cat([uploads, last], dim=-1)
-            real = run(self.preparation, angles)
+            real = self._reuploaded(uploads, last)
             return real, torch.zeros_like(real)
-        basis = torch.arange(2**self.n_qubits, device=last.device)
-        shifts = torch.arange(self.n_qubits - 1, -1, -1, device=last.device)
-        signs = (1 - 2 * ((basis >> shifts[:, None]) & 1)).to(last.dtype)  # [n, 2^n], Z of qubits
-        phases = -(last @ signs) / 2
+        phases = signed_sums(last.mT.contiguous() / -2)
         if self.coupling:
             # (sum of s_m x_m)² holds each pair twice, and the squares.
-            pairs = (uploads @ signs).square() - uploads.square().sum(-1, keepdim=True)
-            phases = phases + self.coupling / 2 * pairs
+            columns = uploads.mT.contiguous()
+            squares = columns.square().sum(-2, keepdim=True)
+            phases = phases + self.coupling / 2 * (signed_sums(columns).square() - squares)
         length = 2 ** (-self.n_qubits / 2)
-        return phases.cos() * length, phases.sin() * length
+        return (phases.cos() * length).mT, (phases.sin() * length).mT
+
+    def _reuploaded(self, uploads: Tensor, last: Tensor) -> Tensor:
+        """Real states after layers of RY with the ring between them, ``[..., T, 2^n]``."""
+        first, *others = [*[uploads] * (self.repeats - 1), last]
+        columns = product_state(first).mT
+        signs = columns.new_tensor(self.ring_signs).unsqueeze(-1)
+        for angles in others:
+            columns = turned_columns(columns * signs, angles.mT.contiguous())
+        return columns.mT
 
     def _couplings(self, uploads: Tensor) -> Tensor:
         """-2 c b² x_m x_l for each pair m < l, ``[..., n(n-1)/2]``."""
@@ -351,6 +358,25 @@ def product_features(angles: Tensor, power: int = 1) -> Tensor:
     for i in range(1, angles.shape[-1]):
         features = (features.unsqueeze(-2) * single[..., i, None, :, :]).flatten(-3, -2)
     return features.mT
+
+
+def signed_sums(columns: Tensor) -> Tensor:
+    """The sums ±x_0 ± x_1 … of ``[..., n, T]``, + first and the sign of x_0 slowest."""
+    sums = torch.zeros_like(columns[..., :1, :])
+    for each in columns.unsqueeze(-2).unbind(-3):
+        sums = (sums.unsqueeze(-2) + torch.stack([each, -each], dim=-2)).flatten(-3, -2)
+    return sums
+
+
+def turned_columns(columns: Tensor, angles: Tensor) -> Tensor:
+    """Real states ``[..., 2^n, T]`` after RY on each qubit by angles ``[..., n, T]``."""
+    cosines, sines = (angles / 2).cos(), (angles / 2).sin()
+    for qubit in range(angles.shape[-2]):
+        zero, one = columns.unflatten(-2, (2**qubit, 2, -1)).unbind(-3)
+        cos, sin = (x[..., qubit, None, None, :] for x in (cosines, sines))
+        turned = [cos * zero - sin * one, sin * zero + cos * one]
+        columns = torch.stack(turned, dim=-3).flatten(-4, -2)
+    return columns
 
 
 def density_features(real: Tensor, imag: Tensor) -> Tensor:

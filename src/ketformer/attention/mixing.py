@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -22,11 +23,17 @@ from ketformer.attention.scores import (
     Normalise,
     Score,
     as_dot_product,
+    is_half,
     prefers_plain_products,
     reference_scores,
     weights_of,
 )
 
+#: Scores that are a function of the product alone.
+_OF_PRODUCTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "square": torch.square,
+    "absolute": torch.abs,
+}
 #: Queries scored at a time where no fused kernel supports the score.
 _CHUNK = 256
 
@@ -87,6 +94,8 @@ def mix(
     if how.normalise != "softmax":
         if mask is None and _prefers_prefix_sums(how, queries, values):
             return _mix_by_prefix_sums(how, queries, keys, values), None
+        if mask is None and _is_short_sum(how, queries, keys):
+            return _mix_short_sums(how, queries, keys, values), None
     elif how.causal:
         terms = how.score, queries, keys, how.temperature, how.dot_scale
         if dot_product := as_dot_product(*terms, training=how.training):
@@ -95,6 +104,13 @@ def mix(
             if prefers_plain_products(dot_product, values):
                 return _mix_short(how, dot_product, values, mask), None
             return _mix_fused(how, dot_product, values, mask), None
+        if how.score in _OF_PRODUCTS and queries.shape[-2] <= _CHUNK and not is_half(queries):
+            factor = how.dot_scale / how.temperature
+            if how.score == "square":
+                factor = factor**0.5
+            bias = None if how.bias is None else how.bias(queries.dtype)
+            products = DotProduct(queries * factor, keys, 1.0, bias)
+            return _mix_short(how, products, values, mask), None
     if queries.shape[-2] <= _CHUNK:
         return _mix_explicitly(how, queries, keys, values, mask)[0], None
     return _mix_in_chunks(how, queries, keys, values, mask), None
@@ -125,15 +141,16 @@ def _mix_fused(
 def _mix_short(
     how: Weighting, dot_product: DotProduct, values: Tensor, mask: Tensor | None
 ) -> Tensor:
-    """Plain matrix products, for sizes where they are faster than the fused kernel."""
+    """Plain matrix products: where the fused kernel is slower, or has no such score."""
     queries, keys, scale, bias = dot_product
-    scores = (queries * scale) @ keys.mT
+    scores = (queries if scale == 1 else queries * scale) @ keys.mT
+    if how.score in _OF_PRODUCTS:
+        scores = _OF_PRODUCTS[how.score](scores)
     if bias is not None:
         scores = scores + bias
-    if mask is None and queries.shape[-2] > 1:
-        mask = causal_mask(queries, keys)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    seen = causal_mask(queries, keys) if mask is None and queries.shape[-2] > 1 else mask
+    if seen is not None:
+        scores = scores.masked_fill(~seen, torch.finfo(scores.dtype).min)
     weights = scores.softmax(dim=-1)
     if mask is not None:
         weights = weights * mask  # a row without any key gives 0
@@ -211,8 +228,6 @@ def _prefers_prefix_sums(how: Weighting, queries: Tensor, values: Tensor) -> boo
     if torch.compiler.is_exporting():  # the graph takes any length
         return False
     length, width, mixed = queries.shape[-2], queries.shape[-1], values.shape[-1] + 1
-    if length <= CHUNK:  # no sums, and less is done with each score
-        return length == values.shape[-2]
     # Products for each position: with every key, or with those of its chunk and the sums.
     return length * (width + mixed) > CHUNK * (width + mixed) + 2 * width * mixed
 
@@ -225,6 +240,20 @@ def _mix_by_prefix_sums(how: Weighting, queries: Tensor, keys: Tensor, values: T
     tokens = Tokens(queries[:, :, None, None], keys, torch.cat([values, ones], dim=-1))
     mixed = in_chunks(tokens, keep=False)[0].squeeze(2)
     return (mixed[..., :-1] / mixed[..., -1:].clamp_min(how.least_sum)).to(values.dtype)
+
+
+def _is_short_sum(how: Weighting, queries: Tensor, keys: Tensor) -> bool:
+    """Whether it is a causal row sum of dot products, of few positions in full precision."""
+    if how.normalise != "sum" or how.score != "dot" or how.bias is not None or not how.causal:
+        return False
+    return queries.shape[-2] == keys.shape[-2] <= _CHUNK and not is_half(queries)
+
+
+def _mix_short_sums(how: Weighting, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """:func:`_mix_explicitly` in fewer passes over the scores."""
+    scores = ((queries if how.dot_scale == 1 else queries * how.dot_scale) @ keys.mT).tril_()
+    weights = scores / scores.sum(-1, keepdim=True).clamp_min(how.least_sum)
+    return F.dropout(weights, how.dropout, how.training) @ values
 
 
 def _widen(tensor: Tensor, width: int) -> Tensor:

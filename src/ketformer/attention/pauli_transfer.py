@@ -1,11 +1,38 @@
-"""Pauli expectations of states behind a circuit, and Pauli coordinates of matrices."""
+"""How Pauli expectations behind circuits follow from those of a product state before them."""
 
 from __future__ import annotations
 
+import itertools
 from functools import lru_cache
 
 import torch
 from torch import Tensor
+
+from ketformer.attention.shared_unitary import KeptUnitary
+from ketformer.quantum import Circuit
+
+LETTERS = "IXYZ"
+
+
+class KeptTransfer(KeptUnitary):
+    """What takes a token's products of I, Y and Z to expectations behind the circuits of QMSAN.
+
+    Those are of all strings on the kept qubits for query and for key, and of Y and then Z on each
+    qubit for the values: ``[H, 2 · 4^m + 2n, 3^n]`` for angles ``[3, H, P]``.
+    """
+
+    def __init__(self, circuit: Circuit, kept_qubits: int) -> None:
+        super().__init__(circuit)
+        n = circuit.n_qubits
+        letters = itertools.product(LETTERS, repeat=kept_qubits)
+        self.strings = tuple("".join(kept) + "I" * (n - kept_qubits) for kept in letters)
+        self.single = tuple("I" * i + c + "I" * (n - 1 - i) for c in "YZ" for i in range(n))
+
+    def computed(self, angles: Tensor) -> Tensor:
+        """From the matrices of the three circuits."""
+        unitaries = super().computed(angles)  # [3, H, 2^n, 2^n]
+        query, key = transfer(unitaries[:2], self.strings)
+        return torch.cat([query, key, transfer(unitaries[2], self.single)], dim=-2)
 
 
 def transfer(unitaries: Tensor, strings: tuple[str, ...]) -> Tensor:
@@ -57,7 +84,8 @@ def _as_rows(strings: tuple[str, ...]) -> tuple[Tensor, Tensor]:
     places = 1 << torch.arange(n - 1, -1, -1, device="cpu")
     source = rows.unsqueeze(-1) ^ (places @ moves)
     # -i in the first row of Y and i in the second.
-    phases = torch.tensor([(-1j) ** s.count("Y") for s in strings], dtype=torch.complex128)
+    found = [(-1j) ** s.count("Y") for s in strings]
+    phases = torch.tensor(found, dtype=torch.complex128, device="cpu")
     return source, phases * (1 - 2 * (bits @ signs % 2))
 
 

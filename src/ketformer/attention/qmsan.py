@@ -14,14 +14,12 @@ from ketformer.attention.base import Attention, CommonOptions
 from ketformer.attention.checks import check_layers, check_qubits, check_weights, require_choice
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.measured import amplitude_experiments, is_state
-from ketformer.attention.pauli_transfer import pauli_coordinates, transfer
-from ketformer.attention.shared_unitary import KeptUnitary
+from ketformer.attention.pauli_transfer import LETTERS, KeptTransfer, pauli_coordinates
 from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.quantum import Circuit, Experiment, PauliStrings, amplitude_encode, qubits_for
 
 Encoding = Literal["rx", "amplitude"]
 Links = Literal["chain", "ring", "none"]
-_LETTERS = "IXYZ"
 
 
 class QMSAN(Attention):
@@ -125,7 +123,7 @@ class QMSAN(Attention):
         for qubit in range(self.kept_qubits if self.positions == "rotary" else 0):
             self.evolution = self.evolution.rz(qubit, f"phase{qubit}")
         traced = "I" * (n - self.kept_qubits)
-        letters = itertools.product(_LETTERS, repeat=self.kept_qubits)
+        letters = itertools.product(LETTERS, repeat=self.kept_qubits)
         self.strings = PauliStrings(tuple("".join(kept) + traced for kept in letters)[1:])
         self.reset_parameters()
 
@@ -245,7 +243,7 @@ class QMSAN(Attention):
         """Pauli expectations of the kept qubits of encoded tokens, ``[B, 1, 1, 4^m, T]``."""
         states = hidden_states.to(torch.promote_types(hidden_states.dtype, torch.float32))
         states = amplitude_encode(states, self.n_qubits).unflatten(-1, (2**self.kept_qubits, -1))
-        expectations = pauli_coordinates(states @ states.mT, _LETTERS).real
+        expectations = pauli_coordinates(states @ states.mT, LETTERS).real
         return expectations.mT[:, None, None]
 
     def _evolved(
@@ -263,27 +261,6 @@ class QMSAN(Attention):
     def extra_repr(self) -> str:
         """What ``print(model)`` says about the mechanism."""
         return f"{super().extra_repr()}, qubits={self.n_qubits}, kept={self.kept_qubits}"
-
-
-class KeptTransfer(KeptUnitary):
-    """The map from :func:`_products` to expectations behind the circuits, cached likewise.
-
-    Those are of all strings on the kept qubits for query and for key, and of Y and then Z on each
-    qubit for the values: ``[H, 2 · 4^m + 2n, 3^n]`` for angles ``[3, H, P]``.
-    """
-
-    def __init__(self, circuit: Circuit, kept_qubits: int) -> None:
-        super().__init__(circuit)
-        n = circuit.n_qubits
-        letters = itertools.product(_LETTERS, repeat=kept_qubits)
-        self.kept = tuple("".join(kept) + "I" * (n - kept_qubits) for kept in letters)
-        self.single = tuple("I" * i + c + "I" * (n - 1 - i) for c in "YZ" for i in range(n))
-
-    def computed(self, angles: Tensor) -> Tensor:
-        """From the matrices of the three circuits."""
-        unitaries = super().computed(angles)  # [3, H, 2^n, 2^n]
-        query, key = transfer(unitaries[:2], self.kept)
-        return torch.cat([query, key, transfer(unitaries[2], self.single)], dim=-2)
 
 
 def _products(numbers: Tensor) -> Tensor:
@@ -304,7 +281,7 @@ def _turned(expectations: Tensor, pair: str, angles: Tensor) -> Tensor:
     RX turns the ``pair`` YZ and RZ turns XY: the first becomes cos · first - sin · second, and the
     second cos · second + sin · first.
     """
-    first, second = (_LETTERS.index(letter) for letter in pair)
+    first, second = (LETTERS.index(letter) for letter in pair)
     cosines, sines = angles.cos(), angles.sin()
     for qubit in range(angles.shape[-2]):
         parts = list(expectations.unflatten(-2, (4**qubit, 4, -1)).unbind(-3))

@@ -53,9 +53,9 @@ class QSACP(LinearMixer):
     ) -> Tokens:
         """Complex queries, keys and values, with the sums of squared scores."""
         # Rows of the weight in the order [q, k or v, head, Re or Im], so that no part moves later.
-        weight = self._in_order(self.token_proj.weight)
-        bias = self._in_order(self.token_proj.bias) if self.bias else None
-        projected = F.linear(hidden_states, weight, bias)
+        weight, bias = self.token_proj.weight, self.token_proj.bias
+        ordered_bias = None if bias is None else self._in_order(bias)
+        projected = F.linear(hidden_states, self._in_order(weight), ordered_bias)
         parts = projected.unflatten(-1, (3, self.num_heads, -1))
         query, key, value = parts.permute(2, 0, 3, 1, 4)  # each [B, H, T, 2 d]
         if self.positions == "rotary":
@@ -66,8 +66,8 @@ class QSACP(LinearMixer):
         return Tokens(complex_reads(query).unsqueeze(2), key, value, squares=True)
 
     def _in_order(self, rows: Tensor) -> Tensor:
-        halves: Tensor = rows.unflatten(0, (2, 3, self.num_heads, -1))
-        return halves.movedim(0, 2).flatten(0, 3)
+        ordered: Tensor = rows.unflatten(0, (2, 3, self.num_heads, -1)).movedim(0, 2).flatten(0, 3)
+        return ordered
 
     def merge(self, read: Tensor, tokens: Tokens) -> Tensor:
         """Over the norms of the rows; the real parts of all heads, then the imaginary ones."""

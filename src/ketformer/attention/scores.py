@@ -83,7 +83,7 @@ def as_dot_product(
 
 def _prefers_bias(queries: Tensor, keys: Tensor) -> bool:
     """Whether a bias per pair is smaller than wider copies of queries, keys and values."""
-    if queries.dtype in (torch.float16, torch.bfloat16):  # see _minus_squared_norm
+    if is_half(queries):  # see _minus_squared_norm
         return False
     if torch.is_grad_enabled() and (queries.requires_grad or keys.requires_grad):
         return False
@@ -98,7 +98,7 @@ def prefers_plain_products(dot_product: DotProduct, values: Tensor) -> bool:
     and the fused kernel is a single one, but rounds gradients that must be 0.
     """
     queries, keys, *_ = dot_product
-    if queries.dtype in (torch.float16, torch.bfloat16) or queries.device.type != "cpu":
+    if is_half(queries) or queries.device.type != "cpu":
         return False  # half precision would round the sums; a GPU's kernel has no such limits
     if queries.shape[-2] == 1:
         trains = torch.is_grad_enabled() and queries.requires_grad
@@ -107,13 +107,18 @@ def prefers_plain_products(dot_product: DotProduct, values: Tensor) -> bool:
     return wide and queries.shape[-2] * keys.shape[-2] <= 64 * 64
 
 
+def is_half(tensor: Tensor) -> bool:
+    """Whether the numbers have half precision."""
+    return tensor.dtype in (torch.float16, torch.bfloat16)
+
+
 def _minus_squared_norm(keys: Tensor) -> Tensor:
     """-‖k‖² as one column, or in half precision as two whose sum has twice the digits.
 
     A norm is far larger than the differences that the softmax sees, so rounding it to
     bfloat16 would shift whole columns of scores by several per cent.
     """
-    if keys.dtype not in (torch.float16, torch.bfloat16):
+    if not is_half(keys):
         return -keys.square().sum(-1, keepdim=True)
     exact = -keys.float().square().sum(-1, keepdim=True)
     high = exact.to(keys.dtype)
@@ -130,7 +135,7 @@ def reference_scores(
     then differ by a factor of e at most. ``square`` and ``absolute`` are (q·k)² and |q·k|, times
     their scale over t: measured probabilities of an overlap, and their roots.
     """
-    if queries.dtype in (torch.float16, torch.bfloat16):  # see _minus_squared_norm
+    if is_half(queries):  # see _minus_squared_norm
         queries, keys = queries.float(), keys.float()
     dot: Tensor = queries @ keys.mT
     if score == "dot":

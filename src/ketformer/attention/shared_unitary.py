@@ -13,24 +13,20 @@ from ketformer.quantum import Circuit, unitary
 MAX_DENSE_QUBITS = 10
 
 
-class KeptUnitary:
-    """The matrix of a circuit, rebuilt only when its angles have changed.
+class Kept:
+    """What a subclass computes from angles, computed again only when they have changed.
 
     When gradients are needed it is built on every call. Otherwise the angles are compared by
     value with earlier ones: there are few of them, and a comparison notices a change
     however it was made.
-
-    Args:
-        circuit: ``P`` named parameters.
     """
 
-    def __init__(self, circuit: Circuit) -> None:
-        self.circuit = circuit
+    def __init__(self) -> None:
         # Two, because queries and keys of a mechanism take turns.
         self._kept: deque[tuple[Tensor, Tensor]] = deque(maxlen=2)
 
-    def __call__(self, angles: Tensor) -> Tensor:
-        """The matrices ``[..., 2^n, 2^n]`` of angles ``[..., P]``."""
+    def kept(self, angles: Tensor) -> Tensor:
+        """What :meth:`computed` says, perhaps from an earlier call."""
         followed = torch.is_grad_enabled() and angles.requires_grad
         if followed or angles.is_meta or torch.compiler.is_compiling():
             return self.computed(angles)
@@ -45,5 +41,25 @@ class KeptUnitary:
         return self._kept[-1][1]
 
     def computed(self, angles: Tensor) -> Tensor:
-        """What is kept: the matrices, or in a subclass something else that only angles decide."""
+        """The function of the angles, ``[..., P]``."""
+        raise NotImplementedError  # abstract
+
+
+class KeptUnitary(Kept):
+    """The matrix of a circuit, ``[..., 2^n, 2^n]`` for angles ``[..., P]``.
+
+    Args:
+        circuit: ``P`` named parameters.
+    """
+
+    def __init__(self, circuit: Circuit) -> None:
+        super().__init__()
+        self.circuit = circuit
+
+    def __call__(self, angles: Tensor) -> Tensor:
+        """The matrices."""
+        return self.kept(angles)
+
+    def computed(self, angles: Tensor) -> Tensor:
+        """The matrices, from the circuit."""
         return unitary(self.circuit, angles)
