@@ -67,7 +67,7 @@ def test_a_result_on_a_device_says_which(ketformer, run):
     assert all(len(layout) == 3 for layout in found["layouts"])
     assert len(found["job_ids"]) > 3
     assert found["logit_difference"] > 0
-    shown = ketformer("evaluate", run, *options, "--shots", 20).out
+    shown = ketformer("evaluate", run, *options, "--shots", 20, "--journal", "none").out
     assert f"{len(found['job_ids']) - 2} more, " in shown
 
 
