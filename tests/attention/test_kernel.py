@@ -7,7 +7,8 @@ import torch
 
 from ketformer.attention import InputSizes, attention_mask, build_attention
 from ketformer.attention.conformance import CONFORMANCE
-from ketformer.attention.kernel import cz_ring, density_features, product_features
+from ketformer.attention.kernel import cz_ring
+from ketformer.attention.kernel_features import density_features, product_features
 from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.quantum import Circuit, run
 
