@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,8 +21,10 @@ from ketformer.circuits.resources import WIDTHS, check_sizes, score_scale, sizes
 from ketformer.errors import KetformerError
 from ketformer.quantum import Circuit
 from ketformer.quantum.resources import count_resources, shots_for
-from ketformer.runs import Run
 from ketformer.utils.progress import Bars
+
+if TYPE_CHECKING:
+    from ketformer.runs import Run
 
 #: Longer circuits are not transpiled for a table: no device of today gets through them.
 _MOST_GATES = 2_000

@@ -18,7 +18,6 @@ from ketformer.quantum import Circuit, Experiment, PauliStrings, pauli_expectati
 from ketformer.quantum.backends import Backend, open_backend
 from ketformer.quantum.measurement import Setting
 from ketformer.quantum.resources import count_resources
-from ketformer.runs import open_run
 from ketformer.utils.progress import Bars
 
 LENGTHS = (4, 8, 16, 32)
@@ -139,6 +138,8 @@ def _mixers(subject: str, qubits: Sequence[int] | None, sizes: dict[str, Any]) -
     if subject not in ATTENTION and Path(subject).exists():
         if qubits:
             raise KetformerError(f"{subject} is a run, with qubits of its own; leave --qubits out")
+        from ketformer.runs import open_run  # brings in transformers
+
         model = open_run(subject).model
         found = [m for m in model.modules() if isinstance(m, Overlap)][:1]
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,7 +21,9 @@ from ketformer.errors import KetformerError
 from ketformer.quantum import Experiment, measurement_settings
 from ketformer.quantum.gradients import shifted_circuits
 from ketformer.quantum.resources import count_resources, shots_for
-from ketformer.runs import Run
+
+if TYPE_CHECKING:
+    from ketformer.runs import Run
 
 #: Widths in the table, which tests the paper's claim O(n² log d).
 WIDTHS = tuple(2**k for k in range(4, 17))

@@ -8,11 +8,12 @@ from typing import Any
 from ketformer.cli.common import print_facts, print_json
 from ketformer.errors import KetformerError
 from ketformer.quantum.backends.journal import summary
-from ketformer.runs.directory import JOURNAL_FILE
 
 
 def run(options: Any) -> int:
     """Print what has been measured in each setting."""
+    from ketformer.runs.directory import JOURNAL_FILE  # brings in transformers
+
     if options.subject is None:
         raise KetformerError("name a run directory or a journal")
     path = Path(options.subject)
