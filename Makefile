@@ -8,7 +8,8 @@ PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
 .PHONY: demo test suite lint style types test-slow test-gpu results results-qisa results-overlap results-compare results-equal \
 	results-start results-verdict results-studies results-published results-deep results-circuits \
-	results-speed results-gpu results-tensorized results-convert results-leaderboard results-devices readme docs notebooks fuzz clean
+	results-speed results-gpu results-tensorized results-convert results-leaderboard results-devices \
+	results-moses readme docs notebooks fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ketformer demo
@@ -52,7 +53,7 @@ fuzz: $(VENV)/.installed
 # on two cores. Runs already finished in runs/ are not trained again.
 results: results-qisa results-overlap results-compare results-equal results-start results-verdict \
 	results-studies results-published results-deep results-circuits results-speed \
-	results-tensorized results-convert results-leaderboard results-devices readme
+	results-tensorized results-convert results-leaderboard results-devices results-moses readme
 
 # About an hour.
 results-qisa: $(VENV)/.installed
@@ -90,6 +91,11 @@ OWN = --initial_spread null
 # 112,000 parameters: seconds for each run.
 TINY = --preset char-small --num_hidden_layers 2 --data tinyshakespeare --max_steps 600 \
 	--per_device_train_batch_size 16
+
+# Some minutes: MOSES' metrics of its own training set.
+results-moses: $(VENV)/.installed
+	$(PIP) -e '.[molecules]'
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/moses_train.py
 
 # An hour: every mechanism on equal terms, text and molecules; sizes; little data.
 results-studies: $(VENV)/.installed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ketformer.attention.measured import measure_by
@@ -14,22 +15,34 @@ from ketformer.cli.backends import (
 )
 from ketformer.cli.common import Parser, print_facts, print_json
 from ketformer.errors import KetformerError
-from ketformer.evaluation import evaluate, evaluate_on_backend, save_evaluation
+from ketformer.evaluation import (
+    evaluate,
+    evaluate_on_backend,
+    evaluate_samples,
+    save_evaluation,
+)
 from ketformer.runs import Run, open_run
 
 EXAMPLE = """  ketformer evaluate runs/mine
   ketformer evaluate runs/mine --split validation --json
-  ketformer evaluate runs/molecules --samples 30000
+  ketformer evaluate runs/molecules --samples 30000 --moses true
+  ketformer evaluate molecules.csv
   ketformer evaluate runs/mine --backend cudaq --shots 1000 --limit 64
   ketformer evaluate runs/molecules --backend shots --measurement tomography
   ketformer evaluate runs/mine --backend qiskit --backend_options.device fake_torino --shots 1000"""
 
-_MOLECULES_ONLY = ("samples", "fcd", "targets")
+_MOLECULES_ONLY = ("samples", "fcd", "targets", "moses")
+_OF_RUNS = (
+    "data", "split", "limit", "samples", "targets", "backend", "shots", "noise",
+    "backend_options", "measurement", "journal",
+)  # fmt: skip
 
 
 def add_arguments(parser: Parser) -> None:
     """Add the verb's options."""
-    parser.add_argument("run", type=str, help="run directory")
+    parser.add_argument(
+        "run", type=str, help="run directory, or a file of molecules to measure as MOSES does"
+    )
     parser.add_argument(
         "--data", type=str | None, default=None, help="data set or path (the run's)"
     )
@@ -57,6 +70,14 @@ def add_arguments(parser: Parser) -> None:
         help="for conditional models: molecules to sample for each property, two deviations below "
         "and above its mean; 0 for none (0)",
     )  # fmt: skip
+    parser.add_argument(
+        "--moses", type=bool | None, default=None,
+        help="MOSES' metrics of the samples, against its test sets; MOSES samples 30000 (if the "
+        "run's data are moses)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--column", type=str | None, default=None, help="column of a file with the SMILES (smiles)"
+    )
     add_backend_arguments(parser)
     parser.add_argument(
         "--measurement", type=str | None, default=None,
@@ -68,6 +89,10 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: Any) -> int:
     """Measure, save the result in the run if it is about the run's own data, and print it."""
+    if Path(options.run).is_file():
+        return _on_file(options)
+    if options.column is not None:
+        raise KetformerError("--column is that of a file of molecules, not of a run")
     opened = open_run(options.run)
     given = [name for name in _MOLECULES_ONLY if options[name] is not None]
     if given and opened.task != "molecules":
@@ -88,6 +113,7 @@ def run(options: Any) -> int:
         samples=10_000 if options.samples is None else options.samples,
         with_fcd=options.fcd,
         targets=options.targets or 0,
+        moses=options.moses,
     )
     if options.data is None and options.split is None and options.limit is None:
         save_evaluation(opened, result)
@@ -105,6 +131,20 @@ def run(options: Any) -> int:
             "\nThis model sees the tokens it should predict: only the loss with the prefix alone "
             "and its free-running output show how good it is."
         )
+    return 0
+
+
+def _on_file(options: Any) -> int:
+    """Measure the molecules of a file as MOSES does."""
+    if given := [name for name in _OF_RUNS if options[name] not in (None, {})]:
+        raise KetformerError(f"{options.run} is a file; --{given[0]} does not apply to it")
+    if options.moses is False:
+        raise KetformerError(f"{options.run} is a file; all that is measured of it is MOSES'")
+    result = evaluate_samples(options.run, column=options.column, with_fcd=options.fcd)
+    if options.json:
+        print_json(result)
+    else:
+        print_facts(result)
     return 0
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from ketformer.evaluation.mitigation import mitigation_study as mitigation_study
     from ketformer.evaluation.molecules import evaluate_molecules as evaluate_molecules
+    from ketformer.evaluation.moses import evaluate_samples as evaluate_samples
     from ketformer.evaluation.shot_search import shots_within as shots_within
     from ketformer.evaluation.text import evaluate_text as evaluate_text
 

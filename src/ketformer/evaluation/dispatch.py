@@ -22,13 +22,14 @@ def evaluate(
     samples: int = 10_000,
     with_fcd: bool | None = None,
     targets: int = 0,
+    moses: bool | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Measure a trained model by all metrics of its task.
 
     See :func:`evaluate_text` and
-    :func:`~ketformer.evaluation.evaluate_molecules`; ``samples``, ``with_fcd``
-    and ``targets`` apply only to the latter.
+    :func:`~ketformer.evaluation.evaluate_molecules`; ``samples``, ``with_fcd``,
+    ``targets`` and ``moses`` apply only to the latter.
     """
     if run.task == "molecules":
         return evaluate_molecules(
@@ -39,6 +40,7 @@ def evaluate(
             samples=samples,
             with_fcd=with_fcd,
             targets=targets,
+            moses=moses,
             progress=progress,
         )
     return evaluate_text(run, data=data, split=split, limit=limit, progress=progress)

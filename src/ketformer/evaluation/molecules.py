@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,13 @@ from ketformer.generation import MoleculeSampling, generate_molecules
 from ketformer.models import KetformerForCausalLM
 from ketformer.runs import Run
 from ketformer.runs.data import molecules_of
+from ketformer.tasks.datasets import DATASETS, locate
 from ketformer.tasks.losses import BATCH, prefix_losses, teacher_forced
 from ketformer.tasks.metric import computed
 from ketformer.tasks.molecules.conditions import as_asked
 from ketformer.tasks.molecules.data import MoleculeData
 from ketformer.tasks.molecules.metrics import wasserstein
+from ketformer.tasks.molecules.moses_metrics import moses_metrics
 from ketformer.tasks.molecules.packed import MOSES_PARTS
 from ketformer.tasks.molecules.properties import PROPERTIES, cached_properties, compute_properties
 from ketformer.tasks.molecules.rows import MoleculeRows
@@ -46,6 +49,7 @@ def evaluate_molecules(
     samples: int = 10_000,
     with_fcd: bool | None = None,
     targets: int = 0,
+    moses: bool | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Measure a trained molecule model.
@@ -62,6 +66,8 @@ def evaluate_molecules(
             fcd_torch is installed.
         targets: molecules to sample for each property and target of
             :func:`~ketformer.evaluation.conditions.target_errors`; 0 skips them.
+        moses: whether to compute MOSES' metrics of the samples, against its own test sets; by
+            default for a model trained on ``moses``.
         progress: show bars on standard error.
 
     Returns:
@@ -72,7 +78,8 @@ def evaluate_molecules(
         ``_by_position``; ``causal``, as measured; for the samples the keys of
         :func:`~ketformer.tasks.molecules.metrics.generation_metrics` and
         :func:`~ketformer.tasks.molecules.similarity.distribution_metrics` (against the
-        same part), ``wasserstein`` by property, and the metrics of other packages.
+        same part), ``wasserstein`` by property, the metrics of other packages, and the keys of
+        :func:`~ketformer.tasks.molecules.moses_metrics.moses_metrics`.
 
     Raises:
         KetformerError: the data or split is unknown, or has tokens the model does not know.
@@ -81,6 +88,9 @@ def evaluate_molecules(
         raise KetformerError("samples and targets must not be negative")
     if targets:
         conditions_to_request(run)
+    if moses is None:
+        moses = run.settings.data == "moses"
+    wheel = locate(DATASETS["moses"]) if moses and samples else None
     rows, prepared, source = evaluation_rows(
         run, data=data, split=split, limit=limit, progress=progress
     )
@@ -105,7 +115,7 @@ def evaluate_molecules(
     if samples:
         reference = prepared.smiles[source["part"]]
         result |= sample_metrics(
-            run, prepared, reference, samples, with_fcd=with_fcd, progress=progress
+            run, prepared, reference, samples, wheel=wheel, with_fcd=with_fcd, progress=progress
         )
     if targets:
         result["target_errors"] = target_errors(run, prepared, targets, progress=progress)
@@ -192,20 +202,28 @@ def sample_metrics(
     reference: list[str],
     samples: int,
     *,
+    wheel: Path | None = None,
     with_fcd: bool | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """All metrics of samples with nothing requested, compared with ``reference``."""
+    """All metrics of samples with nothing requested, compared with ``reference``.
+
+    With the wheel of ``moses`` also its metrics, against its own test sets.
+    """
+    canonical: list[str | None] = []
     typical = typical_conditions(run, prepared)
     sampled = generate_molecules(
         run,
         samples,
         MoleculeSampling(conditions=typical),
         known=prepared.known,
+        each=lambda judged: canonical.extend(judged.canonical),
         progress=progress,
     )
     valid = sampled.molecules
     result = {**sampled.metrics, "sampled_at": typical or None}
+    if wheel:
+        result |= moses_metrics(canonical, wheel, with_fcd=with_fcd, progress=progress)
     if len(valid) < 2:
         return result
     generated = compute_properties(valid, progress=False)

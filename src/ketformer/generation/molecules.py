@@ -8,7 +8,7 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -92,6 +92,7 @@ def generate_molecules(
     *,
     known: Known | None = None,
     table: Path | None = None,
+    each: Callable[[Judged], None] = lambda judged: None,
     progress: bool = True,
     label: str = "sample",
 ) -> Sampled:
@@ -107,6 +108,7 @@ def generate_molecules(
         sampling: how to sample.
         known: the molecules of the run's data, which are not novel; None leaves novelty unknown.
         table: a CSV file for all of them.
+        each: called with each block of molecules that is sampled now.
         progress: show a bar on standard error.
         label: label of the bar.
 
@@ -149,6 +151,7 @@ def generate_molecules(
             )
             properties = _properties(judged.canonical) if table or computed else None
             tally.add(judged, properties)
+            each(judged)
             _hand_back_memory()
             bar.update(len(block))
             if open_table is None or journal is None:

@@ -103,6 +103,27 @@ _BUILT_IN = (
     Metric("scaffold_similarity", "similarity of scaffolds", "molecules"),
     Metric("target_error", "error of requested properties, in their standard deviations",
            "molecules", "lower", paired="target error"),
+    # MOSES' own, on its test set and, with _scaffolds, its scaffold test set.
+    Metric("moses_valid", "MOSES: valid", "molecules", "higher"),
+    Metric("moses_unique_1k", "MOSES: unique@1k", "molecules", "higher"),
+    Metric("moses_unique_10k", "MOSES: unique@10k", "molecules", "higher"),
+    Metric("moses_novelty", "MOSES: novelty", "molecules", "higher"),
+    Metric("moses_fcd", "MOSES: FCD, test", "molecules", "lower", on_card=True),
+    Metric("moses_fcd_scaffolds", "MOSES: FCD, scaffold test", "molecules", "lower", on_card=True),
+    Metric("moses_snn", "MOSES: SNN, test", "molecules", "higher", on_card=True),
+    Metric("moses_snn_scaffolds", "MOSES: SNN, scaffold test", "molecules", "higher"),
+    Metric("moses_frag", "MOSES: Frag, test", "molecules", "higher", on_card=True),
+    Metric("moses_frag_scaffolds", "MOSES: Frag, scaffold test", "molecules", "higher"),
+    Metric("moses_scaf", "MOSES: Scaf, test", "molecules", "higher", on_card=True),
+    Metric("moses_scaf_scaffolds", "MOSES: Scaf, scaffold test", "molecules", "higher",
+           on_card=True),
+    Metric("moses_int_div", "MOSES: IntDiv", "molecules", "higher", on_card=True),
+    Metric("moses_int_div2", "MOSES: IntDiv2", "molecules", "higher"),
+    Metric("moses_filters", "MOSES: Filters", "molecules", "higher", on_card=True),
+    Metric("moses_logp", "MOSES: distance of logP", "molecules", "lower"),
+    Metric("moses_sa", "MOSES: distance of SA", "molecules", "lower"),
+    Metric("moses_qed", "MOSES: distance of QED", "molecules", "lower"),
+    Metric("moses_weight", "MOSES: distance of weight, g/mol", "molecules", "lower"),
 )  # fmt: skip
 
 

@@ -6,22 +6,27 @@ the implementations are our own. Generated molecules count as often as they were
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import math
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ketformer.errors import KetformerError
 from ketformer.tasks.molecules.chemistry import parse
+from ketformer.tasks.molecules.chemnet import (
+    activations,
+    chemnet,
+    frechet,
+    has_fcd_torch,
+    import_fcd_torch,
+    moments,
+)
 from ketformer.tasks.molecules.scaffolds import scaffold_of
 
 if TYPE_CHECKING:
@@ -40,9 +45,7 @@ def snn(generated: Sequence[str], reference: Sequence[str]) -> float:
     Raises:
         KetformerError: a side is empty or holds an invalid molecule.
     """
-    nearest = [
-        table.max(axis=1) for table in _tanimoto(_fingerprints(generated), _fingerprints(reference))
-    ]
+    nearest = [table.max(axis=1) for table in tanimoto(_floats(generated), _floats(reference))]
     return float(np.concatenate(nearest).mean(dtype=np.float64))
 
 
@@ -55,8 +58,8 @@ def internal_diversity(generated: Sequence[str], p: int = 1) -> float:
     Raises:
         KetformerError: there are no molecules, or an invalid one.
     """
-    prints = _fingerprints(generated)
-    total = sum(float((table**p).sum(dtype=np.float64)) for table in _tanimoto(prints, prints))
+    prints = _floats(generated)
+    total = sum(float((table**p).sum(dtype=np.float64)) for table in tanimoto(prints, prints))
     return float(1 - (total / len(prints) ** 2) ** (1 / p))
 
 
@@ -69,7 +72,7 @@ def fragment_similarity(generated: Sequence[str], reference: Sequence[str]) -> f
     Raises:
         KetformerError: a side is empty or holds an invalid molecule.
     """
-    similarity = _cosine(_fragments(generated), _fragments(reference))
+    similarity = cosine(*(count_fragments(_molecules(side)) for side in (generated, reference)))
     assert similarity is not None  # every molecule has a fragment, if only itself
     return similarity
 
@@ -86,7 +89,7 @@ def scaffold_similarity(generated: Sequence[str], reference: Sequence[str]) -> f
     Raises:
         KetformerError: a side is empty or holds an invalid molecule.
     """
-    return _cosine(_scaffolds(generated), _scaffolds(reference))
+    return cosine(*(count_scaffolds(_molecules(side)) for side in (generated, reference)))
 
 
 def fcd(
@@ -107,16 +110,16 @@ def fcd(
         KetformerError: fcd_torch is not installed, or a side has fewer than two molecules
             or an invalid one.
     """
-    network = _chemnet(device)
+    network = chemnet(device)
     for smiles in (generated, reference):
         if len(smiles) < 2:
             raise KetformerError("the Fréchet ChemNet distance needs two molecules on each side")
         _molecules(smiles)
     silent = not progress
     with tqdm(desc="fcd", total=len(generated) + len(reference), disable=silent) as bar:
-        ours = _activations(network, generated, bar)
-        theirs = _activations(network, reference, bar)
-    return _frechet(ours, theirs)
+        ours = activations(network, generated, bar)
+        theirs = activations(network, reference, bar)
+    return frechet(moments(ours), moments(theirs))
 
 
 def distribution_metrics(
@@ -150,9 +153,9 @@ def distribution_metrics(
         KetformerError: ``with_fcd`` is True and fcd_torch is not installed.
     """
     if with_fcd is None:
-        with_fcd = importlib.util.find_spec("fcd_torch") is not None
+        with_fcd = has_fcd_torch()
     elif with_fcd:
-        _import_fcd_torch()  # fails before the work, not after it
+        import_fcd_torch()  # fails before the work, not after it
     ours, theirs = _draw(generated, sample, seed), _draw(reference, sample, seed)
     both = bool(ours and theirs)
     enough = min(len(ours), len(theirs)) >= 2
@@ -185,24 +188,29 @@ def _molecules(smiles: Sequence[str]) -> list[Mol]:
     return molecules
 
 
-def _fingerprints(smiles: Sequence[str]) -> NDArray[np.float32]:
-    """Fingerprints ``[N, 1024]`` of 0 and 1, as floats so that a matrix product counts common bits.
+def _floats(smiles: Sequence[str]) -> NDArray[np.float32]:
+    return fingerprints(_molecules(smiles)).astype(np.float32)
 
-    That product is five times as fast as RDKit's BulkTanimotoSimilarity, and exact.
-    """
+
+def fingerprints(molecules: Sequence[Mol]) -> NDArray[np.uint8]:
+    """Morgan fingerprints of radius 2, ``[N, 1024]`` of 0 and 1."""
     from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
 
     generator = GetMorganGenerator(radius=2, fpSize=_BITS)
-    prints = np.empty((len(smiles), _BITS), dtype=np.float32)
-    for row, molecule in enumerate(_molecules(smiles)):
+    prints = np.empty((len(molecules), _BITS), dtype=np.uint8)
+    for row, molecule in enumerate(molecules):
         prints[row] = generator.GetFingerprintAsNumPy(molecule)
     return prints
 
 
-def _tanimoto(
+def tanimoto(
     some: NDArray[np.float32], others: NDArray[np.float32]
 ) -> Iterator[NDArray[np.float32]]:
-    """Common bits over the bits of either, for some rows at a time against all others."""
+    """Common bits over the bits of either, for some rows at a time against all others.
+
+    The fingerprints, of 0 and 1, are floats so that a matrix product counts common bits. That is
+    five times as fast as RDKit's BulkTanimotoSimilarity, and exact.
+    """
     bits = others.sum(axis=1)
     for start in range(0, len(some), _ROWS):
         rows = some[start : start + _ROWS]
@@ -211,74 +219,27 @@ def _tanimoto(
         yield common / (rows.sum(axis=1)[:, None] + bits - common)
 
 
-def _fragments(smiles: Sequence[str]) -> Counter[str]:
+def count_fragments(molecules: Sequence[Mol]) -> Counter[str]:
+    """The BRICS fragments of :func:`fragment_similarity`, as SMILES."""
     from rdkit.Chem import MolToSmiles
     from rdkit.Chem.rdmolops import FragmentOnBRICSBonds
 
     counts: Counter[str] = Counter()
-    for molecule in _molecules(smiles):
+    for molecule in molecules:
         counts.update(MolToSmiles(FragmentOnBRICSBonds(molecule)).split("."))
     return counts
 
 
-def _scaffolds(smiles: Sequence[str], min_rings: int = 2) -> Counter[str]:
-    found = (scaffold_of(molecule, min_rings) for molecule in _molecules(smiles))
+def count_scaffolds(molecules: Sequence[Mol]) -> Counter[str]:
+    """The scaffolds of :func:`scaffold_similarity`, as SMILES."""
+    found = (scaffold_of(molecule, min_rings=2) for molecule in molecules)
     return Counter(scaffold for scaffold in found if scaffold)
 
 
-def _cosine(some: Counter[str], others: Counter[str]) -> float | None:
+def cosine(some: Counter[str], others: Counter[str]) -> float | None:
+    """The cosine between two counts, in [0, 1]; None if a side is empty."""
     if not some or not others:
         return None
     product = sum(count * others[key] for key, count in some.items())
     norms = (sum(count**2 for count in counts.values()) for counts in (some, others))
     return product / math.sqrt(math.prod(norms))
-
-
-def _import_fcd_torch() -> Any:
-    try:
-        return importlib.import_module("fcd_torch")
-    except ImportError:
-        raise KetformerError(
-            "the Fréchet ChemNet distance needs fcd_torch: pip install 'ketformer[molecules]'"
-        ) from None
-
-
-def _chemnet(device: str | torch.device) -> torch.nn.Module:
-    """The network alone, in evaluation mode.
-
-    The rest of fcd_torch 1.0.7 calls numpy.row_stack, which NumPy 2 deprecates, and
-    scipy.linalg.sqrtm with an argument that SciPy 1.18 removes: see the two functions below.
-    """
-    network: torch.nn.Module = _import_fcd_torch().FCD(device="cpu").model
-    return network.to(device)
-
-
-@torch.inference_mode()
-def _activations(
-    network: torch.nn.Module, smiles: Sequence[str], bar: tqdm[Any]
-) -> NDArray[np.float64]:
-    """ChemNet's activations ``[N, 512]`` for SMILES canonicalised and encoded by fcd_torch."""
-    dataset = importlib.import_module("fcd_torch.utils").SmilesDataset(list(smiles))
-    device = next(network.parameters()).device
-    activations = []
-    for batch in DataLoader(dataset, batch_size=512):
-        activations.append(network(batch.mT.float().to(device)).cpu())
-        bar.update(len(batch))
-    return torch.cat(activations).double().numpy()
-
-
-def _frechet(some: NDArray[np.float64], others: NDArray[np.float64]) -> float:
-    """Squared Fréchet distance of the normal distributions fitted to the rows of each side.
-
-    With C = R Rᵀ and D = S Sᵀ, the trace of (C D)^½ is the sum of the singular values of
-    Rᵀ S: no square root of an almost singular product, and no imaginary parts to drop.
-    """
-    means = some.mean(axis=0) - others.mean(axis=0)
-    covariances = [np.cov(rows, rowvar=False) for rows in (some, others)]
-    roots = []
-    for covariance in covariances:
-        values, vectors = np.linalg.eigh(covariance)
-        roots.append(vectors * np.sqrt(np.maximum(values, 0)))
-    overlap = np.linalg.svd(roots[0].T @ roots[1], compute_uv=False).sum()
-    distance = means @ means + sum(np.trace(c) for c in covariances) - 2 * overlap
-    return max(0.0, float(distance))
