@@ -23,6 +23,7 @@ EVERYWHERE = [check for check in CONFORMANCE if check.name != "compiled"]
 TRACED = [
     *(case for case in CASES if case[1:3] not in SIZES[1:] and "encoding" not in case[3]),
     ("qsann", 4, 2, {"encoding": "angle", "n_qubits": 2, "layers": 1}),
+    ("pam", 16, 2, {}),
 ]
 TRACED.remove(("qisa_a_published", *SIZES[0], {}))
 TRACED.remove(("classical_gated_linear", *SIZES[0], {}))
