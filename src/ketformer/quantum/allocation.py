@@ -53,7 +53,7 @@ def neyman(deviations: Tensor, total: int, least: Tensor) -> Tensor:
         shots = torch.where(held, least, weights * (left / shared if shared else 0.0))
         below = ~held & (shots < least)
         if not below.any():
-            return shots.floor().long()
+            return (shots * (1 + 1e-12)).floor().long()  # 4 shots, not 3.9999
         held = held | below
 
 
