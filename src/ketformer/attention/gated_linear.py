@@ -82,17 +82,12 @@ class GatedLinear(LinearMixer):
                 bias = bias + torch.linspace(
                     -_OFFSET, _OFFSET, self.states, dtype=bias.dtype, device=bias.device
                 )
-<<<<<<< HEAD
-            # Contiguous: torch.compile mistakes the layout of softplus's gradient otherwise.
-=======
             # Contiguous, here and below: torch.compile mistakes the layout of softplus's gradient.
->>>>>>> work-suite
             log_decay = -F.softplus((steps + bias.to(wide).unsqueeze(-1)).contiguous())
         if self.gate_proj is None or self.gate_bias is None:
             return log_decay, None
         logit = (self.gate_proj(moduli) + self.gate_bias).to(wide).mT.contiguous()  # [B, H, T]
-        # log σ(±logit), as softplus: on a GPU the gradient of logsigmoid has other strides than a
-        # compiler is told. Beyond 40 the two agree to float64's last bit.
+        # log σ(±logit), as softplus: beyond 40 the two agree to float64's last bit.
         protected = -F.softplus(-logit, threshold=40)
         free = -F.softplus(logit, threshold=40)
         if self.decay_proj is not None:
