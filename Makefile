@@ -137,7 +137,7 @@ results-equal: $(VENV)/.installed
 	$(call keep,compare-char-gpt-equal,compare classical classical:local_start=2 qisa qisa_a qsann overlap \
 		--data tinyshakespeare --preset char-gpt $(SHORTER) --out runs/compare-char-gpt-equal)
 
-LEADING = classical classical_qk_norm qisa overlap overlap:entanglement=none
+LEADING = classical classical:local_start=2 classical_qk_norm qisa overlap overlap:entanglement=none
 
 # An hour and a half: the usual start and learned positions. How much of overlap's lead there is due
 # to its circuit, and how much to its start.
