@@ -13,6 +13,7 @@ import architecture
 import circuit_blocks
 import claims_blocks
 import convert_blocks
+import device_blocks
 import leaderboard_blocks
 import mechanism_blocks
 import readme_blocks
@@ -58,6 +59,7 @@ FILES = {
         "leaderboard_molecules",
     ),
     "docs/how-to/convert.md": ("convert_study",),
+    "docs/tutorials/hardware.md": ("devices_counts", "devices_losses"),
     "docs/molecules.md": ("targets",),
     "docs/circuits.md": ("check", "bench", "noise", "gradients", "resources"),
     "docs/scale.md": (
@@ -93,6 +95,7 @@ def block(name: str) -> str:
     modules = {
         "claims": claims_blocks,
         "convert": convert_blocks,
+        "devices": device_blocks,
         "leaderboard": leaderboard_blocks,
         "robust": robust_blocks,
         "scale": scale_blocks,
