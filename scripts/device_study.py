@@ -21,9 +21,10 @@ from ketformer.circuits.device_costs import DeviceCosts
 from ketformer.circuits.device_tables import Sizes, device_table_of_run
 from ketformer.evaluation import mitigation_study
 from ketformer.quantum.backends.devices import find_device
+from ketformer.quantum.backends.journal import JOURNAL_FILE
 from ketformer.quantum.backends.transpiled import Transpiler
 from ketformer.runs import Run, load_settings, open_run
-from ketformer.runs.directory import JOURNAL_FILE, WEIGHTS_FILE, make_manifest
+from ketformer.runs.directory import WEIGHTS_FILE, make_manifest
 from ketformer.runs.import_checkpoint import import_checkpoint
 from ketformer.training import train
 from ketformer.utils.files import write_json

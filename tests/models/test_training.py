@@ -32,7 +32,7 @@ def test_every_parameter_has_a_finite_gradient(attention):
 @every_attention
 def test_training_can_follow_an_evaluation_in_inference_mode(attention):
     model = small_model(attention).train()
-    simulate._kept_permutation.cache_clear()  # as in a fresh process
+    simulate._kept_source.cache_clear()  # as in a fresh process
     with torch.inference_mode():
         model(some_ids(2, 8))
     _, gradients = loss_and_gradients(model)

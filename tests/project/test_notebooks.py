@@ -9,7 +9,9 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("attention-score-on-cudaq", "design-molecules", "qisa-and-the-leak")
+NAMES = (
+    "attention-score-on-cudaq", "design-molecules", "on-a-real-device", "qisa-and-the-leak",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

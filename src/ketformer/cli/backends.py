@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ketformer.cli.common import Parser
 from ketformer.quantum import Noise
 from ketformer.quantum.backends import BACKENDS, Backend, open_backend
-from ketformer.runs import Run
-from ketformer.runs.directory import JOURNAL_FILE
+from ketformer.quantum.backends.journal import JOURNAL_FILE
+
+if TYPE_CHECKING:
+    from ketformer.runs import Run
 
 
 def add_backend_arguments(parser: Parser) -> None:

@@ -7,14 +7,11 @@ from typing import Any
 
 from ketformer.cli.common import print_facts, print_json
 from ketformer.errors import KetformerError
-from ketformer.quantum.backends.journal import summary
+from ketformer.quantum.backends.journal import JOURNAL_FILE, summary
 
 
 def run(options: Any) -> int:
     """Print what has been measured in each setting."""
-    # Brings in transformers, which takes seconds and which no other action needs.
-    from ketformer.runs.directory import JOURNAL_FILE
-
     if options.subject is None:
         raise KetformerError("name a run directory or a journal")
     path = Path(options.subject)

@@ -35,6 +35,9 @@ from ketformer.quantum.pauli import PauliStrings
 from ketformer.utils.files import read_bytes
 from ketformer.utils.locks import file_in_use
 
+#: The file's name in a run directory.
+JOURNAL_FILE = "journal.jsonl"
+
 _FORMAT, _VERSION = "ketformer circuit journal", 1
 _CHECKSUM = '{"crc32": "%08x", '
 # What a row of counts takes besides its digits, and a batch besides its counts, in bytes.
