@@ -192,8 +192,14 @@ def _matrix(
     if gate.name == "RX":
         return ((cos, -1j * sin), (-1j * sin, cos))
     if gate.name == "P":
-        return ((1, 0), (0, torch.complex(torch.cos(2 * half), torch.sin(2 * half))))
-    return ((torch.complex(cos, -sin), 0), (0, torch.complex(cos, sin)))
+        return ((1, 0), (0, _on_circle(2 * half)))
+    return ((_on_circle(-half), 0), (0, _on_circle(half)))
+
+
+def _on_circle(angles: Tensor) -> Tensor:
+    """exp(i a), which has no type of less than single precision."""
+    wide = angles.to(torch.promote_types(angles.dtype, torch.float32))
+    return torch.complex(wide.cos(), wide.sin())
 
 
 def _apply_matrix(
