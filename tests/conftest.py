@@ -15,6 +15,7 @@ from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported
 
+import hypothesis
 import pytest
 from filelock import FileLock
 
@@ -22,6 +23,10 @@ from commands import call, small_text, write_molecule_settings, write_settings
 from ketformer.cli import main
 from ketformer.tasks.molecules.embedded import embedded_smiles
 from ketformer.utils.files import cache_folder, replacing
+
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("any-machine", deadline=None)
+hypothesis.settings.load_profile("any-machine")
 
 # The tests of a package that is installed nowhere but in test_plugin.py.
 collect_ignore = ["plugin"]
