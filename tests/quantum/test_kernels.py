@@ -21,6 +21,7 @@ from ketformer.quantum import (
     run,
     unitary,
 )
+from ketformer.quantum.gates import Angle, Gate
 
 from .helpers import pauli_strings, seeds
 
@@ -210,6 +211,14 @@ def test_what_the_kernels_do_not_know_is_left_to_torch(circuit):
     assert not CircuitStates.can_run(circuit)
     with pytest.raises(ValueError, match="no kernel"):
         CircuitStates(circuit, 0)
+
+
+@pytest.mark.parametrize("angle", [Angle("a", 2.0), Angle("a", 1.0, 0.5), Angle(0.5)], ids=str)
+def test_no_kernel_takes_an_angle_that_is_more_than_a_name(angle):
+    circuit = Circuit(2, (Gate("RY", 0, (), angle),))
+    for kernel in (CircuitValues, CircuitStates, CircuitOutcomes, CircuitMatrices):
+        assert kernel.can_run(Circuit(2).ry(0, "a"))
+        assert not kernel.can_run(circuit)
 
 
 def test_without_tokens_there_is_nothing():

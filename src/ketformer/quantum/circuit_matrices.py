@@ -57,8 +57,7 @@ class CircuitMatrices:
             g.name in _ROTATIONS
             and len(g.controls) < 2
             and g.angle is not None
-            and g.angle.is_parameter
-            and g.angle.factor == 1
+            and g.angle.is_plain
             for g in circuit.gates
         )
 

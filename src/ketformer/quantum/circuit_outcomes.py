@@ -59,11 +59,7 @@ class CircuitOutcomes:
         return native.library() is not None and all(
             (g.name == "X" and len(g.controls) == 1)
             or (
-                g.name in _ROTATIONS
-                and not g.controls
-                and g.angle is not None
-                and g.angle.is_parameter
-                and g.angle.factor == 1
+                g.name in _ROTATIONS and not g.controls and g.angle is not None and g.angle.is_plain
             )
             for g in circuit.gates
         )
