@@ -1,30 +1,18 @@
 """The study of trained models on recorded devices, and the blocks that the docs show of it."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
+from importlib import import_module
 
 import pytest
 
 from commands import write_settings
 from ketformer.cli import main
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-
-
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where a dataclass looks for its types
-    spec.loader.exec_module(module)
-    return module
-
 
 @pytest.fixture(scope="module")
 def study(text, tmp_path_factory):
     """The result of a tiny plan, twice, and by how many bytes the second one's journal grew."""
-    module, folder = script("device_study"), tmp_path_factory.mktemp("study")
+    module, folder = import_module("device_study"), tmp_path_factory.mktemp("study")
     model = {"attention": "qisa_a", "num_hidden_layers": 1, "num_attention_heads": 1}
     settings = write_settings(folder / "m.yaml", text, model=model, training={"max_steps": 2})
     assert main(["train", settings, "--out", str(folder / "run")]) == 0
@@ -59,7 +47,7 @@ def test_rows_and_counts_go_together(study):
 
 
 def test_the_documentation_shows_every_row(study):
-    blocks, read = script("device_blocks"), {"devices": study[0]}.__getitem__
+    blocks, read = import_module("device_blocks"), {"devices": study[0]}.__getitem__
     losses, counts = blocks.devices_losses(read), blocks.devices_counts(read)
     lines = [line for line in losses.splitlines() if line.startswith("| small")]
     assert [line.split(" | ")[2] for line in lines] == ["none", "zne"]

@@ -1,29 +1,17 @@
 """The study of converted models, and the block that the documentation shows of it."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
+from importlib import import_module
 
 import pytest
 
 from ketformer.utils.progress import Bars
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-
-
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where a dataclass looks for its types
-    spec.loader.exec_module(module)
-    return module
-
 
 @pytest.fixture(scope="module")
 def study():
     """The results after each of two seeds, and what the bar was told."""
-    module, told = script("convert_study"), []
+    module, told = import_module("convert_study"), []
 
     class Told(Bars):
         def __call__(self, label):
@@ -68,7 +56,7 @@ def test_each_stage_does_what_it_says(study):
 
 def test_the_block_shows_what_was_measured(study):
     *_, result = study[0]
-    shown = script("convert_blocks").convert_study({"convert": result}.__getitem__)
+    shown = import_module("convert_blocks").convert_study({"convert": result}.__getitem__)
     converted = result["rows"][1]
     for key in ("random", "distilled", "tuned", "tuned_random", "tuned_random_longer"):
         assert f"{converted[key]['mean']:.3f} ± " in shown

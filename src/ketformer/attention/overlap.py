@@ -15,7 +15,7 @@ from ketformer.attention.ansatz import build_ansatz, own_circuit
 from ketformer.attention.base import Attention, CommonOptions
 from ketformer.attention.checks import check_qubits, check_weights, require_choice
 from ketformer.attention.inputs import TokenInputs
-from ketformer.attention.overlap_measurement import MEASUREMENTS
+from ketformer.attention.overlap_measurement import MEASUREMENTS, Measured
 from ketformer.attention.shared_unitary import MAX_DENSE_QUBITS, KeptUnitary
 from ketformer.attention.token_registers import Registers
 from ketformer.errors import KetformerError, NotOfferedError
@@ -301,8 +301,8 @@ class Overlap(Attention):
         value = self.split_heads(self.value_proj(hidden_states))
         assert self.expect is not None
         whole = self.whole_circuit(hidden_states, tokens)
-        way = MEASUREMENTS[self.measurement]
-        query, key = way.states(*whole, outcomes, value, self.expect)
+        measured = Measured(*whole, outcomes, value, self.expect)
+        query, key = MEASUREMENTS[self.measurement].states(measured)
         return query.to(value.dtype), key.to(value.dtype), value
 
     def whole_circuit(

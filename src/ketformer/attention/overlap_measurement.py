@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -25,6 +26,25 @@ from ketformer.quantum import (
 from ketformer.quantum.hadamard import BRA, KET
 
 QUERY, KEY = "query", "key"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a measurement's experiments gave, and of which states.
+
+    Attributes:
+        circuit: of a query or key, with P angles on n qubits.
+        angles: of queries and keys, ``[2, B, H, T, P]``.
+        outcomes: of the experiments, for each name ``[B, N, H, S]``.
+        values: ``[B, H, T, Dv]``.
+        expect: runs what depends on the outcomes.
+    """
+
+    circuit: Circuit
+    angles: Tensor
+    outcomes: dict[str, Tensor]
+    values: Tensor
+    expect: Expect
 
 
 class Measurement:
@@ -61,24 +81,10 @@ class Measurement:
         """
         raise NotImplementedError  # abstract
 
-    def states(
-        self,
-        circuit: Circuit,
-        angles: Tensor,
-        outcomes: dict[str, Tensor],
-        values: Tensor,
-        expect: Expect,
-    ) -> tuple[Tensor, Tensor]:
+    def states(self, measured: Measured) -> tuple[Tensor, Tensor]:
         """Queries and keys ``[B, H, T, D]`` whose dot products are the overlaps.
 
         Without the sign they are its absolute values, also where shots make a square negative.
-
-        Args:
-            circuit: as in :meth:`experiments`.
-            angles: likewise.
-            outcomes: for each name ``[B, N, H, S]``.
-            values: ``[B, H, T, Dv]``.
-            expect: runs what depends on the outcomes.
         """
         raise NotImplementedError  # abstract
 
@@ -93,16 +99,9 @@ class HadamardTests(Measurement):
         ancilla = PauliStrings(("I" * circuit.n_qubits + "Z",))
         return _of_pairs(hadamard_test(circuit, circuit), circuit, angles, ancilla, _waves(circuit))
 
-    def states(
-        self,
-        circuit: Circuit,
-        angles: Tensor,
-        outcomes: dict[str, Tensor],
-        values: Tensor,
-        expect: Expect,
-    ) -> tuple[Tensor, Tensor]:
+    def states(self, measured: Measured) -> tuple[Tensor, Tensor]:
         """The measured overlaps as queries, and unit vectors as keys to read them off."""
-        return as_queries(outcomes[SCORE].squeeze(-1), values)
+        return as_queries(measured.outcomes[SCORE].squeeze(-1), measured.values)
 
 
 class SwapTests(HadamardTests):
@@ -116,16 +115,9 @@ class SwapTests(HadamardTests):
         ancilla = PauliStrings(("I" * (2 * circuit.n_qubits) + "Z",))
         return _of_pairs(swap_test(circuit, circuit), circuit, angles, ancilla)
 
-    def states(
-        self,
-        circuit: Circuit,
-        angles: Tensor,
-        outcomes: dict[str, Tensor],
-        values: Tensor,
-        expect: Expect,
-    ) -> tuple[Tensor, Tensor]:
+    def states(self, measured: Measured) -> tuple[Tensor, Tensor]:
         """The roots of the measured squares as queries, and unit vectors as keys."""
-        return as_queries(_root(outcomes[SCORE].squeeze(-1)), values)
+        return as_queries(_root(measured.outcomes[SCORE].squeeze(-1)), measured.values)
 
 
 class ComputeUncompute(HadamardTests):
@@ -140,17 +132,10 @@ class ComputeUncompute(HadamardTests):
         test = compute_uncompute(circuit, circuit)
         return _of_pairs(test, circuit, angles, PauliStrings(strings))
 
-    def states(
-        self,
-        circuit: Circuit,
-        angles: Tensor,
-        outcomes: dict[str, Tensor],
-        values: Tensor,
-        expect: Expect,
-    ) -> tuple[Tensor, Tensor]:
+    def states(self, measured: Measured) -> tuple[Tensor, Tensor]:
         """The roots of the measured probabilities as queries, and unit vectors as keys."""
-        zeros = (1 + outcomes[SCORE].sum(-1)) / 2**circuit.n_qubits
-        return as_queries(_root(zeros), values)
+        zeros = (1 + measured.outcomes[SCORE].sum(-1)) / 2**measured.circuit.n_qubits
+        return as_queries(_root(zeros), measured.values)
 
 
 class Tomography(Measurement):
@@ -165,16 +150,10 @@ class Tomography(Measurement):
         strings = PauliStrings(tuple(s + "Z" for s in _strings_of("IX", circuit.n_qubits)))
         return of_states(test, ordered, strings, _waves(circuit))
 
-    def states(
-        self,
-        circuit: Circuit,
-        angles: Tensor,
-        outcomes: dict[str, Tensor],
-        values: Tensor,
-        expect: Expect,
-    ) -> tuple[Tensor, Tensor]:
+    def states(self, measured: Measured) -> tuple[Tensor, Tensor]:
         """The measured amplitudes, whose dot products are unbiased."""
-        return outcomes[QUERY].transpose(1, 2), outcomes[KEY].transpose(1, 2)
+        query, key = (measured.outcomes[name].transpose(1, 2) for name in (QUERY, KEY))
+        return query, key
 
 
 class ProductStates(Measurement):
@@ -200,23 +179,17 @@ class ProductStates(Measurement):
         """``query``, ``key``: Z of each qubit, then X of each: two circuits for each state."""
         return of_states(circuit, angles, product_strings("ZX", circuit.n_qubits))
 
-    def states(
-        self,
-        circuit: Circuit,
-        angles: Tensor,
-        outcomes: dict[str, Tensor],
-        values: Tensor,
-        expect: Expect,
-    ) -> tuple[Tensor, Tensor]:
+    def states(self, measured: Measured) -> tuple[Tensor, Tensor]:
         """The product states of the angles found, times their signs."""
+        circuit, expect = measured.circuit, measured.expect
         found_state = Circuit(circuit.n_qubits)
         for qubit in range(circuit.n_qubits):
             found_state = found_state.ry(qubit, f"found{qubit}")
         test = hadamard_test(found_state, circuit)
         ancilla = PauliStrings(("I" * circuit.n_qubits + "Z",))
         found = []
-        for name, own in zip((QUERY, KEY), angles.detach(), strict=True):
-            turned = angles_found(outcomes[name]).transpose(1, 2)  # [B, H, T, n]
+        for name, own in zip((QUERY, KEY), measured.angles.detach(), strict=True):
+            turned = angles_found(measured.outcomes[name]).transpose(1, 2)  # [B, H, T, n]
             columns = torch.cat([turned.detach().to(own), own], dim=-1)
             columns = _ordered(
                 test, {BRA: found_state.parameters, KET: circuit.parameters}, columns

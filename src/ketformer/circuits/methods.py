@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ketformer.attention import ATTENTION, attention_class
 from ketformer.attention.overlap import Overlap
-from ketformer.attention.overlap_measurement import MEASUREMENTS, Measurement
+from ketformer.attention.overlap_measurement import MEASUREMENTS, Measured, Measurement
 from ketformer.circuits.mechanisms import mechanism, random_tokens
 from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.quantum import Circuit, Experiment, PauliStrings, pauli_expectations, run
@@ -197,7 +197,7 @@ def _overlaps(way: Measurement, states: _States, expect: Callable[[Experiment], 
         name: torch.stack([expect(e) for e in heads], dim=-2) for name, heads in experiments.items()
     }
     no_values = states.query[..., :1]
-    query, key = way.states(states.circuit, states.angles, outcomes, no_values, expect)
+    query, key = way.states(Measured(states.circuit, states.angles, outcomes, no_values, expect))
     return _pairs(query @ key.mT)
 
 
