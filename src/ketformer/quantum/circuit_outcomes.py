@@ -16,12 +16,10 @@ from torch import Tensor
 from ketformer.quantum import native
 from ketformer.quantum.circuit import Circuit, Gate
 from ketformer.quantum.native.calls import (
-    address,
     contiguous,
-    in_parts,
-    kernel,
     operation,
-    thread_count,
+    run_backward,
+    run_kernel,
     wants_gradient,
 )
 
@@ -167,12 +165,7 @@ def circuit_outcomes(
     count, groups, _ = own_cos.shape
     out = own_cos.new_empty(count, groups, len(bits))
     shape = _shape(own_cos, cos, gates, bits, n_qubits)
-    call = kernel("circuit_outcomes", own_cos)
-
-    def part(begin: int, end: int, _: int) -> int:
-        return call(ctypes.byref(shape), *map(address, (*arrays, out)), begin, end)
-
-    in_parts(part, count)
+    run_kernel("circuit_outcomes", shape, (*arrays, out), count)
     return out
 
 
@@ -184,19 +177,10 @@ def circuit_outcomes_backward(
     """Gradients by the four tensors of cosines and sines."""
     arrays = contiguous(grad, own_cos, own_sin, cos, sin)
     own_grads = [torch.empty_like(part) for part in arrays[1:3]]
-    # One per thread; in float64, since they are sums over many states.
-    count = own_cos.shape[0]
-    by_angle = cos.new_zeros(thread_count(count), 2, *cos.shape, dtype=torch.float64)
     shape = _shape(own_cos, cos, gates, bits, n_qubits)
-    call = kernel("circuit_outcomes_backward", own_cos)
-
-    def part(begin: int, end: int, thread: int) -> int:
-        written = (*own_grads, *by_angle[thread])
-        return call(ctypes.byref(shape), *map(address, (*arrays, *written)), begin, end)
-
-    in_parts(part, count)
-    by_cos, by_sin = by_angle.sum(0).to(cos.dtype)
-    return own_grads[0], own_grads[1], by_cos.clone(), by_sin.clone()
+    written = (*arrays, *own_grads)
+    shared = run_backward("circuit_outcomes_backward", shape, written, cos, own_cos.shape[0])
+    return own_grads[0], own_grads[1], *shared
 
 
 @torch.library.register_fake("ketformer::circuit_outcomes")  # type: ignore[untyped-decorator]

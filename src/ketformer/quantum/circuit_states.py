@@ -17,12 +17,10 @@ from ketformer.quantum import native
 from ketformer.quantum.circuit import Circuit, Gate
 from ketformer.quantum.circuit_values import gate_program
 from ketformer.quantum.native.calls import (
-    address,
     contiguous,
-    in_parts,
-    kernel,
     operation,
-    thread_count,
+    run_backward,
+    run_kernel,
     wants_gradient,
 )
 
@@ -110,12 +108,7 @@ def circuit_states(
     count, groups, _ = own_cos.shape
     out = own_cos.new_empty(count, groups, 1 << n_qubits)
     shape = _shape(own_cos, cos, gates, sources, n_qubits, growing)
-    call = kernel("circuit_states", own_cos)
-
-    def part(begin: int, end: int, _: int) -> int:
-        return call(ctypes.byref(shape), *map(address, (*arrays, out)), begin, end)
-
-    in_parts(part, count)
+    run_kernel("circuit_states", shape, (*arrays, out), count)
     return out
 
 
@@ -127,18 +120,10 @@ def circuit_states_backward(
     """Gradients by the four tensors of cosines and sines."""
     arrays = contiguous(grad, out, own_cos, own_sin, cos, sin)
     own_grads = [torch.empty_like(part) for part in arrays[2:4]]
-    # One per thread; in float64, since they are sums over many states.
-    by_angle = cos.new_zeros(thread_count(out.shape[0]), 2, *cos.shape, dtype=torch.float64)
     shape = _shape(own_cos, cos, gates, sources, n_qubits, growing)
-    call = kernel("circuit_states_backward", own_cos)
-
-    def part(begin: int, end: int, thread: int) -> int:
-        written = (*own_grads, *by_angle[thread])
-        return call(ctypes.byref(shape), *map(address, (*arrays, *written)), begin, end)
-
-    in_parts(part, out.shape[0])
-    by_cos, by_sin = by_angle.sum(0).to(cos.dtype)
-    return own_grads[0], own_grads[1], by_cos.clone(), by_sin.clone()
+    written = (*arrays, *own_grads)
+    shared = run_backward("circuit_states_backward", shape, written, cos, out.shape[0])
+    return own_grads[0], own_grads[1], *shared
 
 
 @torch.library.register_fake("ketformer::circuit_states")  # type: ignore[untyped-decorator]

@@ -17,12 +17,10 @@ from torch import Tensor
 from ketformer.quantum import native
 from ketformer.quantum.circuit import Circuit
 from ketformer.quantum.native.calls import (
-    address,
     contiguous,
-    in_parts,
-    kernel,
     operation,
-    thread_count,
+    run_backward,
+    run_kernel,
     wants_gradient,
 )
 from ketformer.quantum.pauli import PauliStrings
@@ -159,13 +157,7 @@ def circuit_values(
     real, imag, cos, sin = contiguous(real, imag, cos, sin)
     shape = _shape(real, cos, gates, sources, program, starts, n_qubits, n_strings)
     out = real.new_empty(real.shape[0], cos.shape[0], n_strings)
-    call = kernel("circuit_values", real)
-
-    def part(begin: int, end: int, _: int) -> int:
-        arrays = (real, imag, cos, sin, out)
-        return call(ctypes.byref(shape), *map(address, arrays), begin, end)
-
-    in_parts(part, real.shape[0])
+    run_kernel("circuit_values", shape, (real, imag, cos, sin, out), real.shape[0])
     return out
 
 
@@ -180,18 +172,9 @@ def circuit_values_backward(
     shape = _shape(real, cos, gates, sources, program, starts, n_qubits, grad.shape[-1])
     real_grad = torch.empty_like(real)
     imag_grad = real.new_empty(0) if imag is None else torch.empty_like(imag)
-    # One per thread; in float64, since they are sums over many tokens.
-    by_angle = cos.new_zeros(thread_count(real.shape[0]), 2, *cos.shape, dtype=torch.float64)
-    call = kernel("circuit_values_backward", real)
-
-    def part(begin: int, end: int, thread: int) -> int:
-        by_cos, by_sin = by_angle[thread]
-        arrays = (grad, real, imag, cos, sin, real_grad, imag_grad, by_cos, by_sin)
-        return call(ctypes.byref(shape), *map(address, arrays), begin, end)
-
-    in_parts(part, real.shape[0])
-    by_cos, by_sin = by_angle.sum(0).to(cos.dtype)
-    return real_grad, imag_grad, by_cos.clone(), by_sin.clone()
+    arrays = (grad, real, imag, cos, sin, real_grad, imag_grad)
+    by_angles = run_backward("circuit_values_backward", shape, arrays, cos, real.shape[0])
+    return real_grad, imag_grad, *by_angles
 
 
 @torch.library.register_fake("ketformer::circuit_values")  # type: ignore[untyped-decorator]

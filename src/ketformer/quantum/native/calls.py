@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -73,3 +73,58 @@ def in_parts(part: Callable[[int, int, int], int], count: int) -> None:
             failed = any(pool.map(part, edges[:-1], edges[1:], range(threads)))
     if failed:
         raise MemoryError("not enough memory for the tiles of states")
+
+
+def run_kernel(
+    name: str, shape: ctypes.Structure, arrays: Sequence[Tensor | None], count: int
+) -> None:
+    """Call a kernel over all tokens.
+
+    Args:
+        name: see :func:`kernel`; the type is that of the first array.
+        shape: the kernel's structure of sizes.
+        arrays: contiguous, in the kernel's order; it writes to the last ones.
+        count: number of tokens.
+    """
+    addresses = _addresses(arrays)
+    call = kernel(name, _first(arrays))
+    in_parts(lambda begin, end, _: call(ctypes.byref(shape), *addresses, begin, end), count)
+
+
+def run_backward(
+    name: str, shape: ctypes.Structure, arrays: Sequence[Tensor | None], cos: Tensor, count: int
+) -> tuple[Tensor, Tensor]:
+    """As :func:`run_kernel`, for one that also adds up gradients by angles that tokens share.
+
+    Args:
+        name: as there, like the next two.
+        shape: its structure.
+        arrays: without the sums, which come last.
+        cos: of half the angles; it sets the shape of the sums.
+        count: number of tokens.
+
+    Returns:
+        Gradients by the cosines and sines of half the angles.
+    """
+    # One per thread; in float64, since they are sums over many tokens.
+    sums = cos.new_zeros(thread_count(count), 2, *cos.shape, dtype=torch.float64)
+    addresses = _addresses(arrays)
+    call = kernel(name, _first(arrays))
+
+    def part(begin: int, end: int, thread: int) -> int:
+        own = _addresses((*sums[thread],))
+        return call(ctypes.byref(shape), *addresses, *own, begin, end)
+
+    in_parts(part, count)
+    by_cos, by_sin = sums.sum(0).to(cos.dtype)
+    return by_cos.clone(), by_sin.clone()
+
+
+def _addresses(arrays: Sequence[Tensor | None]) -> list[ctypes.c_void_p]:
+    return [address(array) for array in arrays]
+
+
+def _first(arrays: Sequence[Tensor | None]) -> Tensor:
+    (first, *_) = arrays
+    assert first is not None  # no kernel's first array is optional
+    return first
