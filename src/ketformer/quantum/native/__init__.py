@@ -1,7 +1,7 @@
-"""Kernels in C for the CPU, compiled on first use; without a compiler, torch does the work.
+"""Kernels in C for the CPU: those of the wheel, or else compiled on first use.
 
-``KETFORMER_NATIVE=0`` switches them off. Each kernel has a counterpart in torch, and tests compare
-the two.
+Without either, torch does the work. ``KETFORMER_NATIVE=0`` switches them off. Each kernel has a
+counterpart in torch, and tests compare the two.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 import warnings
 from functools import lru_cache
 from pathlib import Path
 
+from ketformer.quantum.native.levels import FLAGS, best_level
 from ketformer.utils.files import cache_folder
 
 _FOLDER = Path(__file__).parent
-_FLAGS = ("-O3", "-march=native", "-shared", "-fPIC")
+_FLAGS = (*FLAGS, "-march=native")
 
 
 @lru_cache(maxsize=1)
@@ -28,6 +30,8 @@ def library() -> ctypes.CDLL | None:
     """The compiled kernels; None if they are switched off or cannot be compiled."""
     if os.environ.get("KETFORMER_NATIVE", "1") == "0":
         return None
+    if (shipped := _shipped()) is not None:
+        return shipped
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
         return None
@@ -38,6 +42,8 @@ def library() -> ctypes.CDLL | None:
     target = cache_folder() / "native" / f"{name}.so"
     try:
         if not target.exists():
+            if sys.stderr.isatty():
+                print(f"compiling kernels, once, into {target.parent}", file=sys.stderr)
             _compile(compiler, [str(p) for p in sources if p.suffix == ".c"], target)
         _check_owner(target)
         return ctypes.CDLL(str(target))
@@ -45,6 +51,16 @@ def library() -> ctypes.CDLL | None:
         reason = getattr(error, "stderr", None) or str(error)
         first = reason.strip().splitlines()[0] if reason.strip() else type(error).__name__
         warnings.warn(f"no native kernels, which costs time only: {first}", stacklevel=2)
+        return None
+
+
+def _shipped() -> ctypes.CDLL | None:
+    """The kernels that the wheel brought for the best instruction set of this processor."""
+    level = best_level(_flags().split())
+    path = _FOLDER / f"kernels-{level}.so"
+    try:
+        return ctypes.CDLL(str(path)) if path.is_file() else None
+    except OSError:  # of another system
         return None
 
 
@@ -71,9 +87,14 @@ def _check_owner(path: Path) -> None:
 
 def _processor() -> str:
     """What ``-march=native`` stands for here, so that machines can share a home folder."""
+    return f"{platform.machine()} {_flags() or platform.processor()}"
+
+
+def _flags() -> str:
+    """The instructions that the processor knows, by Linux; empty elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        lines = []
-    flags = [line for line in lines if line.startswith(("flags", "Features"))]
-    return f"{platform.machine()} {flags[0] if flags else platform.processor()}"
+        return ""
+    found = (line for line in lines if line.startswith(("flags", "Features")))
+    return next(found, "").partition(":")[2]

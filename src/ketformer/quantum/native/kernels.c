@@ -16,7 +16,14 @@
 #include <xmmintrin.h>
 #endif
 
-#define VECTOR 64 /* bytes */
+/* In bytes, as wide as the processor's registers: what is wider is kept in memory. */
+#if defined(__AVX512F__)
+#define VECTOR 64
+#elif defined(__AVX__)
+#define VECTOR 32
+#else
+#define VECTOR 16
+#endif
 
 enum { RX, RY, PERMUTE, RZ, FLIP, GROW, SQUARE };
 
