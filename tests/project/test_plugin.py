@@ -1,4 +1,4 @@
-"""A mechanism, a backend and a metric in a separately installed package: every verb has them."""
+"""A separately installed mechanism, feed-forward layer, backend and metric: every verb has them."""
 
 import json
 import os
@@ -79,9 +79,11 @@ def run(python, tmp_path_factory):
 def made(run, text, tmp_path_factory):
     """The folder of a trained run and a comparison, and the output of each command."""
     folder = tmp_path_factory.mktemp("made")
-    settings = write_settings(folder / "cosine.yaml", text, model={"attention": "cosine"})
+    model = {"attention": "cosine", "feed_forward": "wave"}
+    settings = write_settings(folder / "cosine.yaml", text, model=model)
     commands = {
-        "train": ["train", settings, "--attention_options.turn", "0.5", "--out", folder / "run"],
+        "train": ["train", settings, "--attention_options.turn", "0.5",
+                  "--feed_forward_options.frequency", "2.0", "--out", folder / "run"],
         "audit": ["audit", folder / "run", "--json", "--require_causal"],
         "evaluate": ["evaluate", folder / "run", "--limit", "20", "--json"],
         "check": ["circuit", "check", "cosine", "--backends", "again", "--draws", "6", "--json"],
@@ -117,6 +119,8 @@ def test_every_file_names_the_package_and_its_version(made):
     config = json.loads((folder / "run/config.json").read_text())
     assert config["attention_package"] == "ketformer-cosine==0.3"
     assert config["attention_options"] == {"turn": 0.5}
+    assert config["feed_forward_package"] == "ketformer-cosine==0.3"
+    assert config["feed_forward_options"] == {"frequency": 2.0}
     manifest = json.loads((folder / "run/manifest.json").read_text())
     assert manifest["packages"] == ["ketformer-cosine==0.3"]
     card = (folder / "run/README.md").read_text()
@@ -186,7 +190,7 @@ def test_without_the_package_one_line_says_what_to_install(ketformer, made):
         ketformer(verb, folder / "run").assert_mistake(
             "the attention 'cosine' comes from a package that is not installed here", remedy
         )
-    ketformer("train", "--out", folder / "run", "--resume").assert_mistake("unknown attention")
+    ketformer("train", "--out", folder / "run", "--resume").assert_mistake("unknown feed_forward")
     with pytest.raises(ValueError, match=r"ketformer-cosine==0\.3"):
         open_run(folder / "run")
     assert os.listdir(folder / "run")
