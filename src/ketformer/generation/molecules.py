@@ -33,9 +33,10 @@ from ketformer.runs.data import molecules_of
 from ketformer.tasks.molecules.chemistry import worker_processes
 from ketformer.tasks.molecules.data import Known
 from ketformer.tasks.molecules.journal import Journal, Progress, forget
-from ketformer.tasks.molecules.metrics import Judged, generation_metrics, judge, property_errors
+from ketformer.tasks.molecules.metrics import Counts, Judged, PropertyErrors, judge
 from ketformer.tasks.molecules.output import COLUMNS, MoleculeTable, write_sdf
 from ketformer.tasks.molecules.properties import PROPERTIES, compute_properties
+from ketformer.tasks.molecules.seen import Seen
 from ketformer.tasks.molecules.standardise import marks_of
 
 # Distinct valid molecules kept for the SDF and the picture; the CSV has all.
@@ -98,9 +99,9 @@ def generate_molecules(
 ) -> Sampled:
     """Sample molecules and judge them.
 
-    Memory grows with the set of distinct molecules, not with all SMILES. If a call is
-    interrupted while it writes a table, the same call resumes after the last complete block
-    and ends with the same file; :func:`write_molecules` marks the table as finished.
+    Memory grows by 8 bytes for each distinct molecule (:class:`~.seen.Seen`).
+    If a call is interrupted while it writes a table, the same call resumes after the last complete
+    block and ends with the same file; :func:`write_molecules` marks the table as finished.
 
     Args:
         run: an opened run.
@@ -127,11 +128,11 @@ def generate_molecules(
         warnings.warn(told, BeyondTraining, stacklevel=2)
     computed = [name for name in requested if name in PROPERTIES]
     marks = marks_of(run.settings.standardise)
-    tally = _Tally(computed)
+    tally = _Tally({name: requested[name] for name in computed})
     journal = Journal(table, _key(run, num, sampling, known), num) if table else None
     before = journal.read() if journal else None
     if journal and before:
-        for rows in journal.rows(before):
+        for rows in journal.rows(before, BATCH):
             tally.read(rows)
         generator.set_state(
             torch.frombuffer(bytearray.fromhex(before.generator), dtype=torch.uint8)
@@ -166,9 +167,9 @@ def generate_molecules(
                 properties,
             )
             state = generator.get_state().numpy().tobytes().hex()
-            journal.note(Progress(tally.count, open_table.sync(), state))
+            journal.note(Progress(tally.counts.sampled, open_table.sync(), state))
     seconds = time.monotonic() - begun
-    metrics = generation_metrics(tally.judged())
+    metrics = tally.counts.metrics()
     if known is None:
         _forget_novelty(metrics)
     return Sampled(
@@ -176,7 +177,7 @@ def generate_molecules(
         molecules=tally.kept,
         properties=compute_properties(tally.kept, progress=False),
         requested=requested,
-        errors=property_errors(tally.values(), {k: requested[k] for k in computed}, computed),
+        errors=tally.errors.result(),
         per_second=(num - done) / seconds if done < num else None,
     )
 
@@ -189,46 +190,39 @@ def _hand_back_memory() -> None:
 
 
 class _Tally:
-    """What is kept of the molecules: some bytes of each, and the set of distinct ones."""
+    """What is kept of the molecules: counts, sums, and 8 bytes of each distinct one."""
 
-    def __init__(self, computed: Sequence[str]) -> None:
-        self.computed = computed
-        self.columns = [list(PROPERTIES).index(name) for name in computed]
-        self.seen: set[str] = set()
+    def __init__(self, targets: Mapping[str, float]) -> None:
+        self.seen = Seen()
         self.kept: list[str] = []
-        self.count = 0
-        self._flags: list[tuple[np.ndarray, ...]] = []
-        self._values: list[np.ndarray] = []
+        self.counts = Counts()
+        self.errors = PropertyErrors(targets, tuple(PROPERTIES))
+        self.targeted = bool(targets)
 
     def add(self, judged: Judged, properties: np.ndarray | None) -> None:
         """Add one block, with its properties ``[N, 9]`` if some are requested."""
-        self.count += len(judged.valid)
-        self._flags.append((judged.valid, judged.duplicate, judged.novel, judged.in_training))
-        if properties is not None and self.computed:
-            self._values.append(properties[judged.valid][:, self.columns])
+        self.counts.add(judged)
+        if properties is not None:
+            self.errors.add(properties)
         fresh = (judged.valid & ~judged.duplicate).nonzero()[0]
         self.kept += [judged.canonical[i] or "" for i in fresh[: _KEPT - len(self.kept)]]
 
     def read(self, rows: Sequence[Mapping[str, str]]) -> None:
         """Add rows read from a table."""
-        flags = (
-            np.array([row[name] == "true" for row in rows])
-            for name in ("valid", "duplicate", "novel", "in_training")
-        )
-        sampled = [row["smiles"] for row in rows]
-        canonical = [row["canonical_smiles"] or None for row in rows]
-        self.seen.update(filter(None, canonical))
+        judged = judged_of(rows)
+        self.seen.add(judged.canonical)
         # Those in the table are rounded.
-        properties = _properties(canonical) if self.computed else None
-        self.add(Judged(sampled, canonical, *flags), properties)
+        self.add(judged, _properties(judged.canonical) if self.targeted else None)
 
-    def judged(self) -> Judged:
-        """The flags of all molecules so far."""
-        return Judged([], [], *map(np.concatenate, zip(*self._flags, strict=True)))
 
-    def values(self) -> np.ndarray:
-        """The requested properties of the valid molecules, ``[V, R]``."""
-        return np.concatenate(self._values) if self._values else np.empty((0, len(self.computed)))
+def judged_of(rows: Sequence[Mapping[str, str]]) -> Judged:
+    """The molecules and facts in rows of a table."""
+    flags = (
+        np.array([row[name] == "true" for row in rows], dtype=bool)
+        for name in ("valid", "duplicate", "novel", "in_training")
+    )
+    sampled = [row["smiles"] for row in rows]
+    return Judged(sampled, [row["canonical_smiles"] or None for row in rows], *flags)
 
 
 def _properties(canonical: Sequence[str | None]) -> np.ndarray:

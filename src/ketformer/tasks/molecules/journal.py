@@ -14,8 +14,6 @@ from pathlib import Path
 from ketformer.tasks.molecules.output import part_of
 from ketformer.utils.files import replacing
 
-_ROWS = 8192  # read at a time
-
 
 @dataclass(frozen=True)
 class Progress:
@@ -78,11 +76,11 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
 
-    def rows(self, progress: Progress) -> Iterator[Sequence[dict[str, str]]]:
-        """The rows that are safely on disk, some thousands at a time."""
+    def rows(self, progress: Progress, size: int) -> Iterator[Sequence[dict[str, str]]]:
+        """The rows that are safely on disk, in blocks of ``size``."""
         with self.written(progress).open(encoding="utf-8", newline="") as file:
             rows = islice(csv.DictReader(file), progress.rows)
-            while block := list(islice(rows, _ROWS)):
+            while block := list(islice(rows, size)):
                 yield block
 
 

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ketformer.errors import KetformerError
+from ketformer.tasks.molecules.seen import Seen
 from ketformer.tasks.molecules.standardise import canonicalise
 
 PREFIXES = (1_000, 10_000)  # the sizes at which uniqueness is usually reported
+_COUNTED = ("valid", "unique", "novel", "not_in_training", "in_training")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,7 @@ def judge(
     held_out: Collection[str] = (),
     *,
     marks: Sequence[str] = (),
-    seen: set[str] | None = None,
+    seen: Seen | None = None,
     progress: bool = True,
 ) -> Judged:
     """Parse the samples, and compare them with each other and with the data.
@@ -58,7 +60,7 @@ def judge(
         held_out: those of the rest of the data.
         marks: what was removed from the data's molecules, and is removed from the samples too:
             keys of :data:`~ketformer.tasks.molecules.standardise.MARKS`.
-        seen: canonical SMILES sampled earlier; those sampled now are added, so that a
+        seen: the canonical SMILES sampled earlier; those sampled now are added, so that a
             long sampling can be judged block by block.
         progress: whether a bar is drawn on stderr, for more than 2,000 molecules.
 
@@ -69,17 +71,11 @@ def judge(
         part if isinstance(part, Set) else frozenset(part) for part in (training, held_out)
     )
     canonical = canonicalise(sampled, marks, progress=progress, label="validity")
-    seen = set() if seen is None else seen
-    duplicate = []
-    for molecule in canonical:
-        duplicate.append(molecule in seen)
-        if molecule is not None:
-            seen.add(molecule)
     return Judged(
         sampled=list(sampled),
         canonical=canonical,
         valid=np.array([molecule is not None for molecule in canonical], dtype=bool),
-        duplicate=np.array(duplicate, dtype=bool),
+        duplicate=(Seen() if seen is None else seen).add(canonical),
         novel=np.array(
             [m is not None and m not in trained and m not in rest for m in canonical], dtype=bool
         ),
@@ -109,9 +105,34 @@ def generation_metrics(judged: Judged) -> dict[str, Any]:
       ``"10000"``, if more were sampled: uniqueness falls with the number of
       samples, and can only be compared at the same number.
     """
-    number = len(judged.valid)
-    at = {str(first): _shares(judged, first) for first in PREFIXES if first < number}
-    return {**_shares(judged, number), "at": at}
+    counts = Counts()
+    counts.add(judged)
+    return counts.metrics()
+
+
+class Counts:
+    """The counts of :func:`generation_metrics`, block by block, without what was counted."""
+
+    def __init__(self) -> None:
+        self.sampled = 0
+        self._whole = np.zeros(len(_COUNTED), dtype=int)
+        self._first = {first: np.zeros(len(_COUNTED), dtype=int) for first in PREFIXES}
+
+    def add(self, judged: Judged) -> None:
+        """Count the next samples, in the order of sampling."""
+        self._whole += _count(judged, len(judged.valid))
+        for first, counts in self._first.items():
+            counts += _count(judged, max(first - self.sampled, 0))
+        self.sampled += len(judged.valid)
+
+    def metrics(self) -> dict[str, Any]:
+        """See :func:`generation_metrics`."""
+        at = {
+            str(first): _shares(first, *counts.tolist())
+            for first, counts in self._first.items()
+            if first < self.sampled
+        }
+        return {**_shares(self.sampled, *self._whole.tolist()), "at": at}
 
 
 def property_errors(
@@ -132,19 +153,44 @@ def property_errors(
     Raises:
         KetformerError: a target for a property that has no column.
     """
-    errors = {}
-    valid = values[~np.isnan(values).any(axis=1)]
-    for name, target in requested.items():
-        if name not in names:
-            raise KetformerError(f"no property {name!r} was computed; computed: {', '.join(names)}")
-        column = valid[:, list(names).index(name)]
-        errors[name] = {
-            "target": target,
-            "count": len(column),
-            "mean": float(column.mean()) if len(column) else None,
-            "mae": float(np.abs(column - target).mean()) if len(column) else None,
+    errors = PropertyErrors(requested, names)
+    errors.add(values)
+    return errors.result()
+
+
+class PropertyErrors:
+    """:func:`property_errors`, block by block, with the same arguments and errors."""
+
+    def __init__(self, requested: Mapping[str, float], names: Sequence[str]) -> None:
+        for name in requested:
+            if name not in names:
+                raise KetformerError(
+                    f"no property {name!r} was computed; computed: {', '.join(names)}"
+                )
+        self._columns = [list(names).index(name) for name in requested]
+        self._requested = requested
+        self._targets = np.array(list(requested.values()), dtype=np.float64)
+        self._count = 0
+        self._sums = np.zeros((2, len(requested)))  # of the values, and of their distances
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        """Add molecules ``[N, P]``."""
+        valid = values[~np.isnan(values).any(axis=1)][:, self._columns]
+        self._count += len(valid)
+        self._sums += valid.sum(axis=0), np.abs(valid - self._targets).sum(axis=0)
+
+    def result(self) -> dict[str, dict[str, float | int | None]]:
+        """The errors of all molecules so far."""
+        means = (self._sums / self._count if self._count else self._sums).T.tolist()
+        return {
+            name: {
+                "target": target,
+                "count": self._count,
+                "mean": mean if self._count else None,
+                "mae": mae if self._count else None,
+            }
+            for (name, target), (mean, mae) in zip(self._requested.items(), means, strict=True)
         }
-    return errors
 
 
 def wasserstein(
@@ -177,25 +223,30 @@ def wasserstein(
     return {name: float(wasserstein_distance(ours, theirs)) for name, ours, theirs in columns}
 
 
-def _shares(judged: Judged, first: int) -> dict[str, float | int | None]:
+def _count(judged: Judged, first: int) -> list[int]:
+    """What is in :data:`_COUNTED`, among the first samples."""
     is_valid, is_novel = judged.valid[:first], judged.novel[:first]
     is_trained = judged.in_training[:first]
     is_distinct = is_valid & ~judged.duplicate[:first]
-    valid, unique = int(is_valid.sum()), int(is_distinct.sum())
-    novel = int((is_distinct & is_novel).sum())
-    untrained = int((is_distinct & ~is_trained).sum())
+    flags = is_valid, is_distinct, is_distinct & is_novel, is_distinct & ~is_trained, is_trained
+    return [int(flag.sum()) for flag in flags]
+
+
+def _shares(
+    sampled: int, valid: int, unique: int, novel: int, not_in_training: int, in_training: int
+) -> dict[str, float | int | None]:
     return {
-        "sampled": first,
+        "sampled": sampled,
         "valid": valid,
         "unique": unique,
         "novel": novel,
-        "validity": _share(valid, first),
+        "validity": _share(valid, sampled),
         "uniqueness": _share(unique, valid),
         "novelty": _share(novel, unique),
-        "product": _share(novel, first),
-        "not_in_training": untrained,
-        "novelty_to_training": _share(untrained, unique),
-        "in_training": _share(int(is_trained.sum()), valid),
+        "product": _share(novel, sampled),
+        "not_in_training": not_in_training,
+        "novelty_to_training": _share(not_in_training, unique),
+        "in_training": _share(in_training, valid),
     }
 
 
