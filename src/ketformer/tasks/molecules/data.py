@@ -19,10 +19,10 @@ from ketformer.tasks.molecules.dialect import RECOGNISED, Dialect
 from ketformer.tasks.molecules.properties import PROPERTIES, cached_properties
 from ketformer.tasks.molecules.reading import MOLECULE_SETS, Molecules, load_molecules
 from ketformer.tasks.molecules.replicates import Merge
-from ketformer.tasks.molecules.rows import MoleculeRows
+from ketformer.tasks.molecules.rows import MoleculeRows, compact_ids
 from ketformer.tasks.molecules.splits import split_molecules
 from ketformer.tasks.molecules.standardise import marks_of
-from ketformer.tasks.molecules.tokenizer import encode_smiles, smiles_tokenizer, vocabulary_of
+from ketformer.tasks.molecules.tokenizer import smiles_tokenizer, vocabulary_of
 from ketformer.tasks.molecules.varying import check_size, unvarying, where
 
 
@@ -41,7 +41,7 @@ class MoleculeData:
         source: the molecules as read.
         tokenizer: knows all their tokens.
         smiles: canonical SMILES of each part.
-        ids: token ids ``[N, L]`` of each part.
+        ids: token ids ``[N, L]`` of each part, in the smallest type that holds them.
         conditions: ``[N, C]`` of each part in their own units, NaN where unknown.
         names: names of the conditions.
         means: means in the training part; 0 if conditions are not standardised.
@@ -229,7 +229,7 @@ def prepare_molecules(
         )
     trained = tokenizer is not None
     tokenizer = tokenizer or smiles_tokenizer(vocabulary_of(source.smiles))
-    ids = encode_smiles(tokenizer, source.smiles)
+    ids = compact_ids(tokenizer, source.smiles)
     if source.parts and split != "official":
         warnings.warn(
             f"{source.name} has parts of its own, which --split {split} mixes; --split official "

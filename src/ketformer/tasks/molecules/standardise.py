@@ -6,7 +6,7 @@ RDKit is imported where it is used, so that text tasks never pay for it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import chain
@@ -88,13 +88,25 @@ def standardised(
         KetformerError: a worker process was killed.
     """
     chunk = partial(_chunk, marks=tuple(marks))
-    rows = list(chain.from_iterable(map_chunks(chunk, smiles, processes, progress, label)))
-    sound = [row for row in rows if row.smiles is not None]
+    canonical: list[str | None] = []
+    changes: dict[int, _Row] = {}
+    for rows, changed in map_chunks(chunk, smiles, processes, progress, label):
+        changes |= {len(canonical) + place: row for place, row in changed.items()}
+        canonical += rows
     return Standardised(
-        smiles=[row.smiles for row in rows],
-        changed=dict(Counter(chain.from_iterable(row.removed for row in sound))),
-        merged=len({row.before for row in sound}) - len({row.smiles for row in sound}),
+        smiles=canonical,
+        changed=dict(Counter(chain.from_iterable(row.removed for row in changes.values()))),
+        merged=_merged(canonical, changes) if changes else 0,
     )
+
+
+def _merged(canonical: Sequence[str | None], changes: Mapping[int, _Row]) -> int:
+    before = {
+        changes[i].before if i in changes else smiles
+        for i, smiles in enumerate(canonical)
+        if smiles is not None
+    }
+    return len(before) - len(set(canonical) - {None})
 
 
 def canonicalise(
@@ -117,8 +129,13 @@ class _Row(NamedTuple):
     removed: tuple[str, ...] = ()
 
 
-def _chunk(smiles: Sequence[str], marks: tuple[str, ...]) -> list[_Row]:
-    return [_row(text.strip(), marks) for text in smiles]
+def _chunk(
+    smiles: Sequence[str], marks: tuple[str, ...]
+) -> tuple[list[str | None], dict[int, _Row]]:
+    """The molecules afterwards, and by place those from which something was removed."""
+    rows = [_row(text.strip(), marks) for text in smiles]
+    changed = {place: row for place, row in enumerate(rows) if row.smiles and row.removed}
+    return [row.smiles for row in rows], changed
 
 
 def _row(text: str, marks: tuple[str, ...]) -> _Row:
