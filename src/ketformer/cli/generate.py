@@ -8,6 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ketformer.cli.common import Parser, print_facts, print_json
+from ketformer.cli.generate_shortlist import (
+    OPTIONS,
+    add_shortlist_arguments,
+    advise,
+    check_shortlist_arguments,
+    parse_shard,
+)
 from ketformer.errors import KetformerError
 from ketformer.generation import (
     MoleculeSampling,
@@ -17,16 +24,23 @@ from ketformer.generation import (
     write_molecules,
 )
 from ketformer.generation.molecules import known_molecules, parse_conditions
+from ketformer.generation.sampling import named_conditions
+from ketformer.generation.shards import merge_tables
+from ketformer.generation.shortlist import plan_shortlist, write_shortlist
 from ketformer.runs import Run, open_run
 from ketformer.utils.files import write_text
 
 EXAMPLE = """  ketformer generate runs/mine --prompt "ROMEO:" --num 3
   ketformer generate runs/mine --prompt "ROMEO:" --temperature 0 --num_beams 4
   ketformer generate runs/molecules --num 10000 --out molecules.csv
-  ketformer generate runs/molecules --num 1000 --condition LogP=2.0 TPSA=60 --out wanted.csv"""
+  ketformer generate runs/molecules --num 1000 --condition LogP=2.0 TPSA=60 --out wanted.csv
+  ketformer generate runs/molecules --num 10_000 --out ideas.csv --known mine.sdf \\
+    --filter "QED>0.5 SA<4 PAINS=0" --rank QED
+  ketformer generate runs/molecules --num 10_000_000 --shard 3/8 --out part3.csv
+  ketformer generate runs/molecules --merge part*.csv --out all.csv"""
 
 _TEXT_ONLY = ("prompt", "max_new_tokens", "num_beams")
-_MOLECULES_ONLY = ("condition", "special_tokens")
+_MOLECULES_ONLY = ("condition", "special_tokens", *OPTIONS)
 _TEXT, _MOLECULES = Sampling(), MoleculeSampling()
 _SHOWN = 10  # molecules printed without --out
 
@@ -35,8 +49,9 @@ def add_arguments(parser: Parser) -> None:
     """Add the verb's options; those of one task are refused for the other."""
     parser.add_argument("run", type=str, help="run directory")
     parser.add_argument(
-        "--num", type=int | None, default=None, help="continuations (1) or molecules (1000)"
-    )
+        "--num", type=int | None, default=None,
+        help="continuations (1) or molecules (1000), e.g. 10_000",
+    )  # fmt: skip
     parser.add_argument(
         "--out", type=str | None, default=None,
         help="also write them to this file; for molecules a CSV, with SDF and picture next to it; "
@@ -75,6 +90,7 @@ def add_arguments(parser: Parser) -> None:
         "--special_tokens", type=bool | None, default=None,
         help="let the model write [CLS] and padding, as the released code does (false)",
     )  # fmt: skip
+    add_shortlist_arguments(parser)
 
 
 def run(options: Any) -> int:
@@ -136,6 +152,8 @@ def _molecules(opened: Run, options: Any) -> int:
     out = Path(options.out) if options.out else None
     if out and out.suffix != ".csv":
         raise KetformerError(f"--out must be a .csv file, got {options.out}")
+    asked = check_shortlist_arguments(options, out)
+    shard, num = parse_shard(options.shard, 1000 if options.num is None else options.num)
     sampling = MoleculeSampling(
         temperature=1.0 if options.temperature is None else options.temperature,
         top_k=options.top_k,
@@ -144,20 +162,30 @@ def _molecules(opened: Run, options: Any) -> int:
         use_cache=options.use_cache,
         special_tokens=bool(options.special_tokens),
         conditions=parse_conditions(options.condition),
+        shard=shard,
     )
-    sampled = generate_molecules(
-        opened,
-        1000 if options.num is None else options.num,
-        sampling,
-        known=known_molecules(opened),
-        table=out,
-    )
+    if options.merge and out:
+        sampled = merge_tables([Path(table) for table in options.merge], out)
+        requested = sampled.requested
+        plan = plan_shortlist(opened, requested, **asked) if asked else None
+    else:
+        requested = named_conditions(opened, sampling.conditions)
+        plan = plan_shortlist(opened, requested, **asked) if asked else None
+        sampled = generate_molecules(
+            opened, num, sampling, known=known_molecules(opened), table=out
+        )
+    advise(sampled)
+    # Before the table is marked as finished: if killed, the same command goes on from here.
+    shortlist = write_shortlist(plan, out) if plan and out else None
     files = write_molecules(sampled, out) if out else {}
+    if shortlist:
+        files |= shortlist.files
     if options.json:
         result = {
             "run": options.run,
             **sampled.metrics,
             "requested": sampled.errors,
+            **({"shortlist": shortlist.facts} if shortlist else {}),
             **({**files, "molecules_per_second": sampled.per_second} if files else {}),
         }
         print_json(result if files else {**result, "molecules": sampled.molecules})
@@ -174,6 +202,10 @@ def _molecules(opened: Run, options: Any) -> int:
                 f"{name}: requested {error['target']:g}, mean {error['mean']:.3g}, "
                 f"mean absolute error {error['mae']:.3g}"
             )
+    if shortlist:
+        facts = {"considered": shortlist.considered, **shortlist.passed, "listed": shortlist.listed}
+        print_facts(facts if shortlist.new is None else {**facts, "new": shortlist.new})
+    wide = max(4, *map(len, files)) if files else 0
     for kind, path in files.items():
-        print(f"{kind:<4}  {path}")
+        print(f"{kind:<{wide}}  {path}")
     return 0

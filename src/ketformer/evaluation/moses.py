@@ -7,15 +7,11 @@ from typing import Any
 
 from ketformer.errors import KetformerError
 from ketformer.tasks.datasets import DATASETS, locate
-from ketformer.tasks.file_encoding import decompressed
 from ketformer.tasks.molecules.moses_metrics import moses_metrics
-from ketformer.tasks.molecules.output import COLUMNS
+from ketformer.tasks.molecules.output import written_column
 from ketformer.tasks.molecules.standardise import canonicalise
 from ketformer.tasks.molecules.tables import SUFFIXES, read_table, suffix_of
 from ketformer.utils.files import hash_of, read_bytes
-
-# How a table begins that `generate` wrote.
-_GENERATED = ",".join(COLUMNS).encode()
 
 
 def evaluate_samples(
@@ -48,9 +44,7 @@ def evaluate_samples(
         known = ", ".join(SUFFIXES)
         raise KetformerError(f"{path}: molecule files end in one of {known}, perhaps with .gz")
     raw = read_bytes(path)
-    if column is None and decompressed(path, raw).startswith(_GENERATED):
-        column = COLUMNS[0]  # as sampled; the next column holds them as well, canonical
-    table = read_table(path, raw, column, progress=progress)
+    table = read_table(path, raw, column or written_column(path, raw), progress=progress)
     wheel = locate(DATASETS["moses"])
     canonical = canonicalise(table.smiles, progress=progress, label=f"reading {path.name}")
     return {

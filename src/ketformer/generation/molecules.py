@@ -128,7 +128,7 @@ def generate_molecules(
         warnings.warn(told, BeyondTraining, stacklevel=2)
     computed = [name for name in requested if name in PROPERTIES]
     marks = marks_of(run.settings.standardise)
-    tally = _Tally({name: requested[name] for name in computed})
+    tally = Tally({name: requested[name] for name in computed})
     journal = Journal(table, _key(run, num, sampling, known), num) if table else None
     before = journal.read() if journal else None
     if journal and before:
@@ -169,11 +169,8 @@ def generate_molecules(
             state = generator.get_state().numpy().tobytes().hex()
             journal.note(Progress(tally.counts.sampled, open_table.sync(), state))
     seconds = time.monotonic() - begun
-    metrics = tally.counts.metrics()
-    if known is None:
-        _forget_novelty(metrics)
     return Sampled(
-        metrics=metrics,
+        metrics=tally.metrics(novelty=known is not None),
         molecules=tally.kept,
         properties=compute_properties(tally.kept, progress=False),
         requested=requested,
@@ -189,7 +186,7 @@ def _hand_back_memory() -> None:
         trim(0)
 
 
-class _Tally:
+class Tally:
     """What is kept of the molecules: counts, sums, and 8 bytes of each distinct one."""
 
     def __init__(self, targets: Mapping[str, float]) -> None:
@@ -206,6 +203,14 @@ class _Tally:
             self.errors.add(properties)
         fresh = (judged.valid & ~judged.duplicate).nonzero()[0]
         self.kept += [judged.canonical[i] or "" for i in fresh[: _KEPT - len(self.kept)]]
+
+    def metrics(self, *, novelty: bool) -> dict[str, Any]:
+        """The metrics so far; those that need the run's data are None if it is not there."""
+        metrics = self.counts.metrics()
+        if not novelty:
+            for part in (metrics, *metrics["at"].values()):
+                part.update(dict.fromkeys(_NOVELTY))
+        return metrics
 
     def read(self, rows: Sequence[Mapping[str, str]]) -> None:
         """Add rows read from a table."""
@@ -297,8 +302,3 @@ def parse_conditions(given: Sequence[str]) -> dict[str, float]:
             raise KetformerError(f"condition {name} is given twice")
         requested[name] = number
     return requested
-
-
-def _forget_novelty(metrics: dict[str, Any]) -> None:
-    for part in (metrics, *metrics["at"].values()):
-        part.update(dict.fromkeys(_NOVELTY))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,6 +33,7 @@ class MoleculeSampling:
         special_tokens: whether a model may write ``[CLS]`` and padding, as in the released
             code of arXiv 2502.19214.
         conditions: requested values in their own units; omitted ones are unknown.
+        shard: ``(3, 8)`` for the third of eight shards, each with random numbers of its own.
     """
 
     temperature: float = 1.0
@@ -41,6 +43,7 @@ class MoleculeSampling:
     use_cache: bool = True
     special_tokens: bool = False
     conditions: Mapping[str, float] = field(default_factory=dict)
+    shard: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
@@ -51,6 +54,8 @@ class MoleculeSampling:
             raise KetformerError(f"top_k must not be negative, got {self.top_k}")
         if not 0 <= self.seed < 2**32:
             raise KetformerError(f"seed must lie in [0, 2**32), got {self.seed}")
+        if self.shard and not 1 <= self.shard[0] <= self.shard[1]:
+            raise KetformerError(f"no shard {self.shard[0]} of {self.shard[1]}")
 
 
 def sample_molecules(
@@ -85,7 +90,11 @@ def sample_molecules(
 
 def generator_of(run: Run, sampling: MoleculeSampling) -> torch.Generator:
     """A freshly seeded generator on the model's device."""
-    return torch.Generator(run.model.device).manual_seed(sampling.seed)
+    seed = sampling.seed
+    if sampling.shard:
+        sequence = np.random.SeedSequence(seed, spawn_key=sampling.shard)
+        seed = int(sequence.generate_state(1, np.uint64)[0])
+    return torch.Generator(run.model.device).manual_seed(seed)
 
 
 def _batches(

@@ -93,11 +93,19 @@ def read_filters(wheel: Path) -> tuple[str, ...]:
     Raises:
         KetformerError: the wheel lacks them.
     """
-    with member(wheel, "moses/metrics/mcf.csv") as file:
-        mcf = [row["smarts"] for row in csv.DictReader(io.TextIOWrapper(file, "utf-8"))]
     with member(wheel, "moses/metrics/wehi_pains.csv") as file:  # without a header
         pains = [row[0].strip() for row in csv.reader(io.TextIOWrapper(file, "utf-8"))]
-    return (*mcf, *pains)
+    return (*read_mcf(wheel), *pains)
+
+
+def read_mcf(wheel: Path) -> tuple[str, ...]:
+    """The SMARTS of MOSES' 22 medicinal chemistry filters alone.
+
+    Raises:
+        KetformerError: the wheel lacks them.
+    """
+    with member(wheel, "moses/metrics/mcf.csv") as file:
+        return tuple(row["smarts"] for row in csv.DictReader(io.TextIOWrapper(file, "utf-8")))
 
 
 class _Harmless(pickle.Unpickler):

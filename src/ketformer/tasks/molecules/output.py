@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from ketformer.tasks.file_encoding import decompressed
 from ketformer.tasks.molecules.chemistry import parse
 from ketformer.utils.files import replacing
 
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
 
 COLUMNS = ("smiles", "canonical_smiles", "valid", "duplicate", "novel", "in_training")
 _EMBEDDING_SEED = 0x5DF
+
+
+def written_column(path: Path, raw: bytes) -> str | None:
+    """The column to read of a table that ``generate`` wrote, as sampled; None for another file.
+
+    The next column holds the same molecules, canonical.
+
+    Args:
+        path: for messages.
+        raw: the bytes of the file.
+    """
+    return COLUMNS[0] if decompressed(path, raw).startswith(",".join(COLUMNS).encode()) else None
 
 
 def part_of(table: Path) -> Path:
@@ -122,14 +135,14 @@ class MoleculeTable:
         if values.shape != (len(sampled), len(self._properties)):
             expected = (len(sampled), len(self._properties))
             raise ValueError(f"properties: expected shape {expected}, got {values.shape}")
-        requested = [_number(value) for value in self._requested.values()]
+        requested = [number_text(value) for value in self._requested.values()]
         rows = zip(sampled, canonical, valid, duplicate, novel, in_training, values, strict=True)
         self._writer.writerows(
             [
                 smiles,
                 canon or "",
-                *(_flag(flag) for flag in flags),
-                *(_number(value) for value in numbers),
+                *(flag_text(flag) for flag in flags),
+                *(number_text(value) for value in numbers),
                 *requested,
             ]
             for smiles, canon, *flags, numbers in rows
@@ -143,6 +156,7 @@ def write_sdf(
     names: Sequence[str] = (),
     three_dimensional: bool = False,
     progress: bool = True,
+    texts: Mapping[str, Sequence[str]] | None = None,
 ) -> int:
     """Write the valid molecules as SDF, whole or not at all.
 
@@ -157,6 +171,7 @@ def write_sdf(
         names: P names.
         three_dimensional: write coordinates in space instead of those of a flat drawing.
         progress: show a bar.
+        texts: N texts for each further field; an empty one leaves the field out.
 
     Returns:
         The number of molecules written.
@@ -174,9 +189,10 @@ def write_sdf(
             f"properties: expected shape {(len(smiles), len(names))}, got {values.shape}"
         )
     written = flat = 0
-    rows = tqdm(zip(smiles, values, strict=True), "SDF", len(smiles), disable=not progress)
+    words = list(zip(*(texts or {}).values(), strict=True)) or [()] * len(smiles)
+    rows = tqdm(zip(smiles, values, words, strict=True), "SDF", len(smiles), disable=not progress)
     with replacing(Path(path)) as part, part.open("w", encoding="utf-8", newline="\n") as file:
-        for text, numbers in rows:
+        for text, numbers, own in rows:
             molecule = parse(text)
             if molecule is None:
                 continue
@@ -188,7 +204,10 @@ def write_sdf(
             molecule.SetProp("_Name", text)
             for name, value in zip(names, numbers, strict=True):
                 if not math.isnan(value):
-                    molecule.SetProp(name, _number(value))
+                    molecule.SetProp(name, number_text(value))
+            for name, word in zip(texts or {}, own, strict=True):
+                if word:
+                    molecule.SetProp(name, word)
             # The writer's own stream would not report a full disk; Python's file does.
             file.write(SDWriter.GetText(molecule))
             written += 1
@@ -225,9 +244,11 @@ def _flatten(molecule: Mol) -> Mol:
     return molecule
 
 
-def _flag(value: bool | None) -> str:
+def flag_text(value: bool | None) -> str:
+    """The cell of a flag; empty if it is not known."""
     return "" if value is None else "true" if value else "false"
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
+    """The cell of a number, six digits; empty for NaN."""
     return "" if math.isnan(value) else f"{value:.6g}"

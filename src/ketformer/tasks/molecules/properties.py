@@ -95,16 +95,17 @@ def cached_properties(
 
 
 def _chunk_properties(smiles: Sequence[str], names: Sequence[str]) -> NDArray[np.float64]:
-    available = _calculators()
-    calculators = [available[name] for name in names]
+    available = calculators()
+    functions = [available[name] for name in names]
     values = np.full((len(smiles), len(names)), np.nan)
     for row, text in enumerate(smiles):
         if (molecule := parse(text)) is not None:
-            values[row] = [calculate(molecule) for calculate in calculators]
+            values[row] = [calculate(molecule) for calculate in functions]
     return values
 
 
-def _calculators() -> dict[str, Callable[[Mol], float]]:
+def calculators() -> dict[str, Callable[[Mol], float]]:
+    """What computes each of :data:`PROPERTIES` from a sanitised molecule."""
     from rdkit.Chem import Crippen, Descriptors, rdMolDescriptors
 
     return {

@@ -12,12 +12,12 @@ from ketformer.tasks.molecules.quoting import shortened
 _END = re.compile(r"^\$\$\$\$.*\n?", re.MULTILINE)
 _FIELD = re.compile(r"^>[^<\n]*<([^>\n]+)>[^\n]*\n((?:[^\n]*\S[^\n]*\n?)*)", re.MULTILINE)
 
-#: Line, SMILES and fields of a structure.
-Entry = tuple[int, str, dict[str, str]]
+#: Line, SMILES, fields and title of a structure.
+Entry = tuple[int, str, dict[str, str], str]
 
 
 def read_sdf(text: str, progress: bool, label: str) -> list[Entry]:
-    """Line, SMILES and data fields of each structure, in parallel.
+    """Line, SMILES, data fields and title of each structure, in parallel.
 
     A structure that RDKit cannot read has a text in place of its SMILES that is none: its number
     and title.
@@ -55,5 +55,5 @@ def _entries(blocks: Sequence[tuple[int, int, str]]) -> list[Entry]:
             # A blank keeps a title that is a SMILES by chance from being read as one.
             smiles = smiles or f"structure {place} {shortened(title)}"
             found = {name: value.strip() for name, value in _FIELD.findall(fields)}
-            entries.append((line, smiles, found))
+            entries.append((line, smiles, found, title))
     return entries

@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ketformer.errors import KetformerError
@@ -30,6 +30,14 @@ _SDF = (".sdf", ".sd")
 #: Suffixes of the files that can be read, each also with ``.gz``.
 SUFFIXES = (*DELIMITERS, ".smi", ".smiles", ".txt", *_SDF)
 
+# What columns with the names of molecules are called, without blanks, hyphens and underscores;
+# those before say more.
+_ID_NAMES = (
+    "id", "identifier", "compoundid", "moleculeid", "molid", "cid", "chemblid",
+    "moleculechemblid", "zincid", "pubchemcid", "casnumber", "cas", "name", "compoundname",
+    "compound", "moleculename", "title",
+)  # fmt: skip
+
 # None of these marks is SMILES.
 _AFTER_SMILES = re.compile(r"[\s,;|]")
 
@@ -44,6 +52,7 @@ class Table:
         columns: the requested numeric columns, by the name asked for.
         headings: those names as the file writes them.
         notes: lines about how the file was read.
+        ids: the names of the molecules, empty where there is none; None if not asked for.
     """
 
     lines: list[int]
@@ -51,6 +60,7 @@ class Table:
     columns: dict[str, list[float]]
     headings: dict[str, str]
     notes: list[str]
+    ids: list[str] | None = None
 
 
 def suffix_of(path: Path) -> str:
@@ -66,6 +76,7 @@ def read_table(
     optional: Sequence[str] = (),
     dialect: Dialect = RECOGNISED,
     *,
+    with_ids: bool = False,
     progress: bool = True,
 ) -> Table:
     """Read the rows of a file; see :func:`~.reading.load_molecules` for the arguments.
@@ -77,6 +88,8 @@ def read_table(
         numeric: columns to be read as numbers.
         optional: the same, if the file has them.
         dialect: how the file is written.
+        with_ids: read the names of the molecules too: a column or field called ``id``, ``name`` or
+            the like, the title of a structure, or what follows a SMILES in a list.
         progress: show a bar while structures are read.
 
     Raises:
@@ -97,7 +110,7 @@ def read_table(
     if suffix in _SDF:
         if column is not None or dialect.delimiter is not None:
             raise KetformerError(f"{path}: an SDF file has no column of SMILES and no delimiter")
-        rows = _structures(path, text, numeric, optional, progress)
+        rows = _structures(path, text, numeric, optional, progress, with_ids)
     else:
         with _doubting(encoding if guessed else None):
             layout = recognise(path, text, suffix, dialect.delimiter, column)
@@ -106,7 +119,11 @@ def read_table(
                     f"{path}: a list of SMILES without a header has no columns; --delimiter makes "
                     "it a table"
                 )
-            rows = _fields(path, text, layout, numeric, optional) if layout else _list(text)
+            rows = (
+                _fields(path, text, layout, numeric, optional, with_ids)
+                if layout
+                else _list(text, with_ids)
+            )
             how += layout.notes if layout else ()
     if not rows.smiles:
         raise KetformerError(f"{path}: the file has no molecules")
@@ -117,7 +134,8 @@ def read_table(
     for key, cells in rows.cells.items():
         columns[key], said = read_numbers(path, rows.headings[key], cells, rows.lines, decimal)
         notes += said
-    return Table(rows.lines, rows.smiles, columns, rows.headings, notes)
+    ids = rows.ids or [""] * len(rows.smiles) if with_ids else None
+    return Table(rows.lines, rows.smiles, columns, rows.headings, notes, ids)
 
 
 @dataclass(frozen=True)
@@ -128,6 +146,7 @@ class _Rows:
     smiles: list[str]
     headings: dict[str, str]
     cells: dict[str, list[str]]
+    ids: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -151,23 +170,42 @@ def _chosen(
     return {name: column_place(path, names, name, PROPERTIES) for name in (*numeric, *there)}
 
 
+def _id_place(names: Sequence[str]) -> int | None:
+    """Where the names of the molecules stand, if a column's own name says so."""
+    plain = [re.sub(r"[\s_-]", "", name).casefold() for name in names]
+    return next((plain.index(name) for name in _ID_NAMES if name in plain), None)
+
+
 def _structures(
-    path: Path, text: str, numeric: Sequence[str], optional: Sequence[str], progress: bool
+    path: Path,
+    text: str,
+    numeric: Sequence[str],
+    optional: Sequence[str],
+    progress: bool,
+    with_ids: bool,
 ) -> _Rows:
     entries = read_sdf(text, progress, f"reading {path.name}")
-    names = list(dict.fromkeys(name for _, _, fields in entries for name in fields))
+    names = list(dict.fromkeys(name for _, _, fields, _ in entries for name in fields))
     chosen = _chosen(path, names, numeric, optional)
     headings = {key: names[place] for key, place in chosen.items()}
+    place = _id_place(names)
+    own_id = "" if place is None else names[place]
     return _Rows(
-        [line for line, _, _ in entries],
-        [smiles for _, smiles, _ in entries],
+        [line for line, _, _, _ in entries],
+        [smiles for _, smiles, _, _ in entries],
         headings,
-        {key: [own.get(name, "") for _, _, own in entries] for key, name in headings.items()},
+        {key: [own.get(name, "") for _, _, own, _ in entries] for key, name in headings.items()},
+        [own.get(own_id) or title for _, _, own, title in entries] if with_ids else [],
     )
 
 
 def _fields(
-    path: Path, text: str, layout: Layout, numeric: Sequence[str], optional: Sequence[str]
+    path: Path,
+    text: str,
+    layout: Layout,
+    numeric: Sequence[str],
+    optional: Sequence[str],
+    with_ids: bool,
 ) -> _Rows:
     chosen = _chosen(path, layout.names, numeric, optional)
     headings = {key: layout.names[place] for key, place in chosen.items()}
@@ -176,6 +214,7 @@ def _fields(
     if layout.headed:
         next(content)
     width = len(layout.names)
+    id_place = _id_place(layout.names) if with_ids else None
     for line, record in content:
         if len(record) != width:
             first = "the header" if layout.headed else "the first line"
@@ -184,12 +223,14 @@ def _fields(
             )
         rows.lines.append(line)
         rows.smiles.append(record[layout.smiles])
+        if id_place is not None:
+            rows.ids.append(record[id_place].strip())
         for key, place in chosen.items():
             rows.cells[key].append(record[place])
     return rows
 
 
-def _list(text: str) -> _Rows:
+def _list(text: str, with_ids: bool) -> _Rows:
     """A SMILES from each line, ignoring whatever follows it; a heading is skipped."""
     rows = _Rows([], [], {}, {})
     for line, content in enumerate(io.StringIO(text, newline=None), start=1):
@@ -199,4 +240,6 @@ def _list(text: str) -> _Rows:
         if not (line == 1 and is_smiles_name(word)):
             rows.lines.append(line)
             rows.smiles.append(word)
+            if with_ids:
+                rows.ids.append(content[len(word) :].strip(" \t,;|"))
     return rows
