@@ -31,18 +31,23 @@ from ketformer.runs.directory import (
     MANIFEST_FILE,
     SAMPLES_FOLDER,
     SETTINGS_FILE,
+    Run,
     make_manifest,
+    read_manifest,
     save_model,
     write_metrics,
 )
+from ketformer.runs.fine_tuning import begin_with, first_run, trained
 from ketformer.tasks.base import Prepared, Rows, WholeBatches
 from ketformer.training.arguments import batch_of, is_sharded, training_arguments
 from ketformer.training.callbacks import (
+    EarlyStop,
     MetricsFile,
     OldModel,
     ProgressBar,
     StopOnSignal,
     TensorBoard,
+    evaluations_in_vain,
 )
 from ketformer.training.checkpoints import clear_unusable, step_of
 from ketformer.training.failures import surviving, writing
@@ -92,23 +97,32 @@ def train(
         raise KetformerError(f"{out} exists; choose another --out, or --resume it")
     arguments = training_arguments(settings, out)
     settings = settings.override({"seed": arguments.seed})  # what is saved says which
-    data = _prepared(settings, arguments, data_sha256, progress)
+    settings, first = first_run(settings) if settings.init else (settings, None)
+    data = _prepared(settings, first, arguments, data_sha256, progress)
     settings = as_prepared(settings, data)
     set_seed(arguments.seed)
-    model = build_model(settings, data)
+    if first is None:
+        model, began = build_model(settings, data), None
+    else:
+        model, began = begin_with(first, settings, data)
     measured = _measured(settings, model)
     sets = data.training_sets(model.config.max_position_embeddings)
     rows = len(sets[0])
-    checkpoint = checkpoint_to_resume(out, settings, data, arguments, rows) if resume else None
-    finished = finished_state(checkpoint, arguments, rows)
+    checkpoint = (
+        checkpoint_to_resume(out, settings, data, arguments, rows, began) if resume else None
+    )
+    patience = settings.early_stopping_patience
+    finished = finished_state(checkpoint, arguments, rows, patience)
     if finished:
         weights = chosen_checkpoint(finished, checkpoint, arguments)
         model = KetformerForCausalLM.from_pretrained(weights)
     stop, bar = StopOnSignal(out), ProgressBar(label)
     callbacks = [OldModel(out, model.config), MetricsFile(out), *([bar] if progress else []), stop]
+    if patience is not None:
+        callbacks.append(EarlyStop(patience))
     trainer = _trainer(out, model, arguments, sets, callbacks)
     if arguments.process_index == 0:
-        _begin(out, settings, data, model, arguments, checkpoint)
+        _begin(out, settings, data, model, arguments, checkpoint, began)
     if finished:
         loss, seconds = _restore(trainer, finished, str(checkpoint)), 0.0
     else:
@@ -122,21 +136,26 @@ def train(
         "attention": model.config.attention_name,
         "parameters": model.num_parameters(),
         "steps": trainer.state.global_step,
+        **(_stopping(trainer, patience) if patience is not None else {}),
         "train_loss": loss,
         "eval_loss": eval_loss,
         "seconds": seconds,
         "causal": model.is_causal,
     }
-    _save(out, trainer, model, data)
+    _save(out, trainer, model, data, patience)
     return summary
 
 
 def _prepared(
-    settings: Settings, arguments: TrainingArguments, sha256: str | None, progress: bool
+    settings: Settings,
+    first: Run | None,
+    arguments: TrainingArguments,
+    sha256: str | None,
+    progress: bool,
 ) -> Prepared:
     """The data, if it is what it must be; the first process fills the caches for the others."""
     with arguments.main_process_first(desc="data"):
-        data = prepare(settings, progress=progress)
+        data = prepare(settings, trained(first, settings) if first else None, progress=progress)
     found = data.facts["sha256"]
     if sha256 and found != sha256:
         raise KetformerError(
@@ -181,7 +200,10 @@ def _restore(trainer: SafeTrainer, finished: TrainerState, checkpoint: str) -> f
 
 
 def _validation_loss(trainer: SafeTrainer) -> float:
-    """The loss after the last step: logged already, or computed now."""
+    """The loss of the final weights: logged already, or computed now."""
+    if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint:
+        best: float = trainer.state.best_metric
+        return best
     step = trainer.state.global_step
     logged = [row for row in trainer.state.log_history if row["step"] == step]
     losses = [row["eval_loss"] for row in logged if "eval_loss" in row]
@@ -189,12 +211,30 @@ def _validation_loss(trainer: SafeTrainer) -> float:
     return loss
 
 
-def _save(out: Path, trainer: SafeTrainer, model: KetformerForCausalLM, data: Prepared) -> None:
+def _stopping(trainer: SafeTrainer, patience: int) -> dict[str, Any]:
+    """Whether early stopping ended the training, and the step whose weights are kept."""
+    return {
+        "stopped_early": evaluations_in_vain(trainer.state) >= patience,
+        "best_step": trainer.state.best_global_step,
+    }
+
+
+def _save(
+    out: Path,
+    trainer: SafeTrainer,
+    model: KetformerForCausalLM,
+    data: Prepared,
+    patience: int | None,
+) -> None:
     """Write the model, its card and a sample; the other processes wait for the first one."""
     weights = None
     if trainer.is_fsdp_enabled:  # gathered by all of them
         weights = trainer.accelerator.get_state_dict(trainer.model)
     if trainer.args.process_index == 0:
+        if patience is not None:
+            stopping = {"patience": patience, **_stopping(trainer, patience)}
+            stopping["step"] = trainer.state.global_step
+            write_json(out / MANIFEST_FILE, {**read_manifest(out), "early_stopping": stopping})
         with writing(out, f"the model of {out}"):
             save_model(out, model, data.tokenizer, weights)
             write_run_card(out, model.config)
@@ -224,6 +264,7 @@ def _begin(
     model: KetformerForCausalLM,
     arguments: TrainingArguments,
     checkpoint: str | None,
+    began: dict[str, Any] | None,
 ) -> None:
     """Write what is known before the first step, and cut the metrics back to the checkpoint."""
     out.mkdir(parents=True, exist_ok=True)
@@ -235,6 +276,7 @@ def _begin(
             "split": settings.split,
             **({"train_fraction": settings.train_fraction} if settings.train_fraction < 1 else {}),
         },
+        **({"init": began} if began else {}),
         seed=arguments.seed,
         processes=arguments.world_size,
         batch=batch_of(arguments),
