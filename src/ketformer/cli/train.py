@@ -56,7 +56,10 @@ def run(options: Any) -> int:
     if first and options.json:
         print_json(summary)
     elif first:
-        print_facts(summary)
+        facts = dict(summary)
+        if "stopped_early" in facts:  # either is fine
+            facts["stopped_early"] = "yes" if facts["stopped_early"] else "no"
+        print_facts(facts)
         print(f"\nnext: ketformer evaluate {out}")
     return 0
 

@@ -103,7 +103,9 @@ def judges(
     for name, oracle in oracles.items():
         place = prepared.names.index(name)
         values = {part: v[:, place].double().numpy() for part, v in prepared.conditions.items()}
-        asked = oracle or fit_forest(prepared.smiles["train"], values["train"])
+        asked = oracle or fit_forest(
+            prepared.smiles["train"], values["train"], progress=progress, label=f"forest of {name}"
+        )
         # In the published split the two parts are the same.
         held_out = {
             smiles: value

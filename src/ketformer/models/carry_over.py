@@ -12,7 +12,7 @@ from ketformer.errors import KetformerError
 
 
 @torch.no_grad()
-def carry_over(old: nn.Module, new: nn.Module, tokens: Sequence[int | None]) -> None:
+def carry_over(old: nn.Module, new: nn.Module, tokens: Sequence[int | None]) -> set[str]:
     """Copy the weights of ``old`` into ``new``, which may have more tokens and conditions.
 
     The rows of a new token, in the embedding, the output layer and the tables of a mechanism, are
@@ -24,6 +24,9 @@ def carry_over(old: nn.Module, new: nn.Module, tokens: Sequence[int | None]) -> 
         new: a model of the same architecture.
         tokens: the id in ``old`` of each token of ``new``; None for one that it does not know.
 
+    Returns:
+        The names of the weights that are new or have grown.
+
     Raises:
         KetformerError: a weight depends on the conditions or the context in another way.
     """
@@ -31,11 +34,14 @@ def carry_over(old: nn.Module, new: nn.Module, tokens: Sequence[int | None]) -> 
     embeddings = tuple(
         f"{name}." for name, part in new.named_modules() if isinstance(part, ConditionEmbedding)
     )
+    larger = set()
     for name, weight in new.state_dict().items():
         before = known.get(name)
         if before is not None and before.shape == weight.shape:
             weight.copy_(before)
-        elif name.startswith(embeddings):
+            continue
+        larger.add(name)
+        if name.startswith(embeddings):
             weight.zero_()
             if before is not None:
                 weight[tuple(map(slice, before.shape))] = before
@@ -47,6 +53,7 @@ def carry_over(old: nn.Module, new: nn.Module, tokens: Sequence[int | None]) -> 
                 f"{name} {was} and would need {tuple(weight.shape)}: this mechanism cannot take "
                 "these conditions, or this context, on from the other run"
             )
+    return larger
 
 
 def _grown(before: Tensor, weight: Tensor, tokens: Sequence[int | None]) -> Tensor | None:

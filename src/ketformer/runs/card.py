@@ -111,6 +111,13 @@ def _training_section(settings: Settings, manifest: Mapping[str, Any]) -> str:
     if isinstance(imported := manifest.get("imported"), dict):
         facts["imported from"] = f"{imported.get('file')}, {imported.get('paper')}"
     facts |= _beginning(manifest.get("init", {}))
+    if lora := manifest.get("lora"):
+        layers = sorted({name.rpartition(".")[2] for name in lora["layers"]})
+        facts["adapters"] = (
+            f"LoRA of rank {lora['rank']} on {', '.join(f'`{name}`' for name in layers)}, merged; "
+            f"{lora['trained_parameters']:,} parameters trained, {lora['frozen_parameters']:,} "
+            "frozen"
+        )
     if (stopping := manifest.get("early_stopping", {})).get("stopped_early"):
         facts["stopped early"] = (
             f"after step {stopping['step']}: {stopping['patience']} evaluations without a lower "

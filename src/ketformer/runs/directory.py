@@ -48,6 +48,7 @@ _KINDS: dict[str, type] = {
     "machine": dict,
     "resumed": list,
     "init": dict,
+    "lora": dict,
     "early_stopping": dict,
 }
 _SAID = {int: "a whole number", dict: "a mapping", list: "a list"}

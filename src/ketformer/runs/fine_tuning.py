@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ def settings_of_fine_tuning(init: str | Path, given: Mapping[str, Any]) -> Setti
     """The settings of a run that begins with another one, without a preset.
 
     They are those of the first run, but for its data if others are given, and for the training:
-    500 steps of 32 sequences, at a tenth of its learning rate, with a cosine and a short warm-up;
+    500 steps of 32 sequences, at a tenth of its learning rate (or all of it for adapters), with a
+    cosine and a short warm-up;
     the weights with the least validation loss are kept.
 
     Args:
@@ -50,7 +51,9 @@ def settings_of_fine_tuning(init: str | Path, given: Mapping[str, Any]) -> Setti
     training = {
         "max_steps": 500,
         "per_device_train_batch_size": 32,
-        "learning_rate": first.training.get("learning_rate", 5e-5) / 10,
+        # Adapters are small beside what they are added to, and need a higher rate.
+        "learning_rate": first.training.get("learning_rate", 5e-5)
+        / (1 if given.get("lora_rank") else 10),
         "lr_scheduler_type": "cosine",
         "warmup_steps": 25,
         "weight_decay": first.training.get("weight_decay", 0.0),
@@ -97,16 +100,26 @@ def trained(first: Run, settings: Settings) -> Trained:
     return Trained(str(first.path), first.tokenizer, names, settings.add_tokens)
 
 
-def begin_with(
-    first: Run, settings: Settings, data: Prepared
-) -> tuple[KetformerForCausalLM, dict[str, Any]]:
-    """The first run's model for these data, and where it began, for the manifest.
+@dataclass(frozen=True)
+class Beginning:
+    """A model that begins with another run.
+
+    Attributes:
+        model: with its weights.
+        facts: for the manifest: ``run``, ``weights_sha256``, ``added_tokens``,
+            ``added_conditions`` and ``unknown_conditions``, those that no training molecule has.
+        grown: names of the weights that are new or have rows of new tokens or conditions.
+    """
+
+    model: KetformerForCausalLM
+    facts: dict[str, Any]
+    grown: frozenset[str]
+
+
+def begin_with(first: Run, settings: Settings, data: Prepared) -> Beginning:
+    """The first run's model for these data.
 
     Conditions that it has keep their means and deviations; those of new ones are the data's.
-
-    Returns:
-        The model, and ``run``, ``weights_sha256``, ``added_tokens``, ``added_conditions`` and
-        ``unknown_conditions``, those that no training molecule has.
 
     Raises:
         KetformerError: the data lack a condition that the model needs, or a new one does not vary
@@ -130,14 +143,15 @@ def begin_with(
     model = KetformerForCausalLM(made)
     ids = first.tokenizer.get_vocab()
     tokens = sorted(data.tokenizer.get_vocab().items(), key=lambda pair: pair[1])
-    carry_over(first.model, model, [ids.get(token) for token, _ in tokens])
-    return model, {
+    grown = carry_over(first.model, model, [ids.get(token) for token, _ in tokens])
+    facts = {
         "run": str(first.path),
         "weights_sha256": first.weights_sha256,
         "added_tokens": [token for token, _ in tokens if token not in ids],
         "added_conditions": added,
         "unknown_conditions": unknown,
     }
+    return Beginning(model, facts, frozenset(grown))
 
 
 def _architecture(first: Run, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -68,6 +68,11 @@ class Settings:
         data: a data set's name or a path.
         init: a run to begin with, for fine-tuning: its weights, its tokenizer, its architecture.
         add_tokens: with ``init``: add the tokens that it does not know, rather than refuse them.
+        lora_rank: with ``init``: train low-rank adapters of this rank (LoRA, through PEFT) and
+            freeze the rest; they are merged into the weights that are saved.
+        lora_alpha: the adapters' scale times their rank; 2 × ``lora_rank`` by default.
+        lora_layers: linear layers of the blocks that have an adapter, e.g. ``qkv_proj,out_proj``;
+            all of them by default.
         early_stopping_patience: end the training after this many evaluations in a row without a
             lower validation loss; the weights with the lowest are kept.
         split: ``standard`` or ``published``; for molecules also ``scaffold`` or ``official``.
@@ -107,6 +112,9 @@ class Settings:
     data: str = "tinyshakespeare"
     init: str | None = None
     add_tokens: bool = False
+    lora_rank: int | None = None
+    lora_alpha: float | None = None
+    lora_layers: str | None = None
     early_stopping_patience: int | None = None
     split: str = "standard"
     train_fraction: float = 1.0

@@ -51,6 +51,7 @@ from ketformer.training.callbacks import (
 )
 from ketformer.training.checkpoints import clear_unusable, step_of
 from ketformer.training.failures import surviving, writing
+from ketformer.training.lora import add_adapters, check_lora
 from ketformer.training.resume import (
     checkpoint_to_resume,
     chosen_checkpoint,
@@ -60,6 +61,9 @@ from ketformer.training.resume import (
 from ketformer.training.trainer import SafeTrainer, read_losses
 from ketformer.utils.files import write_json, write_text
 from ketformer.utils.locks import alone_in_out, contents
+
+# What is said of a training with adapters, besides the parameters that the saved model has.
+_COUNTS = ("trained_parameters", "frozen_parameters")
 
 
 @alone_in_out
@@ -97,32 +101,40 @@ def train(
         raise KetformerError(f"{out} exists; choose another --out, or --resume it")
     arguments = training_arguments(settings, out)
     settings = settings.override({"seed": arguments.seed})  # what is saved says which
+    check_lora(settings, sharded=is_sharded(arguments))
     settings, first = first_run(settings) if settings.init else (settings, None)
     data = _prepared(settings, first, arguments, data_sha256, progress)
     settings = as_prepared(settings, data)
     set_seed(arguments.seed)
-    if first is None:
-        model, began = build_model(settings, data), None
-    else:
-        model, began = begin_with(first, settings, data)
+    began = begin_with(first, settings, data) if first else None
+    model = began.model if began else build_model(settings, data)
+    facts = _facts(model)
+    adapters = add_adapters(model, settings, began.grown if began else ())
     measured = _measured(settings, model)
     sets = data.training_sets(model.config.max_position_embeddings)
     rows = len(sets[0])
+    init = began.facts if began else None
     checkpoint = (
-        checkpoint_to_resume(out, settings, data, arguments, rows, began) if resume else None
+        checkpoint_to_resume(out, settings, data, arguments, rows, init) if resume else None
     )
     patience = settings.early_stopping_patience
     finished = finished_state(checkpoint, arguments, rows, patience)
     if finished:
         weights = chosen_checkpoint(finished, checkpoint, arguments)
-        model = KetformerForCausalLM.from_pretrained(weights)
+        if adapters:
+            adapters.load(weights)
+        else:
+            model = KetformerForCausalLM.from_pretrained(weights)
     stop, bar = StopOnSignal(out), ProgressBar(label)
     callbacks = [OldModel(out, model.config), MetricsFile(out), *([bar] if progress else []), stop]
     if patience is not None:
         callbacks.append(EarlyStop(patience))
     trainer = _trainer(out, model, arguments, sets, callbacks)
     if arguments.process_index == 0:
-        _begin(out, settings, data, model, arguments, checkpoint, began)
+        more = {**facts, **({"init": init} if init else {})}
+        if adapters:
+            more["lora"] = adapters.facts
+        _begin(out, settings, data, arguments, checkpoint, more)
     if finished:
         loss, seconds = _restore(trainer, finished, str(checkpoint)), 0.0
     else:
@@ -133,17 +145,29 @@ def train(
         eval_loss = _validation_loss(trainer)
     summary = {
         "run": str(out),
-        "attention": model.config.attention_name,
-        "parameters": model.num_parameters(),
+        "attention": facts["attention"],
+        "parameters": facts["parameters"],
+        **({key: adapters.facts[key] for key in _COUNTS} if adapters else {}),
         "steps": trainer.state.global_step,
         **(_stopping(trainer, patience) if patience is not None else {}),
         "train_loss": loss,
         "eval_loss": eval_loss,
         "seconds": seconds,
-        "causal": model.is_causal,
+        "causal": facts["causal"],
     }
+    if adapters:
+        adapters.merge()
     _save(out, trainer, model, data, patience)
     return summary
+
+
+def _facts(model: KetformerForCausalLM) -> dict[str, Any]:
+    """What the manifest says of a model as it is saved."""
+    return {
+        "attention": model.config.attention_name,
+        "parameters": model.num_parameters(),
+        "causal": model.is_causal,
+    }
 
 
 def _prepared(
@@ -261,10 +285,9 @@ def _begin(
     out: Path,
     settings: Settings,
     data: Prepared,
-    model: KetformerForCausalLM,
     arguments: TrainingArguments,
     checkpoint: str | None,
-    began: dict[str, Any] | None,
+    facts: dict[str, Any],
 ) -> None:
     """Write what is known before the first step, and cut the metrics back to the checkpoint."""
     out.mkdir(parents=True, exist_ok=True)
@@ -276,15 +299,12 @@ def _begin(
             "split": settings.split,
             **({"train_fraction": settings.train_fraction} if settings.train_fraction < 1 else {}),
         },
-        **({"init": began} if began else {}),
         seed=arguments.seed,
         processes=arguments.world_size,
         batch=batch_of(arguments),
         sharded=is_sharded(arguments),
         mixed_precision=arguments.mixed_precision,
-        attention=model.config.attention_name,
-        parameters=model.num_parameters(),
-        causal=model.is_causal,
+        **facts,
         resumed=resumed,
         **({"packages": packages} if (packages := settings.packages()) else {}),
     )

@@ -33,7 +33,8 @@ ORACLES: dict[str, str] = {
     "SA": "synthetic accessibility, 1 easy to 10 hard (Ertl and Schuffenhauer 2009)",
 }
 
-_BAR_DELAY = 1.0  # seconds; most oracles are faster
+#: Seconds that an oracle must take for its bar to appear.
+BAR_DELAY = 1.0
 _BATCH = 100  # molecules that are asked for at once
 
 
@@ -118,7 +119,7 @@ def score(
     """
     values = np.full(len(smiles), np.nan)
     failures: dict[int, str] = {}
-    with Bars(progress, "molecule", _BAR_DELAY) as bars, redirect_stdout(sys.stderr):
+    with Bars(progress, "molecule", BAR_DELAY) as bars, redirect_stdout(sys.stderr):
         step = bars(label or oracle.name)
         for start in range(0, len(smiles), _BATCH):
             batch = list(smiles[start : start + _BATCH])
