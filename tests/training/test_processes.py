@@ -32,6 +32,7 @@ _ACCELERATE = (
 _HALF = ("--per_device_train_batch_size", 8)
 # Some angles have no effect. Adam would make steps of the rounding errors in their gradients.
 _CALM = ("--adam_epsilon", 1e-3)
+_TUNED = ("--lora_rank", 2, "--learning_rate", 1e-2, "--max_steps", 4, "--report_to", "none")
 _SHORT = ("--max_steps", 4, "--save_strategy", "no", "--eval_strategy", "no", *_CALM)
 
 
@@ -45,13 +46,17 @@ def train_in_turn(commands, folder):
 
 
 @pytest.fixture(scope="module")
-def by_torchrun(tiny, few, tmp_path_factory):
-    """The folder of runs of two processes: one to go on with, a whole one, and a sharded one."""
+def by_torchrun(tiny, few, honest, tmp_path_factory):
+    """The folder of runs of two processes.
+
+    One to go on with, a whole one, one that begins with another, and a sharded one.
+    """
     folder = tmp_path_factory.mktemp("torchrun")
     sharded = ("--out", folder / "sharded", "--max_steps")
     commands = [
         (few, "--out", folder / "begun", "--max_steps", 10, "--per_device_train_batch_size", 6),
         (tiny, "--out", folder / "plain", "--json", *_HALF),
+        ("--init", honest, "--out", folder / "tuned", *_TUNED, *_CALM, *_HALF),
         (tiny, *sharded, 10, *_HALF, "--fsdp", "true"),
         (*sharded, 20, "--resume"),
         (*sharded, 20, "--resume"),
@@ -59,6 +64,14 @@ def by_torchrun(tiny, few, tmp_path_factory):
     done = train_in_turn(commands, folder)
     (folder / "out.txt").write_text(done.out)
     return folder
+
+
+def test_two_processes_begin_with_another_run(ketformer, by_torchrun, honest, tmp_path):
+    batch = ("--per_device_train_batch_size", 16)
+    given = ("--init", honest, "--out", tmp_path / "one", *_TUNED, *_CALM, *batch)
+    assert ketformer("train", *given).code == 0
+    assert largest_difference(tmp_path / "one", honest) > 0
+    assert largest_difference(tmp_path / "one", by_torchrun / "tuned") < _ROUNDING
 
 
 def copied(run, tmp_path):

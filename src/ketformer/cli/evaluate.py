@@ -22,18 +22,20 @@ from ketformer.evaluation import (
     save_evaluation,
 )
 from ketformer.runs import Run, open_run
+from ketformer.tasks.molecules.oracles import ORACLES
 
 EXAMPLE = """  ketformer evaluate runs/mine
   ketformer evaluate runs/mine --split validation --json
   ketformer evaluate runs/molecules --samples 30000 --moses true
+  ketformer evaluate runs/molecules --targets 1000 --oracle HOMO=my_module:homo dipole=forest
   ketformer evaluate molecules.csv
   ketformer evaluate runs/mine --backend cudaq --shots 1000 --limit 64
   ketformer evaluate runs/molecules --backend shots --measurement tomography
   ketformer evaluate runs/mine --backend qiskit --backend_options.device fake_torino --shots 1000"""
 
-_MOLECULES_ONLY = ("samples", "fcd", "targets", "moses")
+_MOLECULES_ONLY = ("samples", "fcd", "targets", "moses", "oracle")
 _OF_RUNS = (
-    "data", "split", "limit", "samples", "targets", "backend", "shots", "noise",
+    "data", "split", "limit", "samples", "targets", "oracle", "backend", "shots", "noise",
     "backend_options", "measurement", "journal",
 )  # fmt: skip
 
@@ -69,6 +71,12 @@ def add_arguments(parser: Parser) -> None:
         "--targets", type=int | None, default=None,
         help="for conditional models: molecules to sample for each property, two deviations below "
         "and above its mean; 0 for none (0)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--oracle", type=str, nargs="+", default=None, metavar="[CONDITION=]ORACLE",
+        help="with --targets: what gives molecules the conditions that RDKit cannot compute: "
+        "module:function, from a list of SMILES to numbers; forest, fitted to the run's data; or "
+        f"{', '.join(ORACLES)}",
     )  # fmt: skip
     parser.add_argument(
         "--moses", type=bool | None, default=None,
@@ -114,6 +122,7 @@ def run(options: Any) -> int:
         with_fcd=options.fcd,
         targets=options.targets or 0,
         moses=options.moses,
+        oracles=options.oracle or (),
     )
     if options.data is None and options.split is None and options.limit is None:
         save_evaluation(opened, result)
@@ -123,8 +132,12 @@ def run(options: Any) -> int:
     flat = {k: v for k, v in result.items() if not isinstance(v, list | dict)}
     for name, distance in result.get("wasserstein", {}).items():
         flat[f"wasserstein {name}"] = distance
+    for name, held_out in result.get("oracles", {}).items():
+        flat[f"mae of {held_out['oracle']} for {name}, held out"] = held_out["mae"]
     for row in result.get("target_errors", []):
         flat[f"mae of {row['property']} at {row['target']:.3g}"] = row["mae"]
+        if row.get("failed"):
+            flat[f"no value of {row['property']} at {row['target']:.3g}"] = row["failed"]
     print_facts(flat)
     if not result["causal"]:
         print(

@@ -13,12 +13,15 @@ from ketformer.errors import KetformerError
 from ketformer.models import PRESETS
 from ketformer.runs import Settings, load_settings
 from ketformer.runs.directory import SETTINGS_FILE
-from ketformer.runs.settings import add_settings_arguments, read_options
+from ketformer.runs.fine_tuning import settings_of_fine_tuning
+from ketformer.runs.settings import add_settings_arguments
+from ketformer.runs.settings_file import read_options
 from ketformer.training import train
 
 EXAMPLE = """  ketformer train char-small --attention qisa --data tinyshakespeare
   ketformer train char-small --attention overlap,classical --num_hidden_layers 2
   ketformer train qisa-small --data my.txt --max_steps 2000 --out runs/mine
+  ketformer train --init runs/mine --data series.csv --out runs/series
   ketformer train --out runs/mine --resume
   torchrun --nproc_per_node 2 -m ketformer train char-gpt --out runs/two"""
 
@@ -53,7 +56,10 @@ def run(options: Any) -> int:
     if first and options.json:
         print_json(summary)
     elif first:
-        print_facts(summary)
+        facts = dict(summary)
+        if "stopped_early" in facts:  # either is fine
+            facts["stopped_early"] = "yes" if facts["stopped_early"] else "no"
+        print_facts(facts)
         print(f"\nnext: ketformer evaluate {out}")
     return 0
 
@@ -71,12 +77,18 @@ def _settings_and_out(options: Any, given: dict[str, Any]) -> tuple[Settings, Pa
             given = {**read_options(options.preset), **given}  # the file may have been edited
     elif options.preset:
         settings = load_settings(options.preset)
+    elif given.get("init"):
+        settings = settings_of_fine_tuning(given["init"], given)
     else:
-        raise KetformerError(f"name a preset ({', '.join(PRESETS)}) or a YAML file")
+        raise KetformerError(
+            f"name a preset ({', '.join(PRESETS)}), a YAML file, or a run to --init from"
+        )
     settings = settings.override(given)
     if "positions" not in given and options.preset in PRESETS and not saved:
         settings = with_positions_for(distinct(settings.attention), settings)
     if out is None:
         seed = settings.training.get("seed", 42)
+        if settings.init and not options.preset:
+            return settings, Path("runs") / f"{Path(settings.init).name}-tuned-seed{seed}"
         out = Path("runs") / f"{settings.name}-{name_of(settings.attention)}-seed{seed}"
     return settings, out

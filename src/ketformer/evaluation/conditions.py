@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from ketformer.errors import KetformerError
+from ketformer.evaluation.oracles import Judge, values_by
 from ketformer.generation import MoleculeSampling, generate_molecules
 from ketformer.generation.decoding import sample_sequences
 from ketformer.models.conditions import BeyondTraining
 from ketformer.runs import Run
 from ketformer.tasks.molecules.data import MoleculeData
+from ketformer.tasks.molecules.metrics import Judged, property_errors
 from ketformer.tasks.molecules.properties import PROPERTIES, compute_properties
 from ketformer.tasks.molecules.tokenizer import decode_smiles
 
@@ -22,20 +24,33 @@ from ketformer.tasks.molecules.tokenizer import decode_smiles
 DEVIATIONS = (-2.0, 2.0)
 
 
-def conditions_to_request(run: Run) -> list[str]:
+def conditions_to_request(run: Run, with_oracle: Collection[str] = ()) -> list[str]:
     """The conditions of a model that can be computed from a molecule.
+
+    Args:
+        run: a conditional model.
+        with_oracle: those that have an oracle; RDKit computes others.
 
     Raises:
         KetformerError: the model has no such condition.
     """
-    names = [name for name in run.model.config.condition_names or [] if name in PROPERTIES]
+    conditions = run.model.config.condition_names or []
+    names = [name for name in conditions if name in PROPERTIES or name in with_oracle]
     if not names:
-        raise KetformerError(f"{run.path} has no condition that can be computed from a molecule")
+        hint = f"; name an --oracle for {', '.join(conditions)}" if conditions else ""
+        raise KetformerError(
+            f"{run.path} has no condition that can be computed from a molecule{hint}"
+        )
     return names
 
 
 def target_errors(
-    run: Run, prepared: MoleculeData, num: int, *, progress: bool = True
+    run: Run,
+    prepared: MoleculeData,
+    num: int,
+    *,
+    oracles: Mapping[str, Judge] | None = None,
+    progress: bool = True,
 ) -> list[dict[str, Any]]:
     """Request one property at a time, two deviations below and above its mean.
 
@@ -47,26 +62,38 @@ def target_errors(
         run: a conditional model.
         prepared: the data it was trained on.
         num: molecules to sample for each target.
+        oracles: for conditions that RDKit cannot compute, by name.
         progress: show bars on standard error.
 
     Returns:
         A row for each property that can be computed and each target: ``property``,
         ``target``, ``std`` of the property, ``mean`` and ``mae`` over the valid
-        molecules, and the keys of ``generation_metrics``.
+        molecules, and the keys of ``generation_metrics``. With an oracle also ``oracle``, its
+        name, and ``failed``, on how many valid molecules it failed, which do not count.
 
     Raises:
         KetformerError: the model has no conditions.
     """
-    names = conditions_to_request(run)
+    oracles = oracles or {}
+    names = conditions_to_request(run, oracles)
     values = prepared.conditions["train"].double().numpy()
-    means, stds = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a condition that the data lack
+        means, stds = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
     typical = dict(zip(prepared.names, means.tolist(), strict=True))
     others = {} if run.model.config.condition_unknown else typical
     known = prepared.known
     rows = []
     for name in names:
         i = prepared.names.index(name)
+        if np.isnan(means[i]):
+            continue
         for deviations in DEVIATIONS:
+            molecules: list[str] = []
+
+            def keep(judged: Judged, into: list[str] = molecules) -> None:
+                into.extend(filter(None, judged.canonical))
+
             target = float(means[i] + deviations * stds[i])
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", BeyondTraining)  # meant to be hard
@@ -75,11 +102,17 @@ def target_errors(
                     num,
                     MoleculeSampling(conditions={**others, name: target}),
                     known=known,
+                    each=keep,
                     progress=progress,
                     label=f"{name} {target:.3g}",
                 )
             metrics = {k: v for k, v in sampled.metrics.items() if k != "at"}
-            error = sampled.errors[name]
+            errors = sampled.errors
+            if name in oracles:
+                said, failed = values_by(oracles[name], name, molecules, progress=progress)
+                errors = property_errors(said[:, None], {name: target}, [name])
+                metrics |= {"oracle": oracles[name].oracle.name, "failed": failed}
+            error = errors[name]
             rows.append(
                 {
                     "property": name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,14 @@ def evaluate(
     with_fcd: bool | None = None,
     targets: int = 0,
     moses: bool | None = None,
+    oracles: Sequence[str] = (),
     progress: bool = True,
 ) -> dict[str, Any]:
     """Measure a trained model by all metrics of its task.
 
     See :func:`evaluate_text` and
     :func:`~ketformer.evaluation.evaluate_molecules`; ``samples``, ``with_fcd``,
-    ``targets`` and ``moses`` apply only to the latter.
+    ``targets``, ``moses`` and ``oracles`` apply only to the latter.
     """
     if run.task == "molecules":
         return evaluate_molecules(
@@ -41,6 +43,7 @@ def evaluate(
             with_fcd=with_fcd,
             targets=targets,
             moses=moses,
+            oracles=oracles,
             progress=progress,
         )
     return evaluate_text(run, data=data, split=split, limit=limit, progress=progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ketformer.evaluation.conditions import (
     mean_target_error,
     target_errors,
 )
+from ketformer.evaluation.oracles import judges, requested_oracles
 from ketformer.evaluation.splits import PARTS, check_same_data, way_and_part
 from ketformer.generation import MoleculeSampling, generate_molecules
 from ketformer.models import KetformerForCausalLM
@@ -50,6 +51,7 @@ def evaluate_molecules(
     with_fcd: bool | None = None,
     targets: int = 0,
     moses: bool | None = None,
+    oracles: Sequence[str] = (),
     progress: bool = True,
 ) -> dict[str, Any]:
     """Measure a trained molecule model.
@@ -68,6 +70,8 @@ def evaluate_molecules(
             :func:`~ketformer.evaluation.conditions.target_errors`; 0 skips them.
         moses: whether to compute MOSES' metrics of the samples, against its own test sets; by
             default for a model trained on ``moses``.
+        oracles: for ``targets`` of conditions that RDKit cannot compute, see
+            :func:`~ketformer.evaluation.oracles.requested_oracles`.
         progress: show bars on standard error.
 
     Returns:
@@ -84,16 +88,22 @@ def evaluate_molecules(
     Raises:
         KetformerError: the data or split is unknown, or has tokens the model does not know.
     """
+    if oracles and not targets:
+        raise KetformerError(
+            "--oracle judges the molecules that --targets samples: give that too, such as 1000"
+        )
     if samples < 0 or targets < 0:
         raise KetformerError("samples and targets must not be negative")
+    asked = requested_oracles(run, oracles)
     if targets:
-        conditions_to_request(run)
+        conditions_to_request(run, asked)
     if moses is None:
         moses = run.settings.data == "moses"
     wheel = locate(DATASETS["moses"]) if moses and samples else None
     rows, prepared, source = evaluation_rows(
         run, data=data, split=split, limit=limit, progress=progress
     )
+    oracle_of = judges(asked, prepared, progress=progress)  # first: it may not work
     with Bars(progress, "molecule") as bars:
         likelihood = molecule_losses(
             run.model, rows, bars("teacher-forced"), padded=run.settings.count_padding
@@ -118,7 +128,11 @@ def evaluate_molecules(
             run, prepared, reference, samples, wheel=wheel, with_fcd=with_fcd, progress=progress
         )
     if targets:
-        result["target_errors"] = target_errors(run, prepared, targets, progress=progress)
+        if oracle_of:
+            result["oracles"] = {name: judge.held_out for name, judge in oracle_of.items()}
+        result["target_errors"] = target_errors(
+            run, prepared, targets, oracles=oracle_of, progress=progress
+        )
         result["target_error"] = mean_target_error(result["target_errors"])
     return result
 

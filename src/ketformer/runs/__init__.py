@@ -10,6 +10,7 @@ if TYPE_CHECKING:
         open_run as open_run,
         read_metrics as read_metrics,
     )
-    from ketformer.runs.settings import Settings as Settings, load_settings as load_settings
+    from ketformer.runs.settings import Settings as Settings
+    from ketformer.runs.settings_file import load_settings as load_settings
 
 __getattr__, __dir__, __all__ = lazily(__name__)

@@ -21,7 +21,8 @@ from ketformer.runs.directory import (
     read_manifest,
     read_metrics,
 )
-from ketformer.runs.settings import Settings, read_settings
+from ketformer.runs.settings import Settings
+from ketformer.runs.settings_file import read_settings
 from ketformer.tasks.datasets import DATASETS
 from ketformer.tasks.metric import METRICS, metrics_of
 from ketformer.utils.markdown import markdown_table
@@ -109,10 +110,36 @@ def _training_section(settings: Settings, manifest: Mapping[str, Any]) -> str:
     }
     if isinstance(imported := manifest.get("imported"), dict):
         facts["imported from"] = f"{imported.get('file')}, {imported.get('paper')}"
+    facts |= _beginning(manifest.get("init", {}))
+    if lora := manifest.get("lora"):
+        layers = sorted({name.rpartition(".")[2] for name in lora["layers"]})
+        facts["adapters"] = (
+            f"LoRA of rank {lora['rank']} on {', '.join(f'`{name}`' for name in layers)}, merged; "
+            f"{lora['trained_parameters']:,} parameters trained, {lora['frozen_parameters']:,} "
+            "frozen"
+        )
+    if (stopping := manifest.get("early_stopping", {})).get("stopped_early"):
+        facts["stopped early"] = (
+            f"after step {stopping['step']}: {stopping['patience']} evaluations without a lower "
+            f"validation loss; the weights are those of step {stopping['best_step']}"
+        )
     if changes := changes_on_the_way(manifest):
         facts["resumed"] = "; ".join(changes)
     options = yaml.safe_dump(settings.training, sort_keys=False)
     return f"## Training\n\n{markdown_table(['', ''], facts.items())}\n```yaml\n{options}```\n"
+
+
+def _beginning(init: Mapping[str, Any]) -> dict[str, str]:
+    """Rows about the run that it was fine-tuned from, if any."""
+    if not init:
+        return {}
+    # Not a path on this machine.
+    name, sha256 = Path(str(init.get("run"))).name, init.get("weights_sha256")
+    rows = {"fine-tuned from": f"{name}, weights with SHA-256 {sha256}"}
+    for key in ("added_tokens", "added_conditions", "unknown_conditions"):
+        if names := init.get(key):
+            rows[key.replace("_", " ")] = ", ".join(f"`{name}`" for name in names)
+    return rows
 
 
 def _metrics_section(

@@ -8,15 +8,22 @@ from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.models.checks import check_memory
 from ketformer.runs.settings import Settings
-from ketformer.tasks.base import Prepared
-from ketformer.tasks.molecules.conditions import without_conditions
+from ketformer.tasks.base import Prepared, Trained
+from ketformer.tasks.molecules.conditions import parse_names, without_conditions
 from ketformer.tasks.molecules.data import MoleculeData, prepare_molecules
 from ketformer.tasks.molecules.dialect import Dialect
 from ketformer.tasks.text.data import TextData, prepare_text
 
 
-def prepare(settings: Settings, *, progress: bool = True) -> TextData | MoleculeData:
+def prepare(
+    settings: Settings, trained: Trained | None = None, *, progress: bool = True
+) -> TextData | MoleculeData:
     """Load, split and tokenise the data of either task.
+
+    Args:
+        settings: what to train on what.
+        trained: a model to train further.
+        progress: show bars on standard error.
 
     Raises:
         KetformerError: unknown data, split, tokenizer or condition, or broken data.
@@ -38,7 +45,7 @@ def prepare(settings: Settings, *, progress: bool = True) -> TextData | Molecule
         if getattr(settings, key) != neutral:
             raise KetformerError(f"{key} does not apply to a model of {settings.task}")
     if settings.task == "molecules":
-        return molecules_of(settings, progress=progress)
+        return molecules_of(settings, trained=trained, progress=progress)
     return prepare_text(
         settings.data,
         split=settings.split,
@@ -47,6 +54,7 @@ def prepare(settings: Settings, *, progress: bool = True) -> TextData | Molecule
         vocab_size=settings.vocab_size,
         progress=progress,
         encoding=settings.encoding,
+        trained=trained,
     )
 
 
@@ -54,13 +62,21 @@ def molecules_of(
     settings: Settings,
     tokenizer: PreTrainedTokenizerFast | None = None,
     *,
+    trained: Trained | None = None,
     progress: bool = True,
 ) -> MoleculeData:
     """The molecules that settings name, for a trained model if its tokenizer is given.
 
+    One that began with another run may have conditions that its own data lack.
+
     Raises:
         KetformerError: see :func:`~ketformer.tasks.molecules.data.prepare_molecules`.
     """
+    may_lack: tuple[str, ...] = ()
+    if trained is not None:
+        may_lack = trained.conditions
+    elif settings.init is not None and tokenizer is not None:
+        may_lack = tuple(one.resolved({}) for one in parse_names(settings.conditions))
     return prepare_molecules(
         settings.data,
         split=settings.split,
@@ -74,6 +90,8 @@ def molecules_of(
         standardise_conditions=settings.standardise_conditions,
         count_padding=settings.count_padding,
         tokenizer=tokenizer,
+        trained=trained,
+        may_lack=may_lack,
         progress=progress,
     )
 

@@ -21,7 +21,8 @@ from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.models.card import CARD
 from ketformer.models.checks import check_memory, complaint_about_weights, least_parameters
-from ketformer.runs.settings import Settings, read_settings
+from ketformer.runs.settings import Settings
+from ketformer.runs.settings_file import read_settings
 from ketformer.tasks.metric import Task
 from ketformer.tasks.saved_tokenizer import load_tokenizer
 from ketformer.utils.files import json_line, write_text
@@ -46,6 +47,9 @@ _KINDS: dict[str, type] = {
     "data": dict,
     "machine": dict,
     "resumed": list,
+    "init": dict,
+    "lora": dict,
+    "early_stopping": dict,
 }
 _SAID = {int: "a whole number", dict: "a mapping", list: "a list"}
 

@@ -12,7 +12,7 @@ from ketformer.errors import KetformerError
 from ketformer.models.published import from_published
 from ketformer.runs.card import write_run_card
 from ketformer.runs.directory import MANIFEST_FILE, SETTINGS_FILE, make_manifest, write_metrics
-from ketformer.runs.settings import load_settings
+from ketformer.runs.settings_file import load_settings
 from ketformer.tasks.datasets import DATASETS
 from ketformer.tasks.molecules.tokenizer import QM9_VOCABULARY, smiles_tokenizer
 from ketformer.utils.files import write_json, write_text

@@ -1,19 +1,17 @@
-"""Settings of a training run: a preset or a YAML file, with changes from the command line."""
+"""Settings of a training run, with changes from the command line."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 import math
-import re
+import os
 import types
 import typing
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 import jsonargparse
@@ -22,7 +20,7 @@ from ketformer.attention import ATTENTION, with_files_read
 from ketformer.attention.layers import Mechanisms, distinct, nested, parse_mechanisms
 from ketformer.attention.options import name_of_type
 from ketformer.errors import KetformerError
-from ketformer.models import PRESETS, KetformerConfig, preset
+from ketformer.models import KetformerConfig
 from ketformer.models.feed_forward import FEED_FORWARD
 from ketformer.quantum.backends.registry import BACKENDS
 from ketformer.quantum.gradients import Gradient
@@ -30,10 +28,6 @@ from ketformer.tasks.datasets import found_from_anywhere
 from ketformer.tasks.metric import Task
 from ketformer.tasks.molecules.replicates import Merge
 from ketformer.utils.docstrings import docstring_arguments, first_sentence
-from ketformer.utils.mappings import read_yaml
-
-# A run's directory is named after its settings.
-_NAME = re.compile(r"[^\W_][\w .+-]{0,99}")
 
 #: Shown by ``train --help``; every other option of TrainingArguments works as well.
 COMMON_TRAINING_OPTIONS = (
@@ -72,6 +66,15 @@ class Settings:
         name: the preset's name or the file's stem.
         task: ``text`` or ``molecules``.
         data: a data set's name or a path.
+        init: a run to begin with, for fine-tuning: its weights, its tokenizer, its architecture.
+        add_tokens: with ``init``: add the tokens that it does not know, rather than refuse them.
+        lora_rank: with ``init``: train low-rank adapters of this rank (LoRA, through PEFT) and
+            freeze the rest; they are merged into the weights that are saved.
+        lora_alpha: the adapters' scale times their rank; 2 × ``lora_rank`` by default.
+        lora_layers: linear layers of the blocks that have an adapter, e.g. ``qkv_proj,out_proj``;
+            all of them by default.
+        early_stopping_patience: end the training after this many evaluations in a row without a
+            lower validation loss; the weights with the lowest are kept.
         split: ``standard`` or ``published``; for molecules also ``scaffold`` or ``official``.
         train_fraction: how much of the training part to train on, e.g. 0.01: the beginning of a
             text, a random choice of molecules.
@@ -107,6 +110,12 @@ class Settings:
     name: str = "run"
     task: Task = "text"
     data: str = "tinyshakespeare"
+    init: str | None = None
+    add_tokens: bool = False
+    lora_rank: int | None = None
+    lora_alpha: float | None = None
+    lora_layers: str | None = None
+    early_stopping_patience: int | None = None
     split: str = "standard"
     train_fraction: float = 1.0
     tokenizer: str = "char"
@@ -130,6 +139,10 @@ class Settings:
             raise KetformerError(f"data must be a name or a path, got {self.data!r}")
         # A run may be used from another folder than it was trained in.
         object.__setattr__(self, "data", found_from_anywhere(self.data))
+        if self.init is not None:
+            object.__setattr__(self, "init", os.path.abspath(self.init))
+        elif self.add_tokens:
+            raise KetformerError("add_tokens adds to the tokenizer of another run: it needs init")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``settings.yaml`` holds them."""
@@ -159,7 +172,7 @@ class Settings:
             KetformerError: an unknown key, a value of the wrong type, or an unreadable file.
         """
         own, model, training = {}, dict(self.model), dict(self.training)
-        checked = _checked(changes)
+        checked = checked_settings(changes)
         if "attention" in checked:
             checked["attention"] = parse_mechanisms(checked["attention"])
             if checked["attention"] != model.get("attention"):
@@ -171,92 +184,13 @@ class Settings:
             for key in ("feed_forward_options", "intermediate_size"):
                 model.pop(key, None)
         for key, value in checked.items():
-            if key in _own_keys():
+            if key in own_keys():
                 own[key] = value
             elif key in model_keys():
                 model[key] = value
             else:
                 training[key] = value
         return Settings(**{**self.to_dict(), **own, "model": model, "training": training})
-
-
-def load_settings(preset_or_path: str) -> Settings:
-    """Load a preset, or a YAML file in the form of a run's ``settings.yaml``.
-
-    Raises:
-        KetformerError: neither exists, or a key or value in the file is wrong.
-    """
-    if preset_or_path in PRESETS:
-        content = preset(preset_or_path)
-        content.pop("description")
-        return Settings(name=preset_or_path, **content)
-    path = Path(preset_or_path)
-    if path.suffix not in {".yaml", ".yml"} and not path.is_file():
-        known = ", ".join(PRESETS)
-        raise KetformerError(f"no preset or YAML file {preset_or_path!r}; presets: {known}")
-    own, model, training = _read(path)
-    with _naming(path):
-        settings = Settings(name=_name_of(own, path.stem))
-        return settings.override({**own, **model, **training})
-
-
-def read_options(path: str | Path) -> dict[str, Any]:
-    """The ``key: value`` pairs that a settings file gives, for :meth:`Settings.override`.
-
-    Raises:
-        KetformerError: it is missing or broken.
-    """
-    own, model, training = _read(Path(path))
-    own.pop("name", None)
-    return {**own, **model, **training}
-
-
-def read_settings(path: Path) -> Settings:
-    """Read the settings file of a run directory.
-
-    Unlike :func:`load_settings`, this does not check the options of the model and of Trainer:
-    the model has its own configuration, and another machine's Trainer may have other options.
-
-    Raises:
-        KetformerError: the file is missing or broken, or one of our own keys is wrong.
-    """
-    own, model, training = _read(path)
-    with _naming(path):
-        name = _name_of(own, "run")
-        if unknown := [key for key in own if key not in _own_keys()]:
-            raise KetformerError(f"unknown setting {unknown[0]!r}")
-        return Settings(name=name, model=model, training=training, **_checked(own))
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """A settings file in three parts: its own keys, the model's and the training's."""
-    own = read_yaml(path)
-    parts = [own.pop(key, {}) for key in ("model", "training")]
-    for key, part in zip(("model", "training"), parts, strict=True):
-        if not isinstance(part, dict):
-            raise KetformerError(f"{path}: {key} must be a mapping of keys to values")
-    for key in ("conditions", "standardise"):
-        match own.get(key):
-            case [_, *_] as listed if all(isinstance(n, str) and "," not in n for n in listed):
-                own[key] = ",".join(listed)  # the natural form in YAML
-    return own, *parts
-
-
-def _name_of(own: dict[str, Any], default: str) -> str:
-    """Remove the run's name from the settings and return it."""
-    name = own.pop("name", default)
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise KetformerError(f"name must be a plain name, without slashes, got {name!r}")
-    return name
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Prefix an error with the file it is in."""
-    try:
-        yield
-    except KetformerError as error:
-        raise KetformerError(f"{path}: {error}") from None
 
 
 def add_settings_arguments(parser: jsonargparse.ArgumentParser) -> None:
@@ -277,7 +211,8 @@ def model_keys() -> tuple[str, ...]:
     return tuple(key for key in ours if key not in _NOT_SET)
 
 
-def _own_keys() -> tuple[str, ...]:
+def own_keys() -> tuple[str, ...]:
+    """The settings that belong neither to the model nor to Trainer."""
     return tuple(f.name for f in fields(Settings) if f.name not in {"model", "training", "name"})
 
 
@@ -324,7 +259,7 @@ def _parser(*, training: bool = True) -> jsonargparse.ArgumentParser:
     own = parser.add_argument_group("data")
     help_of = docstring_arguments(Settings)
     help_of["backend"] += f" One of {', '.join(BACKENDS)}."
-    for key in _own_keys():
+    for key in own_keys():
         own.add_argument(
             f"--{key}", type=_hints(Settings)[key], default=unset, help=help_of.get(key)
         )
@@ -355,9 +290,9 @@ def _add_training_arguments(parser: jsonargparse.ArgumentParser) -> None:
         group.add_argument(f"--{key}", type=kind, default=argparse.SUPPRESS, help=text)
 
 
-def _checked(changes: Mapping[str, Any]) -> dict[str, Any]:
+def checked_settings(changes: Mapping[str, Any]) -> dict[str, Any]:
     """The changes with their types checked and strings such as ``3e-3`` read as numbers."""
-    ours = {*_own_keys(), *model_keys()}
+    ours = {*own_keys(), *model_keys()}
     of_training = not ours.issuperset(changes)
     known = ours.union(_training_fields() if of_training else ())
     for key in changes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -9,6 +11,8 @@ from torch.utils.data import Dataset
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 from ketformer.errors import KetformerError
+
+_NAMED = 20  # unknown tokens in a message
 
 # Validation during training uses at most this many targets, evenly spread.
 EVAL_TARGETS = 1 << 16
@@ -23,6 +27,50 @@ def count_kept(count: int, fraction: float) -> int:
     if not 0 < fraction <= 1:
         raise KetformerError(f"train_fraction must be above 0 and at most 1, got {fraction}")
     return max(round(fraction * count), 1)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a trained model brings to the data that it is trained on further.
+
+    Attributes:
+        name: of its run, for messages.
+        tokenizer: its tokenizer.
+        conditions: names of its conditions, which the data may lack.
+        add_tokens: whether tokens that it does not know are added, and not refused.
+    """
+
+    name: str
+    tokenizer: PreTrainedTokenizerFast
+    conditions: tuple[str, ...] = ()
+    add_tokens: bool = False
+
+    def tokenizer_for(
+        self,
+        tokens: Iterable[str],
+        make: Callable[[Iterable[str]], PreTrainedTokenizerFast],
+        data: str,
+    ) -> PreTrainedTokenizerFast:
+        """Its tokenizer, or one that knows more.
+
+        Args:
+            tokens: all those of the data.
+            make: makes a tokenizer for tokens.
+            data: their name.
+
+        Raises:
+            KetformerError: naming the tokens that it does not know, if none are to be added.
+        """
+        vocabulary = self.tokenizer.get_vocab()
+        if not (new := sorted(set(tokens) - set(vocabulary))):
+            return self.tokenizer
+        if not self.add_tokens:
+            named = ", ".join(map(repr, new[:_NAMED])) + (", …" if len(new) > _NAMED else "")
+            raise KetformerError(
+                f"{data} has tokens that {self.name} does not know: {named}; leave them out of "
+                "the data, or add them to the model with --add_tokens true"
+            )
+        return make([*vocabulary, *new])
 
 
 class Rows(Dataset[BatchEncoding]):

@@ -37,6 +37,8 @@ def training_arguments(settings: Settings, out: Path) -> TrainingArguments:
         KetformerError: Trainer refuses an option, would fail on it or would ignore it.
     """
     options = _with_defaults(settings.training)
+    if settings.early_stopping_patience is not None:
+        _prepare_to_stop_early(settings.early_stopping_patience, options)
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
     try:
         arguments = TrainingArguments(
@@ -97,6 +99,18 @@ def _with_defaults(training: Mapping[str, Any]) -> dict[str, Any]:
     # Without this, torchrun's processes on a machine with only CPUs would not find each other.
     options.setdefault("use_cpu", not torch.accelerator.is_available())
     return options
+
+
+def _prepare_to_stop_early(patience: int, options: dict[str, Any]) -> None:
+    """Have the best weights loaded at the end, and refuse what does not go with early stopping."""
+    if patience < 1:
+        raise KetformerError(f"early_stopping_patience must be at least 1, got {patience}")
+    if not options.setdefault("load_best_model_at_end", True):
+        raise KetformerError(
+            "early_stopping_patience keeps the best weights: leave out load_best_model_at_end"
+        )
+    if options.get("greater_is_better"):
+        raise KetformerError("early_stopping_patience waits for a lower loss, not a greater one")
 
 
 def is_sharded(arguments: TrainingArguments) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from tqdm.auto import tqdm
-from transformers import TrainerCallback
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainerState
 from transformers.integrations import TensorBoardCallback
 
 from ketformer.errors import Stopped
@@ -55,6 +55,39 @@ class MetricsFile(TrainerCallback):
         if state.is_world_process_zero and logs:
             with self.file.open("a", encoding="utf-8") as lines:
                 lines.write(json_line({"step": state.global_step, **logs}))
+
+
+class EarlyStop(EarlyStoppingCallback):
+    """transformers' early stopping on the validation loss, which survives a resume.
+
+    A checkpoint is saved at each evaluation with a new lowest loss, whose weights are to be kept,
+    and at the last one, so that a resume finds the run finished.
+    """
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **options: Any) -> None:
+        """Go on counting where the checkpoint left off."""
+        self.early_stopping_patience_counter = evaluations_in_vain(state)
+        state.stateful_callbacks.setdefault(type(self).__name__, self.state())
+        super().on_train_begin(args, state, control, **options)
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: Any, **options: Any
+    ) -> None:
+        """Count, and end the training if need be."""
+        super().on_evaluate(args, state, control, metrics, **options)
+        if self.early_stopping_patience_counter == 0 or control.should_training_stop:
+            control.should_save = True
+
+
+def evaluations_in_vain(state: TrainerState) -> int:
+    """How many evaluations in a row have not lowered the validation loss, as early stopping counts.
+
+    0 for a state of a training without it.
+    """
+    match state.stateful_callbacks:
+        case {EarlyStop.__name__: {"attributes": {"early_stopping_patience_counter": int(count)}}}:
+            return count
+    return 0
 
 
 class TensorBoard(TensorBoardCallback):

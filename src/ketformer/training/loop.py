@@ -31,21 +31,27 @@ from ketformer.runs.directory import (
     MANIFEST_FILE,
     SAMPLES_FOLDER,
     SETTINGS_FILE,
+    Run,
     make_manifest,
+    read_manifest,
     save_model,
     write_metrics,
 )
+from ketformer.runs.fine_tuning import begin_with, first_run, trained
 from ketformer.tasks.base import Prepared, Rows, WholeBatches
 from ketformer.training.arguments import batch_of, is_sharded, training_arguments
 from ketformer.training.callbacks import (
+    EarlyStop,
     MetricsFile,
     OldModel,
     ProgressBar,
     StopOnSignal,
     TensorBoard,
+    evaluations_in_vain,
 )
 from ketformer.training.checkpoints import clear_unusable, step_of
 from ketformer.training.failures import surviving, writing
+from ketformer.training.lora import add_adapters, check_lora
 from ketformer.training.resume import (
     checkpoint_to_resume,
     chosen_checkpoint,
@@ -55,6 +61,9 @@ from ketformer.training.resume import (
 from ketformer.training.trainer import SafeTrainer, read_losses
 from ketformer.utils.files import write_json, write_text
 from ketformer.utils.locks import alone_in_out, contents
+
+# What is said of a training with adapters, besides the parameters that the saved model has.
+_COUNTS = ("trained_parameters", "frozen_parameters")
 
 
 @alone_in_out
@@ -92,23 +101,40 @@ def train(
         raise KetformerError(f"{out} exists; choose another --out, or --resume it")
     arguments = training_arguments(settings, out)
     settings = settings.override({"seed": arguments.seed})  # what is saved says which
-    data = _prepared(settings, arguments, data_sha256, progress)
+    check_lora(settings, sharded=is_sharded(arguments))
+    settings, first = first_run(settings) if settings.init else (settings, None)
+    data = _prepared(settings, first, arguments, data_sha256, progress)
     settings = as_prepared(settings, data)
     set_seed(arguments.seed)
-    model = build_model(settings, data)
+    began = begin_with(first, settings, data) if first else None
+    model = began.model if began else build_model(settings, data)
+    facts = _facts(model)
+    adapters = add_adapters(model, settings, began.grown if began else ())
     measured = _measured(settings, model)
     sets = data.training_sets(model.config.max_position_embeddings)
     rows = len(sets[0])
-    checkpoint = checkpoint_to_resume(out, settings, data, arguments, rows) if resume else None
-    finished = finished_state(checkpoint, arguments, rows)
+    init = began.facts if began else None
+    checkpoint = (
+        checkpoint_to_resume(out, settings, data, arguments, rows, init) if resume else None
+    )
+    patience = settings.early_stopping_patience
+    finished = finished_state(checkpoint, arguments, rows, patience)
     if finished:
         weights = chosen_checkpoint(finished, checkpoint, arguments)
-        model = KetformerForCausalLM.from_pretrained(weights)
+        if adapters:
+            adapters.load(weights)
+        else:
+            model = KetformerForCausalLM.from_pretrained(weights)
     stop, bar = StopOnSignal(out), ProgressBar(label)
     callbacks = [OldModel(out, model.config), MetricsFile(out), *([bar] if progress else []), stop]
+    if patience is not None:
+        callbacks.append(EarlyStop(patience))
     trainer = _trainer(out, model, arguments, sets, callbacks)
     if arguments.process_index == 0:
-        _begin(out, settings, data, model, arguments, checkpoint)
+        more = {**facts, **({"init": init} if init else {})}
+        if adapters:
+            more["lora"] = adapters.facts
+        _begin(out, settings, data, arguments, checkpoint, more)
     if finished:
         loss, seconds = _restore(trainer, finished, str(checkpoint)), 0.0
     else:
@@ -119,24 +145,41 @@ def train(
         eval_loss = _validation_loss(trainer)
     summary = {
         "run": str(out),
-        "attention": model.config.attention_name,
-        "parameters": model.num_parameters(),
+        "attention": facts["attention"],
+        "parameters": facts["parameters"],
+        **({key: adapters.facts[key] for key in _COUNTS} if adapters else {}),
         "steps": trainer.state.global_step,
+        **(_stopping(trainer, patience) if patience is not None else {}),
         "train_loss": loss,
         "eval_loss": eval_loss,
         "seconds": seconds,
-        "causal": model.is_causal,
+        "causal": facts["causal"],
     }
-    _save(out, trainer, model, data)
+    if adapters:
+        adapters.merge()
+    _save(out, trainer, model, data, patience)
     return summary
 
 
+def _facts(model: KetformerForCausalLM) -> dict[str, Any]:
+    """What the manifest says of a model as it is saved."""
+    return {
+        "attention": model.config.attention_name,
+        "parameters": model.num_parameters(),
+        "causal": model.is_causal,
+    }
+
+
 def _prepared(
-    settings: Settings, arguments: TrainingArguments, sha256: str | None, progress: bool
+    settings: Settings,
+    first: Run | None,
+    arguments: TrainingArguments,
+    sha256: str | None,
+    progress: bool,
 ) -> Prepared:
     """The data, if it is what it must be; the first process fills the caches for the others."""
     with arguments.main_process_first(desc="data"):
-        data = prepare(settings, progress=progress)
+        data = prepare(settings, trained(first, settings) if first else None, progress=progress)
     found = data.facts["sha256"]
     if sha256 and found != sha256:
         raise KetformerError(
@@ -181,7 +224,10 @@ def _restore(trainer: SafeTrainer, finished: TrainerState, checkpoint: str) -> f
 
 
 def _validation_loss(trainer: SafeTrainer) -> float:
-    """The loss after the last step: logged already, or computed now."""
+    """The loss of the final weights: logged already, or computed now."""
+    if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint:
+        best: float = trainer.state.best_metric
+        return best
     step = trainer.state.global_step
     logged = [row for row in trainer.state.log_history if row["step"] == step]
     losses = [row["eval_loss"] for row in logged if "eval_loss" in row]
@@ -189,12 +235,30 @@ def _validation_loss(trainer: SafeTrainer) -> float:
     return loss
 
 
-def _save(out: Path, trainer: SafeTrainer, model: KetformerForCausalLM, data: Prepared) -> None:
+def _stopping(trainer: SafeTrainer, patience: int) -> dict[str, Any]:
+    """Whether early stopping ended the training, and the step whose weights are kept."""
+    return {
+        "stopped_early": evaluations_in_vain(trainer.state) >= patience,
+        "best_step": trainer.state.best_global_step,
+    }
+
+
+def _save(
+    out: Path,
+    trainer: SafeTrainer,
+    model: KetformerForCausalLM,
+    data: Prepared,
+    patience: int | None,
+) -> None:
     """Write the model, its card and a sample; the other processes wait for the first one."""
     weights = None
     if trainer.is_fsdp_enabled:  # gathered by all of them
         weights = trainer.accelerator.get_state_dict(trainer.model)
     if trainer.args.process_index == 0:
+        if patience is not None:
+            stopping = {"patience": patience, **_stopping(trainer, patience)}
+            stopping["step"] = trainer.state.global_step
+            write_json(out / MANIFEST_FILE, {**read_manifest(out), "early_stopping": stopping})
         with writing(out, f"the model of {out}"):
             save_model(out, model, data.tokenizer, weights)
             write_run_card(out, model.config)
@@ -221,9 +285,9 @@ def _begin(
     out: Path,
     settings: Settings,
     data: Prepared,
-    model: KetformerForCausalLM,
     arguments: TrainingArguments,
     checkpoint: str | None,
+    facts: dict[str, Any],
 ) -> None:
     """Write what is known before the first step, and cut the metrics back to the checkpoint."""
     out.mkdir(parents=True, exist_ok=True)
@@ -240,9 +304,7 @@ def _begin(
         batch=batch_of(arguments),
         sharded=is_sharded(arguments),
         mixed_precision=arguments.mixed_precision,
-        attention=model.config.attention_name,
-        parameters=model.num_parameters(),
-        causal=model.is_causal,
+        **facts,
         resumed=resumed,
         **({"packages": packages} if (packages := settings.packages()) else {}),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ketformer.training.arguments import (
     is_sharded,
     steps_in_all,
 )
+from ketformer.training.callbacks import evaluations_in_vain
 from ketformer.training.checkpoints import last_checkpoint, processes_of, step_of
 
 # Options that what is already done depends on, and why.
@@ -49,7 +51,12 @@ _WITHOUT_A_STEP = {
 
 
 def checkpoint_to_resume(
-    out: Path, settings: Settings, data: Prepared, arguments: TrainingArguments, rows: int
+    out: Path,
+    settings: Settings,
+    data: Prepared,
+    arguments: TrainingArguments,
+    rows: int,
+    began: Mapping[str, Any] | None = None,
 ) -> str | None:
     """The newest whole checkpoint of a run; None if there is none yet.
 
@@ -59,6 +66,7 @@ def checkpoint_to_resume(
         data: the data to go on with.
         arguments: Trainer's arguments of these settings.
         rows: the number of sequences to train on.
+        began: the run that it begins with, as in the manifest.
 
     Raises:
         KetformerError: it was made with another model or other data, only one of the checkpoint
@@ -67,7 +75,7 @@ def checkpoint_to_resume(
     """
     checkpoint = last_checkpoint(out, say=arguments.process_index == 0)
     if checkpoint:
-        _check_same_run(out, settings, data)
+        _check_same_run(out, settings, data, began)
         _check_options(out, settings, arguments, checkpoint, rows)
         _check_same_way(out, arguments, checkpoint)
     elif (out / WEIGHTS_FILE).is_file():
@@ -78,15 +86,23 @@ def checkpoint_to_resume(
 
 
 def finished_state(
-    checkpoint: str | None, arguments: TrainingArguments, rows: int
+    checkpoint: str | None, arguments: TrainingArguments, rows: int, patience: int | None = None
 ) -> TrainerState | None:
-    """The state of a checkpoint at the last step, from which Trainer would take one more."""
+    """The state of a checkpoint at the last step, from which Trainer would take one more.
+
+    Args:
+        checkpoint: its path, if there is one.
+        arguments: Trainer's arguments.
+        rows: the number of sequences to train on.
+        patience: of early stopping, which may have ended the training before.
+    """
     if checkpoint is None:
         return None
     file = Path(checkpoint) / "trainer_state.json"
     try:
         state = TrainerState.load_from_json(str(file))
-        return state if steps_in_all(arguments, rows) <= state.global_step else None
+        stopped = patience is not None and evaluations_in_vain(state) >= patience
+        return state if stopped or steps_in_all(arguments, rows) <= state.global_step else None
     except (TypeError, ValueError, OSError) as error:
         raise KetformerError(f"{file}: {error}") from None
 
@@ -155,16 +171,28 @@ def _check_options(
         )
 
 
-def _check_same_run(out: Path, settings: Settings, data: Prepared) -> None:
+def _check_same_run(
+    out: Path, settings: Settings, data: Prepared, began: Mapping[str, Any] | None
+) -> None:
     """A run is resumed with the model and the data that it was begun with."""
     before, now = load_settings(str(out / SETTINGS_FILE)).to_dict(), settings.to_dict()
-    own = ("name", "data", "training")  # may change; the data is compared by its hash
+    own = (
+        "name",
+        "data",
+        "training",
+        "early_stopping_patience",
+    )  # may change; the data is compared by its hash
     keys = [key for key in now if key not in own]
     if changed := [key for key in keys if before.get(key) != now[key]]:
         raise KetformerError(
             f"{out} was begun with another {' and '.join(changed)}; choose another --out"
         )
-    if read_manifest(out).get("data", {}).get("sha256") != data.facts["sha256"]:
+    manifest = read_manifest(out)
+    if began and manifest.get("init", {}).get("weights_sha256") != began["weights_sha256"]:
+        raise KetformerError(
+            f"{out} was begun with other weights than {began['run']} has now; choose another --out"
+        )
+    if manifest.get("data", {}).get("sha256") != data.facts["sha256"]:
         raise KetformerError(f"{out} was begun on other data than {data.facts['name']} is now")
 
 

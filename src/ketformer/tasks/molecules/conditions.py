@@ -51,6 +51,8 @@ class Condition:
             headings: the columns read, as the file writes them, by the name asked for.
         """
         heading = None if self.source == "rdkit" else headings.get(self.name)
+        if heading is None and self.source == "column":
+            heading = self.name  # the file lacks it
         if heading is None:
             return self.computed or self.name
         return f"column:{heading}" if heading in PROPERTIES else heading

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from ketformer.errors import KetformerError
-from ketformer.tasks.base import EVAL_TARGETS, Rows, count_kept
+from ketformer.tasks.base import EVAL_TARGETS, Rows, Trained, count_kept
 from ketformer.tasks.molecules.conditions import Condition, parse_names
 from ketformer.tasks.molecules.dialect import RECOGNISED, Dialect
 from ketformer.tasks.molecules.properties import PROPERTIES, cached_properties
@@ -166,6 +166,8 @@ def prepare_molecules(
     standardise_conditions: bool = True,
     count_padding: bool = False,
     tokenizer: PreTrainedTokenizerFast | None = None,
+    trained: Trained | None = None,
+    may_lack: Collection[str] = (),
     progress: bool = True,
 ) -> MoleculeData:
     """Load, split and tokenise molecules, with their conditions.
@@ -191,6 +193,8 @@ def prepare_molecules(
         count_padding: whether padding counts in the loss.
         tokenizer: the tokenizer of a trained model; it must know every token. Such a model
             keeps its conditions and their statistics, whether they vary here or not.
+        trained: a model to train further, whose tokenizer is kept; the same holds for it.
+        may_lack: conditions that are unknown if the file has no such column.
         progress: show bars on standard error.
 
     Raises:
@@ -198,21 +202,24 @@ def prepare_molecules(
             ``train_fraction``.
     """
     asked = parse_names(conditions)
+    lenient = [condition for condition in asked if condition.resolved({}) in may_lack]
     source = load_molecules(
         data,
         column=column,
-        numeric=[condition.name for condition in asked if condition.needs_column],
-        optional=[condition.name for condition in asked if condition.takes_column],
+        numeric=[one.name for one in asked if one.needs_column and one not in lenient],
+        optional=[
+            one.name for one in asked if one.takes_column or (one.needs_column and one in lenient)
+        ],
         dialect=dialect,
         replicates=replicates,
         marks=marks_of(standardise),
         progress=progress,
     )
-    names = [condition.resolved(source.headings) for condition in asked]
+    names = _names(asked, source.headings, may_lack)
     if len(set(names)) < len(names):
         raise KetformerError(f"conditions must be distinct names, got {', '.join(names)}")
     notes = source.notes if data not in MOLECULE_SETS else []  # what those hold is known
-    for line in [*notes, *_preferred(asked, source.headings)]:
+    for line in [*notes, *_preferred(asked, source.headings), *_lacking(asked, source.headings)]:
         warnings.warn(f"{source.name}: {line}", stacklevel=2)
     if source.broken:
         warnings.warn(
@@ -227,7 +234,10 @@ def prepare_molecules(
             "differed from another only in these and were merged",
             stacklevel=2,
         )
-    trained = tokenizer is not None
+    keeps = tokenizer is not None or trained is not None
+    if trained is not None:
+        tokens = vocabulary_of(source.smiles)
+        tokenizer = trained.tokenizer_for(tokens, smiles_tokenizer, source.name)
     tokenizer = tokenizer or smiles_tokenizer(vocabulary_of(source.smiles))
     ids = compact_ids(tokenizer, source.smiles)
     if source.parts and split != "official":
@@ -242,7 +252,7 @@ def prepare_molecules(
     values = _conditions(source, asked, progress)
     check_size(values, names, source)
     left_out = []
-    if conditions and not trained:
+    if conditions and not keeps:
         training = values[parts["train"]]
         from_all = {name for name, one in zip(names, asked, strict=True) if one.from_all}
         left_out = unvarying(
@@ -252,7 +262,7 @@ def prepare_molecules(
         names, values = [names[i] for i in kept], values[:, kept]
     means, stds = [0.0] * len(names), [1.0] * len(names)
     ranges = []
-    if names and not trained:
+    if names and not keeps:
         training = values[parts["train"]]
         lows, highs = np.nanmin(training, 0), np.nanmax(training, 0)
         ranges = list(zip(lows.tolist(), highs.tolist(), strict=True))
@@ -287,13 +297,32 @@ def _preferred(asked: Sequence[Condition], headings: Mapping[str, str]) -> list[
     ]
 
 
+def _lacking(asked: Sequence[Condition], headings: Mapping[str, str]) -> list[str]:
+    """Lines about columns that the file may lack, and does."""
+    return [
+        f"there is no column {condition.name!r}, which is unknown for every molecule"
+        for condition in asked
+        if condition.needs_column and condition.name not in headings
+    ]
+
+
+def _names(
+    asked: Sequence[Condition], headings: Mapping[str, str], known: Collection[str]
+) -> list[str]:
+    """The conditions' names in a model; one that has them already writes them in its own way."""
+    own = {name.casefold(): name for name in known}
+    names = (condition.resolved(headings) for condition in asked)
+    return [own.get(name.casefold(), name) for name in names]
+
+
 def _conditions(source: Molecules, asked: Sequence[Condition], progress: bool) -> np.ndarray:
     """The values of the conditions ``[N, C]``, in the order asked for."""
     names = [condition.resolved(source.headings) for condition in asked]
     computed = [name for name in names if name in PROPERTIES]
     values = cached_properties(source.smiles, computed, progress=progress) if computed else None
+    unknown = np.full(len(source.smiles), np.nan)
     columns = [
-        source.columns[condition.name] if values is None or name not in computed
+        source.columns.get(condition.name, unknown) if values is None or name not in computed
         else values[:, computed.index(name)]
         for condition, name in zip(asked, names, strict=True)
     ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from ketformer.errors import KetformerError
-from ketformer.tasks.base import EVAL_TARGETS, Rows, count_kept
+from ketformer.tasks.base import EVAL_TARGETS, Rows, Trained, count_kept
 from ketformer.tasks.datasets import Text, load_text
 from ketformer.tasks.text import TextWindows, bpe_tokenizer, char_tokenizer, encode, split_text
 from ketformer.tasks.text.encoding import BAR_DELAY
@@ -53,6 +54,7 @@ def prepare_text(
     vocab_size: int | None = None,
     progress: bool = True,
     encoding: str | None = None,
+    trained: Trained | None = None,
 ) -> TextData:
     """Load, split and tokenise a text.
 
@@ -67,15 +69,20 @@ def prepare_text(
         vocab_size: tokens of a BPE; 1,024 by default.
         progress: show bars on standard error.
         encoding: of a file; recognised if not given.
+        trained: a model to train further, whose tokenizer is kept.
 
     Raises:
-        KetformerError: unknown data, split or tokenizer, or a wrong ``train_fraction``.
+        KetformerError: unknown data, split, tokenizer or token, or a wrong ``train_fraction``.
     """
     source = load_text(data, encoding)
     texts = split_text(source.text, split)
     texts["train"] = texts["train"][: count_kept(len(texts["train"]), train_fraction)]
     with Bars(progress, "character", BAR_DELAY) as bars:
-        if tokenizer == "char":
+        if trained is not None and tokenizer == "char":
+            made = trained.tokenizer_for(set(source.text), _of_characters, source.name)
+        elif trained is not None:
+            made = trained.tokenizer  # of bytes, so it knows any text
+        elif tokenizer == "char":
             made = char_tokenizer(source.text)
         elif tokenizer == "bpe":
             learning = bars("learning byte pairs")
@@ -87,3 +94,7 @@ def prepare_text(
             for name, text in texts.items()
         }
     return TextData(source, made, parts)
+
+
+def _of_characters(characters: Iterable[str]) -> PreTrainedTokenizerFast:
+    return char_tokenizer("".join(characters))
