@@ -48,3 +48,10 @@ class Stopped(KeyboardInterrupt):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+def one_line(error: BaseException) -> str:
+    """An error on one line, with its type unless it is ours."""
+    if isinstance(error, KetformerError):
+        return str(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -14,8 +14,8 @@ from ketformer.attention.layers import Mechanisms, each_layer, parse_mechanisms
 from ketformer.audit.origin import sources_of
 from ketformer.audit.paths import further_checks
 from ketformer.audit.result import Audit, Source
-from ketformer.audit.subjects import Mechanism, Subject, difference, one_line
-from ketformer.errors import KetformerError
+from ketformer.audit.subjects import Mechanism, Subject, difference
+from ketformer.errors import KetformerError, one_line
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 
 # In units of the last place of the largest output. The first: what float64 may lose on the way

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import os
-import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from ketformer.audit.subjects import one_line
-from ketformer.errors import KetformerError
+from ketformer.errors import KetformerError, one_line
+from ketformer.utils.importing import import_target
 
 
 def load_model(path: str | Path) -> nn.Module:
@@ -49,17 +46,10 @@ def import_model(target: str) -> Any:
     Raises:
         KetformerError: it cannot be imported, or the factory fails.
     """
-    module, colon, attributes = target.partition(":")
-    if not (module and colon and attributes):
-        raise KetformerError(f"--model {target}: write it as package.module:factory")
-    if (here := os.getcwd()) not in sys.path:
-        sys.path.insert(0, here)
+    found = import_target(target, "--model", "package.module:factory")
+    if isinstance(found, nn.Module) or not callable(found) or _needs_arguments(found):
+        return found
     try:
-        found: Any = import_module(module)
-        for attribute in attributes.split("."):
-            found = getattr(found, attribute)
-        if isinstance(found, nn.Module) or not callable(found) or _needs_arguments(found):
-            return found
         return found()
     except KetformerError:
         raise

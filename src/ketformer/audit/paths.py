@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ketformer.audit.result import Check
-from ketformer.audit.subjects import Subject, difference, one_line, outputs_of
-from ketformer.errors import NotOfferedError
+from ketformer.audit.subjects import Subject, difference, outputs_of
+from ketformer.errors import NotOfferedError, one_line
 
 _PADDING = 3  # tokens to the left
 #: Names of a cache in the arguments and results of models of transformers.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ketformer.attention import Mixer
 from ketformer.audit.precision import float64_copy, in_float64
-from ketformer.errors import KetformerError
+from ketformer.errors import KetformerError, one_line
 
 #: Tokens in a sequence: of a model whose context is known, at most; of others; of a mechanism.
 LONGEST, UNKNOWN, VECTORS = 64, 32, 16
@@ -278,10 +278,3 @@ def _parameters_of(model: Callable[..., Any]) -> frozenset[str]:
         return frozenset(inspect.signature(getattr(model, "forward", model)).parameters)
     except (TypeError, ValueError):  # built in, or written in C
         return frozenset()
-
-
-def one_line(error: Exception) -> str:
-    """An error on one line, with its type unless it is ours."""
-    if isinstance(error, KetformerError):
-        return str(error)
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
