@@ -27,6 +27,19 @@ def test_the_command_prints_and_writes_what_it_found(ketformer, molecules, tmp_p
     assert ketformer("generate", out / "agent", "--num", 5, "--json").json["sampled"] == 5
 
 
+def test_a_stopped_one_says_how_to_go_on(ketformer, molecules, tmp_path, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ketformer.cli.optimise.optimise", stop)
+    done = ketformer("optimise", molecules, "--oracle", "qed", "--out", tmp_path / "out")
+    assert done.code == 130
+    assert (
+        done.err
+        == f"ketformer: error: {tmp_path / 'out'}: stopped; resume with: the same command\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

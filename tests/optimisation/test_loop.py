@@ -5,10 +5,13 @@ import json
 
 import pytest
 import torch
+from hypothesis import given, strategies as st
 
 from ketformer.errors import KetformerError
 from ketformer.optimisation import Optimisation, loop, optimise, top_auc
+from ketformer.optimisation.loop import written_otherwise
 from ketformer.runs import open_run
+from ketformer.tasks.molecules.chemistry import canonical_smiles
 from ketformer.tasks.molecules.oracles import Oracle
 
 HOW = Optimisation(budget=120, batch=32, sigma=60, learning_rate=2e-2, replay=8, bucket_size=0)
@@ -130,6 +133,8 @@ def test_a_folder_of_something_else_is_left_alone(run, whole):
     with pytest.raises(KetformerError, match=r"asked about .* more than --budget 5"):
         again(run, whole[1], Optimisation(**{**vars(HOW), "budget": 5}))
     assert (whole[1] / "result.json").read_bytes() == before
+    with pytest.raises(KetformerError, match="holds something else; choose another --out"):
+        again(run, run.path)
 
 
 def test_an_oracle_that_fails_on_everything_ends_it(run, tmp_path):
@@ -157,11 +162,29 @@ def test_the_steered_model_is_a_run(whole, run):
     assert agent.weights_sha256 != run.weights_sha256
 
 
-def test_conditions_are_requested_in_every_step(conditional, tmp_path):
-    how = Optimisation(**{**vars(HOW), "budget": 20, "conditions": {"logp": 1.0}})
+@given(st.integers(1, 2**31 - 2))
+def test_a_molecule_written_otherwise_is_the_same(seed):
+    text = written_otherwise("Cc1ccc(O)cc1[N+](=O)[O-]", seed)
+    assert canonical_smiles(text) == canonical_smiles("Cc1ccc(O)cc1[N+](=O)[O-]")
+    assert text == written_otherwise("Cc1ccc(O)cc1[N+](=O)[O-]", seed)
+
+
+def test_conditions_and_augmentations_are_those_of_every_step(conditional, tmp_path, monkeypatch):
+    written = []
+
+    def write(smiles, seed):
+        written.append(smiles)
+        return "[Xe]" if len(written) == 1 else smiles  # an unknown token is left out
+
+    monkeypatch.setattr(loop, "written_otherwise", write)
+    changes = {"budget": 40, "conditions": {"logp": 1.0}, "augmentations": 1}
+    how = Optimisation(**{**vars(HOW), **changes})
     result, _ = again(open_run(conditional), tmp_path / "out", how)
     assert result["conditions"] == {"LogP": 1.0}
-    assert result["calls"] == 20
+    assert result["calls"] == 40
+    good = {row["smiles"] for row in result["best"] if row["score"] > 0}
+    assert written
+    assert set(written) <= good
 
 
 def test_models_that_cannot_be_steered_are_refused(honest, tmp_path):

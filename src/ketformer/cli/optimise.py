@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from rich.table import Table
 
 from ketformer.cli.common import Parser, print_facts, print_json
 from ketformer.comparison.variants import as_file_name
-from ketformer.errors import KetformerError
+from ketformer.errors import KetformerError, Stopped
 from ketformer.generation.molecules import parse_conditions
 from ketformer.optimisation import Optimisation, optimise, top_auc
 from ketformer.optimisation.loop import Step
@@ -80,6 +81,11 @@ def add_arguments(parser: Parser) -> None:
         "--memory", type=int, default=_HOW.memory,
         help="the best molecules that these are drawn from (100)",
     )  # fmt: skip
+    learning.add_argument(
+        "--augmentations", type=int, default=_HOW.augmentations,
+        help="further updates in each step, on all of these written as random SMILES; 2 learns "
+        "more from each call of the oracle (0)",
+    )  # fmt: skip
     diversity = parser.add_argument_group("diversity")
     diversity.add_argument(
         "--bucket_size", type=int, default=_HOW.bucket_size,
@@ -102,6 +108,7 @@ def run(options: Any) -> int:
         learning_rate=options.learning_rate,
         replay=options.replay,
         memory=options.memory,
+        augmentations=options.augmentations,
         bucket_size=options.bucket_size,
         min_score=options.min_score,
         range=tuple(options.range) if options.range else usual_range(oracle),
@@ -113,8 +120,11 @@ def run(options: Any) -> int:
         opened.model.to(_device(options.device))
     name = as_file_name(f"{opened.path.name}-{options.oracle}")
     out = Path(options.out) if options.out else opened.path.parent / name
-    with _Progress(how.budget) as progress:
-        result = optimise(opened, oracle, out, how, each=progress)
+    try:
+        with _Progress(how.budget) as progress:
+            result = optimise(opened, oracle, out, how, each=progress)
+    except KeyboardInterrupt:
+        raise Stopped(f"{out}: stopped", signal.SIGINT, out) from None
     page = optimisation_page(result, out / "report.html")
     files = {kind: str(out / file) for kind, file in result["files"].items()}
     files["page"] = str(page)

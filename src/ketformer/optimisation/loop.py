@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ketformer.errors import KetformerError, NotFiniteError
+from ketformer.errors import KetformerError, NotFiniteError, UnreadableError
 from ketformer.generation.decoding import sample_sequences
 from ketformer.generation.sampling import named_conditions, requested_conditions
 from ketformer.optimisation.history import Call, History
@@ -32,7 +32,7 @@ from ketformer.runs import Run
 from ketformer.tasks.molecules.chemistry import canonical_smiles
 from ketformer.tasks.molecules.oracles import Oracle, Scores
 from ketformer.tasks.molecules.scaffolds import scaffolds
-from ketformer.tasks.molecules.tokenizer import decode_smiles
+from ketformer.tasks.molecules.tokenizer import decode_smiles, encode_smiles
 from ketformer.utils.locks import in_use
 from ketformer.utils.mappings import read_json
 
@@ -124,6 +124,13 @@ def _warn(oracle: Oracle, history: History) -> None:
             "if they should differ",
             stacklevel=3,
         )
+
+
+def written_otherwise(smiles: str, seed: int) -> str:
+    """A random SMILES of a molecule, always the same for a seed from 1 on."""
+    from rdkit.Chem import MolFromSmiles, MolToRandomSmilesVect
+
+    return str(MolToRandomSmilesVect(MolFromSmiles(smiles), 1, seed)[0])
 
 
 class _Work:
@@ -238,18 +245,40 @@ class _Work:
     def _learn(self, ids: Tensor, rewards: list[float], memory: list[int]) -> None:
         """Learn from what was sampled, and from a part of the memory before it."""
         places = self._replayed(memory)
-        pad = self.run.tokenizer.pad_token_id
         kept = [torch.tensor(self.history.calls[place].ids) for place in places]
-        both = torch.nn.utils.rnn.pad_sequence(
-            [*ids, *(row.to(ids.device) for row in kept)], batch_first=True, padding_value=pad
-        )
-        scores = torch.tensor(
-            [*rewards, *(self.history.scores[place] for place in places)], device=ids.device
+        self._update([*ids, *kept], [*rewards, *(self.history.scores[place] for place in places)])
+        for _ in range(self.how.augmentations):
+            self._learn_otherwise_written()
+
+    def _learn_otherwise_written(self) -> None:
+        """Learn from the whole memory, each molecule as another SMILES of the same."""
+        places = self.history.memory()
+        seeds = torch.randint(1, 2**31 - 1, (len(places),), generator=self.replay)
+        rows, scores = [], []
+        for place, seed in zip(places, seeds.tolist(), strict=True):
+            text = written_otherwise(self.history.calls[place].smiles, seed)
+            try:  # without the begin token, which the context need not hold
+                row = encode_smiles(self.run.tokenizer, [text])[0, 1:]
+            except UnreadableError:  # its tokens are unknown
+                continue
+            if len(row) <= self.agent.config.max_position_embeddings:
+                rows.append(row)
+                scores.append(self.history.scores[place])
+        if rows:
+            self._update(rows, scores)
+
+    def _update(self, rows: Sequence[Tensor], scores: Sequence[float]) -> None:
+        """One step of Adam on sequences of tokens and their scores."""
+        device = self.agent.device
+        ids = torch.nn.utils.rnn.pad_sequence(
+            [row.to(device) for row in rows],
+            batch_first=True,
+            padding_value=self.run.tokenizer.pad_token_id,
         )
         with torch.no_grad():
-            prior = log_likelihoods(self.prior, both, self.conditions, self.never)
-        agent = log_likelihoods(self.agent, both, self.conditions, self.never)
-        loss = reinvent_loss(agent, prior, scores, self.how.sigma)
+            prior = log_likelihoods(self.prior, ids, self.conditions, self.never)
+        agent = log_likelihoods(self.agent, ids, self.conditions, self.never)
+        loss = reinvent_loss(agent, prior, torch.tensor(scores, device=device), self.how.sigma)
         if not loss.isfinite():
             raise NotFiniteError(
                 f"the loss became {loss.item():g} in step {self.steps + 1}; choose a smaller "

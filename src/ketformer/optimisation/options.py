@@ -27,6 +27,8 @@ class Optimisation:
         learning_rate: of Adam.
         replay: molecules replayed in each step, drawn from the memory by their score.
         memory: how many of the best molecules are kept for that.
+        augmentations: further updates in each step, on the whole memory written as random SMILES;
+            the augmented memory of Guo and Schwaller 2023 (arXiv 2305.16160), who take 2.
         bucket_size: molecules of one scaffold that are rewarded, from ``min_score`` on; 0 for
             no limit.
         min_score: the score from which a molecule counts against its scaffold.
@@ -42,6 +44,7 @@ class Optimisation:
     learning_rate: float = 5e-4
     replay: int = 24
     memory: int = 100
+    augmentations: int = 0
     bucket_size: int = 25
     min_score: float = 0.4
     range: tuple[float, float] = (0.0, 1.0)
@@ -52,7 +55,7 @@ class Optimisation:
         for name in ("budget", "batch", "memory"):
             if getattr(self, name) < 1:
                 raise KetformerError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("replay", "bucket_size"):
+        for name in ("replay", "augmentations", "bucket_size"):
             if getattr(self, name) < 0:
                 raise KetformerError(f"{name} must not be negative, got {getattr(self, name)}")
         for name in ("sigma", "learning_rate"):

@@ -19,6 +19,7 @@ from ketformer.optimisation.options import Optimisation
 from ketformer.runs import Run
 from ketformer.tasks.molecules.oracles import Oracle, Scores, score
 from ketformer.utils.files import json_line, replacing, write_json
+from ketformer.utils.locks import contents
 from ketformer.utils.mappings import read_json
 
 FACTS_FILE = "optimisation.json"
@@ -132,6 +133,8 @@ def begin(out: Path, run: Run, oracle: Oracle, how: Optimisation) -> dict[str, A
         "range": list(how.range),
     }
     path = out / FACTS_FILE
+    if not path.exists() and contents(out):
+        raise KetformerError(f"{out} holds something else; choose another --out")
     if path.exists():
         before = read_json(path)
         # The same run may have been moved.

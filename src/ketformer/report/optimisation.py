@@ -24,8 +24,8 @@ _NUMBERS = {
     "failures": ("failures of the oracle", "{:,}"),
 }
 _OPTIONS = (
-    "budget", "batch", "sigma", "learning_rate", "replay", "memory", "bucket_size", "min_score",
-    "range", "seed", "conditions", "device",
+    "budget", "batch", "sigma", "learning_rate", "replay", "memory", "augmentations",
+    "bucket_size", "min_score", "range", "seed", "conditions", "device",
 )  # fmt: skip
 
 
