@@ -32,7 +32,7 @@ FLOORS = [
     ["models"],
     ["audit", "conversion", "runs"],
     ["circuits", "generation"],
-    ["training", "evaluation", "bench"],
+    ["training", "evaluation", "bench", "optimisation"],
     ["comparison", "app"],
     ["report", "reproduction"],
     ["cli"],

@@ -18,6 +18,7 @@ VERBS = {
     "train": "train one model into a run directory",
     "evaluate": "all metrics of a run",
     "generate": "write text or molecules with a trained model",
+    "optimise": "steer a model of molecules towards what an oracle scores high",
     "attention": "draw what a model attends to",
     "audit": "prove or refute that no position sees a later one",
     "convert": "put a mechanism into a Hugging Face model, in place of its self-attention",

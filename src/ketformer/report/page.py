@@ -1,4 +1,4 @@
-"""The page around the sections: style and contents; nothing is fetched or run."""
+"""The page of runs and results: its sections and their contents."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from ketformer.report.document import write_page
 from ketformer.report.sections import SECTIONS
 from ketformer.report.sources import studies_of
 from ketformer.report.study import Study, checked
-from ketformer.report.style import CSS
-from ketformer.utils.files import write_text
 
 _TITLES = {"text": "Text", "molecules": "Molecules"}
-# Makes the browser refuse scripts and anything outside the file.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 @dataclass(frozen=True)
@@ -102,16 +99,8 @@ def _write(path: Path, title: str, summary: str, studies: list[Study], progress:
                 )
                 contents.append(f"<li>{_link(key, heading)}</li>")
                 sections.append(heading if len(studies) == 1 else f"{name}: {heading}")
-    page = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{CSS}</style></head>\n<body>"
-        f"<header><h1>{html.escape(title)}</h1><p>{html.escape(summary)}</p></header>\n"
-        f'<nav aria-label="Contents"><ul>{"".join(contents)}</ul></nav>\n'
-        f"<main>{''.join(parts)}</main></body></html>\n"
-    )
-    write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
+    nav = f'<nav aria-label="Contents"><ul>{"".join(contents)}</ul></nav>'
+    write_page(path, title, summary, "".join(parts), nav)
     return Report(path, sections, notes)
 
 

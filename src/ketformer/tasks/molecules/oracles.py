@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ketformer.errors import KetformerError, one_line
 from ketformer.tasks.molecules.chemistry import map_chunks, parse
+from ketformer.tasks.molecules.pmo import CLASSIFIERS, PMO, pmo_oracle
 from ketformer.tasks.molecules.properties import PROPERTIES, compute_properties
 from ketformer.tasks.molecules.quoting import matching, nearest, shortened
 from ketformer.utils.importing import import_target
@@ -31,6 +32,7 @@ ORACLES: dict[str, str] = {
     **PROPERTIES,
     "QED": "quantitative estimate of drug-likeness, 0 to 1 (Bickerton et al. 2012)",
     "SA": "synthetic accessibility, 1 easy to 10 hard (Ertl and Schuffenhauer 2009)",
+    **{name: f"PMO, 0 to 1: {goal.about}" for name, goal in PMO.items() if name != "qed"},
 }
 
 #: Seconds that an oracle must take for its bar to appear.
@@ -94,6 +96,8 @@ def load_oracle(name: str) -> Oracle:
             raise KetformerError(f"--oracle {name}: not a function, but {type(function).__name__}")
         return Oracle(name, function)
     known = list(ORACLES)
+    if name in CLASSIFIERS:
+        pmo_oracle(name)  # says why not
     if not (found := matching(name, known)):
         raise KetformerError(
             f"no oracle {name!r}{nearest(name, known)}; known: {', '.join(known)}; or a function "
@@ -164,6 +168,8 @@ def _chunk(smiles: Sequence[str], name: str) -> NDArray[np.float64]:
 
 
 def _calculator(name: str) -> Callable[[Mol], float]:
+    if name in PMO:
+        return pmo_oracle(name)
     from rdkit.Chem.QED import qed
     from rdkit.Contrib.SA_Score.sascorer import calculateScore  # type: ignore[import-untyped]
 
