@@ -28,6 +28,8 @@ CASES += [
     ("qsa_cp", 16, 2, {"token_shift": True}),
     ("kernel", 16, 2, {"coupling": 0.5, "n_qubits": 2}),
     ("qisa_a", 16, 2, {"score": "dot", "observables": "random", "bias": False}),
+    ("qisa_a", 16, 2, {"register": "head"}),
+    ("qsann", 16, 2, {"register": "head"}),
     ("vqc", 24, 3, {"layers": 2, "n_qubits": 3}),
     ("orthogonal", 24, 3, {"score": "dot", "values": "absolute", "layout": "pyramid"}),
 ]
