@@ -19,6 +19,7 @@ CASES += [
     ("qisa", 16, 2, {"learnable_temperature": True, "temperature": 2.0}),
     ("overlap", 16, 2, {"n_qubits": 4, "layers": 2, "learnable_temperature": True}),
     ("overlap", 16, 2, {"angles": "embedding", "layers": 2}),
+    ("overlap", 16, 2, {"entanglement": "none", "n_qubits": 5}),
     ("classical_eq", 16, 2, {"query_width": 3}),
     ("classical", 15, 3, {"token_shift": True}),
     ("classical", 16, 2, {"local_start": 1.5}),
