@@ -36,8 +36,9 @@ _OF_PRODUCTS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 #: Queries scored at a time where no fused kernel supports the score.
 _CHUNK = 256
-#: Scores of a head up to which a CPU multiplies those of parts faster than it fuses wide queries.
-_FEW_SCORES = 128 * 128
+#: Scores of a head up to which a CPU multiplies those of parts faster than it fuses whole queries,
+#: if these are as wide as the values; wider ones take longer.
+_FEW_SCORES = 2 * 64 * 64
 
 
 class Weighting(NamedTuple):
@@ -94,7 +95,7 @@ def mix(
     Returns:
         ``[B, H, Tq, Dv]``, and the weights ``[B, H, Tq, Tk]`` or None.
     """
-    if how.parts and (return_weights or not _prefers_parts(how, queries, keys)):
+    if how.parts and (return_weights or not _prefers_parts(how, queries, keys, values)):
         queries, keys = (joined(each, how.parts) for each in (queries, keys))
         how = how._replace(parts=())
     if return_weights:
@@ -143,18 +144,22 @@ def _mix_fused(
     return mixed[..., : values.shape[-1]]
 
 
-def _prefers_parts(how: Weighting, queries: Tensor, keys: Tensor) -> bool:
+def _prefers_parts(how: Weighting, queries: Tensor, keys: Tensor, values: Tensor) -> bool:
     """Whether the scores are few enough to be multiplied rather than left to a fused kernel."""
     if how.normalise != "softmax" or not how.causal or is_half(queries):
         return False
     if how.score != "dot" and how.score not in _OF_PRODUCTS:
         return False
+    if torch.compiler.is_exporting():  # the graph takes any length
+        return False
     rows, columns = queries.shape[-2], keys.shape[-2]
-    return rows == 1 or (queries.device.type == "cpu" and rows * columns <= _FEW_SCORES)
+    few = rows * columns * values.shape[-1] <= _FEW_SCORES * math.prod(how.parts)
+    return rows == 1 or (queries.device.type == "cpu" and few)
 
 
 def joined(states: Tensor, parts: tuple[int, ...]) -> Tensor:
     """Products of every entry of one part with every one of the others: plain queries or keys."""
+    whole: Tensor
     whole, *others = states.split(parts, dim=-1)
     for other in others:
         whole = (whole.unsqueeze(-1) * other.unsqueeze(-2)).flatten(-2)
@@ -203,10 +208,11 @@ def _products(queries: Tensor, keys: Tensor, parts: tuple[int, ...]) -> Tensor:
     if not parts:
         return queries @ keys.mT
     sides = (each.split(parts, dim=-1) for each in (queries, keys))
-    first, *others = (query @ key.mT for query, key in zip(*sides, strict=True))
+    products: Tensor
+    products, *others = (query @ key.mT for query, key in zip(*sides, strict=True))
     for other in others:
-        first = first * other
-    return first
+        products = products * other
+    return products
 
 
 def _mix_explicitly(

@@ -244,7 +244,8 @@ class Overlap(Attention):
         dense = self.n_qubits <= MAX_DENSE_QUBITS and not states.is_product
         by_kernel = states.has_kernel(hidden_states)
         if registers and dense and (not by_kernel or registers.has_fewer_pairs(tokens)):
-            return registers(tokens, states.matrices(self._shared_angles()))
+            query, key = registers(tokens, states.matrices(self._shared_angles()))
+            return query, key
         return states(*self._angles(hidden_states, tokens))
 
     def _shared_angles(self) -> Tensor:

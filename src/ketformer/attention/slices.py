@@ -35,4 +35,5 @@ def encoded_width(register: Register, hidden_size: int, num_heads: int) -> int:
 def encoded_parts(register: Register, hidden_states: Tensor, num_heads: int) -> Tensor:
     """What each head encodes, ``[B, T, H, d / H]``, or ``[B, T, 1, d]`` if all heads the same."""
     heads = num_heads if register == "head" else 1
-    return hidden_states.unflatten(-1, (heads, -1))
+    parts: Tensor = hidden_states.unflatten(-1, (heads, -1))
+    return parts
