@@ -19,6 +19,7 @@ CASES += [
     ("qisa", 16, 2, {"learnable_temperature": True, "temperature": 2.0}),
     ("overlap", 16, 2, {"n_qubits": 4, "layers": 2, "learnable_temperature": True}),
     ("overlap", 16, 2, {"angles": "embedding", "layers": 2}),
+    ("overlap", 16, 2, {"entanglement": "none", "n_qubits": 5}),
     ("classical_eq", 16, 2, {"query_width": 3}),
     ("classical", 15, 3, {"token_shift": True}),
     ("classical", 16, 2, {"local_start": 1.5}),
@@ -28,6 +29,8 @@ CASES += [
     ("qsa_cp", 16, 2, {"token_shift": True}),
     ("kernel", 16, 2, {"coupling": 0.5, "n_qubits": 2}),
     ("qisa_a", 16, 2, {"score": "dot", "observables": "random", "bias": False}),
+    ("qisa_a", 16, 2, {"register": "head"}),
+    ("qsann", 16, 2, {"register": "head"}),
     ("vqc", 24, 3, {"layers": 2, "n_qubits": 3}),
     ("orthogonal", 24, 3, {"score": "dot", "values": "absolute", "layout": "pyramid"}),
 ]

@@ -52,6 +52,7 @@ def test_circuits_are_timed_beside_the_closed_form(ketformer):
         (["all", "--length", "8"], "--length applies only to bench circuits, memory"),
         (["attention", "--sizes", "huge"], "unknown size 'huge'"),
         (["attention", "--mechanisms", "linear"], "linear"),
+        (["attention", "--mechanisms", "overlap:n_qubits"], "options are written name:option="),
         (["attention", "--repeats", "0"], "must be positive"),
         (["circuits", "--backends", "qulacs"], "unknown backend 'qulacs'"),
         (["circuits", "--repeats", "0"], "must be positive"),
@@ -134,6 +135,17 @@ def assert_mechanisms_are_timed(ketformer):
     found = [(row["work"], row["name"]) for row in rows]
     assert found == [(work, name) for work in works for name in ("classical", "qisa")]
     assert_ratios(rows)
+
+
+def test_arms_with_options_are_timed_too(ketformer, small):
+    arms = ["qisa_a", "qisa_a:register=head", "overlap:entanglement=none,n_qubits=2"]
+    options = ["--sizes", "padded", "--repeats", 1, "--compiled", "false", "--json"]
+    done = ketformer("bench", "attention", "--mechanisms", *arms, *options)
+    assert done.code == 0, done.err
+    rows = [row for row in done.json["rows"] if row["work"].startswith("inference")]
+    assert [row["name"] for row in rows] == ["classical", *arms]
+    sizes = {row["name"]: row["parameters"] for row in rows}
+    assert sizes["qisa_a:register=head"] < sizes["qisa_a"]
 
 
 def test_a_machine_without_code_generation_is_told_of_the_other_way(ketformer, small, monkeypatch):

@@ -180,6 +180,16 @@ class Attention(Mixer):
         """
         raise NotImplementedError  # abstract
 
+    def factors(
+        self, hidden_states: Tensor, tokens: TokenInputs | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...]]:
+        """As :meth:`project`, for scores that are products of the dot products of parts.
+
+        The last are the widths of the parts that queries and keys are made of, side by side. There
+        are none by default, and queries and keys are those of :meth:`project`.
+        """
+        return (*self.project(hidden_states, tokens), ())
+
     def project_measured(
         self, hidden_states: Tensor, tokens: TokenInputs | None, outcomes: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -260,8 +270,9 @@ class Attention(Mixer):
                     "pass use_cache=False"
                 )
         hidden_states, halves = self.shift(hidden_states, mask, cache)
+        parts: tuple[int, ...] = ()
         if self.expect is None:
-            queries, keys, values = self.project(hidden_states, tokens)
+            queries, keys, values, parts = self.factors(hidden_states, tokens)
         else:
             outcomes = {
                 name: torch.stack([self.expect(e) for e in heads], dim=-2).to(hidden_states.dtype)
@@ -301,6 +312,7 @@ class Attention(Mixer):
             bias,
             self.normalise,
             self.least_sum,
+            parts,
         )
         mixed, weights = mix(how, queries, keys, values, mask, return_weights=return_weights)
         merged = mixed.transpose(1, 2).flatten(2)

@@ -38,8 +38,8 @@ def amplitude_experiments(
 
 
 def is_state(features: Tensor) -> Tensor:
-    """``[B, T, 1, 1]``, 0 for a zero vector, which has no state and whose expectations are 0."""
-    return features.any(dim=-1)[..., None, None].to(features.dtype)
+    """``[..., 1]``, 0 for a zero vector, which has no state and whose expectations are 0."""
+    return features.any(dim=-1, keepdim=True).to(features.dtype)
 
 
 @contextmanager

@@ -36,6 +36,9 @@ _OF_PRODUCTS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 #: Queries scored at a time where no fused kernel supports the score.
 _CHUNK = 256
+#: Scores of a head up to which a CPU multiplies those of parts faster than it fuses whole queries,
+#: if these are as wide as the values; wider ones take longer.
+_FEW_SCORES = 2 * 64 * 64
 
 
 class Weighting(NamedTuple):
@@ -53,6 +56,8 @@ class Weighting(NamedTuple):
         normalise: how a row of scores becomes weights, see
             :func:`~ketformer.attention.scores.weights_of`.
         least_sum: the least sum of scores that ``sum`` divides by.
+        parts: widths of parts of queries and keys whose dot products are multiplied to give q·k; ()
+            for q·k as it is.
     """
 
     score: Score
@@ -64,6 +69,7 @@ class Weighting(NamedTuple):
     bias: LinearBias | None = None
     normalise: Normalise = "softmax"
     least_sum: float = 0.0
+    parts: tuple[int, ...] = ()
 
 
 def mix(
@@ -79,8 +85,8 @@ def mix(
 
     Args:
         how: how scores are computed and used.
-        queries: ``[B, H, Tq, Dk]``.
-        keys: ``[B, H, Tk, Dk]``.
+        queries: ``[B, H, Tq, Dk]``, or the parts side by side.
+        keys: ``[B, H, Tk, Dk]``, likewise.
         values: ``[B, H, Tk, Dv]``.
         mask: bool, broadcastable to ``[B, 1, Tq, Tk]``; None for plain causal attention, where
             ``Tq == Tk`` or a single query sees every key.
@@ -89,8 +95,13 @@ def mix(
     Returns:
         ``[B, H, Tq, Dv]``, and the weights ``[B, H, Tq, Tk]`` or None.
     """
+    if how.parts and (return_weights or not _prefers_parts(how, queries, keys, values)):
+        queries, keys = (joined(each, how.parts) for each in (queries, keys))
+        how = how._replace(parts=())
     if return_weights:
         return _mix_explicitly(how, queries, keys, values, mask)
+    if how.parts:
+        return _mix_products(how, queries, keys, values, mask), None
     if how.normalise != "softmax":
         if mask is None and _prefers_prefix_sums(how, queries, values):
             return _mix_by_prefix_sums(how, queries, keys, values), None
@@ -105,12 +116,7 @@ def mix(
                 return _mix_short(how, dot_product, values, mask), None
             return _mix_fused(how, dot_product, values, mask), None
         if how.score in _OF_PRODUCTS and queries.shape[-2] <= _CHUNK and not is_half(queries):
-            factor = how.dot_scale / how.temperature
-            if how.score == "square":
-                factor = factor**0.5
-            bias = None if how.bias is None else how.bias(queries.dtype)
-            products = DotProduct(queries * factor, keys, 1.0, bias)
-            return _mix_short(how, products, values, mask), None
+            return _mix_products(how, queries, keys, values, mask), None
     if queries.shape[-2] <= _CHUNK:
         return _mix_explicitly(how, queries, keys, values, mask)[0], None
     return _mix_in_chunks(how, queries, keys, values, mask), None
@@ -138,12 +144,50 @@ def _mix_fused(
     return mixed[..., : values.shape[-1]]
 
 
+def _prefers_parts(how: Weighting, queries: Tensor, keys: Tensor, values: Tensor) -> bool:
+    """Whether the scores are few enough to be multiplied rather than left to a fused kernel."""
+    if how.normalise != "softmax" or not how.causal or is_half(queries):
+        return False
+    if how.score != "dot" and how.score not in _OF_PRODUCTS:
+        return False
+    if torch.compiler.is_exporting():  # the graph takes any length
+        return False
+    rows, columns = queries.shape[-2], keys.shape[-2]
+    few = rows * columns * values.shape[-1] <= _FEW_SCORES * math.prod(how.parts)
+    return rows == 1 or (queries.device.type == "cpu" and few)
+
+
+def joined(states: Tensor, parts: tuple[int, ...]) -> Tensor:
+    """Products of every entry of one part with every one of the others: plain queries or keys."""
+    whole: Tensor
+    whole, *others = states.split(parts, dim=-1)
+    for other in others:
+        whole = (whole.unsqueeze(-1) * other.unsqueeze(-2)).flatten(-2)
+    return whole
+
+
+def _mix_products(
+    how: Weighting, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
+) -> Tensor:
+    """Scores that are a function of q·k, or of the product of its parts."""
+    factor = how.dot_scale / how.temperature
+    if how.score == "square":
+        factor = factor**0.5
+    bias = None if how.bias is None else how.bias(queries.dtype)
+    if how.parts:
+        first, *others = queries.split(how.parts, dim=-1)
+        queries = torch.cat([first * factor, *others], dim=-1)
+    else:
+        queries = queries * factor
+    return _mix_short(how, DotProduct(queries, keys, 1.0, bias), values, mask)
+
+
 def _mix_short(
     how: Weighting, dot_product: DotProduct, values: Tensor, mask: Tensor | None
 ) -> Tensor:
     """Plain matrix products: where the fused kernel is slower, or has no such score."""
     queries, keys, scale, bias = dot_product
-    scores = (queries if scale == 1 else queries * scale) @ keys.mT
+    scores = _products(queries if scale == 1 else queries * scale, keys, how.parts)
     if how.score in _OF_PRODUCTS:
         scores = _OF_PRODUCTS[how.score](scores)
     if bias is not None:
@@ -157,6 +201,18 @@ def _mix_short(
     if how.training:
         weights = F.dropout(weights, how.dropout)
     return weights @ values
+
+
+def _products(queries: Tensor, keys: Tensor, parts: tuple[int, ...]) -> Tensor:
+    """The dot products of queries and keys, ``[B, H, Tq, Tk]``; of parts, their products."""
+    if not parts:
+        return queries @ keys.mT
+    sides = (each.split(parts, dim=-1) for each in (queries, keys))
+    products: Tensor
+    products, *others = (query @ key.mT for query, key in zip(*sides, strict=True))
+    for other in others:
+        products = products * other
+    return products
 
 
 def _mix_explicitly(

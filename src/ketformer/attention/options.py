@@ -1,7 +1,8 @@
-"""Check that options have the types that a mechanism declares."""
+"""Options in an arm's name, and a check that they have the types that a mechanism declares."""
 
 from __future__ import annotations
 
+import json
 import math
 import types
 import typing
@@ -11,6 +12,30 @@ from typing import Any
 from torch import nn
 
 from ketformer.errors import KetformerError
+
+
+def listed_options(arm: str) -> dict[str, Any]:
+    """The options in ``name:option=value,...``.
+
+    Raises:
+        KetformerError: one of them is written otherwise.
+    """
+    options = {}
+    for part in filter(None, (part.strip() for part in arm.partition(":")[2].split(","))):
+        key, equals, text = (piece.strip() for piece in part.partition("="))
+        if not equals or not text:
+            raise KetformerError(f"{arm!r}: options are written name:option=value, got {part!r}")
+        options[key] = option_value(text)
+    return options
+
+
+def option_value(text: str) -> Any:
+    """A number, true, false or null as JSON has them; anything else is a word."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return text if isinstance(value, str | list | dict) else value
 
 
 def check_option_types(name: str, cls: type[nn.Module], options: Mapping[str, Any]) -> None:

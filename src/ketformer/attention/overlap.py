@@ -16,15 +16,15 @@ from ketformer.attention.base import Attention, CommonOptions
 from ketformer.attention.checks import check_qubits, check_weights, require_choice
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.overlap_measurement import MEASUREMENTS, Measured
-from ketformer.attention.shared_unitary import MAX_DENSE_QUBITS, KeptUnitary
+from ketformer.attention.overlap_states import OverlapStates
+from ketformer.attention.scores import is_half
+from ketformer.attention.shared_unitary import MAX_DENSE_QUBITS
 from ketformer.attention.token_registers import Registers
 from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.quantum import (
     Circuit,
-    CircuitStates,
     Entanglement,
     Experiment,
-    run,
     run_spsa,
 )
 from ketformer.quantum.hadamard import BRA, KET
@@ -41,7 +41,9 @@ class Overlap(Attention):
 
     On hardware each score is one Hadamard test. Every gate is real (RY and CNOT), so
     the exact scores are a product of two real matrices with 2^n columns: 2T states
-    are simulated instead of T² circuits, and autograd gives the exact gradient. Another ansatz
+    are simulated instead of T² circuits, and autograd gives the exact gradient. What U_Q and U_K
+    have in common cancels and is not computed; without entanglement, a score is a product of
+    cosines, and no state of 2^n amplitudes is needed in short sequences. Another ansatz
     may make complex states; real and imaginary parts are then columns of their own.
 
     Args:
@@ -139,15 +141,7 @@ class Overlap(Attention):
         while {f"{prefix}{name}" for name in self.ansatz.parameters} & set(own.parameters):
             prefix += "_"
         self.circuit = own.then(self.ansatz.renamed(prefix))
-        self.native: CircuitStates | None = None
-        if CircuitStates.can_run(self.circuit):
-            self.native = CircuitStates(self.circuit, len(own.parameters))
-        # The gates that end |x> are the same for every token, so they move to the shared matrices.
-        tail = _fixed_tail(self.ansatz)
-        kept = self.ansatz.gates[: len(self.ansatz.gates) - len(tail.gates)]
-        self.preparation = Circuit(n_qubits, kept)
-        self.turn = KeptUnitary(tail.then(self.ansatz))
-        self.turn_registers = KeptUnitary(self.ansatz)
+        self.states = OverlapStates(own, self.ansatz)
         self.train_circuit = train_circuit
         for name in ("query_angles", "key_angles"):
             add_angles(self, name, torch.empty(num_heads, n_angles), train_circuit)
@@ -205,13 +199,35 @@ class Overlap(Attention):
     def project(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Query and key states ``[B, H, T, 2^n]``, linear values."""
+        """States ``[B, H, T, 2^n]`` whose dot products are the overlaps; linear values.
+
+        They are those of queries and keys up to a rotation of both
+        (:mod:`ketformer.attention.overlap_states`).
+        """
+        query, key, value, _ = self._projected(hidden_states, tokens, in_parts=False)
+        return query, key, value
+
+    def factors(
+        self, hidden_states: Tensor, tokens: TokenInputs | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...]]:
+        """Product states as two halves, if nothing is entangled."""
+        return self._projected(hidden_states, tokens, in_parts=True)
+
+    def _projected(
+        self, hidden_states: Tensor, tokens: TokenInputs | None, *, in_parts: bool
+    ) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...]]:
         value = self.split_heads(self.value_proj(hidden_states))
+        parts: tuple[int, ...] = ()
         if self.gradient == "spsa" and self.training:
             query, key = run_spsa(*self.whole_circuit(hidden_states, tokens), self.spsa_epsilon)
+        elif in_parts and self.states.parts and not is_half(value):  # halves would be rounded
+            parts = self.states.parts
+            query, key = self.states.halves(*self._angles(hidden_states, tokens))
         else:
             query, key = self._states(hidden_states, tokens)
-        return _real_columns(query).to(value.dtype), _real_columns(key).to(value.dtype), value
+        return (
+            _real_columns(query).to(value.dtype), _real_columns(key).to(value.dtype), value, parts
+        )  # fmt: skip
 
     def rotate(self, queries: Tensor, keys: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Nothing: with ``rotary``, |x> has evolved under the sum of w_m Y_m / 2.
@@ -224,35 +240,23 @@ class Overlap(Attention):
 
     def _states(self, hidden_states: Tensor, tokens: TokenInputs | None) -> tuple[Tensor, Tensor]:
         """Queries and keys by the fastest of several equivalent ways."""
+        registers, states = self.registers, self.states
+        dense = self.n_qubits <= MAX_DENSE_QUBITS and not states.is_product
+        by_kernel = states.has_kernel(hidden_states)
+        if registers and dense and (not by_kernel or registers.has_fewer_pairs(tokens)):
+            query, key = registers(tokens, states.matrices(self._shared_angles()))
+            return query, key
+        return states(*self._angles(hidden_states, tokens))
+
+    def _shared_angles(self) -> Tensor:
+        """Angles of U_Q and U_K, ``[2, H, P]``; they lose too many digits in half precision."""
         shared = torch.stack([self.query_angles, self.key_angles])
-        # Angles lose too many digits in half precision.
-        shared = shared.to(torch.promote_types(shared.dtype, torch.float32))
-        native = self.native if hidden_states.device.type == "cpu" else None
-        if torch.compiler.is_exporting():  # an exported program should need torch alone
-            native = None
-        dense = self.n_qubits <= MAX_DENSE_QUBITS
-        registers = self.registers
-        if registers and dense and (native is None or registers.has_fewer_pairs(tokens)):
-            query, key = registers(tokens, self.turn_registers(shared))
-            return query, key
-        if native is None and not dense:
-            query, key = run(*self.whole_circuit(hidden_states, tokens))
-            return query, key
-        own = self._own_angles(hidden_states, tokens).to(shared.dtype)
-        own = own.expand(*own.shape[:2], 2, self.num_heads, -1)  # [B, T, 2, H, P]
-        if native is not None:
-            states = native(own.flatten(2, 3).flatten(0, 1), shared.flatten(0, 1))
-            states = states.unflatten(1, (2, -1)).unflatten(0, own.shape[:2])
-            query, key = states.permute(2, 0, 3, 1, 4)
-            return query, key
-        prepared = run(self.preparation, own.permute(2, 3, 0, 1, 4).flatten(2, 3))  # [2, H, BT, D]
-        turn = self.turn(shared)
-        if turn.is_complex() or prepared.is_complex():
-            wide = torch.promote_types(turn.dtype, prepared.dtype)
-            turn, prepared = turn.to(wide), prepared.to(wide)
-        turned = prepared @ turn.mT
-        query, key = turned.unflatten(2, own.shape[:2]).transpose(1, 2)
-        return query, key
+        return shared.to(torch.promote_types(shared.dtype, torch.float32))
+
+    def _angles(self, hidden_states: Tensor, tokens: TokenInputs | None) -> tuple[Tensor, Tensor]:
+        """Angles of the tokens, see :meth:`_own_angles`, and those that they share."""
+        shared = self._shared_angles()
+        return self._own_angles(hidden_states, tokens).to(shared.dtype), shared
 
     def experiments(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
@@ -331,16 +335,6 @@ class Overlap(Attention):
     def extra_repr(self) -> str:
         """What ``print(model)`` says about the mechanism."""
         return f"{super().extra_repr()}, qubits={self.n_qubits}"
-
-
-def _fixed_tail(circuit: Circuit) -> Circuit:
-    """The gates after the last free angle."""
-    count = 0
-    for gate in reversed(circuit.gates):
-        if gate.angle is not None and gate.angle.is_parameter:
-            break
-        count += 1
-    return Circuit(circuit.n_qubits, circuit.gates[len(circuit.gates) - count :])
 
 
 def _real_columns(states: Tensor) -> Tensor:

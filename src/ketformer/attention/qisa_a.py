@@ -16,6 +16,7 @@ from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.linear_queries import LinearQueries
 from ketformer.attention.measured import amplitude_experiments, is_state
 from ketformer.attention.observables import Observables, PauliObservables
+from ketformer.attention.slices import Register, encoded_parts, encoded_width
 from ketformer.quantum import Circuit, Entanglement, Experiment, amplitude_encode, qubits_for
 
 
@@ -33,9 +34,11 @@ class QISAA(LinearQueries):
         entanglement: ``ring``, or ``none``, the ablation without two-qubit gates.
         train_circuit: False leaves the circuit at random angles: the ablation that shows
             what training it gains.
+        register: ``token`` as published: each head encodes the whole token; or ``head``, which is
+            ours: each head encodes its own slice of d / H numbers, in H times fewer amplitudes.
 
     Other options as in :class:`~ketformer.attention.qisa.QISA`, except ``hilbert_dim``:
-    the amplitudes are those of the token.
+    the amplitudes are those of the token or slice.
     """
 
     paper = "2603.03318"
@@ -52,10 +55,12 @@ class QISAA(LinearQueries):
         layers: int = 1,
         entanglement: Entanglement = "ring",
         train_circuit: bool = True,
+        register: Register = "token",
         **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(hidden_size, num_heads, **common)
-        self.n_qubits = check_qubits(qubits_for(hidden_size))
+        self.register = register
+        self.n_qubits = check_qubits(qubits_for(encoded_width(register, hidden_size, num_heads)))
         require_choice("entanglement", entanglement, get_args(Entanglement))
         self.circuit = build_ansatz(ansatz, self.n_qubits, layers, entanglement)
         angles = torch.empty(num_heads, len(self.circuit.parameters))
@@ -79,15 +84,15 @@ class QISAA(LinearQueries):
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Linear queries and keys, measured values."""
-        state = amplitude_encode(hidden_states, self.n_qubits).flatten(0, 1)
-        values = self.observables(state.unsqueeze(1), angles=self.angles)
+        state = amplitude_encode(self._parts(hidden_states), self.n_qubits)
+        values = self.observables(state.flatten(0, 1), angles=self.angles)
         return self.beside(hidden_states, values)
 
     def experiments(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> dict[str, list[Experiment]]:
         """``value``: encode psi in amplitudes, apply each head's U and measure its strings."""
-        state = amplitude_encode(hidden_states, self.n_qubits).unsqueeze(-2)
+        state = amplitude_encode(self._parts(hidden_states), self.n_qubits)
         strings = self.observables.strings
         return {"value": amplitude_experiments(state, strings, self.circuit, self.angles)}
 
@@ -95,6 +100,9 @@ class QISAA(LinearQueries):
         self, hidden_states: Tensor, tokens: TokenInputs | None, outcomes: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Linear queries and keys, and the measured values."""
-        return self.beside(
-            hidden_states, (outcomes["value"] * is_state(hidden_states)).flatten(0, 1)
-        )
+        values = outcomes["value"] * is_state(self._parts(hidden_states))
+        return self.beside(hidden_states, values.flatten(0, 1))
+
+    def _parts(self, hidden_states: Tensor) -> Tensor:
+        """What is encoded, ``[B, T, H or 1, d / H or d]``."""
+        return encoded_parts(self.register, hidden_states, self.num_heads)

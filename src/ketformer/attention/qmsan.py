@@ -226,7 +226,7 @@ class QMSAN(Attention):
             return (whole if there is None else whole * there).transpose(1, 2)
 
         if self.angle_proj is None:
-            state = features("state", is_state(hidden_states))
+            state = features("state", is_state(hidden_states).unsqueeze(-2))
             return state, state, self._values(hidden_states)
         return features("query"), features("key"), self._values(outcomes["value"].flatten(2))
 

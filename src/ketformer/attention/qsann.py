@@ -16,6 +16,7 @@ from ketformer.attention.checks import check_qubits, require_choice
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.measured import amplitude_experiments, is_state
 from ketformer.attention.observables import Observables, PauliObservables, by_token
+from ketformer.attention.slices import Register, encoded_parts, encoded_width
 from ketformer.errors import KetformerError
 from ketformer.quantum import (
     Circuit,
@@ -46,8 +47,9 @@ class QSANN(Attention):
             ``angle``: the token's entries are the angles of the encoder of
             arXiv 2205.05625.
         query_observables: ``z0``, or ``pauli``: d_head strings, drawn like the values'.
-        n_qubits: register of the angle encoding; ceil(log2 d) by default. The amplitude
-            encoding always uses that number and does not accept this option.
+        n_qubits: register of the angle encoding; ceil(log2 d) by default, of the numbers that a
+            head encodes. The amplitude encoding always uses that number and does not accept this
+            option.
         ansatz: each head's circuit: a name (``entangling`` as published; ``rotation_ring``,
             ``rx_ring``, ``strongly_entangling``), a :class:`~ketformer.quantum.Circuit`, or its
             OpenQASM.
@@ -57,6 +59,8 @@ class QSANN(Attention):
             heads' circuits.
         train_circuit: False leaves the circuits at random angles: the ablation that shows
             what training them gains.
+        register: ``token`` as published: each head encodes the whole token; or ``head``, which is
+            ours: each head encodes its own slice of d / H numbers, in H times fewer amplitudes.
 
     Other options as in :class:`~ketformer.attention.qisa.QISA`. It has no linear map
     before the circuits, so ``bias`` changes nothing.
@@ -79,6 +83,7 @@ class QSANN(Attention):
         layers: int = 1,
         entanglement: Entanglement = "ring",
         train_circuit: bool = True,
+        register: Register = "token",
         **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(hidden_size, num_heads, **common)
@@ -89,9 +94,11 @@ class QSANN(Attention):
             raise KetformerError(
                 'n_qubits requires encoding="angle"; for amplitudes hidden_size sets it'
             )
-        n_qubits = check_qubits(qubits_for(hidden_size) if n_qubits is None else n_qubits)
+        self.register = register
+        width = encoded_width(register, hidden_size, num_heads)
+        n_qubits = check_qubits(qubits_for(width) if n_qubits is None else n_qubits)
         self.n_qubits = n_qubits
-        self.encoder = angle_encoding(hidden_size, n_qubits) if encoding == "angle" else None
+        self.encoder = angle_encoding(width, n_qubits) if encoding == "angle" else None
         self.circuit = build_ansatz(ansatz, n_qubits, layers, entanglement)
         # The sum of w_m Z_m / 2, for as long as the token's position, if positions are rotary.
         self.evolution = Circuit(n_qubits)
@@ -140,13 +147,14 @@ class QSANN(Attention):
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The expectations of the three circuits on each encoded token."""
+        parts = self._parts(hidden_states)
         if self.encoder is None:
-            encoded = amplitude_encode(hidden_states, self.n_qubits)
+            encoded = amplitude_encode(parts, self.n_qubits)
         else:
-            encoded = run(self.encoder, self._encoder_angles(self.encoder, hidden_states))
+            encoded = run(self.encoder, self._encoder_angles(self.encoder, parts))
         evolved = encoded
         if self.positions == "rotary":
-            phases = self.phases(hidden_states, tokens, self.n_qubits)
+            phases = self.phases(hidden_states, tokens, self.n_qubits).unsqueeze(-2)
             evolved = apply(self.evolution, encoded, phases)
         measured = (
             (self.query_observables, evolved),
@@ -154,7 +162,7 @@ class QSANN(Attention):
             (self.observables, encoded),
         )
         query, key, value = (
-            by_token(observables(*_parts(state), angles).to(hidden_states.dtype), hidden_states)
+            by_token(observables(*_planes(state), angles).to(hidden_states.dtype), hidden_states)
             for (observables, state), angles in zip(measured, self.angles, strict=True)
         )
         return query, key, value
@@ -199,10 +207,11 @@ class QSANN(Attention):
         circuit, strings = evolution.then(self.circuit), observables.strings
         shape = (*phases.shape[:-1], self.num_heads, -1)
         columns = torch.cat([phases.unsqueeze(-2).expand(shape), angles.expand(shape)], dim=-1)
+        parts = self._parts(hidden_states)
         if self.encoder is None:
-            state = amplitude_encode(hidden_states, self.n_qubits).unsqueeze(-2)
+            state = amplitude_encode(parts, self.n_qubits)
             return amplitude_experiments(state, strings, circuit, columns)
-        encoded = self._encoder_angles(self.encoder, hidden_states).unsqueeze(-2)
+        encoded = self._encoder_angles(self.encoder, parts)
         columns = torch.cat([encoded.expand(shape), columns], dim=-1)
         whole = self.encoder.then(circuit)
         return [Experiment(whole, columns[..., h, :], own) for h, own in enumerate(strings)]
@@ -211,18 +220,22 @@ class QSANN(Attention):
         self, hidden_states: Tensor, tokens: TokenInputs | None, outcomes: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The measured queries, keys and values."""
-        there = is_state(hidden_states) if self.encoder is None else 1.0
+        there = is_state(self._parts(hidden_states)) if self.encoder is None else 1.0
         query, key, value = (
             (outcomes[name] * there).transpose(1, 2) for name in ("query", "key", "value")
         )
         return query, key, value
 
-    def _encoder_angles(self, encoder: Circuit, hidden_states: Tensor) -> Tensor:
-        """The token's entries, and 0 for the surplus angles."""
-        return F.pad(hidden_states, (0, len(encoder.parameters) - self.hidden_size))
+    def _parts(self, hidden_states: Tensor) -> Tensor:
+        """What is encoded, ``[B, T, H or 1, d / H or d]``."""
+        return encoded_parts(self.register, hidden_states, self.num_heads)
+
+    def _encoder_angles(self, encoder: Circuit, parts: Tensor) -> Tensor:
+        """The numbers to encode, and 0 for the surplus angles."""
+        return F.pad(parts, (0, len(encoder.parameters) - parts.shape[-1]))
 
 
-def _parts(state: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Real and imaginary parts of states ``[B, T, 2^n]``, each ``[BT, 1, 2^n]``."""
-    flat = state.flatten(0, 1).unsqueeze(1)
+def _planes(state: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Real and imaginary parts of states ``[B, T, H or 1, 2^n]``, each ``[BT, H or 1, 2^n]``."""
+    flat = state.flatten(0, 1)
     return (flat.real, flat.imag) if flat.is_complex() else (flat, None)

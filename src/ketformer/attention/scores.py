@@ -92,7 +92,7 @@ def _prefers_bias(queries: Tensor, keys: Tensor) -> bool:
 
 
 def prefers_plain_products(dot_product: DotProduct, values: Tensor) -> bool:
-    """Whether there is one query a sequence, or few with queries far wider than the values.
+    """Whether there is one query a sequence, or few that are not as wide as the values.
 
     One query of each of few sequences is an exception unless it trains: that is a matter of calls,
     and the fused kernel is a single one, but rounds gradients that must be 0.
@@ -103,8 +103,12 @@ def prefers_plain_products(dot_product: DotProduct, values: Tensor) -> bool:
     if queries.shape[-2] == 1:
         trains = torch.is_grad_enabled() and queries.requires_grad
         return trains or queries.shape[-1] != values.shape[-1] or queries.shape[0] > _FEW
-    wide = queries.shape[-1] >= 2 * values.shape[-1]
-    return wide and queries.shape[-2] * keys.shape[-2] <= 64 * 64
+    if torch.compiler.is_exporting():  # the graph takes any length
+        return False
+    # The fused kernel works on both at the greater width.
+    width, mixed = queries.shape[-1], values.shape[-1]
+    few = 64 if width >= 2 * mixed else 32
+    return width != mixed and queries.shape[-2] * keys.shape[-2] <= few * few
 
 
 def is_half(tensor: Tensor) -> bool:

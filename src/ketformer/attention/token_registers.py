@@ -56,11 +56,11 @@ class Registers(nn.Module):
         nn.init.zeros_(self.positions)
 
     def forward(self, tokens: TokenInputs | None, unitaries: Tensor) -> tuple[Tensor, Tensor]:
-        """Query and key states ``[B, H, T, 2^n]``.
+        """Queries, the states turned by a matrix, and keys, the states: ``[B, H, T, 2^n]``.
 
         Args:
             tokens: the tokens to look up.
-            unitaries: U_Q and U_K, ``[2, H, 2^n, 2^n]``.
+            unitaries: the matrix of each head, ``[H, 2^n, 2^n]``.
         """
         if tokens is None or tokens.input_ids is None:
             raise KetformerError(_NO_TOKENS)
@@ -69,18 +69,18 @@ class Registers(nn.Module):
         token_states = run(self.circuit, self.tokens.to(wide))
         place_states = run(self.circuit, self.positions.to(wide))
         if self.has_fewer_pairs(tokens):  # compute each pair once, then look it up
-            pairs = _kron(token_states[:, None], place_states[None])  # [V, P, 2^n]
-            table = torch.einsum("vpd,zhed->vpzhe", pairs, unitaries).flatten(0, 1).flatten(1)
-            turned = F.embedding(ids * len(place_states) + places, table)
-            turned = turned.unflatten(-1, unitaries.shape[:3])
+            pairs = _kron(token_states[:, None], place_states[None]).flatten(0, 1)  # [V P, 2^n]
+            table = torch.cat([torch.einsum("pd,hed->phe", pairs, unitaries), pairs[:, None]], 1)
+            found = F.embedding(ids * len(place_states) + places, table.flatten(1))
+            both = found.unflatten(-1, table.shape[1:]).transpose(1, 2)
+            query, key = both[:, :-1], both[:, -1:]
         else:
             states = _kron(F.embedding(ids, token_states), F.embedding(places, place_states))
             if self.conditions is not None:
                 conditions = run(self.circuit, self._condition_angles(tokens).to(wide))
                 states = _kron(states, conditions[:, None])
-            turned = torch.einsum("btd,zhed->btzhe", states, unitaries)
-        query, key = turned.permute(2, 0, 3, 1, 4)
-        return query, key
+            query, key = torch.einsum("btd,hed->bhte", states, unitaries), states[:, None]
+        return query, key.expand(*query.shape)
 
     def has_fewer_pairs(self, tokens: TokenInputs | None) -> bool:
         """Whether all pairs of token and position are no more than the tokens in the batch."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ketformer.attention.options import listed_options
 from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
@@ -70,8 +71,9 @@ def bench_attention(
     training step a forward and a backward pass.
 
     Args:
-        mechanisms: registry names, by default of all mechanisms with circuits, leaky ones
-            included; ``classical`` is always added.
+        mechanisms: registry names, with options as in ``overlap:entanglement=none`` if wanted; by
+            default all mechanisms with circuits, leaky ones included. ``classical`` is always
+            added.
         sizes: sizes of models and batches.
         repeats: timings of each; the median counts.
         compiled: run every model through ``torch.compile``, as one graph.
@@ -124,7 +126,8 @@ def _model(name: str, size: Size) -> KetformerForCausalLM:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         config = KetformerConfig(
-            attention=name,
+            attention=name.partition(":")[0],
+            attention_options=listed_options(name),
             vocab_size=_VOCABULARY,
             hidden_size=size.hidden_size,
             num_hidden_layers=size.num_layers,

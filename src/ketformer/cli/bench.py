@@ -21,6 +21,7 @@ from ketformer.utils.timing import profiles_in
 
 EXAMPLE = """  ketformer bench attention
   ketformer bench attention --mechanisms qisa overlap --sizes "d 64, T 64"
+  ketformer bench attention --mechanisms qisa_a qisa_a:register=head
   ketformer bench attention --compiled false
   ketformer bench generation --mechanisms qisa
   ketformer bench circuits --backends torch cudaq --json
@@ -92,8 +93,10 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("what", type=str, help=f"{listed}; {_ALL}: one after another")
     parser.add_argument("--repeats", type=int | None, help="measurements of each (5; memory: 3)")
     parser.add_argument(
-        "--mechanisms", type=str, nargs="+", help=f"{_owners('mechanisms')}: mechanisms to measure"
-    )
+        "--mechanisms", type=str, nargs="+",
+        help=f"{_owners('mechanisms')}: mechanisms to measure; of attention also with options, as "
+        "in overlap:entanglement=none",
+    )  # fmt: skip
     sizes = "; ".join(
         f"{name}: {', '.join(map(repr, b.sizes))}" for name, b in BENCHMARKS.items() if b.sizes
     )

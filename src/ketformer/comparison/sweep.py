@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
+from ketformer.attention.options import option_value
 from ketformer.comparison.jobs import Job
 from ketformer.comparison.tables import length_of
-from ketformer.comparison.variants import as_file_name, option_value
+from ketformer.comparison.variants import as_file_name
 from ketformer.comparison.workers import run_jobs
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM

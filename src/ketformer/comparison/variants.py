@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from ketformer.attention.layers import (
     options_by_name,
     parse_mechanisms,
 )
-from ketformer.attention.options import check_option_types
+from ketformer.attention.options import check_option_types, listed_options
 from ketformer.attention.spread import spread_of_scores
 from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
@@ -294,24 +293,21 @@ def chosen_rows(wanted: Sequence[str] | None, known: Sequence[str]) -> set[str]:
 
 def row_of(arm: str, settings: Settings) -> Variant:
     """``name:option=value,...`` as a row; an option is the mechanism's or the model's."""
-    name, _, listed = arm.partition(":")
+    name = arm.partition(":")[0]
     mechanisms = mechanisms_of(arm)
     offered = {key for each in distinct(mechanisms) for key in attention_options(each)}
     changes: dict[str, Any] = {"attention": mechanisms}
     own: dict[str, Any] = {}
-    for part in filter(None, (part.strip() for part in listed.split(","))):
-        key, equals, text = (piece.strip() for piece in part.partition("="))
-        if not equals or not text:
-            raise KetformerError(f"{arm!r}: options are written name:option=value, got {part!r}")
+    for key, value in listed_options(arm).items():
         if key in offered and is_hybrid(mechanisms):
             raise KetformerError(
                 f"{arm!r}: an arm that is a hybrid has its mechanisms' own defaults; {key} can be "
                 "given to a mechanism that all layers share"
             )
         if key in offered:
-            own[key] = option_value(text)
+            own[key] = value
         elif key in set(model_keys()) - {"attention", "attention_options"}:
-            changes[key] = option_value(text)
+            changes[key] = value
         else:
             close = difflib.get_close_matches(key, [*offered, *model_keys()], n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -328,15 +324,6 @@ def row_of(arm: str, settings: Settings) -> Variant:
     except KetformerError as error:
         raise KetformerError(f"{arm!r}: {error}") from None
     return Variant(arm, changes)
-
-
-def option_value(text: str) -> Any:
-    """A number, true, false or null as JSON has them; anything else is a word."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return text if isinstance(value, str | list | dict) else value
 
 
 def matched(
