@@ -126,7 +126,7 @@ def test_products_are_kept_as_two_halves(n_qubits, parts):
 
 
 @pytest.mark.parametrize("score", ["dot", "square", "absolute", "gaussian"])
-@pytest.mark.parametrize("length", [LENGTH, 129])  # more than 128² scores go to the fused kernel
+@pytest.mark.parametrize("length", [LENGTH, 160])  # so many scores go to the fused kernel
 def test_mixing_by_halves_is_mixing_by_states(score, length):
     options = {"score": score, "temperature": 0.7, "learnable_temperature": True}
     attention = overlap(n_qubits=3, entanglement="none", **options)
