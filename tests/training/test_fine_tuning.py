@@ -201,6 +201,11 @@ def test_what_only_changes_the_training_may_differ(molecules, tune):
     assert run.model.config.embd_pdrop == 0.25
 
 
+def test_a_comparison_starts_from_scratch(ketformer, honest, tiny):
+    given = ("compare", "classical", "qisa", "--preset", tiny, "--init", honest)
+    ketformer(*given, "--out", "compared").assert_mistake("init is for train alone")
+
+
 def test_there_must_be_a_run_to_begin_with(ketformer, tmp_path, tiny_molecules):
     ketformer("train", "--init", tmp_path / "none").assert_mistake("no run directory")
     given = ("train", tiny_molecules, "--add_tokens", "true", "--out", tmp_path / "out")

@@ -26,8 +26,13 @@ def prepare(
         progress: show bars on standard error.
 
     Raises:
-        KetformerError: unknown data, split, tokenizer or condition, or broken data.
+        KetformerError: unknown data, split, tokenizer or condition, or broken data; or another run
+            to begin with, where models are trained from scratch.
     """
+    if settings.init is not None and trained is None:
+        raise KetformerError(
+            "init is for train alone: elsewhere every model starts with weights of its own"
+        )
     foreign = (
         {
             "column": None,
