@@ -82,6 +82,18 @@ def test_what_does_not_belong_together_is_refused(tmp_path, content, told):
     assert not (tmp_path / "all.csv").exists()
 
 
+@pytest.mark.parametrize(
+    "damage", [(b",16.", b",x16."), (b"C,C,", b"\xff,C,"), (b"C,C,", b"C,"), (b"C,C,", b"C,C,,")]
+)
+def test_a_damaged_table_is_refused(tmp_path, damage):
+    table = write(tmp_path / "a.csv", ["C", "CC"])
+    assert damage[0] in table.read_bytes()
+    table.write_bytes(table.read_bytes().replace(*damage, 1))
+    with pytest.raises(KetformerError, match=r"a\.csv: the table is damaged"):
+        merge_tables([table], tmp_path / "all.csv", progress=False)
+    assert not (tmp_path / "all.csv").exists()
+
+
 def test_another_request_is_refused_and_a_table_is_not_its_own_sum(tmp_path):
     a = write(tmp_path / "a.csv", ["C"], {"LogP": 1.0})
     b = write(tmp_path / "b.csv", ["CC"], {"LogP": 2.0})

@@ -111,6 +111,7 @@ def advise(sampled: Sampled) -> None:
     if unchecked := [name for name in sampled.requested if name not in PROPERTIES]:
         warnings.warn(
             f"whether the molecules have the requested {', '.join(unchecked)} is not checked: "
-            "RDKit computes no such property; score the SMILES of the table with your own model",
+            "RDKit computes no such property; ketformer evaluate RUN --oracle "
+            f"{unchecked[0].removeprefix('column:')}=forest says how far off this model is",
             stacklevel=2,
         )

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from ketformer.errors import KetformerError
@@ -34,7 +35,8 @@ def merge_tables(tables: Sequence[Path], out: Path, *, progress: bool = True) ->
 
     Raises:
         KetformerError: a table is missing, was not written by ``generate``, has other columns or
-            another request than the first, or is the same as another; or ``out`` is one of them.
+            another request than the first, is damaged or the same as another; or ``out`` is one of
+            them.
         OSError: a file cannot be written.
     """
     header = _check(tables, out)
@@ -49,12 +51,7 @@ def merge_tables(tables: Sequence[Path], out: Path, *, progress: bool = True) ->
         writer = csv.DictWriter(file, header, lineterminator="\n")
         writer.writeheader()
         for table in tables:
-            for rows in _blocks(table):
-                wanted = {
-                    name.removeprefix(_REQUESTED): float(rows[0][name])
-                    for name in header
-                    if name.startswith(_REQUESTED)
-                }
+            for rows, properties, wanted in _blocks(table, header):
                 if tally is None:
                     requested = wanted
                     computed = {k: v for k, v in wanted.items() if k in PROPERTIES}
@@ -63,8 +60,7 @@ def merge_tables(tables: Sequence[Path], out: Path, *, progress: bool = True) ->
                     raise KetformerError(f"{table} has another request than {tables[0]}")
                 judged = judged_of(rows)
                 judged.duplicate[:] = tally.seen.add(judged.canonical)
-                properties = [[float(row[name] or "nan") for name in PROPERTIES] for row in rows]
-                tally.add(judged, np.array(properties))
+                tally.add(judged, properties)
                 judged_by_data &= all(row["novel"] for row in rows)
                 for row, repeated in zip(rows, judged.duplicate, strict=True):
                     if not repeated:
@@ -104,8 +100,19 @@ def _check(tables: Sequence[Path], out: Path) -> list[str]:
     return headers[0]
 
 
-def _blocks(table: Path) -> Iterator[list[dict[str, str]]]:
-    with table.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
-        while block := list(islice(rows, BATCH)):
-            yield block
+def _blocks(
+    table: Path, header: Sequence[str]
+) -> Iterator[tuple[list[dict[str, str]], NDArray[np.float64], dict[str, float]]]:
+    """Some rows at a time, with their properties ``[N, 9]`` and what was requested."""
+    asked = [name for name in header if name.startswith(_REQUESTED)]
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            while block := list(islice(rows, BATCH)):
+                if any(None in row or None in row.values() for row in block):
+                    raise ValueError("a row has another number of fields than the header")
+                properties = [[float(row[name] or "nan") for name in PROPERTIES] for row in block]
+                wanted = {name.removeprefix(_REQUESTED): float(block[0][name]) for name in asked}
+                yield block, np.array(properties), wanted
+    except (ValueError, csv.Error) as error:
+        raise KetformerError(f"--merge {table}: the table is damaged ({error})") from None
