@@ -11,6 +11,7 @@ from ketformer.cli.common import Parser, print_facts, print_json
 from ketformer.errors import KetformerError
 from ketformer.generation import (
     MoleculeSampling,
+    Sampled,
     Sampling,
     generate_molecules,
     generate_text,
@@ -23,10 +24,12 @@ from ketformer.utils.files import write_text
 EXAMPLE = """  ketformer generate runs/mine --prompt "ROMEO:" --num 3
   ketformer generate runs/mine --prompt "ROMEO:" --temperature 0 --num_beams 4
   ketformer generate runs/molecules --num 10000 --out molecules.csv
-  ketformer generate runs/molecules --num 1000 --condition LogP=2.0 TPSA=60 --out wanted.csv"""
+  ketformer generate runs/molecules --num 1000 --condition LogP=2.0 TPSA=60 --out wanted.csv
+  ketformer generate runs/molecules --condition LogP=2.0 --guidance 1.5 --best_of 4
+  ketformer generate runs/molecules --num 10000 --constrained true --out valid.csv"""
 
 _TEXT_ONLY = ("prompt", "max_new_tokens", "num_beams")
-_MOLECULES_ONLY = ("condition", "special_tokens")
+_MOLECULES_ONLY = ("condition", "special_tokens", "constrained", "guidance", "best_of")
 _TEXT, _MOLECULES = Sampling(), MoleculeSampling()
 _SHOWN = 10  # molecules printed without --out
 
@@ -74,6 +77,20 @@ def add_arguments(parser: Parser) -> None:
     molecules.add_argument(
         "--special_tokens", type=bool | None, default=None,
         help="let the model write [CLS] and padding, as the released code does (false)",
+    )  # fmt: skip
+    molecules.add_argument(
+        "--constrained", type=bool | None, default=None,
+        help="sample only tokens after which a valid molecule can still be written; all others "
+        "keep their relative probabilities (false)",
+    )  # fmt: skip
+    molecules.add_argument(
+        "--guidance", type=float | None, default=None,
+        help="weight of the conditions, against the model without conditions: 1.5 follows them "
+        "more closely at the cost of variety, 0 ignores them (1.0)",
+    )  # fmt: skip
+    molecules.add_argument(
+        "--best_of", type=int | None, default=None,
+        help="sample that many for each molecule and keep the one nearest to the conditions (1)",
     )  # fmt: skip
 
 
@@ -144,6 +161,9 @@ def _molecules(opened: Run, options: Any) -> int:
         use_cache=options.use_cache,
         special_tokens=bool(options.special_tokens),
         conditions=parse_conditions(options.condition),
+        constrained=bool(options.constrained),
+        guidance=1.0 if options.guidance is None else options.guidance,
+        best_of=1 if options.best_of is None else options.best_of,
     )
     sampled = generate_molecules(
         opened,
@@ -158,6 +178,7 @@ def _molecules(opened: Run, options: Any) -> int:
             "run": options.run,
             **sampled.metrics,
             "requested": sampled.errors,
+            **_steering(sampling, sampled),
             **({**files, "molecules_per_second": sampled.per_second} if files else {}),
         }
         print_json(result if files else {**result, "molecules": sampled.molecules})
@@ -168,6 +189,14 @@ def _molecules(opened: Run, options: Any) -> int:
     if sampled.per_second:
         facts["per second"] = round(sampled.per_second)
     print_facts(facts)
+    if chose := sampled.constrained:
+        print(
+            f"constrained: {chose['tokens_refused']:.2%} of the tokens drawn led to no valid "
+            f"molecule and were drawn again, in {chose['molecules_changed']:.2%} of the molecules"
+        )
+    if sampling.best_of > 1:
+        drawn = sampling.best_of * sampled.metrics["sampled"]
+        print(f"best of {sampling.best_of}: {drawn:,} were drawn")
     for name, error in sampled.errors.items():
         if error["count"]:
             print(
@@ -177,3 +206,16 @@ def _molecules(opened: Run, options: Any) -> int:
     for kind, path in files.items():
         print(f"{kind:<4}  {path}")
     return 0
+
+
+def _steering(sampling: MoleculeSampling, sampled: Sampled) -> dict[str, Any]:
+    """What the samples owe to more than the model's own probabilities."""
+    told: dict[str, Any] = {}
+    if sampled.constrained:
+        told["constrained"] = sampled.constrained
+    if sampling.guidance != 1:
+        told["guidance"] = sampling.guidance
+    if sampling.best_of > 1:
+        told["best_of"] = sampling.best_of
+        told["drawn"] = sampling.best_of * sampled.metrics["sampled"]
+    return told

@@ -35,7 +35,14 @@ def conditions_to_request(run: Run) -> list[str]:
 
 
 def target_errors(
-    run: Run, prepared: MoleculeData, num: int, *, progress: bool = True
+    run: Run,
+    prepared: MoleculeData,
+    num: int,
+    *,
+    constrained: bool = False,
+    guidance: float = 1.0,
+    best_of: int = 1,
+    progress: bool = True,
 ) -> list[dict[str, Any]]:
     """Request one property at a time, two deviations below and above its mean.
 
@@ -46,13 +53,16 @@ def target_errors(
     Args:
         run: a conditional model.
         prepared: the data it was trained on.
-        num: molecules to sample for each target.
+        num: molecules to keep for each target.
+        constrained: see :class:`~ketformer.generation.MoleculeSampling`, as for the next two.
+        guidance: weight of the conditions.
+        best_of: molecules to sample for each that is kept.
         progress: show bars on standard error.
 
     Returns:
         A row for each property that can be computed and each target: ``property``,
         ``target``, ``std`` of the property, ``mean`` and ``mae`` over the valid
-        molecules, and the keys of ``generation_metrics``.
+        molecules, ``drawn``, and the keys of ``generation_metrics``.
 
     Raises:
         KetformerError: the model has no conditions.
@@ -73,7 +83,12 @@ def target_errors(
                 sampled = generate_molecules(
                     run,
                     num,
-                    MoleculeSampling(conditions={**others, name: target}),
+                    MoleculeSampling(
+                        conditions={**others, name: target},
+                        constrained=constrained,
+                        guidance=guidance,
+                        best_of=best_of,
+                    ),
                     known=known,
                     progress=progress,
                     label=f"{name} {target:.3g}",
@@ -87,6 +102,7 @@ def target_errors(
                     "std": float(stds[i]),
                     "mean": error["mean"],
                     "mae": error["mae"],
+                    "drawn": num * best_of,
                     **metrics,
                 }
             )

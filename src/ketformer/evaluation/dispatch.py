@@ -23,13 +23,16 @@ def evaluate(
     with_fcd: bool | None = None,
     targets: int = 0,
     moses: bool | None = None,
+    constrained: bool = False,
+    guidance: float = 1.0,
+    best_of: int = 1,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Measure a trained model by all metrics of its task.
 
     See :func:`evaluate_text` and
-    :func:`~ketformer.evaluation.evaluate_molecules`; ``samples``, ``with_fcd``,
-    ``targets`` and ``moses`` apply only to the latter.
+    :func:`~ketformer.evaluation.evaluate_molecules`; ``samples`` and all that follow it, except
+    ``progress``, apply only to the latter.
     """
     if run.task == "molecules":
         return evaluate_molecules(
@@ -41,6 +44,9 @@ def evaluate(
             with_fcd=with_fcd,
             targets=targets,
             moses=moses,
+            constrained=constrained,
+            guidance=guidance,
+            best_of=best_of,
             progress=progress,
         )
     return evaluate_text(run, data=data, split=split, limit=limit, progress=progress)
