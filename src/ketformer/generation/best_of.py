@@ -44,4 +44,5 @@ def distances(
     scale = np.array([(config.condition_stds or [])[place] for place in places])
     values = compute_properties(smiles, names, progress=False)
     apart = np.abs(values - np.array([requested[name] for name in names])) / scale
-    return np.nan_to_num(apart.sum(1), nan=np.inf, posinf=np.inf)
+    total: np.ndarray = np.nan_to_num(apart.sum(1), nan=np.inf, posinf=np.inf)
+    return total

@@ -29,8 +29,8 @@ from ketformer.tasks.molecules.valence import Valence, valence_of
 NEVER = 1_000_000
 
 _ORDERS = {"-": 1, "=": 2, "#": 3, "$": 4, ":": AROMATIC, "/": 1, "\\": 1}
-_SLACK = 1
-_TRIES = 150
+_SLACK = 1  # by how many tokens the limit on an end grows
+_TRIES = 400  # states looked at in a search for an end; ten are the rule
 
 
 class Grammar:
