@@ -113,6 +113,10 @@ results-optimise: $(VENV)/.installed
 	$(PIP) -e '.[molecules]'
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/pmo.py $(STEERED)
 
+# A minute or so: the time and the validity of constrained sampling. RUN=runs/mine
+results-constrained: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/constrained_study.py $(RUN)
+
 # An hour: every mechanism on equal terms, text and molecules; sizes; little data.
 results-studies: $(VENV)/.installed
 	$(call keep,mechanisms-text,compare $(EVERY) $(TINY) --seeds 5 --out runs/leaderboard/text)

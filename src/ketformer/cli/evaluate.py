@@ -28,15 +28,19 @@ EXAMPLE = """  ketformer evaluate runs/mine
   ketformer evaluate runs/mine --split validation --json
   ketformer evaluate runs/molecules --samples 30000 --moses true
   ketformer evaluate runs/molecules --targets 1000 --oracle HOMO=my_module:homo dipole=forest
+  ketformer evaluate runs/molecules --constrained true
+  ketformer evaluate runs/molecules --samples 0 --targets 1000 --guidance 1.5 --best_of 4
   ketformer evaluate molecules.csv
   ketformer evaluate runs/mine --backend cudaq --shots 1000 --limit 64
   ketformer evaluate runs/molecules --backend shots --measurement tomography
   ketformer evaluate runs/mine --backend qiskit --backend_options.device fake_torino --shots 1000"""
 
-_MOLECULES_ONLY = ("samples", "fcd", "targets", "moses", "oracle")
+_MOLECULES_ONLY = (
+    "samples", "fcd", "targets", "moses", "oracle", "constrained", "guidance", "best_of",
+)  # fmt: skip
 _OF_RUNS = (
-    "data", "split", "limit", "samples", "targets", "oracle", "backend", "shots", "noise",
-    "backend_options", "measurement", "journal",
+    "data", "split", "limit", "samples", "targets", "oracle", "constrained", "guidance", "best_of",
+    "backend", "shots", "noise", "backend_options", "measurement", "journal",
 )  # fmt: skip
 
 
@@ -77,6 +81,19 @@ def add_arguments(parser: Parser) -> None:
         help="with --targets: what gives molecules the conditions that RDKit cannot compute: "
         "module:function, from a list of SMILES to numbers; forest, fitted to the run's data; or "
         f"{', '.join(ORACLES)}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--constrained", type=bool | None, default=None,
+        help="also sample with `generate --constrained true`, and show these metrics, with the "
+        "FCD and the numbers of heavy atoms, beside the others; targets are sampled so too (false)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--guidance", type=float | None, default=None,
+        help="for --targets: weight of the conditions, as in `generate` (1.0)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--best_of", type=int | None, default=None,
+        help="for --targets: sample that many for each molecule, as in `generate` (1)",
     )  # fmt: skip
     parser.add_argument(
         "--moses", type=bool | None, default=None,
@@ -121,6 +138,9 @@ def run(options: Any) -> int:
         samples=10_000 if options.samples is None else options.samples,
         with_fcd=options.fcd,
         targets=options.targets or 0,
+        constrained=bool(options.constrained),
+        guidance=1.0 if options.guidance is None else options.guidance,
+        best_of=1 if options.best_of is None else options.best_of,
         moses=options.moses,
         oracles=options.oracle or (),
     )
@@ -130,6 +150,11 @@ def run(options: Any) -> int:
         print_json(result)
         return 0
     flat = {k: v for k, v in result.items() if not isinstance(v, list | dict)}
+    beside = {f"constrained {k}": v for k, v in result.get("constrained", {}).items()}
+    flat |= {k: v for k, v in beside.items() if not isinstance(v, list | dict)}
+    for what, sizes in (("", result), ("constrained ", result.get("constrained", {}))):
+        for name, number in sizes.get("heavy_atoms", {}).items():
+            flat[f"{what}heavy atoms, {name}"] = number
     for name, distance in result.get("wasserstein", {}).items():
         flat[f"wasserstein {name}"] = distance
     for name, held_out in result.get("oracles", {}).items():

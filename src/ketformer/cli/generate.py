@@ -18,6 +18,7 @@ from ketformer.cli.generate_shortlist import (
 from ketformer.errors import KetformerError
 from ketformer.generation import (
     MoleculeSampling,
+    Sampled,
     Sampling,
     generate_molecules,
     generate_text,
@@ -37,10 +38,14 @@ EXAMPLE = """  ketformer generate runs/mine --prompt "ROMEO:" --num 3
   ketformer generate runs/molecules --num 10_000 --out ideas.csv --known mine.sdf \\
     --filter "QED>0.5 SA<4 PAINS=0" --rank QED
   ketformer generate runs/molecules --num 10_000_000 --shard 3/8 --out part3.csv
-  ketformer generate runs/molecules --merge part*.csv --out all.csv"""
+  ketformer generate runs/molecules --merge part*.csv --out all.csv
+  ketformer generate runs/molecules --condition LogP=2.0 --guidance 1.5 --best_of 4
+  ketformer generate runs/molecules --num 10000 --constrained true --out valid.csv"""
 
 _TEXT_ONLY = ("prompt", "max_new_tokens", "num_beams")
-_MOLECULES_ONLY = ("condition", "special_tokens", *OPTIONS)
+_MOLECULES_ONLY = (
+    "condition", "special_tokens", "constrained", "guidance", "best_of", *OPTIONS,
+)  # fmt: skip
 _TEXT, _MOLECULES = Sampling(), MoleculeSampling()
 _SHOWN = 10  # molecules printed without --out
 
@@ -89,6 +94,20 @@ def add_arguments(parser: Parser) -> None:
     molecules.add_argument(
         "--special_tokens", type=bool | None, default=None,
         help="let the model write [CLS] and padding, as the released code does (false)",
+    )  # fmt: skip
+    molecules.add_argument(
+        "--constrained", type=bool | None, default=None,
+        help="sample only tokens after which a valid molecule can still be written; all others "
+        "keep their relative probabilities (false)",
+    )  # fmt: skip
+    molecules.add_argument(
+        "--guidance", type=float | None, default=None,
+        help="weight of the conditions, against the model without conditions: 1.5 follows them "
+        "more closely at the cost of variety, 0 ignores them (1.0)",
+    )  # fmt: skip
+    molecules.add_argument(
+        "--best_of", type=int | None, default=None,
+        help="sample that many for each molecule and keep the one nearest to the conditions (1)",
     )  # fmt: skip
     add_shortlist_arguments(parser)
 
@@ -163,6 +182,9 @@ def _molecules(opened: Run, options: Any) -> int:
         special_tokens=bool(options.special_tokens),
         conditions=parse_conditions(options.condition),
         shard=shard,
+        constrained=bool(options.constrained),
+        guidance=1.0 if options.guidance is None else options.guidance,
+        best_of=1 if options.best_of is None else options.best_of,
     )
     if options.merge and out:
         sampled = merge_tables([Path(table) for table in options.merge], out)
@@ -186,6 +208,7 @@ def _molecules(opened: Run, options: Any) -> int:
             **sampled.metrics,
             "requested": sampled.errors,
             **({"shortlist": shortlist.facts} if shortlist else {}),
+            **_steering(sampling, sampled),
             **({**files, "molecules_per_second": sampled.per_second} if files else {}),
         }
         print_json(result if files else {**result, "molecules": sampled.molecules})
@@ -196,6 +219,14 @@ def _molecules(opened: Run, options: Any) -> int:
     if sampled.per_second:
         facts["per second"] = round(sampled.per_second)
     print_facts(facts)
+    if chose := sampled.constrained:
+        print(
+            f"constrained: {chose['tokens_refused']:.2%} of the tokens drawn led to no valid "
+            f"molecule and were drawn again, in {chose['molecules_changed']:.2%} of the molecules"
+        )
+    if sampling.best_of > 1:
+        drawn = sampling.best_of * sampled.metrics["sampled"]
+        print(f"best of {sampling.best_of}: {drawn:,} were drawn")
     for name, error in sampled.errors.items():
         if error["count"]:
             print(
@@ -209,3 +240,16 @@ def _molecules(opened: Run, options: Any) -> int:
     for kind, path in files.items():
         print(f"{kind:<{wide}}  {path}")
     return 0
+
+
+def _steering(sampling: MoleculeSampling, sampled: Sampled) -> dict[str, Any]:
+    """What the samples owe to more than the model's own probabilities."""
+    told: dict[str, Any] = {}
+    if sampled.constrained:
+        told["constrained"] = sampled.constrained
+    if sampling.guidance != 1:
+        told["guidance"] = sampling.guidance
+    if sampling.best_of > 1:
+        told["best_of"] = sampling.best_of
+        told["drawn"] = sampling.best_of * sampled.metrics["sampled"]
+    return told

@@ -50,6 +50,9 @@ def target_errors(
     num: int,
     *,
     oracles: Mapping[str, Judge] | None = None,
+    constrained: bool = False,
+    guidance: float = 1.0,
+    best_of: int = 1,
     progress: bool = True,
 ) -> list[dict[str, Any]]:
     """Request one property at a time, two deviations below and above its mean.
@@ -61,15 +64,19 @@ def target_errors(
     Args:
         run: a conditional model.
         prepared: the data it was trained on.
-        num: molecules to sample for each target.
+        num: molecules to keep for each target.
         oracles: for conditions that RDKit cannot compute, by name.
+        constrained: see :class:`~ketformer.generation.MoleculeSampling`, as for the next two.
+        guidance: weight of the conditions.
+        best_of: molecules to sample for each that is kept.
         progress: show bars on standard error.
 
     Returns:
         A row for each property that can be computed and each target: ``property``,
         ``target``, ``std`` of the property, ``mean`` and ``mae`` over the valid
-        molecules, and the keys of ``generation_metrics``. With an oracle also ``oracle``, its
-        name, and ``failed``, on how many valid molecules it failed, which do not count.
+        molecules, ``drawn``, and the keys of ``generation_metrics``. With an oracle also
+        ``oracle``, its name, and ``failed``, on how many valid molecules it failed, which do not
+        count.
 
     Raises:
         KetformerError: the model has no conditions.
@@ -100,7 +107,12 @@ def target_errors(
                 sampled = generate_molecules(
                     run,
                     num,
-                    MoleculeSampling(conditions={**others, name: target}),
+                    MoleculeSampling(
+                        conditions={**others, name: target},
+                        constrained=constrained,
+                        guidance=guidance,
+                        best_of=best_of,
+                    ),
                     known=known,
                     each=keep,
                     progress=progress,
@@ -120,6 +132,7 @@ def target_errors(
                     "std": float(stds[i]),
                     "mean": error["mean"],
                     "mae": error["mae"],
+                    "drawn": num * best_of,
                     **metrics,
                 }
             )

@@ -25,13 +25,16 @@ def evaluate(
     targets: int = 0,
     moses: bool | None = None,
     oracles: Sequence[str] = (),
+    constrained: bool = False,
+    guidance: float = 1.0,
+    best_of: int = 1,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Measure a trained model by all metrics of its task.
 
     See :func:`evaluate_text` and
-    :func:`~ketformer.evaluation.evaluate_molecules`; ``samples``, ``with_fcd``,
-    ``targets``, ``moses`` and ``oracles`` apply only to the latter.
+    :func:`~ketformer.evaluation.evaluate_molecules`; ``samples`` and all that follow it, except
+    ``progress``, apply only to the latter.
     """
     if run.task == "molecules":
         return evaluate_molecules(
@@ -44,6 +47,9 @@ def evaluate(
             targets=targets,
             moses=moses,
             oracles=oracles,
+            constrained=constrained,
+            guidance=guidance,
+            best_of=best_of,
             progress=progress,
         )
     return evaluate_text(run, data=data, split=split, limit=limit, progress=progress)

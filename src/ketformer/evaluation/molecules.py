@@ -17,9 +17,11 @@ from ketformer.evaluation.conditions import (
     mean_target_error,
     target_errors,
 )
+from ketformer.evaluation.constrained import constrained_metrics, heavy_atoms
 from ketformer.evaluation.oracles import judges, requested_oracles
 from ketformer.evaluation.splits import PARTS, check_same_data, way_and_part
 from ketformer.generation import MoleculeSampling, generate_molecules
+from ketformer.generation.constraint import table_of
 from ketformer.models import KetformerForCausalLM
 from ketformer.runs import Run
 from ketformer.runs.data import molecules_of
@@ -52,6 +54,9 @@ def evaluate_molecules(
     targets: int = 0,
     moses: bool | None = None,
     oracles: Sequence[str] = (),
+    constrained: bool = False,
+    guidance: float = 1.0,
+    best_of: int = 1,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Measure a trained molecule model.
@@ -72,6 +77,10 @@ def evaluate_molecules(
             default for a model trained on ``moses``.
         oracles: for ``targets`` of conditions that RDKit cannot compute, see
             :func:`~ketformer.evaluation.oracles.requested_oracles`.
+        constrained: also sample with this option of :class:`~ketformer.generation.
+            MoleculeSampling`, and sample the targets with it.
+        guidance: weight of the conditions, for the targets.
+        best_of: molecules to sample for each that is kept, for the targets.
         progress: show bars on standard error.
 
     Returns:
@@ -83,7 +92,8 @@ def evaluate_molecules(
         :func:`~ketformer.tasks.molecules.metrics.generation_metrics` and
         :func:`~ketformer.tasks.molecules.similarity.distribution_metrics` (against the
         same part), ``wasserstein`` by property, the metrics of other packages, and the keys of
-        :func:`~ketformer.tasks.molecules.moses_metrics.moses_metrics`.
+        :func:`~ketformer.tasks.molecules.moses_metrics.moses_metrics`; and ``heavy_atoms`` and
+        ``constrained``, see :func:`~ketformer.evaluation.constrained.constrained_metrics`.
 
     Raises:
         KetformerError: the data or split is unknown, or has tokens the model does not know.
@@ -97,6 +107,11 @@ def evaluate_molecules(
     asked = requested_oracles(run, oracles)
     if targets:
         conditions_to_request(run, asked)
+    elif guidance != 1 or best_of != 1:
+        raise KetformerError("--guidance and --best_of are for the samples of --targets")
+    MoleculeSampling(conditions={"": 0.0}, guidance=guidance, best_of=best_of)  # refuses mistakes
+    if constrained:
+        table_of(run.tokenizer)
     if moses is None:
         moses = run.settings.data == "moses"
     wheel = locate(DATASETS["moses"]) if moses and samples else None
@@ -125,13 +140,30 @@ def evaluate_molecules(
     if samples:
         reference = prepared.smiles[source["part"]]
         result |= sample_metrics(
-            run, prepared, reference, samples, wheel=wheel, with_fcd=with_fcd, progress=progress
+            run,
+            prepared,
+            reference,
+            samples,
+            wheel=wheel,
+            with_fcd=with_fcd,
+            constrained=constrained,
+            progress=progress,
         )
     if targets:
         if oracle_of:
             result["oracles"] = {name: judge.held_out for name, judge in oracle_of.items()}
         result["target_errors"] = target_errors(
-            run, prepared, targets, oracles=oracle_of, progress=progress
+            run,
+            prepared,
+            targets,
+            oracles=oracle_of,
+            constrained=constrained,
+            guidance=guidance,
+            best_of=best_of,
+            progress=progress,
+        )
+        result |= (
+            {"guidance": guidance, "best_of": best_of} if (guidance, best_of) != (1, 1) else {}
         )
         result["target_error"] = mean_target_error(result["target_errors"])
     return result
@@ -218,11 +250,13 @@ def sample_metrics(
     *,
     wheel: Path | None = None,
     with_fcd: bool | None = None,
+    constrained: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
     """All metrics of samples with nothing requested, compared with ``reference``.
 
-    With the wheel of ``moses`` also its metrics, against its own test sets.
+    With the wheel of ``moses`` also its metrics, against its own test sets; if ``constrained``,
+    with those of constrained samples beside them.
     """
     canonical: list[str | None] = []
     typical = typical_conditions(run, prepared)
@@ -238,6 +272,11 @@ def sample_metrics(
     result = {**sampled.metrics, "sampled_at": typical or None}
     if wheel:
         result |= moses_metrics(canonical, wheel, with_fcd=with_fcd, progress=progress)
+    if constrained:
+        result["heavy_atoms"] = heavy_atoms(valid, reference)
+        result["constrained"] = constrained_metrics(
+            run, prepared, reference, samples, typical, with_fcd=with_fcd, progress=progress
+        )
     if len(valid) < 2:
         return result
     generated = compute_properties(valid, progress=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from transformers import (
 )
 
 from ketformer.errors import KetformerError
+from ketformer.generation.constraint import Constraint
 from ketformer.models import KetformerForCausalLM
 from ketformer.models.conditions import check_conditions
 
@@ -61,6 +63,8 @@ def sample_sequences(
     top_p: float = 1.0,
     never: Sequence[int] = (),
     use_cache: bool = True,
+    guidance: float = 1.0,
+    constraint: Constraint | None = None,
 ) -> Tensor:
     """Sample sequences from the begin token until each ends or the context is full.
 
@@ -75,6 +79,10 @@ def sample_sequences(
         never: token ids that are never sampled.
         use_cache: keep keys and values between tokens; the result is the same without,
             except in a model that scales by its batch (``published_scaling``).
+        guidance: weight of the conditions: the logits are those without conditions plus this
+            many times the difference that the conditions make (Ho and Salimans 2022, arXiv
+            2207.12598; for text Sanchez et al. 2023, arXiv 2306.17806, equation 7).
+        constraint: which tokens are allowed.
 
     Returns:
         ``[num, T]`` token ids after the begin token, the end token included where a
@@ -96,26 +104,63 @@ def sample_sequences(
     seen = torch.full((num, 1), bos, device=model.device)
     cache = DynamicCache() if use_cache and model.is_causal else None
     for step in range(config.max_position_embeddings):
+        given = None if conditions is None else conditions[rows]
+        new = seen if cache is None else seen[:, -1:]
+        if guidance != 1:
+            given, new = _with_unconditional(given, new)
         logits = model(
-            seen if cache is None else seen[:, -1:],
+            new,
             past_key_values=cache,
             use_cache=cache is not None,
-            conditions=None if conditions is None else conditions[rows],
+            conditions=given,
             logits_to_keep=1,
         ).logits[:, -1]
         logits = logits.float().clone()
+        if guidance != 1:
+            conditional, free = logits.chunk(2)
+            logits = free + guidance * (conditional - free)
         logits.index_fill_(1, barred, -torch.inf)
-        if temperature == 0:
-            chosen = logits.argmax(-1)
+        draw = partial(_draw, seen, None if temperature == 0 else processors, generator)
+        if constraint is None:
+            chosen = draw(logits)
         else:
-            chosen = choose(logits, seen, processors, generator)
+            chosen = constraint.choose(
+                rows,
+                logits,
+                draw,
+                config.max_position_embeddings - step - 1,
+                beforehand=temperature != 0 and bool(top_k or top_p < 1),
+            )
         out[rows, step] = chosen
         going = (chosen != eos).nonzero()[:, 0]
         if not len(going):
             return out[:, : step + 1]
         seen = torch.cat([seen, chosen[:, None]], dim=1)
         if len(going) < len(rows):
+            before = len(rows)
             rows, seen = rows[going], seen[going]
             if cache is not None:
-                cache.batch_select_indices(going)
+                kept = going if guidance == 1 else torch.cat([going, going + before])
+                cache.batch_select_indices(kept)
     return out
+
+
+def _draw(
+    seen: Tensor,
+    processors: LogitsProcessorList | None,
+    generator: torch.Generator,
+    logits: Tensor,
+    places: Tensor | None = None,
+) -> Tensor:
+    """A token for each row, or for those at some places; the most likely without processors."""
+    if processors is None:
+        return logits.argmax(-1)
+    return choose(logits, seen if places is None else seen[places], processors, generator)
+
+
+def _with_unconditional(conditions: Tensor | None, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows, and the same rows once more with all conditions unknown."""
+    if conditions is None:
+        raise KetformerError("guidance needs conditions")
+    unknown = torch.full_like(conditions, torch.nan)
+    return torch.cat([conditions, unknown]), torch.cat([tokens, tokens])

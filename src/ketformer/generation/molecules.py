@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 
 from ketformer.drawing.molecules import molecule_grid
 from ketformer.errors import KetformerError
+from ketformer.generation.constraint import Refused
 from ketformer.generation.sampling import (
     BATCH,
     MoleculeSampling,
@@ -60,6 +61,8 @@ class Sampled:
         errors: how far the valid molecules are from these, by property.
         per_second: molecules sampled, judged and written per second; None if all of them
             were there already.
+        constrained: how often constrained sampling did not follow the model, of the molecules
+            sampled now; None for sampling without constraint.
     """
 
     metrics: dict[str, Any]
@@ -68,6 +71,7 @@ class Sampled:
     requested: Mapping[str, float] = field(default_factory=dict)
     errors: dict[str, Any] = field(default_factory=dict)
     per_second: float | None = None
+    constrained: dict[str, float | int] | None = None
 
 
 def known_molecules(run: Run, *, progress: bool = True) -> Known | None:
@@ -137,6 +141,7 @@ def generate_molecules(
         generator.set_state(
             torch.frombuffer(bytearray.fromhex(before.generator), dtype=torch.uint8)
         )
+    refused = Refused()
     done, size = (before.rows, before.size) if before else (0, 0)
     begun = time.monotonic()
     with (
@@ -146,7 +151,10 @@ def generate_molecules(
         if table and done < num
         else nullcontext() as open_table,
     ):
-        for block in sample_molecules(run, num, sampling, done=done, generator=generator):
+        blocks = sample_molecules(
+            run, num, sampling, done=done, generator=generator, refused=refused
+        )
+        for block in blocks:
             judged = judge(
                 block, *(known or ((), ())), marks=marks, seen=tally.seen, progress=False
             )
@@ -176,6 +184,7 @@ def generate_molecules(
         requested=requested,
         errors=tally.errors.result(),
         per_second=(num - done) / seconds if done < num else None,
+        constrained=refused.shares() if sampling.constrained else None,
     )
 
 

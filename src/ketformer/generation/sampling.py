@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from ketformer.errors import KetformerError
+from ketformer.generation.best_of import distances, nearest_of
+from ketformer.generation.constraint import Constraint, Refused, table_of
 from ketformer.generation.decoding import sample_sequences
 from ketformer.runs import Run
 from ketformer.tasks.molecules.conditions import find_condition
@@ -34,6 +36,9 @@ class MoleculeSampling:
             code of arXiv 2502.19214.
         conditions: requested values in their own units; omitted ones are unknown.
         shard: ``(3, 8)`` for the third of eight shards, each with random numbers of its own.
+        constrained: sample only tokens after which a sound molecule can still be written.
+        guidance: weight of the conditions; see :func:`~.decoding.sample_sequences`.
+        best_of: sample that many for each molecule, and keep the one nearest to the conditions.
     """
 
     temperature: float = 1.0
@@ -44,6 +49,9 @@ class MoleculeSampling:
     special_tokens: bool = False
     conditions: Mapping[str, float] = field(default_factory=dict)
     shard: tuple[int, int] | None = None
+    constrained: bool = False
+    guidance: float = 1.0
+    best_of: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
@@ -56,6 +64,16 @@ class MoleculeSampling:
             raise KetformerError(f"seed must lie in [0, 2**32), got {self.seed}")
         if self.shard and not 1 <= self.shard[0] <= self.shard[1]:
             raise KetformerError(f"no shard {self.shard[0]} of {self.shard[1]}")
+        if not 0 <= self.guidance < float("inf"):
+            raise KetformerError(f"guidance must not be negative, got {self.guidance}")
+        if self.best_of < 1:
+            raise KetformerError(f"best_of must be positive, got {self.best_of}")
+        if self.constrained and self.special_tokens:
+            raise KetformerError(
+                "--constrained lets no special tokens be written; leave out --special_tokens"
+            )
+        if self.guidance != 1 and not self.conditions:
+            raise KetformerError("--guidance needs a --condition to be guided by")
 
 
 def sample_molecules(
@@ -65,6 +83,7 @@ def sample_molecules(
     *,
     done: int = 0,
     generator: torch.Generator | None = None,
+    refused: Refused | None = None,
 ) -> Iterator[list[str]]:
     """Sample SMILES batch by batch; mistakes are reported before the first batch.
 
@@ -74,9 +93,12 @@ def sample_molecules(
         sampling: how to sample.
         done: how many of these were sampled earlier, in whole batches.
         generator: random generator, in its state after those; by default made from the seed.
+        refused: is told how often a constrained model was not followed.
 
     Raises:
-        KetformerError: the run is not of molecules, or does not have a requested condition.
+        KetformerError: the run is not of molecules, does not have a requested condition, has
+            tokens that ``constrained`` cannot read, needs all conditions and so cannot be
+            guided, or has no requested condition that ``best_of`` could compute.
     """
     sampling = sampling or MoleculeSampling()
     if num < 1:
@@ -84,8 +106,15 @@ def sample_molecules(
     if run.task != "molecules":
         raise KetformerError(f"{run.path} is a model of text, not of molecules")
     wanted = requested_conditions(run, sampling.conditions)
+    if sampling.constrained:
+        table_of(run.tokenizer)
+    if sampling.guidance != 1 and not run.model.config.condition_unknown:
+        raise KetformerError(f"{run.path} needs every condition; --guidance needs it without too")
+    if sampling.best_of > 1:
+        distances([], run.model.config, named_conditions(run, sampling.conditions))
     generator = generator or generator_of(run, sampling)
-    return _batches(run, range(done, num, BATCH), num, sampling, wanted, generator)
+    refused = refused or Refused()
+    return _batches(run, range(done, num, BATCH), num, sampling, wanted, generator, refused)
 
 
 def generator_of(run: Run, sampling: MoleculeSampling) -> torch.Generator:
@@ -104,23 +133,44 @@ def _batches(
     sampling: MoleculeSampling,
     wanted: Tensor | None,
     generator: torch.Generator,
+    refused: Refused,
 ) -> Iterator[list[str]]:
-    tokenizer = run.tokenizer
-    never = [] if sampling.special_tokens else [tokenizer.bos_token_id, tokenizer.pad_token_id]
     for start in starts:
         rows = min(BATCH, num - start)
-        ids = sample_sequences(
-            run.model,
-            rows,
-            generator=generator,
-            conditions=None if wanted is None else wanted.expand(rows, -1),
-            temperature=sampling.temperature,
-            top_k=sampling.top_k,
-            top_p=sampling.top_p,
-            never=never,
-            use_cache=sampling.use_cache,
-        )
-        yield decode_smiles(tokenizer, ids.cpu())
+        draws = [
+            _batch(run, rows, sampling, wanted, generator, refused) for _ in range(sampling.best_of)
+        ]
+        if sampling.best_of == 1:
+            yield draws[0]
+        else:
+            conditions = named_conditions(run, sampling.conditions)
+            yield nearest_of(draws, run.model.config, conditions)
+
+
+def _batch(
+    run: Run,
+    rows: int,
+    sampling: MoleculeSampling,
+    wanted: Tensor | None,
+    generator: torch.Generator,
+    refused: Refused,
+) -> list[str]:
+    tokenizer = run.tokenizer
+    never = [] if sampling.special_tokens else [tokenizer.bos_token_id, tokenizer.pad_token_id]
+    ids = sample_sequences(
+        run.model,
+        rows,
+        generator=generator,
+        conditions=None if wanted is None else wanted.expand(rows, -1),
+        temperature=sampling.temperature,
+        top_k=sampling.top_k,
+        top_p=sampling.top_p,
+        never=never,
+        use_cache=sampling.use_cache,
+        guidance=sampling.guidance,
+        constraint=Constraint(tokenizer, rows, refused) if sampling.constrained else None,
+    )
+    return decode_smiles(tokenizer, ids.cpu())
 
 
 def named_conditions(run: Run, requested: Mapping[str, float]) -> dict[str, float]:

@@ -1,0 +1,55 @@
+"""What decides how a SMILES can go on: the states of :class:`~.grammar.Grammar`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ketformer.tasks.molecules.valence import Bonds
+
+#: Where the next token stands: first in a component, after an atom, after ")", after "(".
+START, ATOM, CLOSED, OPENED = range(4)
+#: The order of an aromatic bond.
+AROMATIC = 5
+
+
+class Atom(NamedTuple):
+    """An atom that can still get bonds: the last one, or one with open rings or an open branch.
+
+    Attributes:
+        kind: its valence, by its number.
+        left: valence left; of an aromatic atom the ``bonds`` count instead.
+        rings: number and bond order (0: not said) of each open ring.
+        branch: whether a branch is open at it.
+        bonded: whether it is bonded to the last atom, so that no ring may close between them.
+        outside: whether an aromatic bond between it and the next of these atoms is in no ring yet.
+    """
+
+    kind: int
+    left: int
+    bonds: Bonds = (0, 0, 0)
+    rings: tuple[tuple[int, int], ...] = ()
+    branch: bool = False
+    bonded: bool = False
+    outside: bool = False
+
+
+class State(NamedTuple):
+    """What decides how a SMILES can go on; see :class:`Grammar`.
+
+    Attributes:
+        place: where the next token stands.
+        bond: the order of a bond that waits for its second atom, 0 if none does.
+        path: the atoms that can still get bonds, from the first to the last.
+        paired: sets of these atoms, as bits, that can have their double bond at the same time.
+    """
+
+    place: int = START
+    bond: int = 0
+    path: tuple[Atom, ...] = ()
+    paired: frozenset[int] = frozenset({0})
+
+
+def pair(paired: frozenset[int], one: int, other: int) -> frozenset[int]:
+    """The pairings, also with a double bond between two atoms that have none."""
+    bits = 1 << one | 1 << other
+    return paired | {before | bits for before in paired if not before & bits}
