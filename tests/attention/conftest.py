@@ -26,7 +26,7 @@ CASES += [
     ("classical_fourier", 16, 2, {"n_angles": 2, "n_features": 3}),
     ("pam", 16, 2, {"states": 2, "qk_norm": True}),
     ("pam", 16, 2, {"decay": False}),
-    ("qsa_cp", 16, 2, {"token_shift": True}),
+    ("qsa_cp", 16, 2, {"token_shift": True, "numbers": "real"}),
     ("kernel", 16, 2, {"coupling": 0.5, "n_qubits": 2}),
     ("qisa_a", 16, 2, {"score": "dot", "observables": "random", "bias": False}),
     ("qisa_a", 16, 2, {"register": "head"}),

@@ -27,7 +27,7 @@ TRACED = [
 ]
 TRACED.remove(("qisa_a_published", *SIZES[0], {}))
 TRACED.remove(("classical_gated_linear", *SIZES[0], {}))
-TRACED.remove(("qsa_cp", 16, 2, {"token_shift": True}))
+TRACED.remove(("qsa_cp", 16, 2, {"token_shift": True, "numbers": "real"}))
 TRACED.remove(("qsann", 16, 2, {"register": "head"}))  # as qisa_a
 
 

@@ -155,3 +155,18 @@ def test_rows_of_qsa_cp_have_the_norm_of_its_paper():
     mixed = torch.einsum("hij,jhd->ihd", scores / (norm * 2), value).flatten(1)
     expected = mixer.out_proj(torch.cat([mixed.real, mixed.imag], dim=-1))
     assert_equal_to(1e-12, mixer(hidden)[0][0], expected)
+
+
+def test_the_control_of_qsa_cp_is_real_attention_of_twice_the_width():
+    mixer = build("qsa_cp", 8, 2, numbers="real").double()
+    hidden = tokens(1, 6, 8).double()
+    parts = mixer.token_proj(hidden)[0].unflatten(-1, (2, 3, 2, 4))  # [T, halves, qkv, H, d]
+    query, key, value = torch.cat([parts[:, 0], parts[:, 1]], dim=-1).unbind(1)
+    scores = torch.einsum("ihd,jhd->hij", query, key).tril()
+    norm = (scores.square().sum(-1, keepdim=True) + 1e-8).sqrt()
+    mixed = torch.einsum("hij,jhd->ihd", scores / (norm * 2), value).flatten(1)
+    assert_equal_to(1e-12, mixer(hidden)[0][0], mixer.out_proj(mixed))
+    with_complex = build("qsa_cp", 8, 2)
+    assert sum(p.numel() for p in mixer.parameters()) == sum(
+        p.numel() for p in with_complex.parameters()
+    )

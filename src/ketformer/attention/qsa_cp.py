@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import Literal, Unpack, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ketformer.attention import rotary
-from ketformer.attention.checks import check_weights
+from ketformer.attention.checks import check_weights, require_choice
 from ketformer.attention.linear import Tokens, complex_read, complex_reads
 from ketformer.attention.mixer import MixerOptions
 from ketformer.attention.recurrent import LinearMixer, of_tokens
+
+Numbers = Literal["complex", "real"]
 
 # Added to a row's sum of squares.
 _LEAST_SQUARE = 1e-8
@@ -34,14 +36,31 @@ class QSACP(LinearMixer):
     Ours: the imaginary maps start like the real ones (those of the package's class start at 0,
     where their gradient is 0, too), and ``out_proj`` includes the package's factor 0.9.
 
-    Options as in :class:`~ketformer.attention.mixer.Mixer`.
+    Args:
+        hidden_size: width of the hidden states.
+        num_heads: number of heads.
+        numbers: ``complex``, or ``real``, the control: the same weights give real queries, keys and
+            values of 2 d entries, so that only complex arithmetic is missing.
+        common: see :class:`~ketformer.attention.mixer.Mixer`.
+
+    Raises:
+        KetformerError: an invalid size or option.
     """
 
     paper = "10.5281/zenodo.22250418"
-    twins = ("classical:normalise=l2",)
+    twins = ("qsa_cp:numbers=real", "classical:normalise=l2")
 
-    def __init__(self, hidden_size: int, num_heads: int, **common: Unpack[MixerOptions]) -> None:
+    def __init__(
+        self,
+        hidden_size: int,
+        num_heads: int,
+        *,
+        numbers: Numbers = "complex",
+        **common: Unpack[MixerOptions],
+    ) -> None:
         super().__init__(hidden_size, num_heads, **common)
+        require_choice("numbers", numbers, get_args(Numbers))
+        self.numbers = numbers
         check_weights("hidden_size", hidden_size, 6 * hidden_size)
         # Rows: real parts of queries, keys and values, then the imaginary ones.
         self.token_proj = nn.Linear(hidden_size, 6 * hidden_size, bias=self.bias)
@@ -51,7 +70,7 @@ class QSACP(LinearMixer):
     def project(
         self, hidden_states: Tensor, position_ids: Tensor, is_token: Tensor | None
     ) -> Tokens:
-        """Complex queries, keys and values, with the sums of squared scores."""
+        """Queries, keys and values, with the sums of squared scores."""
         # Rows of the weight in the order [q, k or v, head, Re or Im], so that no part moves later.
         weight, bias = self.token_proj.weight, self.token_proj.bias
         ordered_bias = None if bias is None else self._in_order(bias)
@@ -63,7 +82,8 @@ class QSACP(LinearMixer):
             base = self.inputs.rotary_base
             query, key = (rotate_parts(part, position_ids, base) for part in (query, key))
         key, value = of_tokens(key, is_token), of_tokens(value, is_token)
-        return Tokens(complex_reads(query).unsqueeze(2), key, value, squares=True)
+        reads = query.unsqueeze(2) if self.numbers == "real" else complex_reads(query)
+        return Tokens(reads.unsqueeze(2), key, value, squares=True)
 
     def _in_order(self, rows: Tensor) -> Tensor:
         ordered: Tensor = rows.unflatten(0, (2, 3, self.num_heads, -1)).movedim(0, 2).flatten(0, 3)
@@ -71,9 +91,11 @@ class QSACP(LinearMixer):
 
     def merge(self, read: Tensor, tokens: Tokens) -> Tensor:
         """Over the norms of the rows; the real parts of all heads, then the imaginary ones."""
-        squares = read[..., -1].sum(2)  # of both reads
-        norm = ((squares + _LEAST_SQUARE) * self.head_dim).sqrt()  # [B, H, T]
-        mixed = complex_read(read[..., :-1]) / norm.unsqueeze(-1)
+        squares = read[..., -1].sum(2)  # of all reads
+        norm = ((squares + _LEAST_SQUARE) * self.head_dim).sqrt().unsqueeze(-1)  # [B, H, T, 1]
+        if self.numbers == "real":
+            return (read[:, :, 0, :, :-1] / norm).transpose(1, 2).flatten(2)
+        mixed = complex_read(read[..., :-1]) / norm
         return mixed.permute(1, 3, 0, 2, 4).flatten(2)
 
 
