@@ -23,9 +23,10 @@ from ketformer.utils.files import write_text
 EXAMPLE = """  ketformer generate runs/mine --prompt "ROMEO:" --num 3
   ketformer generate runs/mine --prompt "ROMEO:" --temperature 0 --num_beams 4
   ketformer generate runs/molecules --num 10000 --out molecules.csv
-  ketformer generate runs/molecules --num 1000 --condition LogP=2.0 TPSA=60 --out wanted.csv"""
+  ketformer generate runs/molecules --num 1000 --condition LogP=2.0 TPSA=60 --out wanted.csv
+  ketformer generate runs/molecules --num 1000 --prompt "c1ccc(" --out begun.csv"""
 
-_TEXT_ONLY = ("prompt", "max_new_tokens", "num_beams")
+_TEXT_ONLY = ("max_new_tokens", "num_beams")
 _MOLECULES_ONLY = ("condition", "special_tokens")
 _TEXT, _MOLECULES = Sampling(), MoleculeSampling()
 _SHOWN = 10  # molecules printed without --out
@@ -37,6 +38,10 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--num", type=int | None, default=None, help="continuations (1) or molecules (1000)"
     )
+    parser.add_argument(
+        "--prompt", type=str | None, default=None,
+        help="text to continue, or how every SMILES begins",
+    )  # fmt: skip
     parser.add_argument(
         "--out", type=str | None, default=None,
         help="also write them to this file; for molecules a CSV, with SDF and picture next to it; "
@@ -57,7 +62,6 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--seed", type=int, default=_TEXT.seed, help="sampling seed (42)")
     parser.add_argument("--use_cache", type=bool, default=True, help="use the KV cache (true)")
     text = parser.add_argument_group("text")
-    text.add_argument("--prompt", type=str | None, default=None, help="text to continue")
     text.add_argument(
         "--max_new_tokens", type=int | None, default=None,
         help=f"tokens to write after the prompt ({_TEXT.max_new_tokens})",
@@ -144,6 +148,7 @@ def _molecules(opened: Run, options: Any) -> int:
         use_cache=options.use_cache,
         special_tokens=bool(options.special_tokens),
         conditions=parse_conditions(options.condition),
+        prompt=options.prompt or "",
     )
     sampled = generate_molecules(
         opened,
@@ -156,6 +161,7 @@ def _molecules(opened: Run, options: Any) -> int:
     if options.json:
         result = {
             "run": options.run,
+            **({"prompt": options.prompt} if options.prompt else {}),
             **sampled.metrics,
             "requested": sampled.errors,
             **({**files, "molecules_per_second": sampled.per_second} if files else {}),

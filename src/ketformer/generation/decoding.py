@@ -56,6 +56,7 @@ def sample_sequences(
     *,
     generator: torch.Generator,
     conditions: Tensor | None = None,
+    prompt: Sequence[int] = (),
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
@@ -69,6 +70,8 @@ def sample_sequences(
         num: how many, in one batch.
         generator: random generator on the model's device.
         conditions: ``[num, C]`` in their own units, NaN where unknown.
+        prompt: token ids that every sequence starts with, after the begin token; fewer
+            than the context holds.
         temperature: divides the logits; 0 takes the most likely token.
         top_k: choose among the k most likely tokens; 0 for all.
         top_p: choose among the most likely tokens that hold this much probability.
@@ -89,15 +92,18 @@ def sample_sequences(
     bos, eos, pad = config.bos_token_id, config.eos_token_id, config.pad_token_id
     if bos is None or eos is None or pad is None:
         raise KetformerError("this model needs bos_token_id, eos_token_id and pad_token_id")
+    context = config.max_position_embeddings
     processors = choosing(temperature, top_k, top_p)
-    out = torch.full((num, config.max_position_embeddings), pad, device=model.device)
+    out = torch.full((num, context), pad, device=model.device)
+    begin = torch.tensor([bos, *prompt], device=model.device)
+    out[:, : len(prompt)] = begin[1:]
     barred = torch.tensor(list(never), dtype=torch.long, device=model.device)
     rows = torch.arange(num, device=model.device)  # those that have not ended
-    seen = torch.full((num, 1), bos, device=model.device)
+    seen = begin.repeat(num, 1)
     cache = DynamicCache() if use_cache and model.is_causal else None
-    for step in range(config.max_position_embeddings):
+    for step in range(len(prompt), context):
         logits = model(
-            seen if cache is None else seen[:, -1:],
+            seen if cache is None or step == len(prompt) else seen[:, -1:],
             past_key_values=cache,
             use_cache=cache is not None,
             conditions=None if conditions is None else conditions[rows],

@@ -13,7 +13,7 @@ from ketformer.generation.decoding import sample_sequences
 from ketformer.runs import Run
 from ketformer.tasks.molecules.conditions import find_condition
 from ketformer.tasks.molecules.quoting import nearest
-from ketformer.tasks.molecules.tokenizer import decode_smiles
+from ketformer.tasks.molecules.tokenizer import decode_smiles, encode_smiles
 
 #: Rows sampled together; their keys and values determine the memory needed.
 BATCH = 2048
@@ -32,6 +32,7 @@ class MoleculeSampling:
         special_tokens: whether a model may write ``[CLS]`` and padding, as in the released
             code of arXiv 2502.19214.
         conditions: requested values in their own units; omitted ones are unknown.
+        prompt: how every SMILES begins.
     """
 
     temperature: float = 1.0
@@ -41,6 +42,7 @@ class MoleculeSampling:
     use_cache: bool = True
     special_tokens: bool = False
     conditions: Mapping[str, float] = field(default_factory=dict)
+    prompt: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
@@ -71,7 +73,8 @@ def sample_molecules(
         generator: random generator, in its state after those; by default made from the seed.
 
     Raises:
-        KetformerError: the run is not of molecules, or does not have a requested condition.
+        KetformerError: the run is not of molecules, does not have a requested condition, or
+            cannot begin with the prompt.
     """
     sampling = sampling or MoleculeSampling()
     if num < 1:
@@ -79,8 +82,9 @@ def sample_molecules(
     if run.task != "molecules":
         raise KetformerError(f"{run.path} is a model of text, not of molecules")
     wanted = requested_conditions(run, sampling.conditions)
+    prompt = prompt_ids(run, sampling.prompt)
     generator = generator or generator_of(run, sampling)
-    return _batches(run, range(done, num, BATCH), num, sampling, wanted, generator)
+    return _batches(run, range(done, num, BATCH), num, sampling, wanted, prompt, generator)
 
 
 def generator_of(run: Run, sampling: MoleculeSampling) -> torch.Generator:
@@ -94,6 +98,7 @@ def _batches(
     num: int,
     sampling: MoleculeSampling,
     wanted: Tensor | None,
+    prompt: list[int],
     generator: torch.Generator,
 ) -> Iterator[list[str]]:
     tokenizer = run.tokenizer
@@ -105,6 +110,7 @@ def _batches(
             rows,
             generator=generator,
             conditions=None if wanted is None else wanted.expand(rows, -1),
+            prompt=prompt,
             temperature=sampling.temperature,
             top_k=sampling.top_k,
             top_p=sampling.top_p,
@@ -112,6 +118,28 @@ def _batches(
             use_cache=sampling.use_cache,
         )
         yield decode_smiles(tokenizer, ids.cpu())
+
+
+def prompt_ids(run: Run, prompt: str) -> list[int]:
+    """The token ids of the beginning of a SMILES, which may end anywhere between two tokens.
+
+    Raises:
+        KetformerError: it has a character that is not SMILES or a token that the run does not
+            know, or it fills the whole context.
+    """
+    if not prompt:
+        return []
+    try:
+        ids: list[int] = encode_smiles(run.tokenizer, [prompt])[0, 1:-1].tolist()
+    except KetformerError as error:
+        raise KetformerError(f"{run.path} cannot begin with this prompt: {error}") from None
+    context = run.model.config.max_position_embeddings
+    if len(ids) >= context:
+        raise KetformerError(
+            f"the prompt has {len(ids)} tokens, but {run.path} writes at most {context}, so "
+            "there is none left to sample"
+        )
+    return ids
 
 
 def named_conditions(run: Run, requested: Mapping[str, float]) -> dict[str, float]:
