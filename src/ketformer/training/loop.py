@@ -38,6 +38,7 @@ from ketformer.runs.directory import (
 from ketformer.tasks.base import Prepared, Rows, WholeBatches
 from ketformer.training.arguments import batch_of, is_sharded, training_arguments
 from ketformer.training.callbacks import (
+    Epochs,
     MetricsFile,
     OldModel,
     ProgressBar,
@@ -105,7 +106,13 @@ def train(
         weights = chosen_checkpoint(finished, checkpoint, arguments)
         model = KetformerForCausalLM.from_pretrained(weights)
     stop, bar = StopOnSignal(out), ProgressBar(label)
-    callbacks = [OldModel(out, model.config), MetricsFile(out), *([bar] if progress else []), stop]
+    callbacks = [
+        OldModel(out, model.config),
+        Epochs(sets[0]),
+        MetricsFile(out),
+        *([bar] if progress else []),
+        stop,
+    ]
     trainer = _trainer(out, model, arguments, sets, callbacks)
     if arguments.process_index == 0:
         _begin(out, settings, data, model, arguments, checkpoint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,14 +17,19 @@ from ketformer.errors import KetformerError
 from ketformer.tasks.base import EVAL_TARGETS, Rows, count_kept
 from ketformer.tasks.molecules.conditions import Condition, parse_names
 from ketformer.tasks.molecules.dialect import RECOGNISED, Dialect
+from ketformer.tasks.molecules.notations import find_notation, notation_of
 from ketformer.tasks.molecules.properties import PROPERTIES, cached_properties
+from ketformer.tasks.molecules.randomised import RandomisedRows, drawn_texts
 from ketformer.tasks.molecules.reading import MOLECULE_SETS, Molecules, load_molecules
 from ketformer.tasks.molecules.replicates import Merge
 from ketformer.tasks.molecules.rows import MoleculeRows
 from ketformer.tasks.molecules.splits import split_molecules
 from ketformer.tasks.molecules.standardise import marks_of
-from ketformer.tasks.molecules.tokenizer import encode_smiles, smiles_tokenizer, vocabulary_of
+from ketformer.tasks.molecules.tokenizer import encode_texts, smiles_tokenizer, vocabulary_of
 from ketformer.tasks.molecules.varying import check_size, unvarying, where
+
+# Room for random texts, in lengths of the longest that was looked at.
+_SLACK = 1.1
 
 
 class Known(NamedTuple):
@@ -49,6 +55,9 @@ class MoleculeData:
         ranges: smallest and largest value in the training part.
         left_out: names that ``all`` would bring in, but that do not vary there.
         count_padding: whether padding counts in the loss.
+        room: the most tokens of a training row that is written anew at every epoch; None if
+            rows stay as they are.
+        seed: decides how they are written.
     """
 
     source: Molecules
@@ -62,6 +71,8 @@ class MoleculeData:
     ranges: tuple[tuple[float, float], ...] = ()
     left_out: tuple[str, ...] = ()
     count_padding: bool = False
+    room: int | None = None
+    seed: int = 42
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -96,7 +107,7 @@ class MoleculeData:
             "bos_token_id": tokenizer.bos_token_id,
             "eos_token_id": tokenizer.eos_token_id,
             "pad_token_id": tokenizer.pad_token_id,
-            "max_position_embeddings": next(iter(self.ids.values())).shape[1],
+            "max_position_embeddings": self.room or next(iter(self.ids.values())).shape[1],
         }
         if self.names:
             keys |= {
@@ -149,7 +160,20 @@ class MoleculeData:
                 None if validation.conditions is None else validation.conditions[chosen],
                 count_padding=validation.count_padding,
             )
-        return self.rows("train"), validation
+        return self._training_rows(context), validation
+
+    def _training_rows(self, context: int) -> MoleculeRows:
+        if self.room is None:
+            return self.rows("train")
+        return RandomisedRows(
+            self.smiles["train"],
+            self.tokenizer,
+            self.ids["train"],
+            self.conditions.get("train"),
+            length=min(self.room, context + 1),
+            seed=self.seed,
+            count_padding=self.count_padding,
+        )
 
 
 def prepare_molecules(
@@ -165,6 +189,8 @@ def prepare_molecules(
     standardise: str | None = None,
     standardise_conditions: bool = True,
     count_padding: bool = False,
+    notation: str = "smiles",
+    randomise: bool = False,
     tokenizer: PreTrainedTokenizerFast | None = None,
     progress: bool = True,
 ) -> MoleculeData:
@@ -177,7 +203,7 @@ def prepare_molecules(
         data: a data set's name or a path.
         split: see :data:`~ketformer.tasks.molecules.splits.SPLITS`.
         train_fraction: how much of the training part is kept, a random choice of it.
-        seed: seed of the standard and scaffold splits.
+        seed: seed of the standard and scaffold splits, and of random texts.
         column: the column with SMILES in a table.
         conditions: names of columns or properties, separated by commas; a column comes first,
             unless ``rdkit:`` or ``column:`` says which. ``all`` means those of the nine
@@ -189,14 +215,19 @@ def prepare_molecules(
         standardise_conditions: subtract the training part's mean, divide by its standard
             deviation.
         count_padding: whether padding counts in the loss.
-        tokenizer: the tokenizer of a trained model; it must know every token. Such a model
-            keeps its conditions and their statistics, whether they vary here or not.
+        notation: how molecules are written, see
+            :data:`~ketformer.tasks.molecules.notations.NOTATIONS`.
+        randomise: write each training molecule anew at every epoch.
+        tokenizer: the tokenizer of a trained model, which has its own notation; it must know
+            every token. Such a model keeps its conditions and their statistics, whether they
+            vary here or not.
         progress: show bars on standard error.
 
     Raises:
         KetformerError: unknown data, column, split, condition or token, or a wrong
             ``train_fraction``.
     """
+    way = notation_of(tokenizer) if tokenizer else find_notation(notation)
     asked = parse_names(conditions)
     source = load_molecules(
         data,
@@ -228,8 +259,12 @@ def prepare_molecules(
             stacklevel=2,
         )
     trained = tokenizer is not None
-    tokenizer = tokenizer or smiles_tokenizer(vocabulary_of(source.smiles))
-    ids = encode_smiles(tokenizer, source.smiles)
+    texts = source.smiles
+    drawn = drawn_texts(way, source.smiles) if randomise and not trained else []
+    tokenizer = tokenizer or smiles_tokenizer(vocabulary_of([*texts, *drawn], way), way)
+    ids = encode_texts(tokenizer, texts)
+    # Those drawn are a sample, so the longest of an epoch is longer.
+    longest = max(ids.shape[1], *(len(way.split(text)) + 2 for text in drawn), 0)
     if source.parts and split != "official":
         warnings.warn(
             f"{source.name} has parts of its own, which --split {split} mixes; --split official "
@@ -274,6 +309,8 @@ def prepare_molecules(
         ranges=tuple(ranges),
         left_out=tuple(left_out),
         count_padding=count_padding,
+        room=math.ceil(_SLACK * longest) if randomise else None,
+        seed=seed,
     )
 
 

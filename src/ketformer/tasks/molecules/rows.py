@@ -32,7 +32,6 @@ class MoleculeRows(Rows):
         self.pad_token_id = pad_token_id
         self.conditions = conditions
         self.count_padding = count_padding
-        self.lengths = (ids != pad_token_id).sum(1)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -40,13 +39,17 @@ class MoleculeRows(Rows):
     def batch(self, indices: list[int]) -> dict[str, Tensor]:
         """These rows, as long as the longest of them if padding does not count."""
         chosen = as_tensor(indices)
-        rows = self.ids[chosen]
+        rows = self.encoded(chosen)
         if self.count_padding:
             targets = rows[:, 1:]
         else:  # drops columns that hold only padding
-            rows = rows[:, : int(self.lengths[chosen].max())]
+            rows = rows[:, : int((rows != self.pad_token_id).sum(1).max())]
             targets = rows[:, 1:].masked_fill(rows[:, 1:] == self.pad_token_id, IGNORED)
         batch = {"input_ids": rows[:, :-1], "shift_labels": targets}
         if self.conditions is not None:
             batch["conditions"] = self.conditions[chosen]
         return batch
+
+    def encoded(self, indices: Tensor) -> Tensor:
+        """The token ids of these rows ``[B, L]``."""
+        return self.ids[indices]
