@@ -24,10 +24,12 @@ EXAMPLE = """  ketformer generate runs/mine --prompt "ROMEO:" --num 3
   ketformer generate runs/mine --prompt "ROMEO:" --temperature 0 --num_beams 4
   ketformer generate runs/molecules --num 10000 --out molecules.csv
   ketformer generate runs/molecules --num 1000 --condition LogP=2.0 TPSA=60 --out wanted.csv
-  ketformer generate runs/molecules --num 1000 --prompt "c1ccc(" --out begun.csv"""
+  ketformer generate runs/molecules --num 1000 --prompt "c1ccc(" --out begun.csv
+  ketformer generate runs/fragments --scaffold "c1cc([*:1])ncc1" --out decorated.csv
+  ketformer generate runs/fragments --fragment c1ccncc1 --fragment C1CCNCC1 --out linked.csv"""
 
 _TEXT_ONLY = ("max_new_tokens", "num_beams")
-_MOLECULES_ONLY = ("condition", "special_tokens")
+_MOLECULES_ONLY = ("condition", "scaffold", "fragment", "special_tokens")
 _TEXT, _MOLECULES = Sampling(), MoleculeSampling()
 _SHOWN = 10  # molecules printed without --out
 
@@ -74,6 +76,15 @@ def add_arguments(parser: Parser) -> None:
         "--condition", type=str, nargs="+", default=[], metavar="NAME=NUMBER",
         help="requested properties, e.g. LogP=2.0 TPSA=60; the others stay unknown; a value "
         "outside what the training data hold gets a warning with their range",
+    )  # fmt: skip
+    molecules.add_argument(
+        "--scaffold", type=str | None, default=None, metavar="SMILES",
+        help="what every molecule contains; [*:1] marks where something is attached, else the "
+        "model chooses; for runs trained with --tokenizer safe",
+    )  # fmt: skip
+    molecules.add_argument(
+        "--fragment", type=str, action="append", default=[], metavar="SMILES",
+        help="likewise; given twice or more, the fragments are linked",
     )  # fmt: skip
     molecules.add_argument(
         "--special_tokens", type=bool | None, default=None,
@@ -149,6 +160,8 @@ def _molecules(opened: Run, options: Any) -> int:
         special_tokens=bool(options.special_tokens),
         conditions=parse_conditions(options.condition),
         prompt=options.prompt or "",
+        scaffold=options.scaffold,
+        fragments=tuple(options.fragment),
     )
     sampled = generate_molecules(
         opened,
@@ -161,7 +174,7 @@ def _molecules(opened: Run, options: Any) -> int:
     if options.json:
         result = {
             "run": options.run,
-            **({"prompt": options.prompt} if options.prompt else {}),
+            **{key: options[key] for key in ("prompt", "scaffold", "fragment") if options[key]},
             **sampled.metrics,
             "requested": sampled.errors,
             **({**files, "molecules_per_second": sampled.per_second} if files else {}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -49,6 +50,16 @@ def choose(
     return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
 
 
+class Guide(Protocol):
+    """Says which tokens may follow, in sequences that are sampled together."""
+
+    def allowed(self, rows: Tensor) -> Tensor:
+        """``[B, V]``: whether each token may be next in the sequences of these numbers."""
+
+    def advance(self, rows: Tensor, chosen: Tensor) -> None:
+        """Note the tokens ``[B]`` that were chosen for these."""
+
+
 @torch.inference_mode()
 def sample_sequences(
     model: KetformerForCausalLM,
@@ -61,6 +72,7 @@ def sample_sequences(
     top_k: int = 0,
     top_p: float = 1.0,
     never: Sequence[int] = (),
+    guide: Guide | None = None,
     use_cache: bool = True,
 ) -> Tensor:
     """Sample sequences from the begin token until each ends or the context is full.
@@ -76,6 +88,7 @@ def sample_sequences(
         top_k: choose among the k most likely tokens; 0 for all.
         top_p: choose among the most likely tokens that hold this much probability.
         never: token ids that are never sampled.
+        guide: which tokens may follow in each sequence; it begins after the prompt.
         use_cache: keep keys and values between tokens; the result is the same without,
             except in a model that scales by its batch (``published_scaling``).
 
@@ -111,11 +124,15 @@ def sample_sequences(
         ).logits[:, -1]
         logits = logits.float().clone()
         logits.index_fill_(1, barred, -torch.inf)
+        if guide is not None:
+            logits.masked_fill_(~guide.allowed(rows), -torch.inf)
         if temperature == 0:
             chosen = logits.argmax(-1)
         else:
             chosen = choose(logits, seen, processors, generator)
         out[rows, step] = chosen
+        if guide is not None:
+            guide.advance(rows, chosen)
         going = (chosen != eos).nonzero()[:, 0]
         if not len(going):
             return out[:, : step + 1]

@@ -37,7 +37,10 @@ from ketformer.tasks.molecules.metrics import Judged, generation_metrics, judge,
 from ketformer.tasks.molecules.output import COLUMNS, MoleculeTable, write_sdf
 from ketformer.tasks.molecules.properties import PROPERTIES, compute_properties
 from ketformer.tasks.molecules.standardise import marks_of
+from ketformer.tasks.molecules.substructure import contain
 
+#: Key and column: contains the scaffold, or all fragments linked.
+KEPT = "scaffold_kept"
 # Distinct valid molecules kept for the SDF and the picture; the CSV has all.
 _KEPT = 10_000
 _SHOWN = 30
@@ -52,7 +55,8 @@ class Sampled:
     """The results of sampling, except for what grows with the number of samples.
 
     Attributes:
-        metrics: see :func:`~ketformer.tasks.molecules.metrics.generation_metrics`.
+        metrics: see :func:`~ketformer.tasks.molecules.metrics.generation_metrics`; if a scaffold
+            or fragments were asked for also ``scaffold_kept``, the share of samples with them.
         molecules: the first distinct valid molecules, canonical.
         properties: their properties, ``[N, 9]``.
         requested: the requested values, by condition.
@@ -130,9 +134,11 @@ def generate_molecules(
     tally = _Tally(computed)
     journal = Journal(table, _key(run, num, sampling, known), num) if table else None
     before = journal.read() if journal else None
+    parts, kept = sampling.parts, 0
     if journal and before:
         for rows in journal.rows(before):
             tally.read(rows)
+            kept += sum(row[KEPT] == "true" for row in rows) if parts else 0
         generator.set_state(
             torch.frombuffer(bytearray.fromhex(before.generator), dtype=torch.uint8)
         )
@@ -141,7 +147,7 @@ def generate_molecules(
     with (
         worker_processes(),
         tqdm(total=num, initial=done, desc=label, unit="molecule", disable=not progress) as bar,
-        MoleculeTable(table, tuple(PROPERTIES), requested, size=size)
+        MoleculeTable(table, tuple(PROPERTIES), requested, [KEPT] if parts else [], size=size)
         if table and done < num
         else nullcontext() as open_table,
     ):
@@ -151,6 +157,8 @@ def generate_molecules(
             )
             properties = _properties(judged.canonical) if table or computed else None
             tally.add(judged, properties)
+            holds = contain(judged.canonical, parts) if parts else []
+            kept += sum(holds)
             each(judged)
             _hand_back_memory()
             bar.update(len(block))
@@ -164,11 +172,14 @@ def generate_molecules(
                 judged.novel.tolist() if known else [None] * len(block),
                 judged.in_training.tolist() if known else [None] * len(block),
                 properties,
+                [holds] if parts else [],
             )
             state = generator.get_state().numpy().tobytes().hex()
             journal.note(Progress(tally.count, open_table.sync(), state))
     seconds = time.monotonic() - begun
     metrics = generation_metrics(tally.judged())
+    if parts:
+        metrics[KEPT] = kept / num
     if known is None:
         _forget_novelty(metrics)
     return Sampled(

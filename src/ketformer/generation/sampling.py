@@ -10,9 +10,11 @@ from torch import Tensor
 
 from ketformer.errors import KetformerError
 from ketformer.generation.decoding import sample_sequences
+from ketformer.generation.scaffolds import Beginnings, parts_of
 from ketformer.runs import Run
 from ketformer.tasks.molecules.conditions import find_condition
 from ketformer.tasks.molecules.quoting import nearest
+from ketformer.tasks.molecules.substructure import Part
 from ketformer.tasks.molecules.tokenizer import decode_smiles, encode_smiles
 
 #: Rows sampled together; their keys and values determine the memory needed.
@@ -33,6 +35,8 @@ class MoleculeSampling:
             code of arXiv 2502.19214.
         conditions: requested values in their own units; omitted ones are unknown.
         prompt: how every SMILES begins.
+        scaffold: a SMILES that every molecule is to contain, perhaps with attachment points.
+        fragments: SMILES that every molecule is to contain, linked.
     """
 
     temperature: float = 1.0
@@ -43,6 +47,8 @@ class MoleculeSampling:
     special_tokens: bool = False
     conditions: Mapping[str, float] = field(default_factory=dict)
     prompt: str = ""
+    scaffold: str | None = None
+    fragments: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
@@ -53,6 +59,15 @@ class MoleculeSampling:
             raise KetformerError(f"top_k must not be negative, got {self.top_k}")
         if not 0 <= self.seed < 2**32:
             raise KetformerError(f"seed must lie in [0, 2**32), got {self.seed}")
+        if self.parts and self.prompt:
+            raise KetformerError(
+                "give either --prompt or what the molecule is to contain, not both"
+            )
+
+    @property
+    def parts(self) -> list[Part]:
+        """What every molecule is to contain."""
+        return parts_of(self.scaffold, self.fragments)
 
 
 def sample_molecules(
@@ -74,7 +89,7 @@ def sample_molecules(
 
     Raises:
         KetformerError: the run is not of molecules, does not have a requested condition, or
-            cannot begin with the prompt.
+            cannot begin with the prompt, the scaffold or the fragments.
     """
     sampling = sampling or MoleculeSampling()
     if num < 1:
@@ -83,8 +98,10 @@ def sample_molecules(
         raise KetformerError(f"{run.path} is a model of text, not of molecules")
     wanted = requested_conditions(run, sampling.conditions)
     prompt = prompt_ids(run, sampling.prompt)
+    beginnings = Beginnings(run, sampling.parts, sampling.seed) if sampling.parts else None
     generator = generator or generator_of(run, sampling)
-    return _batches(run, range(done, num, BATCH), num, sampling, wanted, prompt, generator)
+    starts = range(done, num, BATCH)
+    return _batches(run, starts, num, sampling, wanted, prompt, beginnings, generator)
 
 
 def generator_of(run: Run, sampling: MoleculeSampling) -> torch.Generator:
@@ -99,6 +116,7 @@ def _batches(
     sampling: MoleculeSampling,
     wanted: Tensor | None,
     prompt: list[int],
+    beginnings: Beginnings | None,
     generator: torch.Generator,
 ) -> Iterator[list[str]]:
     tokenizer = run.tokenizer
@@ -115,6 +133,7 @@ def _batches(
             top_k=sampling.top_k,
             top_p=sampling.top_p,
             never=never,
+            guide=beginnings.guide(start, rows) if beginnings else None,
             use_cache=sampling.use_cache,
         )
         yield decode_smiles(tokenizer, ids.cpu())

@@ -259,7 +259,7 @@ def prepare_molecules(
             stacklevel=2,
         )
     trained = tokenizer is not None
-    texts = source.smiles
+    texts = way.written(source.smiles, progress=progress)
     drawn = drawn_texts(way, source.smiles) if randomise and not trained else []
     tokenizer = tokenizer or smiles_tokenizer(vocabulary_of([*texts, *drawn], way), way)
     ids = encode_texts(tokenizer, texts)

@@ -5,14 +5,17 @@ A model's tokenizer tells its notation by the begin token.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from ketformer.errors import KetformerError
+from ketformer.tasks.molecules.cached import cached_texts
 from ketformer.tasks.molecules.chemistry import random_smiles, read_smiles
+from ketformer.tasks.molecules.fragments import draw_fragments, write_fragments
 from ketformer.tasks.molecules.tokens import BOS, PATTERN, split_smiles
 
 
@@ -29,6 +32,7 @@ class Notation:
         write: the text of a molecule, given its canonical SMILES.
         draw: a random text of it.
         read: the SMILES of a text.
+        version: of what ``write`` does, for the cache; None if that is nothing.
     """
 
     name: str
@@ -39,6 +43,22 @@ class Notation:
     write: Callable[[str], str]
     draw: Callable[[str, np.random.Generator], str]
     read: Callable[[str], str]
+    version: str | None = None
+
+    def written(self, smiles: Sequence[str], *, progress: bool = True) -> list[str]:
+        """The texts of many molecules, in parallel; those of 2,000 and more are cached.
+
+        Args:
+            smiles: canonical.
+            progress: show a bar on stderr, for more than 2,000 molecules.
+
+        Raises:
+            KetformerError: a molecule cannot be written in this notation.
+        """
+        if self.version is None:
+            return list(smiles)
+        chunk = partial(_write_all, self.name)
+        return cached_texts(self.version, chunk, smiles, progress=progress, label=self.name)
 
 
 def _draw_smiles(smiles: str, draw: np.random.Generator) -> str:
@@ -51,8 +71,23 @@ NOTATIONS = {
     notation.name: notation
     for notation in (
         Notation("smiles", "SMILES", BOS, PATTERN, split_smiles, str, _draw_smiles, str),
+        Notation(
+            "safe",
+            "SMILES",
+            "<safe>",
+            PATTERN,
+            split_smiles,
+            write_fragments,
+            draw_fragments,
+            str,
+            version="safe 1",
+        ),
     )
 }
+
+
+def _write_all(name: str, smiles: Sequence[str]) -> list[str]:
+    return [NOTATIONS[name].write(text) for text in smiles]
 
 
 def find_notation(name: str) -> Notation:
