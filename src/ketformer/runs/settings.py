@@ -75,8 +75,8 @@ class Settings:
         split: ``standard`` or ``published``; for molecules also ``scaffold`` or ``official``.
         train_fraction: how much of the training part to train on, e.g. 0.01: the beginning of a
             text, a random choice of molecules.
-        tokenizer: for text: ``char`` or ``bpe``; for molecules: ``smiles``, or
-            ``safe``, fragments that begin with the scaffold.
+        tokenizer: for text: ``char`` or ``bpe``; for molecules: ``smiles``,
+            ``safe``, fragments that begin with the scaffold, or ``selfies``.
         vocab_size: number of tokens of a BPE; the data decides it for the other tokenizers.
         encoding: of a file, e.g. ``utf-16`` or ``cp1252``; recognised if not given.
         column: for molecules: the column with SMILES in a table, or its number from 1 if the

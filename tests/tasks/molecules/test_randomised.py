@@ -123,7 +123,9 @@ def test_a_random_smiles_is_the_same_molecule(smiles):
 
 
 def test_an_unknown_notation_is_named():
-    with pytest.raises(KetformerError, match="no tokenizer 'bpe' for molecules; there are smiles"):
+    with pytest.raises(
+        KetformerError, match="no tokenizer 'bpe' for molecules; there are smiles, safe, selfies"
+    ):
         find_notation("bpe")
 
 

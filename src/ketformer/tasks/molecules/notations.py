@@ -13,6 +13,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from ketformer.errors import KetformerError
+from ketformer.tasks.molecules import selfies_text
 from ketformer.tasks.molecules.cached import cached_texts
 from ketformer.tasks.molecules.chemistry import random_smiles, read_smiles
 from ketformer.tasks.molecules.fragments import draw_fragments, write_fragments
@@ -81,6 +82,17 @@ NOTATIONS = {
             draw_fragments,
             str,
             version="safe 1",
+        ),
+        Notation(
+            "selfies",
+            "SELFIES",
+            "<selfies>",
+            selfies_text.PATTERN,
+            selfies_text.split_selfies,
+            selfies_text.write_selfies,
+            selfies_text.draw_selfies,
+            selfies_text.read_selfies,
+            version="selfies 1",
         ),
     )
 }
