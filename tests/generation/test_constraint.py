@@ -171,6 +171,17 @@ def test_generate_says_what_was_changed(ketformer, molecules):
     assert "of the tokens drawn led to no valid molecule" in told
 
 
+def test_what_a_prompt_begins_becomes_a_molecule(ketformer, molecules):
+    options = ("--num", 60, "--constrained", "true")
+    run = open_run(molecules)
+    sampling = MoleculeSampling(constrained=True, prompt="C1CC(")
+    (written,) = sample_molecules(run, 60, sampling)
+    assert all(smiles.startswith("C1CC(") for smiles in written)
+    assert [smiles for smiles in written if canonical_smiles(smiles) is None] == []
+    told = "no molecule of this run's tokens begins like that"
+    ketformer("generate", molecules, "--prompt", "C1CC)", *options).assert_mistake(told)
+
+
 def test_a_model_that_is_guided_and_chosen_from_says_so(ketformer, conditional):
     name = open_run(conditional).model.config.condition_names[0]
     options = ("--num", 20, "--condition", f"{name}=1", "--guidance", 1.5, "--best_of", 3, "--json")

@@ -212,6 +212,26 @@ def test_temperature_0_takes_the_most_likely_token(generate, molecules, tmp_path
     assert [row["smiles"] for row in rows_of(tmp_path / "x.csv")] == greedy
 
 
+@pytest.mark.parametrize("options", [(), ("--use_cache", "false"), ("--condition", "LogP=1")])
+def test_a_prompt_begins_every_molecule(generate, molecules, conditional, tmp_path, options):
+    run = conditional if "--condition" in options else molecules
+    said = generate(run, "--num", 40, "--prompt", "N(", *options, "--out", tmp_path / "x.csv")
+    sampled = [row["smiles"] for row in rows_of(tmp_path / "x.csv")]
+    assert said["prompt"] == "N("
+    assert all(text.startswith("N(") for text in sampled)
+    assert len(set(sampled)) > 10
+    assert max(map(len, sampled)) > len("N(")
+
+
+def test_a_prompt_is_continued_as_the_model_alone_would(generate, molecules, tmp_path):
+    generate(molecules, "--num", 1, "--temperature", 0, "--out", tmp_path / "x.csv")
+    (whole,) = (row["smiles"] for row in rows_of(tmp_path / "x.csv"))
+    for length in (1, 2):
+        options = ("--num", 1, "--temperature", 0, "--prompt", whole[:length])
+        generate(molecules, *options, "--out", tmp_path / "y.csv")
+        assert [row["smiles"] for row in rows_of(tmp_path / "y.csv")] == [whole]
+
+
 def test_special_tokens_are_written_only_if_allowed(generate, molecules, tmp_path):
     texts = {}
     for allowed in ("false", "true"):
@@ -281,7 +301,10 @@ def test_without_the_training_data_novelty_is_not_known(ketformer, smiles, tmp_p
         (("--top_k", -1), "top_k"),
         (("--top_p", 0), "top_p"),
         (("--seed", -1), "seed"),
-        (("--prompt", "C"), "a molecule model; --prompt does not apply to it"),
+        (("--prompt", "C["), "cannot begin with this prompt: character '[' (U+005B) at position 1"),
+        (("--prompt", "CC[Zr]"), "token '[Zr]' at position 2 of 'CC[Zr]' is not in the voc"),
+        (("--prompt", "[EOS]"), "special token [EOS]"),
+        (("--prompt", "C" * 20), "the prompt has 20 tokens, but "),
         (("--max_new_tokens", 5), "--max_new_tokens does not apply to it"),
         (("--num_beams", 2), "--num_beams does not apply to it"),
     ],

@@ -411,3 +411,36 @@ def test_a_text_and_a_task_that_do_not_fit(ketformer, tmp_path, text):
     settings = write_molecule_settings(tmp_path / "odd.yaml", text)
     ketformer("train", settings, "--out", tmp_path / "run").assert_mistake("no SMILES that RDKit")
     assert not (tmp_path / "run").exists()
+
+
+# --- Random SMILES -------------------------------------------------------------------------------
+
+
+def test_random_smiles_are_the_same_after_a_resume(ketformer, tmp_path):
+    """Stopped in the second epoch of three batches each, between two checkpoints."""
+    data = tmp_path / "few.smi"
+    data.write_text("\n".join("C" * n + f"(C)CN{'O' * (n % 2)}" for n in range(1, 54)))
+    options = {
+        "randomise_smiles": True,
+        "model": {"attention": "classical", "attention_options": {}, "max_position_embeddings": 64},
+        "training": {"max_steps": 6, "per_device_train_batch_size": 16, "save_steps": 2},
+    }
+    settings = write_molecule_settings(tmp_path / "few.yaml", data, **options)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert ketformer("train", settings, "--out", whole).code == 0
+    with cut_off(5):
+        assert ketformer("train", settings, "--out", parts).code == 130
+    assert ketformer("train", "--out", parts, "--resume").code == 0
+    assert largest_difference(whole, parts) == 0
+    plain = ketformer("train", settings, "--randomise_smiles", "false", "--out", tmp_path / "plain")
+    assert plain.code == 0
+    assert largest_difference(whole, tmp_path / "plain") > 0
+    changed = ("--out", parts, "--resume", "--max_steps", 8, "--randomise_smiles", "false")
+    ketformer("train", *changed).assert_mistake("begun with another randomise_smiles")
+    assert yaml.safe_load((whole / "settings.yaml").read_text())["tokenizer"] == "smiles"
+
+
+def test_random_smiles_are_for_molecules_alone(ketformer, tiny, tmp_path):
+    told = "randomise_smiles does not apply to a model of text"
+    out = ("--out", tmp_path / "run")
+    ketformer("train", tiny, "--randomise_smiles", "true", *out).assert_mistake(told)

@@ -34,6 +34,8 @@ _HALF = ("--per_device_train_batch_size", 8)
 _CALM = ("--adam_epsilon", 1e-3)
 _TUNED = ("--lora_rank", 2, "--learning_rate", 1e-2, "--max_steps", 4, "--report_to", "none")
 _SHORT = ("--max_steps", 4, "--save_strategy", "no", "--eval_strategy", "no", *_CALM)
+# Through the end of an epoch.
+_RANDOM = ("--randomise_smiles", "true", "--max_steps", 16, "--save_steps", 16)
 
 
 def train_in_turn(commands, folder):
@@ -49,12 +51,14 @@ def train_in_turn(commands, folder):
 def by_torchrun(tiny, few, honest, tmp_path_factory):
     """The folder of runs of two processes.
 
-    One to go on with, a whole one, one that begins with another, and a sharded one.
+    One to go on with, one on random SMILES, a whole one, one that begins with another, and a
+    sharded one.
     """
     folder = tmp_path_factory.mktemp("torchrun")
     sharded = ("--out", folder / "sharded", "--max_steps")
     commands = [
         (few, "--out", folder / "begun", "--max_steps", 10, "--per_device_train_batch_size", 6),
+        (few, "--out", folder / "random", *_RANDOM, "--per_device_train_batch_size", 6),
         (tiny, "--out", folder / "plain", "--json", *_HALF),
         ("--init", honest, "--out", folder / "tuned", *_TUNED, *_CALM, *_HALF),
         (tiny, *sharded, 10, *_HALF, "--fsdp", "true"),
@@ -99,6 +103,11 @@ def test_two_processes_train_as_one_with_twice_the_batch(ketformer, by_torchrun,
     assert flaw_of(newest) == "rng_state_1.pth is missing"
     resumed = ketformer("train", "--out", run, "--resume")
     assert "checkpoint-15 was written by 2 processes, not 1" in resumed.err
+
+
+def test_two_processes_write_the_same_random_smiles_as_one(ketformer, by_torchrun, few, tmp_path):
+    assert ketformer("train", few, "--out", tmp_path / "one", *_RANDOM).code == 0
+    assert largest_difference(by_torchrun / "random", tmp_path / "one") < _ROUNDING
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ VALUES: dict[str, Iterable[str] | dict[str, str]] = {
     "preset": PRESETS,
     "data": shtab.FILE,
     "split": ("standard", "published", "train", "validation", "test"),
-    "tokenizer": ("char", "bpe"),
+    "tokenizer": ("char", "bpe", "smiles", "safe", "selfies"),
     "report_to": ("none", *INTEGRATION_TO_CALLBACK),
     "lr_scheduler_type": [kind.value for kind in SchedulerType],
     "rows": [name for names in ROWS.values() for name in names],

@@ -40,11 +40,15 @@ EXAMPLE = """  ketformer generate runs/mine --prompt "ROMEO:" --num 3
   ketformer generate runs/molecules --num 10_000_000 --shard 3/8 --out part3.csv
   ketformer generate runs/molecules --merge part*.csv --out all.csv
   ketformer generate runs/molecules --condition LogP=2.0 --guidance 1.5 --best_of 4
-  ketformer generate runs/molecules --num 10000 --constrained true --out valid.csv"""
+  ketformer generate runs/molecules --num 10000 --constrained true --out valid.csv
+  ketformer generate runs/molecules --num 1000 --prompt "c1ccc(" --out begun.csv
+  ketformer generate runs/fragments --scaffold "c1cc([*:1])ncc1" --out decorated.csv
+  ketformer generate runs/fragments --fragment c1ccncc1 --fragment C1CCNCC1 --out linked.csv"""
 
-_TEXT_ONLY = ("prompt", "max_new_tokens", "num_beams")
+_TEXT_ONLY = ("max_new_tokens", "num_beams")
 _MOLECULES_ONLY = (
-    "condition", "special_tokens", "constrained", "guidance", "best_of", *OPTIONS,
+    "condition", "scaffold", "fragment", "special_tokens", "constrained", "guidance", "best_of",
+    *OPTIONS,
 )  # fmt: skip
 _TEXT, _MOLECULES = Sampling(), MoleculeSampling()
 _SHOWN = 10  # molecules printed without --out
@@ -56,6 +60,10 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--num", type=int | None, default=None,
         help="continuations (1) or molecules (1000), e.g. 10_000",
+    )  # fmt: skip
+    parser.add_argument(
+        "--prompt", type=str | None, default=None,
+        help="text to continue, or how every SMILES begins",
     )  # fmt: skip
     parser.add_argument(
         "--out", type=str | None, default=None,
@@ -77,7 +85,6 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--seed", type=int, default=_TEXT.seed, help="sampling seed (42)")
     parser.add_argument("--use_cache", type=bool, default=True, help="use the KV cache (true)")
     text = parser.add_argument_group("text")
-    text.add_argument("--prompt", type=str | None, default=None, help="text to continue")
     text.add_argument(
         "--max_new_tokens", type=int | None, default=None,
         help=f"tokens to write after the prompt ({_TEXT.max_new_tokens})",
@@ -90,6 +97,15 @@ def add_arguments(parser: Parser) -> None:
         "--condition", type=str, nargs="+", default=[], metavar="NAME=NUMBER",
         help="requested properties, e.g. LogP=2.0 TPSA=60; the others stay unknown; a value "
         "outside what the training data hold gets a warning with their range",
+    )  # fmt: skip
+    molecules.add_argument(
+        "--scaffold", type=str | None, default=None, metavar="SMILES",
+        help="what every molecule contains; [*:1] marks where something is attached, else the "
+        "model chooses; for runs trained with --tokenizer safe",
+    )  # fmt: skip
+    molecules.add_argument(
+        "--fragment", type=str, action="append", default=[], metavar="SMILES",
+        help="likewise; given twice or more, the fragments are linked",
     )  # fmt: skip
     molecules.add_argument(
         "--special_tokens", type=bool | None, default=None,
@@ -185,6 +201,9 @@ def _molecules(opened: Run, options: Any) -> int:
         constrained=bool(options.constrained),
         guidance=1.0 if options.guidance is None else options.guidance,
         best_of=1 if options.best_of is None else options.best_of,
+        prompt=options.prompt or "",
+        scaffold=options.scaffold,
+        fragments=tuple(options.fragment),
     )
     if options.merge and out:
         sampled = merge_tables([Path(table) for table in options.merge], out)
@@ -205,6 +224,7 @@ def _molecules(opened: Run, options: Any) -> int:
     if options.json:
         result = {
             "run": options.run,
+            **{key: options[key] for key in ("prompt", "scaffold", "fragment") if options[key]},
             **sampled.metrics,
             "requested": sampled.errors,
             **({"shortlist": shortlist.facts} if shortlist else {}),

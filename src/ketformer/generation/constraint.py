@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from ketformer.errors import KetformerError
 from ketformer.tasks.molecules.grammar import NEVER, Grammar
 from ketformer.tasks.molecules.grammar_state import State
+from ketformer.tasks.molecules.notations import notation_of
 
 _END, _NOWHERE, _START = range(3)  # the first states of a table
 _UNKNOWN = -1
@@ -56,14 +57,27 @@ class Constraint:
         tokenizer: each of its tokens is one of a SMILES.
         num: molecules in the batch.
         refused: is added to.
+        prompt: token ids that all of them begin with.
 
     Raises:
-        KetformerError: the tokenizer has tokens that are not SMILES.
+        KetformerError: the tokenizer has tokens that are not SMILES, or is of another notation;
+            or no sound molecule begins with the prompt.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, num: int, refused: Refused) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        num: int,
+        refused: Refused,
+        prompt: Sequence[int] = (),
+    ) -> None:
         self._table = table_of(tokenizer)
-        self._states = np.full(num, _START)
+        state = np.array([_START])
+        for token in prompt:
+            state = self._table.after(state, np.array([token]))
+        if state[0] == _NOWHERE:
+            raise KetformerError("--constrained: no molecule of this run's tokens begins like that")
+        self._states = np.full(num, state[0])
         self._changed = np.zeros(num, dtype=bool)
         self._refused = refused
         refused.molecules += num
@@ -125,6 +139,8 @@ def table_of(tokenizer: PreTrainedTokenizerBase) -> Table:
     Raises:
         KetformerError: the tokenizer has tokens that are not SMILES.
     """
+    if (notation := notation_of(tokenizer).name) != "smiles":
+        raise KetformerError(f"--constrained reads SMILES, and this run writes {notation}")
     vocabulary = tokenizer.get_vocab()
     special = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token}
     tokens = ["" if t in special else t for t in sorted(vocabulary, key=vocabulary.__getitem__)]

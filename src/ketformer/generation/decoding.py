@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -51,6 +52,16 @@ def choose(
     return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
 
 
+class Guide(Protocol):
+    """Says which tokens may follow, in sequences that are sampled together."""
+
+    def allowed(self, rows: Tensor) -> Tensor:
+        """``[B, V]``: whether each token may be next in the sequences of these numbers."""
+
+    def advance(self, rows: Tensor, chosen: Tensor) -> None:
+        """Note the tokens ``[B]`` that were chosen for these."""
+
+
 @torch.inference_mode()
 def sample_sequences(
     model: KetformerForCausalLM,
@@ -58,10 +69,12 @@ def sample_sequences(
     *,
     generator: torch.Generator,
     conditions: Tensor | None = None,
+    prompt: Sequence[int] = (),
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
     never: Sequence[int] = (),
+    guide: Guide | None = None,
     use_cache: bool = True,
     guidance: float = 1.0,
     constraint: Constraint | None = None,
@@ -73,10 +86,13 @@ def sample_sequences(
         num: how many, in one batch.
         generator: random generator on the model's device.
         conditions: ``[num, C]`` in their own units, NaN where unknown.
+        prompt: token ids that every sequence starts with, after the begin token; fewer
+            than the context holds.
         temperature: divides the logits; 0 takes the most likely token.
         top_k: choose among the k most likely tokens; 0 for all.
         top_p: choose among the most likely tokens that hold this much probability.
         never: token ids that are never sampled.
+        guide: which tokens may follow in each sequence; it begins after the prompt.
         use_cache: keep keys and values between tokens; the result is the same without,
             except in a model that scales by its batch (``published_scaling``).
         guidance: weight of the conditions: the logits are those without conditions plus this
@@ -97,15 +113,18 @@ def sample_sequences(
     bos, eos, pad = config.bos_token_id, config.eos_token_id, config.pad_token_id
     if bos is None or eos is None or pad is None:
         raise KetformerError("this model needs bos_token_id, eos_token_id and pad_token_id")
+    context = config.max_position_embeddings
     processors = choosing(temperature, top_k, top_p)
-    out = torch.full((num, config.max_position_embeddings), pad, device=model.device)
+    out = torch.full((num, context), pad, device=model.device)
+    begin = torch.tensor([bos, *prompt], device=model.device)
+    out[:, : len(prompt)] = begin[1:]
     barred = torch.tensor(list(never), dtype=torch.long, device=model.device)
     rows = torch.arange(num, device=model.device)  # those that have not ended
-    seen = torch.full((num, 1), bos, device=model.device)
+    seen = begin.repeat(num, 1)
     cache = DynamicCache() if use_cache and model.is_causal else None
-    for step in range(config.max_position_embeddings):
+    for step in range(len(prompt), context):
         given = None if conditions is None else conditions[rows]
-        new = seen if cache is None else seen[:, -1:]
+        new = seen if cache is None or step == len(prompt) else seen[:, -1:]
         if guidance != 1:
             given, new = _with_unconditional(given, new)
         logits = model(
@@ -120,6 +139,8 @@ def sample_sequences(
             conditional, free = logits.chunk(2)
             logits = free + guidance * (conditional - free)
         logits.index_fill_(1, barred, -torch.inf)
+        if guide is not None:
+            logits.masked_fill_(~guide.allowed(rows), -torch.inf)
         draw = partial(_draw, seen, None if temperature == 0 else processors, generator)
         if constraint is None:
             chosen = draw(logits)
@@ -132,6 +153,8 @@ def sample_sequences(
                 beforehand=temperature != 0 and bool(top_k or top_p < 1),
             )
         out[rows, step] = chosen
+        if guide is not None:
+            guide.advance(rows, chosen)
         going = (chosen != eos).nonzero()[:, 0]
         if not len(going):
             return out[:, : step + 1]

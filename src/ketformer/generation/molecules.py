@@ -39,7 +39,10 @@ from ketformer.tasks.molecules.output import COLUMNS, MoleculeTable, write_sdf
 from ketformer.tasks.molecules.properties import PROPERTIES, compute_properties
 from ketformer.tasks.molecules.seen import Seen
 from ketformer.tasks.molecules.standardise import marks_of
+from ketformer.tasks.molecules.substructure import contain
 
+#: Key and column: contains the scaffold, or all fragments linked.
+KEPT = "scaffold_kept"
 # Distinct valid molecules kept for the SDF and the picture; the CSV has all.
 _KEPT = 10_000
 _SHOWN = 30
@@ -54,7 +57,8 @@ class Sampled:
     """The results of sampling, except for what grows with the number of samples.
 
     Attributes:
-        metrics: see :func:`~ketformer.tasks.molecules.metrics.generation_metrics`.
+        metrics: see :func:`~ketformer.tasks.molecules.metrics.generation_metrics`; if a scaffold
+            or fragments were asked for also ``scaffold_kept``, the share of samples with them.
         molecules: the first distinct valid molecules, canonical.
         properties: their properties, ``[N, 9]``.
         requested: the requested values, by condition.
@@ -135,9 +139,11 @@ def generate_molecules(
     tally = Tally({name: requested[name] for name in computed})
     journal = Journal(table, _key(run, num, sampling, known), num) if table else None
     before = journal.read() if journal else None
+    parts, kept = sampling.parts, 0
     if journal and before:
         for rows in journal.rows(before, BATCH):
             tally.read(rows)
+            kept += sum(row[KEPT] == "true" for row in rows) if parts else 0
         generator.set_state(
             torch.frombuffer(bytearray.fromhex(before.generator), dtype=torch.uint8)
         )
@@ -147,7 +153,7 @@ def generate_molecules(
     with (
         worker_processes(),
         tqdm(total=num, initial=done, desc=label, unit="molecule", disable=not progress) as bar,
-        MoleculeTable(table, tuple(PROPERTIES), requested, size=size)
+        MoleculeTable(table, tuple(PROPERTIES), requested, [KEPT] if parts else [], size=size)
         if table and done < num
         else nullcontext() as open_table,
     ):
@@ -160,6 +166,8 @@ def generate_molecules(
             )
             properties = _properties(judged.canonical) if table or computed else None
             tally.add(judged, properties)
+            holds = contain(judged.canonical, parts) if parts else []
+            kept += sum(holds)
             each(judged)
             _hand_back_memory()
             bar.update(len(block))
@@ -173,12 +181,16 @@ def generate_molecules(
                 judged.novel.tolist() if known else [None] * len(block),
                 judged.in_training.tolist() if known else [None] * len(block),
                 properties,
+                [holds] if parts else [],
             )
             state = generator.get_state().numpy().tobytes().hex()
             journal.note(Progress(tally.counts.sampled, open_table.sync(), state))
     seconds = time.monotonic() - begun
+    metrics = tally.metrics(novelty=known is not None)
+    if parts:
+        metrics[KEPT] = kept / num
     return Sampled(
-        metrics=tally.metrics(novelty=known is not None),
+        metrics=metrics,
         molecules=tally.kept,
         properties=compute_properties(tally.kept, progress=False),
         requested=requested,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,12 +11,14 @@ from torch import Tensor
 
 from ketformer.errors import KetformerError
 from ketformer.generation.best_of import distances, nearest_of
-from ketformer.generation.constraint import Constraint, Refused, table_of
+from ketformer.generation.constraint import Constraint, Refused
 from ketformer.generation.decoding import sample_sequences
+from ketformer.generation.scaffolds import Beginnings, parts_of
 from ketformer.runs import Run
 from ketformer.tasks.molecules.conditions import find_condition
 from ketformer.tasks.molecules.quoting import nearest
-from ketformer.tasks.molecules.tokenizer import decode_smiles
+from ketformer.tasks.molecules.substructure import Part
+from ketformer.tasks.molecules.tokenizer import decode_smiles, encode_smiles
 
 #: Rows sampled together; their keys and values determine the memory needed.
 BATCH = 2048
@@ -39,6 +41,9 @@ class MoleculeSampling:
         constrained: sample only tokens after which a sound molecule can still be written.
         guidance: weight of the conditions; see :func:`~.decoding.sample_sequences`.
         best_of: sample that many for each molecule, and keep the one nearest to the conditions.
+        prompt: how every SMILES begins.
+        scaffold: a SMILES that every molecule is to contain, perhaps with attachment points.
+        fragments: SMILES that every molecule is to contain, linked.
     """
 
     temperature: float = 1.0
@@ -52,6 +57,9 @@ class MoleculeSampling:
     constrained: bool = False
     guidance: float = 1.0
     best_of: int = 1
+    prompt: str = ""
+    scaffold: str | None = None
+    fragments: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
@@ -74,6 +82,15 @@ class MoleculeSampling:
             )
         if self.guidance != 1 and not self.conditions:
             raise KetformerError("--guidance needs a --condition to be guided by")
+        if self.parts and self.prompt:
+            raise KetformerError(
+                "give either --prompt or what the molecule is to contain, not both"
+            )
+
+    @property
+    def parts(self) -> list[Part]:
+        """What every molecule is to contain."""
+        return parts_of(self.scaffold, self.fragments)
 
 
 def sample_molecules(
@@ -96,9 +113,10 @@ def sample_molecules(
         refused: is told how often a constrained model was not followed.
 
     Raises:
-        KetformerError: the run is not of molecules, does not have a requested condition, has
-            tokens that ``constrained`` cannot read, needs all conditions and so cannot be
-            guided, or has no requested condition that ``best_of`` could compute.
+        KetformerError: the run is not of molecules, does not have a requested condition, cannot
+            begin with the prompt, the scaffold or the fragments, does not write SMILES that
+            ``constrained`` can read, needs all conditions and so cannot be guided, or has no
+            requested condition that ``best_of`` could compute.
     """
     sampling = sampling or MoleculeSampling()
     if num < 1:
@@ -106,24 +124,55 @@ def sample_molecules(
     if run.task != "molecules":
         raise KetformerError(f"{run.path} is a model of text, not of molecules")
     wanted = requested_conditions(run, sampling.conditions)
+    prompt = prompt_ids(run, sampling.prompt)
+    beginnings = None
+    if sampling.parts:
+        beginnings = Beginnings(run, sampling.parts, seed_of(sampling))
     if sampling.constrained:
-        table_of(run.tokenizer)
+        Constraint(run.tokenizer, 0, Refused(), prompt)  # refuses what it cannot read
     if sampling.guidance != 1 and not run.model.config.condition_unknown:
         raise KetformerError(f"{run.path} needs every condition; --guidance needs it without too")
     if sampling.best_of > 1:
         distances([], run.model.config, named_conditions(run, sampling.conditions))
     generator = generator or generator_of(run, sampling)
     refused = refused or Refused()
-    return _batches(run, range(done, num, BATCH), num, sampling, wanted, generator, refused)
+
+    def batch(start: int, rows: int) -> list[str]:
+        tokenizer = run.tokenizer
+        never = [] if sampling.special_tokens else [tokenizer.bos_token_id, tokenizer.pad_token_id]
+        ids = sample_sequences(
+            run.model,
+            rows,
+            generator=generator,
+            conditions=None if wanted is None else wanted.expand(rows, -1),
+            prompt=prompt,
+            temperature=sampling.temperature,
+            top_k=sampling.top_k,
+            top_p=sampling.top_p,
+            never=never,
+            guide=beginnings.guide(start, rows) if beginnings else None,
+            use_cache=sampling.use_cache,
+            guidance=sampling.guidance,
+            constraint=(
+                Constraint(tokenizer, rows, refused, prompt) if sampling.constrained else None
+            ),
+        )
+        return decode_smiles(tokenizer, ids.cpu())
+
+    return _batches(run, range(done, num, BATCH), num, sampling, batch)
 
 
 def generator_of(run: Run, sampling: MoleculeSampling) -> torch.Generator:
     """A freshly seeded generator on the model's device."""
-    seed = sampling.seed
-    if sampling.shard:
-        sequence = np.random.SeedSequence(seed, spawn_key=sampling.shard)
-        seed = int(sequence.generate_state(1, np.uint64)[0])
-    return torch.Generator(run.model.device).manual_seed(seed)
+    return torch.Generator(run.model.device).manual_seed(seed_of(sampling))
+
+
+def seed_of(sampling: MoleculeSampling) -> int:
+    """The seed, of each shard another one."""
+    if not sampling.shard:
+        return sampling.seed
+    sequence = np.random.SeedSequence(sampling.seed, spawn_key=sampling.shard)
+    return int(sequence.generate_state(1, np.uint64)[0])
 
 
 def _batches(
@@ -131,15 +180,11 @@ def _batches(
     starts: range,
     num: int,
     sampling: MoleculeSampling,
-    wanted: Tensor | None,
-    generator: torch.Generator,
-    refused: Refused,
+    batch: Callable[[int, int], list[str]],
 ) -> Iterator[list[str]]:
     for start in starts:
         rows = min(BATCH, num - start)
-        draws = [
-            _batch(run, rows, sampling, wanted, generator, refused) for _ in range(sampling.best_of)
-        ]
+        draws = [batch(start, rows) for _ in range(sampling.best_of)]
         if sampling.best_of == 1:
             yield draws[0]
         else:
@@ -147,30 +192,26 @@ def _batches(
             yield nearest_of(draws, run.model.config, conditions)
 
 
-def _batch(
-    run: Run,
-    rows: int,
-    sampling: MoleculeSampling,
-    wanted: Tensor | None,
-    generator: torch.Generator,
-    refused: Refused,
-) -> list[str]:
-    tokenizer = run.tokenizer
-    never = [] if sampling.special_tokens else [tokenizer.bos_token_id, tokenizer.pad_token_id]
-    ids = sample_sequences(
-        run.model,
-        rows,
-        generator=generator,
-        conditions=None if wanted is None else wanted.expand(rows, -1),
-        temperature=sampling.temperature,
-        top_k=sampling.top_k,
-        top_p=sampling.top_p,
-        never=never,
-        use_cache=sampling.use_cache,
-        guidance=sampling.guidance,
-        constraint=Constraint(tokenizer, rows, refused) if sampling.constrained else None,
-    )
-    return decode_smiles(tokenizer, ids.cpu())
+def prompt_ids(run: Run, prompt: str) -> list[int]:
+    """The token ids of the beginning of a SMILES, which may end anywhere between two tokens.
+
+    Raises:
+        KetformerError: it has a character that is not SMILES or a token that the run does not
+            know, or it fills the whole context.
+    """
+    if not prompt:
+        return []
+    try:
+        ids: list[int] = encode_smiles(run.tokenizer, [prompt])[0, 1:-1].tolist()
+    except KetformerError as error:
+        raise KetformerError(f"{run.path} cannot begin with this prompt: {error}") from None
+    context = run.model.config.max_position_embeddings
+    if len(ids) >= context:
+        raise KetformerError(
+            f"the prompt has {len(ids)} tokens, but {run.path} writes at most {context}, so "
+            "there is none left to sample"
+        )
+    return ids
 
 
 def named_conditions(run: Run, requested: Mapping[str, float]) -> dict[str, float]:

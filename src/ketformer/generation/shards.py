@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from ketformer.errors import KetformerError
-from ketformer.generation.molecules import Sampled, Tally, judged_of
+from ketformer.generation.molecules import KEPT, Sampled, Tally, judged_of
 from ketformer.generation.sampling import BATCH
 from ketformer.tasks.molecules.journal import forget
 from ketformer.tasks.molecules.output import COLUMNS, flag_text
@@ -42,7 +42,7 @@ def merge_tables(tables: Sequence[Path], out: Path, *, progress: bool = True) ->
     header = _check(tables, out)
     requested: dict[str, float] = {}
     tally: Tally | None = None
-    judged_by_data = True
+    judged_by_data, kept = True, 0
     with (
         replacing(out) as part,
         part.open("w", encoding="utf-8", newline="") as file,
@@ -62,6 +62,7 @@ def merge_tables(tables: Sequence[Path], out: Path, *, progress: bool = True) ->
                 judged.duplicate[:] = tally.seen.add(judged.canonical)
                 tally.add(judged, properties)
                 judged_by_data &= all(row["novel"] for row in rows)
+                kept += sum(row.get(KEPT) == "true" for row in rows)
                 for row, repeated in zip(rows, judged.duplicate, strict=True):
                     if not repeated:
                         writer.writerow({**row, "duplicate": flag_text(False)})
@@ -69,8 +70,11 @@ def merge_tables(tables: Sequence[Path], out: Path, *, progress: bool = True) ->
         if tally is None:
             raise KetformerError(f"{', '.join(map(str, tables))}: no samples to merge")
     forget(out)
+    metrics = tally.metrics(novelty=judged_by_data)
+    if KEPT in header:
+        metrics[KEPT] = kept / tally.counts.sampled
     return Sampled(
-        metrics=tally.metrics(novelty=judged_by_data),
+        metrics=metrics,
         molecules=tally.kept,
         properties=compute_properties(tally.kept, progress=False),
         requested=requested,

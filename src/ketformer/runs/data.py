@@ -40,11 +40,12 @@ def prepare(
             "count_padding": False,
             "delimiter": None,
             "decimal": None,
+            "randomise_smiles": False,
             "replicates": "mean",
             "standardise": None,
         }
         if settings.task == "text"
-        else {"tokenizer": "char", "vocab_size": None}
+        else {"vocab_size": None}
     )
     for key, neutral in foreign.items():
         if getattr(settings, key) != neutral:
@@ -94,6 +95,8 @@ def molecules_of(
         standardise=settings.standardise,
         standardise_conditions=settings.standardise_conditions,
         count_padding=settings.count_padding,
+        notation=settings.tokenizer,
+        randomise=settings.randomise_smiles,
         tokenizer=tokenizer,
         trained=trained,
         may_lack=may_lack,

@@ -78,7 +78,8 @@ class Settings:
         split: ``standard`` or ``published``; for molecules also ``scaffold`` or ``official``.
         train_fraction: how much of the training part to train on, e.g. 0.01: the beginning of a
             text, a random choice of molecules.
-        tokenizer: for text: ``char`` or ``bpe``.
+        tokenizer: for text: ``char`` or ``bpe``; for molecules: ``smiles``,
+            ``safe``, fragments that begin with the scaffold, or ``selfies``.
         vocab_size: number of tokens of a BPE; the data decides it for the other tokenizers.
         encoding: of a file, e.g. ``utf-16`` or ``cp1252``; recognised if not given.
         column: for molecules: the column with SMILES in a table, or its number from 1 if the
@@ -97,6 +98,8 @@ class Settings:
             list); ``all`` means all four.
         standardise_conditions: subtract the training set's mean and divide by its standard
             deviation.
+        randomise_smiles: for molecules: write each training molecule as another random SMILES at
+            every epoch.
         count_padding: for molecules: count padding in the loss, as arXiv 2502.19214 does.
         backend: run every circuit of the attention on this backend instead of computing its
             result in closed form. Slow, like hardware.
@@ -128,6 +131,7 @@ class Settings:
     conditions: str | None = None
     standardise: str | None = None
     standardise_conditions: bool = True
+    randomise_smiles: bool = False
     count_padding: bool = False
     backend: str | None = None
     backend_options: dict[str, Any] = field(default_factory=dict)
@@ -143,6 +147,8 @@ class Settings:
             object.__setattr__(self, "init", os.path.abspath(self.init))
         elif self.add_tokens:
             raise KetformerError("add_tokens adds to the tokenizer of another run: it needs init")
+        if self.task == "molecules" and self.tokenizer == Settings.tokenizer:
+            object.__setattr__(self, "tokenizer", "smiles")  # the default of molecules
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``settings.yaml`` holds them."""

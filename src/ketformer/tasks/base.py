@@ -84,6 +84,9 @@ class Rows(Dataset[BatchEncoding]):
         """The number of rows."""
         raise NotImplementedError  # abstract
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Called before each epoch of training, from 0; rows that vary change here."""
+
     def batch(self, indices: list[int]) -> dict[str, Tensor]:
         """These rows: ``input_ids`` and ``shift_labels`` ``[B, T]``, and other inputs."""
         raise NotImplementedError  # abstract

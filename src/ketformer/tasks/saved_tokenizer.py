@@ -9,13 +9,14 @@ from tokenizers import pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from ketformer.errors import KetformerError
-from ketformer.tasks.molecules.tokenizer import BOS, smiles_tokenizer
+from ketformer.tasks.molecules.notations import notation_with
+from ketformer.tasks.molecules.tokenizer import smiles_tokenizer
 from ketformer.tasks.text import bpe_from, char_tokenizer
 from ketformer.utils.mappings import read_json
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
-    """The tokenizer saved in a run directory: of characters, of SMILES, or a byte-level BPE.
+    """The tokenizer saved in a run directory: of characters, of molecules, or a byte-level BPE.
 
     Only the vocabulary and the merges are read. Whatever else a ``tokenizer.json`` can hold
     (patterns that take forever, tables that crash the process) and a
@@ -47,8 +48,8 @@ def _made_of(saved: Any) -> PreTrainedTokenizerFast:
         if lacking := set(pre_tokenizers.ByteLevel.alphabet()) - set(vocabulary):
             raise KetformerError(f"{len(lacking)} bytes have no token")
         return bpe_from(vocabulary, [(a, b) for a, b in saved["merges"]])
-    if BOS in vocabulary:
-        tokenizer = smiles_tokenizer(vocabulary)
+    if notation := notation_with(vocabulary):
+        tokenizer = smiles_tokenizer(vocabulary, notation)
     elif all(len(token) == 1 for token in vocabulary):
         tokenizer = char_tokenizer("".join(vocabulary))
     else:

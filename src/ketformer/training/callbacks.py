@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from ketformer.runs.directory import (
     METRICS_FILE,
     WEIGHTS_FILE,
 )
+from ketformer.tasks.base import Rows
 from ketformer.utils.files import json_line
 
 
@@ -42,6 +44,20 @@ class OldModel(TrainerCallback):
             file.unlink()
             if (self.out / CARD).is_file():
                 write_run_card(self.out, self.config)
+
+
+class Epochs(TrainerCallback):
+    """Tells the training rows which epoch begins, whether the run was resumed or not."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def on_epoch_begin(
+        self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **_: Any
+    ) -> None:
+        """Counted from the steps, as Trainer does where it resumes."""
+        steps = math.ceil(len(train_dataloader) / args.gradient_accumulation_steps)
+        self.rows.begin_epoch(state.global_step // max(steps, 1))
 
 
 class MetricsFile(TrainerCallback):

@@ -42,6 +42,7 @@ from ketformer.tasks.base import Prepared, Rows, WholeBatches
 from ketformer.training.arguments import batch_of, is_sharded, training_arguments
 from ketformer.training.callbacks import (
     EarlyStop,
+    Epochs,
     MetricsFile,
     OldModel,
     ProgressBar,
@@ -126,7 +127,13 @@ def train(
         else:
             model = KetformerForCausalLM.from_pretrained(weights)
     stop, bar = StopOnSignal(out), ProgressBar(label)
-    callbacks = [OldModel(out, model.config), MetricsFile(out), *([bar] if progress else []), stop]
+    callbacks = [
+        OldModel(out, model.config),
+        Epochs(sets[0]),
+        MetricsFile(out),
+        *([bar] if progress else []),
+        stop,
+    ]
     if patience is not None:
         callbacks.append(EarlyStop(patience))
     trainer = _trainer(out, model, arguments, sets, callbacks)

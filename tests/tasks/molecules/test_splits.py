@@ -7,7 +7,7 @@ from rdkit.Chem import MolFromSmiles
 from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmilesFromSmiles
 
 from ketformer.errors import KetformerError
-from ketformer.tasks.molecules import scaffolds as scaffolds_module
+from ketformer.tasks.molecules import cached as cached_module
 from ketformer.tasks.molecules.scaffolds import scaffold_of, scaffolds
 from ketformer.tasks.molecules.splits import SPLITS, split_molecules
 
@@ -128,7 +128,7 @@ def test_the_scaffolds_of_many_molecules_are_cached(monkeypatch, empty_cache):
     smiles = [chain + ring for chain in chains for ring in RINGS]
     found = scaffolds(smiles, progress=False)
     assert found == [MurckoScaffoldSmilesFromSmiles(ring) for ring in RINGS] * 250
-    monkeypatch.setattr(scaffolds_module, "map_chunks", None)
+    monkeypatch.setattr(cached_module, "map_chunks", None)
     assert scaffolds(smiles) == found
     with pytest.raises(TypeError):
         scaffolds([*smiles, "C"])  # another list has another file

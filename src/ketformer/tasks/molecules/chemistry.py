@@ -26,6 +26,7 @@ from ketformer.errors import KetformerError
 from ketformer.utils.machine import available_cores
 
 if TYPE_CHECKING:
+    import numpy as np
     from rdkit.Chem import Mol
 
 Item = TypeVar("Item")
@@ -113,6 +114,14 @@ def write_smiles(molecule: Mol, source: str | None = None) -> str | None:
             return None
         molecule, source = again, smiles
     return None
+
+
+def random_smiles(molecule: Mol, draw: np.random.Generator) -> str:
+    """A SMILES that begins and branches anywhere; it need not be readable again."""
+    from rdkit.Chem import MolToRandomSmilesVect
+
+    seed = int(draw.integers(1, 2**31 - 1))  # 0 would be none
+    return str(MolToRandomSmilesVect(molecule, 1, seed)[0])
 
 
 def remove_atom_maps(molecule: Mol) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +18,9 @@ from ketformer.errors import KetformerError
 from ketformer.tasks.base import EVAL_TARGETS, Rows, Trained, count_kept
 from ketformer.tasks.molecules.conditions import Condition, parse_names
 from ketformer.tasks.molecules.dialect import RECOGNISED, Dialect
+from ketformer.tasks.molecules.notations import find_notation, notation_of
 from ketformer.tasks.molecules.properties import PROPERTIES, cached_properties
+from ketformer.tasks.molecules.randomised import RandomisedRows, drawn_texts
 from ketformer.tasks.molecules.reading import MOLECULE_SETS, Molecules, load_molecules
 from ketformer.tasks.molecules.replicates import Merge
 from ketformer.tasks.molecules.rows import MoleculeRows, compact_ids
@@ -24,6 +28,9 @@ from ketformer.tasks.molecules.splits import split_molecules
 from ketformer.tasks.molecules.standardise import marks_of
 from ketformer.tasks.molecules.tokenizer import smiles_tokenizer, vocabulary_of
 from ketformer.tasks.molecules.varying import check_size, unvarying, where
+
+# Room for random texts, in lengths of the longest that was looked at.
+_SLACK = 1.1
 
 
 class Known(NamedTuple):
@@ -49,6 +56,9 @@ class MoleculeData:
         ranges: smallest and largest value in the training part.
         left_out: names that ``all`` would bring in, but that do not vary there.
         count_padding: whether padding counts in the loss.
+        room: the most tokens of a training row that is written anew at every epoch; None if
+            rows stay as they are.
+        seed: decides how they are written.
     """
 
     source: Molecules
@@ -62,6 +72,8 @@ class MoleculeData:
     ranges: tuple[tuple[float, float], ...] = ()
     left_out: tuple[str, ...] = ()
     count_padding: bool = False
+    room: int | None = None
+    seed: int = 42
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -96,7 +108,7 @@ class MoleculeData:
             "bos_token_id": tokenizer.bos_token_id,
             "eos_token_id": tokenizer.eos_token_id,
             "pad_token_id": tokenizer.pad_token_id,
-            "max_position_embeddings": next(iter(self.ids.values())).shape[1],
+            "max_position_embeddings": self.room or next(iter(self.ids.values())).shape[1],
         }
         if self.names:
             keys |= {
@@ -149,7 +161,20 @@ class MoleculeData:
                 None if validation.conditions is None else validation.conditions[chosen],
                 count_padding=validation.count_padding,
             )
-        return self.rows("train"), validation
+        return self._training_rows(context), validation
+
+    def _training_rows(self, context: int) -> MoleculeRows:
+        if self.room is None:
+            return self.rows("train")
+        return RandomisedRows(
+            self.smiles["train"],
+            self.tokenizer,
+            self.ids["train"],
+            self.conditions.get("train"),
+            length=min(self.room, context + 1),
+            seed=self.seed,
+            count_padding=self.count_padding,
+        )
 
 
 def prepare_molecules(
@@ -165,6 +190,8 @@ def prepare_molecules(
     standardise: str | None = None,
     standardise_conditions: bool = True,
     count_padding: bool = False,
+    notation: str = "smiles",
+    randomise: bool = False,
     tokenizer: PreTrainedTokenizerFast | None = None,
     trained: Trained | None = None,
     may_lack: Collection[str] = (),
@@ -179,7 +206,7 @@ def prepare_molecules(
         data: a data set's name or a path.
         split: see :data:`~ketformer.tasks.molecules.splits.SPLITS`.
         train_fraction: how much of the training part is kept, a random choice of it.
-        seed: seed of the standard and scaffold splits.
+        seed: seed of the standard and scaffold splits, and of random texts.
         column: the column with SMILES in a table.
         conditions: names of columns or properties, separated by commas; a column comes first,
             unless ``rdkit:`` or ``column:`` says which. ``all`` means those of the nine
@@ -191,8 +218,12 @@ def prepare_molecules(
         standardise_conditions: subtract the training part's mean, divide by its standard
             deviation.
         count_padding: whether padding counts in the loss.
-        tokenizer: the tokenizer of a trained model; it must know every token. Such a model
-            keeps its conditions and their statistics, whether they vary here or not.
+        notation: how molecules are written, see
+            :data:`~ketformer.tasks.molecules.notations.NOTATIONS`.
+        randomise: write each training molecule anew at every epoch.
+        tokenizer: the tokenizer of a trained model, which has its own notation; it must know
+            every token. Such a model keeps its conditions and their statistics, whether they
+            vary here or not.
         trained: a model to train further, whose tokenizer is kept; the same holds for it.
         may_lack: conditions that are unknown if the file has no such column.
         progress: show bars on standard error.
@@ -201,6 +232,8 @@ def prepare_molecules(
         KetformerError: unknown data, column, split, condition or token, or a wrong
             ``train_fraction``.
     """
+    known = trained.tokenizer if trained else tokenizer
+    way = notation_of(known) if known else find_notation(notation)
     asked = parse_names(conditions)
     lenient = [condition for condition in asked if condition.resolved({}) in may_lack]
     source = load_molecules(
@@ -235,11 +268,15 @@ def prepare_molecules(
             stacklevel=2,
         )
     keeps = tokenizer is not None or trained is not None
-    if trained is not None:
-        tokens = vocabulary_of(source.smiles)
-        tokenizer = trained.tokenizer_for(tokens, smiles_tokenizer, source.name)
-    tokenizer = tokenizer or smiles_tokenizer(vocabulary_of(source.smiles))
-    ids = compact_ids(tokenizer, source.smiles)
+    texts = way.written(source.smiles, progress=progress)
+    drawn = drawn_texts(way, source.smiles) if randomise and tokenizer is None else []
+    if tokenizer is None:
+        tokens = vocabulary_of([*texts, *drawn], way)
+        make = partial(smiles_tokenizer, notation=way)
+        tokenizer = trained.tokenizer_for(tokens, make, source.name) if trained else make(tokens)
+    ids = compact_ids(tokenizer, texts)
+    # Those drawn are a sample, so the longest of an epoch is longer.
+    longest = max(ids.shape[1], *(len(way.split(text)) + 2 for text in drawn), 0)
     if source.parts and split != "official":
         warnings.warn(
             f"{source.name} has parts of its own, which --split {split} mixes; --split official "
@@ -284,6 +321,8 @@ def prepare_molecules(
         ranges=tuple(ranges),
         left_out=tuple(left_out),
         count_padding=count_padding,
+        room=math.ceil(_SLACK * longest) if randomise else None,
+        seed=seed,
     )
 
 

@@ -55,6 +55,7 @@ class MoleculeTable:
         properties: names of the property columns, in the order of the array's columns.
         requested: the requested values, the same in every row, in columns
             ``requested_<name>``.
+        flags: names of further columns that hold true or false.
         size: bytes of an unfinished table to resume.
 
     Raises:
@@ -66,6 +67,7 @@ class MoleculeTable:
         path: str | Path,
         properties: Sequence[str] = (),
         requested: Mapping[str, float] | None = None,
+        flags: Sequence[str] = (),
         *,
         size: int = 0,
     ) -> None:
@@ -73,6 +75,7 @@ class MoleculeTable:
         self._size = size
         self._properties = tuple(properties)
         self._requested = dict(requested or {})
+        self._flags = tuple(flags)
 
     def __enter__(self) -> MoleculeTable:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +86,7 @@ class MoleculeTable:
         self._writer = csv.writer(self._file, lineterminator="\n")
         if not self._size:
             requested = (f"requested_{name}" for name in self._requested)
-            self._writer.writerow([*COLUMNS, *self._properties, *requested])
+            self._writer.writerow([*COLUMNS, *self._properties, *requested, *self._flags])
         return self
 
     def __exit__(
@@ -115,6 +118,7 @@ class MoleculeTable:
         novel: Sequence[bool | None],
         in_training: Sequence[bool | None],
         properties: NDArray[np.floating] | None = None,
+        flags: Sequence[Sequence[bool]] = (),
     ) -> None:
         """Append N rows.
 
@@ -127,6 +131,7 @@ class MoleculeTable:
             in_training: for each, whether it is in the training part, likewise.
             properties: ``[N, P]``, P the number of property columns, NaN where unknown; it may
                 be left out if the table has no property columns.
+            flags: N values for each of the further columns.
 
         Raises:
             ValueError: the columns have different lengths.
@@ -136,16 +141,20 @@ class MoleculeTable:
             expected = (len(sampled), len(self._properties))
             raise ValueError(f"properties: expected shape {expected}, got {values.shape}")
         requested = [number_text(value) for value in self._requested.values()]
-        rows = zip(sampled, canonical, valid, duplicate, novel, in_training, values, strict=True)
+        further = zip(*flags, strict=True) if self._flags else [()] * len(sampled)
+        rows = zip(
+            sampled, canonical, valid, duplicate, novel, in_training, values, further, strict=True
+        )
         self._writer.writerows(
             [
                 smiles,
                 canon or "",
-                *(flag_text(flag) for flag in flags),
+                *(flag_text(flag) for flag in facts),
                 *(number_text(value) for value in numbers),
                 *requested,
+                *(flag_text(flag) for flag in last),
             ]
-            for smiles, canon, *flags, numbers in rows
+            for smiles, canon, *facts, numbers, last in rows
         )
 
 

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import zlib
 from collections.abc import Sequence
-from contextlib import suppress
-from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ketformer.tasks.molecules.chemistry import CHUNK, map_chunks, parse
-from ketformer.utils.files import cache_folder, replacing
+from ketformer.tasks.molecules.cached import cached_texts
+from ketformer.tasks.molecules.chemistry import parse
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -49,28 +43,9 @@ def scaffolds(smiles: Sequence[str], *, progress: bool = True) -> list[str]:
     Raises:
         KetformerError: a worker process was killed.
     """
-    if len(smiles) < CHUNK:
-        return _chunk(smiles)
-    file = _cache_file(smiles)
-    with suppress(OSError, EOFError, zlib.error, UnicodeDecodeError):
-        stored = gzip.decompress(file.read_bytes()).decode().split("\n")
-        if len(stored) == len(smiles):
-            return stored
-    found = list(chain.from_iterable(map_chunks(_chunk, smiles, None, progress, "scaffolds")))
-    with suppress(OSError), replacing(file) as part:  # best effort: the cache only saves time
-        part.write_bytes(gzip.compress("\n".join(found).encode(), compresslevel=1))
-    return found
+    return cached_texts("scaffolds 1", _chunk, smiles, progress=progress, label="scaffolds")
 
 
 def _chunk(smiles: Sequence[str]) -> list[str]:
     molecules = map(parse, smiles)
     return [scaffold_of(molecule) or "" if molecule else "" for molecule in molecules]
-
-
-def _cache_file(smiles: Sequence[str]) -> Path:
-    """The cache file, named after everything that its content depends on."""
-    from rdkit import __version__
-
-    head = f"scaffolds 1 {__version__}"
-    key = hashlib.sha256("\n".join([head, *smiles]).encode()).hexdigest()
-    return cache_folder() / "molecules" / f"{key}.txt.gz"
