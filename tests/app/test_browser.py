@@ -260,6 +260,7 @@ def test_what_no_molecule_has_is_said(page, opened, chemist, tmp_path):
     expect(seen(page, "button", "Download SDF")).to_be_disabled()
 
 
+@pytest.mark.slow
 def test_circuits_run_with_shots_and_noise_beside_the_exact_attention(page, keep, opened, writer):
     subject = opened(writer)
     tab(page, "Circuits", "writer")

@@ -225,6 +225,7 @@ def test_a_peer_that_computes_something_else_is_not_timed(ketformer, small, monk
     done.assert_mistake("PennyLane default.qubit differs by")
 
 
+@pytest.mark.slow
 def test_memory_of_a_long_sequence_beside_the_classical_one(ketformer, monkeypatch):
     monkeypatch.setattr(memory_bench, "WORKS", ("training step",))  # each starts a process
     options = ["--mechanisms", "qisa", "--length", 600, "--repeats", 1, "--json"]

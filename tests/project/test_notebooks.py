@@ -58,6 +58,7 @@ def cells(script, tmp_path_factory):
     return {name: [c for c in done if c.metadata["notebook"] == name] for name in NAMES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "pictures"),
     [

@@ -131,6 +131,7 @@ def uninterrupted(few):
     return out
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_under_other_launchers(ketformer, by_torchrun, uninterrupted, tmp_path):
     """Through the end of an epoch; the targets of all processes are counted in each step."""
     out = ("--out", copied(by_torchrun / "begun", tmp_path))
