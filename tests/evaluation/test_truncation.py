@@ -37,9 +37,11 @@ def test_it_is_the_loss_with_truncated_queries_and_keys(molecules):
         query, key, value = project(*args)
         return truncated(query, 1), truncated(key, 1), value
 
+    whole = loss_of(run, 16)
     found = truncation_curve(run, limit=16)[0]["loss"]
-    attention.project = product_states
+    attention.factors = lambda *args: (*product_states(*args), ())
     assert found == pytest.approx(loss_of(run, 16), rel=1e-6)
+    assert found != pytest.approx(whole, rel=1e-6)
 
 
 def test_encoded_tokens_are_truncated_where_strings_are_measured(leaky):

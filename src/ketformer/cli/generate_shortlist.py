@@ -26,8 +26,8 @@ def add_shortlist_arguments(parser: Parser) -> None:
         "shortlist of molecules", "each of these also writes NAME-shortlist.csv, .sdf and .png"
     )
     group.add_argument(
-        "--filter", type=str | None, default=None, metavar='"QED>0.5 SA<4 PAINS=0"',
-        help="what a molecule must meet, in quotes; names: "
+        "--filter", type=str | None, default=None, metavar="CRITERIA",
+        help="what a molecule must meet, such as 'QED>0.5 SA<4 PAINS=0', in quotes; names: "
         f"{', '.join(DESCRIPTORS)}, request (distance from it), similarity (to --known)",
     )  # fmt: skip
     group.add_argument(

@@ -112,13 +112,13 @@ def _queries(module: Any, cut: Limit) -> Iterator[None]:
     """Cut down the states that are queries and keys."""
     project = module.project
 
-    def limited(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def limited(*args: Any) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...]]:
         query, key, value = project(*args)
         query, key = cut([query, key])
-        return query, key, value
+        return query, key, value, ()
 
-    module.project = limited
+    module.factors = limited
     try:
         yield
     finally:
-        del module.project
+        del module.factors

@@ -22,7 +22,8 @@ def compressed(sets: Sequence[Tensor], n_qubits: int) -> list[Tensor]:
     Returns:
         As many tensors, of the same shapes and types.
     """
-    wide = [states.to(torch.promote_types(states.dtype, torch.float32)) for states in sets]
+    # In float64: product states leave most eigenvalues at 0, where float32 does not converge.
+    wide = [states.to(torch.promote_types(states.dtype, torch.float64)) for states in sets]
     every = torch.cat([states.reshape(-1, states.shape[-1]) for states in wide])
     _, vectors = torch.linalg.eigh(every.mT @ every.conj())  # the largest eigenvalues last
     kept = vectors[:, -(2**n_qubits) :]
