@@ -55,6 +55,21 @@ _SMALL: dict[str, Any] = {
     "resid_pdrop": 0.0,
 }
 
+# Overlap attention from hidden states, at a size for whole sets of molecules.
+_DEEP: dict[str, Any] = {
+    "attention": "overlap",
+    "attention_options": {"n_qubits": 5, "learnable_temperature": True},
+    "positions": "rotary",
+    "hidden_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "norm_position": "pre",
+    "hidden_act": "gelu",
+    "embd_pdrop": 0.0,
+    "attn_pdrop": 0.0,
+    "resid_pdrop": 0.0,
+}
+
 # Shared by the demo's text and molecules.
 _DEMO: dict[str, Any] = {
     "num_attention_heads": 2,
@@ -221,17 +236,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "task": "molecules",
         "conditions": "all",
         "model": {
-            "attention": "overlap",
-            "attention_options": {"n_qubits": 5, "learnable_temperature": True},
-            "positions": "rotary",
-            "hidden_size": 128,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "norm_position": "pre",
-            "hidden_act": "gelu",
-            "embd_pdrop": 0.0,
-            "attn_pdrop": 0.0,
-            "resid_pdrop": 0.0,
+            **_DEEP,
             "condition_pdrop": 0.5,
         },
         "training": {
@@ -250,19 +255,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data": "moses",
         "split": "official",
         "task": "molecules",
-        "model": {
-            "attention": "overlap",
-            "attention_options": {"n_qubits": 5, "learnable_temperature": True},
-            "positions": "rotary",
-            "hidden_size": 128,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "norm_position": "pre",
-            "hidden_act": "gelu",
-            "embd_pdrop": 0.0,
-            "attn_pdrop": 0.0,
-            "resid_pdrop": 0.0,
-        },
+        "model": _DEEP,
         # An epoch is 12,380 steps, an hour of two cores, so checkpoints are kept more often.
         "training": {
             "num_train_epochs": 10,

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from rdkit import Chem
 
 from ketformer.errors import KetformerError
 from ketformer.tasks.base import WholeBatches
@@ -11,20 +10,9 @@ from ketformer.tasks.molecules.data import prepare_molecules
 from ketformer.tasks.molecules.notations import NOTATIONS, find_notation
 from ketformer.tasks.molecules.tokenizer import decode_smiles
 
-DRUGS = (
-    "CC(=O)Oc1ccccc1C(=O)O",
-    "CC(C)Cc1ccc([C@@H](C)C(=O)O)cc1",
-    "Cn1c(=O)c2c(ncn2C)n(C)c1=O",
-    "CN1CC[C@]23c4c5ccc(O)c4O[C@H]2[C@@H](O)C=C[C@H]3[C@H]1C5",
-    "C/C(=C\\c1ccccc1)C(=O)NCCO",
-    "O=C(O)c1cn(C2CC2)c2cc(N3CCNCC3)c(F)cc2c1=O",
-    "Clc1ccc(C(c2ccccc2)N2CCN(CCOCC(=O)O)CC2)cc1",
-    "CC[N+](CC)(CC)Cc1ccccc1",
-)
+from .druglike import DRUGS as EVERY, canonical
 
-
-def canonical(smiles):
-    return Chem.MolToSmiles(Chem.MolFromSmiles(smiles))
+DRUGS = EVERY[:8]
 
 
 @pytest.fixture(scope="module")

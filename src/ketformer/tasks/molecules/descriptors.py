@@ -84,7 +84,7 @@ def _chunk(
 ) -> NDArray[np.float64]:
     from rdkit.rdBase import BlockLogs
 
-    functions = [_calculator(name, mcf) for name in names]
+    functions = [calculator(name, mcf) for name in names]
     values = np.full((len(smiles), len(names)), np.nan)
     with BlockLogs():
         for row, text in enumerate(smiles):
@@ -94,7 +94,8 @@ def _chunk(
 
 
 @cache
-def _calculator(name: str, mcf: tuple[str, ...]) -> Callable[[Mol], float]:
+def calculator(name: str, mcf: tuple[str, ...] = ()) -> Callable[[Mol], float]:
+    """What computes one of the descriptors of a molecule; ``MCF`` by these patterns."""
     if name in PROPERTIES:
         return calculators()[name]
     if name == "QED":

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ketformer.errors import KetformerError, one_line
 from ketformer.tasks.molecules.chemistry import map_chunks, parse
+from ketformer.tasks.molecules.descriptors import calculator
 from ketformer.tasks.molecules.pmo import CLASSIFIERS, PMO, pmo_oracle
 from ketformer.tasks.molecules.properties import PROPERTIES, compute_properties
 from ketformer.tasks.molecules.quoting import matching, nearest, shortened
@@ -168,10 +169,4 @@ def _chunk(smiles: Sequence[str], name: str) -> NDArray[np.float64]:
 
 
 def _calculator(name: str) -> Callable[[Mol], float]:
-    if name in PMO:
-        return pmo_oracle(name)
-    from rdkit.Chem.QED import qed
-    from rdkit.Contrib.SA_Score.sascorer import calculateScore  # type: ignore[import-untyped]
-
-    found: Callable[[Mol], float] = {"QED": qed, "SA": calculateScore}[name]
-    return found
+    return pmo_oracle(name) if name in PMO else calculator(name)
