@@ -105,7 +105,7 @@ def advise(sampled: Sampled) -> None:
     if validity is not None and validity < _LOW_VALIDITY:
         warnings.warn(
             f"only {validity:.0%} of the samples are valid molecules; train longer, or sample with "
-            "--temperature 0.7 or --top_p 0.95",
+            "--constrained true, --temperature 0.7 or --top_p 0.95",
             stacklevel=2,
         )
     if unchecked := [name for name in sampled.requested if name not in PROPERTIES]:
