@@ -2,11 +2,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Python compiles what it imports, and keeps it; to compile all that is installed would take half of
+# the time of the installation.
+export PYTHONDONTWRITEBYTECODE :=
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
+	-c constraints.txt
 # Small tensors gain nothing from two threads, and two test workers would compete for the cores.
-PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test suite lint style types test-slow test-gpu results results-qisa results-overlap results-compare results-equal \
+.PHONY: demo test programs suite lint style types test-slow test-gpu results results-qisa results-overlap results-compare results-equal \
 	results-start results-verdict results-studies results-published results-deep results-circuits \
 	results-speed results-gpu results-tensorized results-convert results-leaderboard results-devices \
 	results-moses results-moses-models results-optimise readme docs notebooks fuzz clean
@@ -14,13 +18,16 @@ PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 demo: $(VENV)/.installed
 	$(BIN)/ketformer demo
 
-# Pages are tested in Chromium, completion in every shell; apt-get installs what is missing.
 # mypy keeps one core busy, so it runs beside the tests instead of before them.
-test: style
+test:
+	$(MAKE) --no-print-directory --jobs 2 programs style
+	$(MAKE) --no-print-directory --jobs 2 types suite
+
+# Pages are tested in Chromium, completion in every shell; apt-get installs what is missing.
+programs:
 	@missing=$$(for name in chromium zsh fish; do command -v $$name >/dev/null || echo $$name; done); \
 	test -z "$$missing" || { apt-get update -q && apt-get install -y -q $$missing; } || \
 	echo "not installed:" $$missing
-	$(MAKE) --no-print-directory --jobs 2 types suite
 
 suite: $(VENV)/.installed
 	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations 20
@@ -152,12 +159,10 @@ fraction = $(call keep,data-$(1),compare $(FEW) $(TINY) --train_fraction $(1) --
 # steps of 64 sequences of the large one would take two cores more than a day; on a GPU, use
 # `make results-equal SHORTER=`.
 results-equal: $(VENV)/.installed
-	$(call keep,compare-char-small,compare $(LEADING) --preset char-small --data tinyshakespeare \
+	$(call keep,compare-char-small,compare $(FEW) --preset char-small --data tinyshakespeare \
 		--out runs/compare-char-small)
 	$(call keep,compare-char-gpt-equal,compare classical classical:local_start=2 qisa qisa_a qsann overlap \
 		--data tinyshakespeare --preset char-gpt $(SHORTER) --out runs/compare-char-gpt-equal)
-
-LEADING = classical classical:local_start=2 classical_qk_norm qisa overlap overlap:entanglement=none
 
 # An hour and a half: the usual start and learned positions. How much of overlap's lead there is due
 # to its circuit, and how much to its start.

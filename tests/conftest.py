@@ -193,6 +193,7 @@ def _a_cache_of_its_own(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def _short_collections():
     """Of garbage: each training collects three times, over everything that was ever imported."""
+    gc.set_threshold(100_000, 20, 20)  # rarely in between
     gc.freeze()
 
 
