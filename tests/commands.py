@@ -238,7 +238,7 @@ def forked(*args, errors=os.devnull, at_its_start=None):
         A process of :mod:`multiprocessing`.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ketformer.cli.train", "ketformer.cli.generate"])
+    context.set_forkserver_preload(["ketformer.training.loop", "ketformer.generation.molecules"])
     environment = subprocess_environment()
     process = context.Process(
         target=_command, args=([*map(str, args)], environment, str(errors), at_its_start)

@@ -35,6 +35,35 @@ def test_torch_and_transformers_are_imported_when_they_are_needed(code):
     assert python(f"{code}; {HEAVY}").splitlines()[-1] == "[]"
 
 
+HELP = """
+import gc, sys
+from ketformer.cli import main
+
+# All but those that list the options of Trainer, of circuits or of measurements.
+for verb in ["app", "attention", "audit", "data", "demo", "generate", "import-checkpoint",
+             "optimise", "report"]:
+    try:
+        main([verb, "--help"])
+    except SystemExit:
+        pass
+print({"torch", "transformers", "rdkit", "scipy"} & {*sys.modules} or "light")
+print("frozen:", gc.get_freeze_count() > 0)
+sys.argv = ["ketformer", "cite", "qm9"]
+main()
+print("frozen:", gc.get_freeze_count() > 0, "on:", gc.isenabled())
+"""
+
+
+def test_most_help_needs_no_torch_and_the_command_alone_freezes_its_imports():
+    """The collector skips the imports only where the process is the command's own."""
+    said = python(HELP).splitlines()
+    assert "light" in said
+    assert [line for line in said if line.startswith("frozen:")] == [
+        "frozen: False",
+        "frozen: True on: True",
+    ]
+
+
 LITTLE = """
 import sys
 from ketformer.cli import main

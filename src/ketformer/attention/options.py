@@ -7,11 +7,12 @@ import math
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from ketformer.errors import KetformerError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def listed_options(arm: str) -> dict[str, Any]:
@@ -49,6 +50,8 @@ def check_option_types(name: str, cls: type[nn.Module], options: Mapping[str, An
     Raises:
         KetformerError: naming the option and the expected type.
     """
+    from torch import nn  # takes a second; the names of the mechanisms need it not
+
     hints: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         if issubclass(base, nn.Module) and "__init__" in vars(base):

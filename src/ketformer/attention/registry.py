@@ -7,18 +7,21 @@ another package.
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ketformer.attention.base import Attention
-from ketformer.attention.inputs import InputSizes
-from ketformer.attention.mixer import Mixer
 from ketformer.attention.options import check_option_types
-from ketformer.attention.spread import start_scores
 from ketformer.errors import KetformerError
 from ketformer.utils.registry import Registry
 
+# The names alone need no torch, which takes a second to import.
+if TYPE_CHECKING:
+    from ketformer.attention.inputs import InputSizes
+    from ketformer.attention.mixer import Mixer
+
 
 def _check(name: str, found: Any) -> None:
+    from ketformer.attention.mixer import Mixer
+
     if not (isinstance(found, type) and issubclass(found, Mixer)):
         raise KetformerError(
             f"attention {name!r}: {found!r} is not a subclass of Attention or Mixer"
@@ -103,6 +106,9 @@ def causal_mechanisms() -> list[str]:
 
 def attention_options(name: str) -> dict[str, Any]:
     """The mechanism's options with their defaults; options common to all come last."""
+    from ketformer.attention.base import Attention
+    from ketformer.attention.mixer import Mixer
+
     cls = attention_class(name)
     parameters = dict(inspect.signature(cls).parameters)
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
@@ -139,6 +145,8 @@ def build_attention(
         KetformerError: an unknown name or option, an option of the wrong type, or an invalid
             size.
     """
+    from ketformer.attention.spread import start_scores
+
     known = attention_options(name)
     if unknown := sorted(set(options) - set(known)):
         offered = ", ".join(known) or "none"

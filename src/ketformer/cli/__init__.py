@@ -1,7 +1,12 @@
-"""The command. Each verb is a module in this package with `add_arguments` and `run`."""
+"""The command. Each verb is a module in this package with `add_arguments` and `run`.
+
+What `run` alone needs, a verb imports under ``if TYPE_CHECKING:``; it is imported once the options
+are parsed. So the help of most verbs needs no torch, and none a model.
+"""
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -11,6 +16,7 @@ from importlib.metadata import version
 
 from ketformer.cli.common import Parser, report_error, underscored
 from ketformer.errors import KetformerError, Stopped
+from ketformer.utils.lazy import collector_paused
 
 #: Verb to its one-line summary; the module has the same name.
 VERBS = {
@@ -74,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         report_error(f"unknown verb {verb!r}; verbs: {', '.join(VERBS)}")
         return 2
     try:
-        return _run(verb, rest)
+        return _run(verb, rest, alone=argv is None)
     except KetformerError as error:
         report_error(str(error))
         return 2
@@ -98,11 +104,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _run(verb: str, args: list[str]) -> int:
-    module = importlib.import_module(f"ketformer.cli.{verb.replace('-', '_')}")
-    parser = Parser(verb, VERBS[verb], module.EXAMPLE, getattr(module, "USAGE", None))
-    module.add_arguments(parser)
-    options = parser.parse(args)
+def _run(verb: str, args: list[str], *, alone: bool) -> int:
+    """Run a verb; ``alone`` if this process does nothing else."""
+    with collector_paused():
+        try:
+            module = importlib.import_module(f"ketformer.cli.{verb.replace('-', '_')}")
+            parser = Parser(verb, VERBS[verb], module.EXAMPLE, getattr(module, "USAGE", None))
+            module.add_arguments(parser)
+            options = parser.parse(args)
+            for name in getattr(module, "__all__", ()):
+                getattr(module, name)
+        finally:
+            if alone:
+                gc.freeze()  # nor later: at the end, to search the imports takes a second
     if "transformers" in sys.modules:  # takes seconds to import, and not every verb needs it
         from ketformer.utils.logging import quiet_libraries
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ketformer.cli.common import Parser, print_json
-from ketformer.evaluation import attention_map, draw_attention
-from ketformer.generation.molecules import parse_conditions
-from ketformer.runs import open_run
+from ketformer.utils.lazy import lazily
+
+if TYPE_CHECKING:
+    from ketformer.evaluation import attention_map, draw_attention
+    from ketformer.generation.molecules import parse_conditions
+    from ketformer.runs import open_run
+
+__getattr__, __dir__, __all__ = lazily(__name__)
 
 EXAMPLE = """  ketformer attention runs/mine "To be, or not"
   ketformer attention runs/molecules "CC1CC1C#N"

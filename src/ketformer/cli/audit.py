@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ketformer.attention import ATTENTION
-from ketformer.audit import Audit, audit_causality, import_model, load_model
 from ketformer.cli.common import Parser, print_facts, print_json
 from ketformer.errors import KetformerError
-from ketformer.runs import open_run
-from ketformer.runs.directory import MANIFEST_FILE, SETTINGS_FILE
-from ketformer.utils.progress import Bars
+from ketformer.utils.lazy import lazily
+
+if TYPE_CHECKING:
+    from ketformer.audit import Audit, audit_causality, import_model, load_model
+    from ketformer.runs import open_run
+    from ketformer.runs.directory import MANIFEST_FILE, SETTINGS_FILE
+    from ketformer.utils.progress import Bars
+
+__getattr__, __dir__, __all__ = lazily(__name__)
 
 EXAMPLE = """  ketformer audit --attention qisa_published
   ketformer audit --attention overlap,classical

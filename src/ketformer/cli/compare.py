@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ketformer.attention import ATTENTION
 from ketformer.attention.layers import distinct
@@ -20,15 +20,20 @@ from ketformer.cli.common import (
     runs_at_once,
 )
 from ketformer.cli.positions import with_positions_for
-from ketformer.comparison import compare, controls, merge
-from ketformer.comparison.tables import paired_rows
-from ketformer.comparison.variants import as_file_name, mechanisms_of
+from ketformer.comparison.variants import as_file_name, controls, mechanisms_of
 from ketformer.errors import KetformerError
 from ketformer.models import PRESETS
-from ketformer.report import write_report
-from ketformer.report.plots import plots_of_result
-from ketformer.runs import load_settings
 from ketformer.runs.settings import add_settings_arguments
+from ketformer.utils.lazy import lazily
+
+if TYPE_CHECKING:
+    from ketformer.comparison import compare, merge
+    from ketformer.comparison.tables import paired_rows
+    from ketformer.report import write_report
+    from ketformer.report.plots import plots_of_result
+    from ketformer.runs import load_settings
+
+__getattr__, __dir__, __all__ = lazily(__name__)
 
 EXAMPLE = """  ketformer compare classical qisa qsann --seeds 3
   ketformer compare classical qisa --preset qisa-small --data my.txt --max_steps 500

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ketformer.cli.common import Parser, print_json, print_rows, use_one_thread
 from ketformer.errors import KetformerError
-from ketformer.report import write_report
-from ketformer.reproduction import run_demo
+from ketformer.utils.lazy import lazily
 from ketformer.utils.machine import default_processes
+
+if TYPE_CHECKING:
+    from ketformer.report import write_report
+    from ketformer.reproduction import run_demo
+
+__getattr__, __dir__, __all__ = lazily(__name__)
 
 EXAMPLE = "  ketformer demo\n  ketformer demo --steps 100 --out runs/quick"
 

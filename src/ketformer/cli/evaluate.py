@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ketformer.attention.measured import measure_by
 from ketformer.attention.overlap_measurement import MEASUREMENTS
 from ketformer.cli.backends import (
     add_backend_arguments,
@@ -15,14 +14,20 @@ from ketformer.cli.backends import (
 )
 from ketformer.cli.common import Parser, print_facts, print_json
 from ketformer.errors import KetformerError
-from ketformer.evaluation import (
-    evaluate,
-    evaluate_on_backend,
-    evaluate_samples,
-    save_evaluation,
-)
-from ketformer.runs import Run, open_run
 from ketformer.tasks.molecules.oracles import ORACLES
+from ketformer.utils.lazy import lazily
+
+if TYPE_CHECKING:
+    from ketformer.attention.measured import measure_by
+    from ketformer.evaluation import (
+        evaluate,
+        evaluate_on_backend,
+        evaluate_samples,
+        save_evaluation,
+    )
+    from ketformer.runs import Run, open_run
+
+__getattr__, __dir__, __all__ = lazily(__name__)
 
 EXAMPLE = """  ketformer evaluate runs/mine
   ketformer evaluate runs/mine --split validation --json

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ketformer.cli.common import Parser, print_facts, print_json
 from ketformer.cli.generate_shortlist import (
@@ -16,20 +16,24 @@ from ketformer.cli.generate_shortlist import (
     parse_shard,
 )
 from ketformer.errors import KetformerError
-from ketformer.generation import (
-    MoleculeSampling,
-    Sampled,
-    Sampling,
-    generate_molecules,
-    generate_text,
-    write_molecules,
-)
-from ketformer.generation.molecules import known_molecules, parse_conditions
-from ketformer.generation.sampling import named_conditions
-from ketformer.generation.shards import merge_tables
-from ketformer.generation.shortlist import plan_shortlist, write_shortlist
-from ketformer.runs import Run, open_run
+from ketformer.generation.options import MoleculeSampling, Sampling
 from ketformer.utils.files import write_text
+from ketformer.utils.lazy import lazily
+
+if TYPE_CHECKING:
+    from ketformer.generation import (
+        Sampled,
+        generate_molecules,
+        generate_text,
+        write_molecules,
+    )
+    from ketformer.generation.molecules import known_molecules, parse_conditions
+    from ketformer.generation.sampling import named_conditions
+    from ketformer.generation.shards import merge_tables
+    from ketformer.generation.shortlist import plan_shortlist, write_shortlist
+    from ketformer.runs import Run, open_run
+
+__getattr__, __dir__, __all__ = lazily(__name__)
 
 EXAMPLE = """  ketformer generate runs/mine --prompt "ROMEO:" --num 3
   ketformer generate runs/mine --prompt "ROMEO:" --temperature 0 --num_beams 4

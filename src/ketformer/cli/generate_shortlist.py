@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ketformer.cli.common import Parser
 from ketformer.errors import KetformerError
-from ketformer.generation.molecules import Sampled
-from ketformer.generation.shortlist import BEST
+from ketformer.generation.options import BEST
 from ketformer.tasks.molecules.descriptors import DESCRIPTORS
 from ketformer.tasks.molecules.properties import PROPERTIES
+
+if TYPE_CHECKING:
+    from ketformer.generation import Sampled
 
 _SHORTLIST = ("desalt", "filter", "rank", "known", "best")
 #: These options, all of them for molecules only.

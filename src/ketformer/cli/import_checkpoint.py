@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ketformer.cli.common import Parser, print_facts, print_json
-from ketformer.runs.import_checkpoint import import_checkpoint
+from ketformer.utils.lazy import lazily
+
+if TYPE_CHECKING:
+    from ketformer.runs.import_checkpoint import import_checkpoint
+
+__getattr__, __dir__, __all__ = lazily(__name__)
 
 EXAMPLE = """  ketformer import-checkpoint quantum_sequence_epoch_17.pt --out runs/published
   ketformer evaluate runs/published --split published"""

@@ -5,23 +5,29 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from ketformer.cli.common import Parser, print_facts, print_json
-from ketformer.comparison.variants import as_file_name
 from ketformer.errors import KetformerError, Stopped
-from ketformer.generation.molecules import parse_conditions
-from ketformer.optimisation import Optimisation, optimise, top_auc
-from ketformer.optimisation.loop import Step
-from ketformer.optimisation.options import usual_range
-from ketformer.report.optimisation import optimisation_page
-from ketformer.runs import open_run
+from ketformer.optimisation.options import Optimisation, usual_range
 from ketformer.tasks.molecules.oracles import load_oracle
+from ketformer.utils.lazy import lazily
+
+if TYPE_CHECKING:
+    from torch import device as Device
+
+    from ketformer.comparison.variants import as_file_name
+    from ketformer.generation.molecules import parse_conditions
+    from ketformer.optimisation import optimise, top_auc
+    from ketformer.optimisation.loop import Step
+    from ketformer.report.optimisation import optimisation_page
+    from ketformer.runs import open_run
+
+__getattr__, __dir__, __all__ = lazily(__name__)
 
 EXAMPLE = """  ketformer optimise runs/molecules --oracle qed
   ketformer optimise runs/molecules --oracle logp --range 0 3 --budget 2000
@@ -147,7 +153,9 @@ def run(options: Any) -> int:
     return 0
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str) -> Device:
+    import torch
+
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA

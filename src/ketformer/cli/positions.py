@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ketformer.attention import attention_class
-from ketformer.runs import Settings
+
+if TYPE_CHECKING:
+    from ketformer.runs import Settings
 
 
 def with_positions_for(attentions: Iterable[str], settings: Settings) -> Settings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ketformer.cli.common import (
     Parser,
@@ -14,9 +14,14 @@ from ketformer.cli.common import (
     print_json,
 )
 from ketformer.errors import KetformerError
-from ketformer.report.page import report_on
-from ketformer.report.plots import write_plots
-from ketformer.report.sources import studies_of
+from ketformer.utils.lazy import lazily
+
+if TYPE_CHECKING:
+    from ketformer.report.page import report_on
+    from ketformer.report.plots import write_plots
+    from ketformer.report.sources import studies_of
+
+__getattr__, __dir__, __all__ = lazily(__name__)
 
 EXAMPLE = """  ketformer report runs/mine
   ketformer report runs/compare-char-small-classical-qisa

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ketformer.cli.common import (
     Parser,
@@ -13,19 +13,24 @@ from ketformer.cli.common import (
     print_table,
 )
 from ketformer.comparison.formats import Table, csv_text, table_text
-from ketformer.comparison.sweep import (
-    grid_points,
-    parsed_grid,
-    parsed_ranges,
-    random_points,
-    sweep,
-)
-from ketformer.comparison.variants import as_file_name
 from ketformer.errors import KetformerError
 from ketformer.models import PRESETS
-from ketformer.runs import load_settings
 from ketformer.runs.settings import add_settings_arguments
+from ketformer.utils.lazy import lazily
 from ketformer.utils.machine import default_processes
+
+if TYPE_CHECKING:
+    from ketformer.comparison.sweep import (
+        grid_points,
+        parsed_grid,
+        parsed_ranges,
+        random_points,
+        sweep,
+    )
+    from ketformer.comparison.variants import as_file_name
+    from ketformer.runs import load_settings
+
+__getattr__, __dir__, __all__ = lazily(__name__)
 
 EXAMPLE = """  ketformer sweep char-small --data my.txt --grid learning_rate=1e-3,3e-3,1e-2
   ketformer sweep char-small --attention overlap --grid learning_rate=1e-3,3e-3 \\

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ketformer.attention.layers import distinct, name_of
 from ketformer.cli.common import Parser, print_facts, print_json
 from ketformer.cli.positions import with_positions_for
 from ketformer.errors import KetformerError
 from ketformer.models import PRESETS
-from ketformer.runs import Settings, load_settings
-from ketformer.runs.directory import SETTINGS_FILE
-from ketformer.runs.fine_tuning import settings_of_fine_tuning
 from ketformer.runs.settings import add_settings_arguments
-from ketformer.runs.settings_file import read_options
-from ketformer.training import train
+from ketformer.utils.lazy import lazily
+
+if TYPE_CHECKING:
+    from ketformer.runs import Settings, load_settings
+    from ketformer.runs.directory import SETTINGS_FILE
+    from ketformer.runs.fine_tuning import settings_of_fine_tuning
+    from ketformer.runs.settings_file import read_options
+    from ketformer.training import train
+
+__getattr__, __dir__, __all__ = lazily(__name__)
 
 EXAMPLE = """  ketformer train char-small --attention qisa --data tinyshakespeare
   ketformer train char-small --attention overlap,classical --num_hidden_layers 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ketformer.attention import ATTENTION
 from ketformer.attention.layers import distinct
@@ -21,14 +21,19 @@ from ketformer.cli.common import (
 )
 from ketformer.cli.positions import with_positions_for
 from ketformer.comparison.budget import seconds_of
-from ketformer.comparison.variants import as_file_name, mechanisms_of
-from ketformer.comparison.verdicts import verdict
 from ketformer.errors import KetformerError
 from ketformer.models import PRESETS
-from ketformer.report import write_report
-from ketformer.report.plots import plots_of_result
-from ketformer.runs import load_settings
 from ketformer.runs.settings import add_settings_arguments
+from ketformer.utils.lazy import lazily
+
+if TYPE_CHECKING:
+    from ketformer.comparison.variants import as_file_name, mechanisms_of
+    from ketformer.comparison.verdicts import verdict
+    from ketformer.report import write_report
+    from ketformer.report.plots import plots_of_result
+    from ketformer.runs import load_settings
+
+__getattr__, __dir__, __all__ = lazily(__name__)
 
 EXAMPLE = """  ketformer verdict overlap --budget 30m
   ketformer verdict overlap:n_qubits=4 --preset char-small --data my.txt --budget 2h

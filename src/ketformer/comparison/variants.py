@@ -22,7 +22,7 @@ from ketformer.attention.layers import (
 from ketformer.attention.options import check_option_types, listed_options
 from ketformer.attention.spread import spread_of_scores
 from ketformer.errors import KetformerError, NotOfferedError
-from ketformer.models import KetformerConfig, KetformerForCausalLM
+from ketformer.models import KetformerConfig
 from ketformer.runs import Settings
 from ketformer.runs.settings import model_keys
 
@@ -273,6 +273,10 @@ def _spread_at_start(row: Variant, settings: Settings) -> float:
 
 def new_attention(model: Mapping[str, Any], seed: int) -> Mixer:
     """The mechanism of a new model with these configuration keys, as its first block has it."""
+    from ketformer.models import (
+        KetformerForCausalLM,  # takes seconds; names and options need it not
+    )
+
     config = KetformerConfig(**{**model, "num_hidden_layers": 1})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -369,6 +373,8 @@ def matched(
 
 def _count(settings: Settings, data_keys: Mapping[str, Any], width: int | None) -> int:
     """The number of parameters at a feed-forward width."""
+    from ketformer.models import KetformerForCausalLM
+
     keys = {**data_keys, **settings.model, "intermediate_size": width}
     with torch.device("meta"):
         return int(KetformerForCausalLM(KetformerConfig(**keys)).num_parameters())

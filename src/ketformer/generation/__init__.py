@@ -10,12 +10,12 @@ if TYPE_CHECKING:
         generate_molecules as generate_molecules,
         write_molecules as write_molecules,
     )
-    from ketformer.generation.sampling import (
+    from ketformer.generation.options import (
         MoleculeSampling as MoleculeSampling,
-        sample_molecules as sample_molecules,
-    )
-    from ketformer.generation.text import (
         Sampling as Sampling,
+    )
+    from ketformer.generation.sampling import sample_molecules as sample_molecules
+    from ketformer.generation.text import (
         generate_text as generate_text,
         stream_text as stream_text,
     )

@@ -21,9 +21,9 @@ from tqdm.auto import tqdm
 from ketformer.drawing.molecules import molecule_grid
 from ketformer.errors import KetformerError
 from ketformer.generation.constraint import Refused
+from ketformer.generation.options import MoleculeSampling
 from ketformer.generation.sampling import (
     BATCH,
-    MoleculeSampling,
     generator_of,
     named_conditions,
     sample_molecules,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ketformer.generation.sampling import MoleculeSampling, sample_molecules
-from ketformer.generation.text import Sampling, generate_text
+from ketformer.generation.options import MoleculeSampling, Sampling
+from ketformer.generation.sampling import sample_molecules
+from ketformer.generation.text import generate_text
 from ketformer.runs import Run
 
 _GLANCE = 240  # tokens of the passage shown beside a result

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,84 +12,15 @@ from ketformer.errors import KetformerError
 from ketformer.generation.best_of import distances, nearest_of
 from ketformer.generation.constraint import Constraint, Refused
 from ketformer.generation.decoding import sample_sequences
-from ketformer.generation.scaffolds import Beginnings, parts_of
+from ketformer.generation.options import MoleculeSampling
+from ketformer.generation.scaffolds import Beginnings
 from ketformer.runs import Run
 from ketformer.tasks.molecules.conditions import find_condition
 from ketformer.tasks.molecules.quoting import nearest
-from ketformer.tasks.molecules.substructure import Part
 from ketformer.tasks.molecules.tokenizer import decode_smiles, encode_smiles
 
 #: Rows sampled together; their keys and values determine the memory needed.
 BATCH = 2048
-
-
-@dataclass(frozen=True)
-class MoleculeSampling:
-    """How molecules are sampled.
-
-    Attributes:
-        temperature: divides the logits; 0 takes the most likely token.
-        top_k: choose among the k most likely tokens; 0 for all.
-        top_p: choose among the most likely tokens that hold this much probability.
-        seed: seed of the sampling.
-        use_cache: keep keys and values between tokens; the result is the same without.
-        special_tokens: whether a model may write ``[CLS]`` and padding, as in the released
-            code of arXiv 2502.19214.
-        conditions: requested values in their own units; omitted ones are unknown.
-        shard: ``(3, 8)`` for the third of eight shards, each with random numbers of its own.
-        constrained: sample only tokens after which a sound molecule can still be written.
-        guidance: weight of the conditions; see :func:`~.decoding.sample_sequences`.
-        best_of: sample that many for each molecule, and keep the one nearest to the conditions.
-        prompt: how every SMILES begins.
-        scaffold: a SMILES that every molecule is to contain, perhaps with attachment points.
-        fragments: SMILES that every molecule is to contain, linked.
-    """
-
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int = 42
-    use_cache: bool = True
-    special_tokens: bool = False
-    conditions: Mapping[str, float] = field(default_factory=dict)
-    shard: tuple[int, int] | None = None
-    constrained: bool = False
-    guidance: float = 1.0
-    best_of: int = 1
-    prompt: str = ""
-    scaffold: str | None = None
-    fragments: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
-            raise KetformerError(f"temperature must not be negative, got {self.temperature}")
-        if not 0 < self.top_p <= 1:
-            raise KetformerError(f"top_p must lie in (0, 1], got {self.top_p}")
-        if self.top_k < 0:
-            raise KetformerError(f"top_k must not be negative, got {self.top_k}")
-        if not 0 <= self.seed < 2**32:
-            raise KetformerError(f"seed must lie in [0, 2**32), got {self.seed}")
-        if self.shard and not 1 <= self.shard[0] <= self.shard[1]:
-            raise KetformerError(f"no shard {self.shard[0]} of {self.shard[1]}")
-        if not 0 <= self.guidance < float("inf"):
-            raise KetformerError(f"guidance must not be negative, got {self.guidance}")
-        if self.best_of < 1:
-            raise KetformerError(f"best_of must be positive, got {self.best_of}")
-        if self.constrained and self.special_tokens:
-            raise KetformerError(
-                "--constrained lets no special tokens be written; leave out --special_tokens"
-            )
-        if self.guidance != 1 and not self.conditions:
-            raise KetformerError("--guidance needs a --condition to be guided by")
-        if self.parts and self.prompt:
-            raise KetformerError(
-                "give either --prompt or what the molecule is to contain, not both"
-            )
-
-    @property
-    def parts(self) -> list[Part]:
-        """What every molecule is to contain."""
-        return parts_of(self.scaffold, self.fragments)
 
 
 def sample_molecules(

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from ketformer.drawing.molecules import molecule_grid
 from ketformer.errors import KetformerError
+from ketformer.generation.options import BEST
 from ketformer.runs import Run
 from ketformer.tasks.molecules.chemistry import worker_processes
 from ketformer.tasks.molecules.criteria import (
@@ -35,8 +36,6 @@ from ketformer.tasks.molecules.seen import Seen
 from ketformer.tasks.molecules.standardise import MARKS, canonicalise, marks_of
 from ketformer.utils.files import replacing
 
-#: How many molecules a shortlist holds at most.
-BEST = 1000
 _ROWS = 8192  # of the table, read at once
 _SHOWN = 30
 _ALWAYS = (*PROPERTIES, "QED", "SA")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import tee
 
 import torch
@@ -11,45 +10,9 @@ from transformers import PreTrainedTokenizerFast, set_seed
 
 from ketformer.errors import KetformerError, UnreadableError
 from ketformer.generation.continuation import stream_tokens
+from ketformer.generation.options import Sampling
 from ketformer.runs import Run
 from ketformer.tasks.text import encode
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen.
-
-    Attributes:
-        max_new_tokens: tokens to write after the prompt.
-        temperature: divides the logits; 0 takes the most likely token.
-        top_k: choose among the k most likely tokens; 0 for all.
-        top_p: choose among the most likely tokens that hold this much probability.
-        num_beams: beam search with that many beams; it needs temperature 0.
-        seed: seed of the sampling.
-        use_cache: keep keys and values between tokens; the text is the same without.
-    """
-
-    max_new_tokens: int = 400
-    temperature: float = 0.8
-    top_k: int = 0
-    top_p: float = 1.0
-    num_beams: int = 1
-    seed: int = 42
-    use_cache: bool = True
-
-    def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise KetformerError(f"max_new_tokens must be positive, got {self.max_new_tokens}")
-        if self.temperature < 0:
-            raise KetformerError(f"temperature must not be negative, got {self.temperature}")
-        if not 0 < self.top_p <= 1:
-            raise KetformerError(f"top_p must lie in (0, 1], got {self.top_p}")
-        if self.top_k < 0 or self.num_beams < 1:
-            raise KetformerError("top_k must not be negative and num_beams must be positive")
-        if not 0 <= self.seed < 2**32:
-            raise KetformerError(f"seed must lie in [0, 2**32), got {self.seed}")
-        if self.num_beams > 1 and self.temperature > 0:
-            raise KetformerError("beam search needs --temperature 0")
 
 
 def generate_text(

@@ -9,8 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ketformer.errors import KetformerError
 
 
@@ -38,6 +36,8 @@ def machine_memory() -> int:
 
 def describe_machine() -> dict[str, Any]:
     """Hardware and versions, for a manifest or a result file."""
+    import torch
+
     cpu = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").is_file():
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -68,6 +68,8 @@ def _version(name: str) -> str | None:
 
 def default_processes() -> int:
     """How many processes to use: one on a GPU, which the runs would share, else one per core."""
+    import torch  # takes a second, and to count cores needs it not
+
     return 1 if torch.cuda.is_available() else available_cores()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -137,6 +138,7 @@ def _begin(
     tqdm.set_lock(threading.RLock())  # the default lock would leak when the process is terminated
     warnings.simplefilter("ignore")  # they would garble bars; the parent shows them
     register_again(registered)
+    gc.freeze()  # what was imported stays, so the collector need not search it
 
 
 def _call(function: Callable[[Task], Answer], task: Task) -> Answer:

@@ -31,6 +31,7 @@ from importlib.metadata import (
 from typing import Any, Generic, TypeVar
 
 from ketformer.errors import KetformerError, NotOfferedError
+from ketformer.utils.lazy import collector_paused
 
 Item = TypeVar("Item")
 
@@ -281,7 +282,8 @@ def _requirement(point: EntryPoint) -> str:
 
 def _imported(target: str) -> Any:
     module, _, attributes = target.partition(":")
-    found: Any = import_module(module)
+    with collector_paused():
+        found: Any = import_module(module)
     for attribute in attributes.split("."):
         found = getattr(found, attribute)
     return found

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ketformer.attention.options import check_option_types
 from ketformer.errors import KetformerError
-from ketformer.models.feed_forward.base import Activation, FeedForward
 from ketformer.utils.registry import Registry
+
+# The names alone need no torch, which takes a second to import.
+if TYPE_CHECKING:
+    from ketformer.models.feed_forward.base import Activation, FeedForward
 
 
 def _check(name: str, found: Any) -> None:
+    from ketformer.models.feed_forward.base import FeedForward
+
     if not (isinstance(found, type) and issubclass(found, FeedForward)):
         raise KetformerError(f"feed_forward {name!r}: {found!r} is not a subclass of FeedForward")
 

@@ -9,15 +9,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ketformer.errors import KetformerError
-from ketformer.quantum.backends.base import Backend, BackendOptions
-from ketformer.quantum.noise import Noise
 from ketformer.utils.registry import Registry
+
+# The names alone need no torch, which takes a second to import.
+if TYPE_CHECKING:
+    from ketformer.quantum.backends.base import Backend
+    from ketformer.quantum.noise import Noise
 
 
 def _check(name: str, found: Any) -> None:
+    from ketformer.quantum.backends.base import Backend
+
     if not (isinstance(found, type) and issubclass(found, Backend)):
         raise KetformerError(f"backend {name!r}: {found!r} is not a subclass of Backend")
 
@@ -67,6 +72,8 @@ def open_backend(name: str, **options: Any) -> Backend:
         KetformerError: an unknown name or option, or a package that is not installed; the
             message names the command that installs it.
     """
+    from ketformer.quantum.backends.base import BackendOptions
+
     cls = backend_class(name)
     options = _nested(options)
     own = inspect.signature(cls).parameters.values()
@@ -91,6 +98,8 @@ def _nested(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _noise(given: Mapping[str, float]) -> Noise:
+    from ketformer.quantum.noise import Noise
+
     known = [field.name for field in fields(Noise)]
     if unknown := sorted(set(given) - set(known)):
         raise KetformerError(f"unknown noise {', '.join(unknown)}; known: {', '.join(known)}")

@@ -14,15 +14,17 @@ import zipfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ketformer.errors import KetformerError
-from ketformer.tasks.molecules.chemnet import Moments
 from ketformer.tasks.wheels import member
+
+if TYPE_CHECKING:
+    from ketformer.tasks.molecules.chemnet import Moments
 
 #: The properties whose distributions are compared, as MOSES calls them.
 VALUES = ("logP", "SA", "QED", "weight")
@@ -67,6 +69,8 @@ def read_reference(wheel: Path, part: str) -> Reference:
         KetformerError: the wheel lacks the statistics, or they hold anything but numbers and
             counts.
     """
+    from ketformer.tasks.molecules.chemnet import Moments  # needs torch, which takes a second
+
     name = f"moses/dataset/data/{part}_stats.npz"
     with member(wheel, name) as file:
         packed = io.BytesIO(file.read())  # 17 MB
