@@ -68,7 +68,7 @@ def _version(name: str) -> str | None:
 
 def default_processes() -> int:
     """How many processes to use: one on a GPU, which the runs would share, else one per core."""
-    import torch  # takes a second, and to count cores needs it not
+    import torch  # takes a second, which counting cores does not need
 
     return 1 if torch.cuda.is_available() else available_cores()
 
