@@ -97,7 +97,8 @@ class PauliObservables(Drawn):
             imag: the imaginary parts; None for real states.
             angles: ``[H, P]``, the angles of the circuit; None without a circuit.
             others: observables with the same circuit and number of heads, to be measured in the
-                same states by the same call. Angles are then those of all heads, in order.
+                same states by the same call, see :meth:`can_join`. Angles are then those of all
+                heads, in order.
             normalise: encode the states, which are real, by :func:`.amplitude_encode` first.
 
         Returns:
@@ -108,11 +109,9 @@ class PauliObservables(Drawn):
         """
         if (angles is None) != (self.circuit is None):
             raise ValueError("angles must be given if, and only if, there is a circuit")
-        native = self._native(real, others)
-        if native is None and others:
-            return self._one_by_one(real, imag, angles, others, normalise)
         if real.is_meta:
             return real.new_empty(len(real), *self.codes.shape[:2])
+        native = self._native(real, others)
         if native is None:
             real = amplitude_encode(real) if normalise else real
             return self._by_torch(self._current().plans, real, imag, angles)
@@ -124,38 +123,28 @@ class PauliObservables(Drawn):
         imag, angles = (None if part is None else part.to(wide) for part in (imag, angles))
         return native(real.to(wide), imag, angles, normalise).to(real.dtype)
 
-    def _native(self, like: Tensor, others: Sequence[PauliObservables]) -> CircuitValues | None:
+    def can_join(self, like: Tensor) -> bool:
+        """Whether a call for states such as these may have ``others``: one of the kernel may.
+
+        A compiled graph could not build the tables for several observables.
+        """
+        return not torch.compiler.is_compiling() and self._native(like) is not None
+
+    def _native(
+        self, like: Tensor, others: Sequence[PauliObservables] = ()
+    ) -> CircuitValues | None:
         """The kernel's tables of these strings and those of others; None where torch does it."""
         # An exported program should need torch alone.
         if like.device.type != "cpu" or torch.compiler.is_exporting():
             return None
         tables = [each._current() for each in (self, *others)]
-        if not others or tables[0].native is None:
+        if not others:
             return tables[0].native
-        if torch.compiler.is_compiling():
-            return None
         if self._joined is None or not all(map(operator.is_, self._joined[0], tables)):
             strings = [heads for each in (self, *others) for heads in each.strings]
             with torch.inference_mode(False):
                 self._joined = tables, CircuitValues(strings, self.circuit)
         return self._joined[1]
-
-    def _one_by_one(
-        self,
-        real: Tensor,
-        imag: Tensor | None,
-        angles: Tensor | None,
-        others: Sequence[PauliObservables],
-        normalise: bool,
-    ) -> Tensor:
-        """As :meth:`forward` with others, in a call for each of them."""
-        parts = [None] * (1 + len(others)) if angles is None else angles.chunk(1 + len(others))
-        found = [
-            each(real, imag, part, normalise=normalise)
-            for each, part in zip((self, *others), parts, strict=True)
-        ]
-        widest = max(values.shape[-1] for values in found)
-        return torch.cat([F.pad(each, (0, widest - each.shape[-1])) for each in found], dim=1)
 
     def _by_torch(
         self, plans: list[PauliPlan], real: Tensor, imag: Tensor | None, angles: Tensor | None

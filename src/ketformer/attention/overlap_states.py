@@ -71,14 +71,19 @@ class OverlapStates:
         if self.is_product:
             return self._products(own, shared, (self.n_qubits,))
         turn = self._between.kept(shared)
-        own_query, own_key = own.expand(-1, -1, 2, -1, -1).unbind(2)  # [B, T, H or 1, P]
-        wide = own_query.expand(-1, -1, len(turn), -1)
+        heads, own_heads = len(turn), own.shape[3]
         if self.native is not None and self.has_kernel(own):
-            both = torch.cat([wide, own_key], dim=2)
-            states = self.native(both.flatten(0, 1), turn)
-            states = states.unflatten(0, own.shape[:2]).transpose(1, 2)
-            query, key = states.split([len(turn), own_key.shape[2]], dim=1)
+            # Queries of each head, then keys.
+            if own.shape[2:4] == (2, heads):
+                own = own.flatten(2, 3)
+            else:
+                own_query, own_key = own.expand(-1, -1, 2, -1, -1).unbind(2)
+                own = torch.cat([own_query.expand(-1, -1, heads, -1), own_key], dim=2)
+            states = self.native(own.flatten(0, 1), turn).unflatten(0, own.shape[:2])
+            query, key = states.transpose(1, 2).split([heads, own_heads], dim=1)
             return query, key.expand(*query.shape)
+        own_query, own_key = own.expand(-1, -1, 2, -1, -1).unbind(2)  # [B, T, H or 1, P]
+        wide = own_query.expand(-1, -1, heads, -1)
         # All tokens of a head in a row, which is long.
         own_query, wide, own_key = (
             x.permute(2, 0, 1, 3).flatten(1, 2) for x in (own_query, wide, own_key)

@@ -147,25 +147,25 @@ class QSANN(Attention):
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The expectations of the three circuits on each encoded token."""
-        if self.positions == "rotary":
-            return self._evolving(hidden_states, tokens)
+        if self.positions == "rotary" or not self.observables.can_join(hidden_states):
+            return self._one_by_one(hidden_states, tokens)
         amplitudes = self.encoder is None
         state = self._parts(hidden_states) if amplitudes else self._encoded(hidden_states)
-        real, imag = _planes(state)
         angles, others = self.angles.flatten(0, 1), (self.query_observables, self.observables)
-        measured = self.query_observables(real, imag, angles, others, normalise=amplitudes)
+        measured = self.query_observables(*_planes(state), angles, others, normalise=amplitudes)
         every = by_token(measured.to(hidden_states.dtype), hidden_states)
         query, key, value = every.chunk(3, dim=1)
         width = self.query_observables.codes.shape[1]
         return query[..., :width], key[..., :width], value
 
-    def _evolving(
+    def _one_by_one(
         self, hidden_states: Tensor, tokens: TokenInputs | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """With ``rotary`` positions: the states of queries and keys evolve, that of values not."""
-        encoded = self._encoded(hidden_states)
-        phases = self.phases(hidden_states, tokens, self.n_qubits).unsqueeze(-2)
-        evolved = apply(self.evolution, encoded, phases)
+        """In three calls. With ``rotary`` positions the states of queries and keys evolve."""
+        evolved = encoded = self._encoded(hidden_states)
+        if self.positions == "rotary":
+            phases = self.phases(hidden_states, tokens, self.n_qubits).unsqueeze(-2)
+            evolved = apply(self.evolution, encoded, phases)
         measured = (
             (self.query_observables, evolved),
             (self.query_observables, evolved),
