@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 
 from ketformer.attention.observables import PauliObservables
 from ketformer.errors import KetformerError
-from ketformer.quantum import PauliStrings, pauli_expectations
+from ketformer.quantum import PauliStrings, entangling_ansatz, native, pauli_expectations
 
 from .helpers import assert_equal_to
 
@@ -115,3 +115,21 @@ def test_new_strings_take_effect_at_once(swap):
     swap(observables, new.codes[None])
     assert observables.strings == [new]
     assert_equal_to(1e-12, by_columns(observables, state), pauli_expectations(state, new))
+
+
+@pytest.mark.parametrize("count", [1, 2], ids=["one state", "a state for each head"])
+@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.skipif(native.library() is None, reason="no native kernels on this machine")
+def test_several_observables_in_one_call(count, normalise):
+    circuit = entangling_ansatz(2)
+    sets = [("ZI", "IZ"), ("XI",), ("XX", "YY")]
+    one, two = (PauliObservables([PauliStrings(s)] * 2, circuit) for s in sets[:2])
+    real = torch.randn(5, count, 4, generator=torch.Generator().manual_seed(0))
+    angles = torch.randn(4, len(circuit.parameters), generator=torch.Generator().manual_seed(1))
+    assert one.can_join(real)
+    for _ in range(2):
+        found = one(real, None, angles, [two], normalise)
+        for own, values, part in zip((one, two), found.chunk(2, 1), angles.chunk(2), strict=True):
+            expected = own(real, None, part, normalise=normalise)
+            assert_equal_to(1e-6, values[..., : expected.shape[-1]], expected)
+        two.load_state_dict({"codes": torch.stack([PauliStrings(("ZZ",)).codes] * 2)})

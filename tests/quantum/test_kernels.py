@@ -13,6 +13,7 @@ from ketformer.quantum import (
     CircuitStates,
     CircuitValues,
     PauliStrings,
+    amplitude_encode,
     cnot_ring,
     entangling_ansatz,
     native,
@@ -64,7 +65,8 @@ def values_in_torch(heads, circuit, real, imag, angles):
     for h, strings in enumerate(heads):
         matrix = unitary(circuit, angles[h]).to(torch.complex128)
         own = state[:, min(h, state.shape[1] - 1)]
-        columns.append(pauli_expectations(own @ matrix.mT, strings))
+        values = pauli_expectations(own @ matrix.mT, strings)
+        columns.append(torch.nn.functional.pad(values, (0, max(map(len, heads)) - len(strings))))
     return torch.stack(columns, dim=1)
 
 
@@ -82,15 +84,17 @@ def assert_same_gradients(found, expected, inputs, seed):
 def test_values_and_their_gradients(data, circuit, count, seed):
     heads = data.draw(st.integers(1, 3))
     strings = data.draw(pauli_strings(circuit.n_qubits))
-    sets = [PauliStrings(strings[h % len(strings) :] + strings[: h % len(strings)])
+    sets = [PauliStrings((strings[h % len(strings) :] + strings[: h % len(strings)])[: 1 + 2 * h])
             for h in range(heads)]  # fmt: skip
     width = data.draw(st.integers(1, 2**circuit.n_qubits))
     states = data.draw(st.sampled_from([1, heads]))
     real = numbers(seed, count, states, width)
     imag = numbers(seed + 1, count, states, width) if data.draw(st.booleans()) else None
     angles = numbers(seed + 2, heads, len(circuit.parameters))
-    found = CircuitValues(sets, circuit)(real, imag, angles)
-    expected = values_in_torch(sets, circuit, real, imag, angles)
+    normalise = imag is None and data.draw(st.booleans())
+    found = CircuitValues(sets, circuit)(real, imag, angles, normalise)
+    encoded = amplitude_encode(real) if normalise else real
+    expected = values_in_torch(sets, circuit, encoded, imag, angles)
     torch.testing.assert_close(found, expected, **EXACT)
     inputs = [x for x in (real, imag, angles) if x is not None and x.numel()]
     assert_same_gradients(found, expected, inputs, seed + 3)
@@ -113,6 +117,31 @@ def test_states_and_their_gradients(circuit, data, seed):
     if not inputs:
         return
     assert_same_gradients(found, expected, inputs, seed + 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_states_of_any_size_are_normalised(dtype):
+    tiny, huge = torch.finfo(dtype).tiny, torch.finfo(dtype).max
+    real = torch.tensor([[[0.0, 0.0]], [[4 * tiny, 3 * tiny]], [[huge, -huge]]], dtype=dtype)
+    values = CircuitValues([PauliStrings(("Z", "X"))])(real, None, None, True)
+    expected = torch.tensor([[0.0, 0.0], [0.28, 0.96], [0.0, -1.0]], dtype=dtype)
+    torch.testing.assert_close(values[:, 0], expected, atol=1e-6, rtol=0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(plain_circuits(names=("RY",)), plain_circuits(names=("RY",)), seeds)
+def test_groups_without_shared_angles_stop_early(first, last, seed):
+    n_qubits = max(first.n_qubits, last.n_qubits)
+    first = rotation_ring_ansatz(n_qubits, prefix="p").then(Circuit(n_qubits, first.gates))
+    first = first.then(Circuit(n_qubits).ry(0, "end"))
+    last = Circuit(n_qubits, last.gates).renamed("shared_")
+    circuit, n_own = first.then(last), len(first.parameters)
+    own, shared = numbers(seed, 17, 3, n_own), numbers(seed + 1, 2, len(last.parameters))
+    found = CircuitStates(circuit, n_own, len(first.gates))(own, shared)
+    whole = run(circuit, torch.cat([own[:, :2], shared.expand(17, -1, -1)], dim=-1))
+    expected = torch.cat([whole, run(first, own[:, 2:])], dim=1)
+    torch.testing.assert_close(found, expected, **EXACT)
+    assert_same_gradients(found, expected, [own, shared][: 2 if last.parameters else 1], seed + 2)
 
 
 @settings(max_examples=80, deadline=None)

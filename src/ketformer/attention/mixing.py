@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from ketformer.attention.alibi import LinearBias
 from ketformer.attention.linear import CHUNK, Tokens, in_chunks
 from ketformer.attention.masking import causal_mask
+from ketformer.attention.one_query import can_mix, mix_one_query
 from ketformer.attention.scores import (
     DotProduct,
     Normalise,
@@ -34,6 +35,8 @@ _OF_PRODUCTS: dict[str, Callable[[Tensor], Tensor]] = {
     "square": torch.square,
     "absolute": torch.abs,
 }
+#: Scores that are a function of the distance, and so without the scale of the product.
+_OF_DISTANCES = ("gaussian", "double_exponential")
 #: Queries scored at a time where no fused kernel supports the score.
 _CHUNK = 256
 #: Scores of a head up to which a CPU multiplies those of parts faster than it fuses whole queries,
@@ -102,6 +105,9 @@ def mix(
         return _mix_explicitly(how, queries, keys, values, mask)
     if how.parts:
         return _mix_products(how, queries, keys, values, mask), None
+    scale = _one_scale(how)
+    if scale is not None and can_mix(queries, keys, values):
+        return mix_one_query(how.score, scale, queries, keys, values, mask), None
     if how.normalise != "softmax":
         if mask is None and _prefers_prefix_sums(how, queries, values):
             return _mix_by_prefix_sums(how, queries, keys, values), None
@@ -142,6 +148,15 @@ def _mix_fused(
         scale=scale,
     )
     return mixed[..., : values.shape[-1]]
+
+
+def _one_scale(how: Weighting) -> float | None:
+    """The number that multiplies every score in a causal softmax; None for any other weights."""
+    if how.normalise != "softmax" or not how.causal or how.bias is not None:
+        return None
+    if isinstance(how.temperature, Tensor):
+        return None
+    return (1.0 if how.score in _OF_DISTANCES else how.dot_scale) / how.temperature
 
 
 def _prefers_parts(how: Weighting, queries: Tensor, keys: Tensor, values: Tensor) -> bool:

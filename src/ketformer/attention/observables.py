@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -17,6 +19,7 @@ from ketformer.quantum import (
     CircuitValues,
     PauliPlan,
     PauliStrings,
+    amplitude_encode,
     apply,
     distinct_strings,
     random_strings,
@@ -44,6 +47,7 @@ class PauliObservables(Drawn):
         self.unitary = None if circuit is None else KeptUnitary(circuit)
         self.register_drawn("codes", torch.stack([s.codes for s in strings]))  # [H, S, n]
         self._tables: _Tables | None = None
+        self._joined: tuple[list[_Tables], CircuitValues] | None = None
         if not self.codes.is_meta:
             self.prepare()
 
@@ -78,7 +82,12 @@ class PauliObservables(Drawn):
         return [PauliStrings.from_codes(codes) for codes in self.drawn("codes")]
 
     def forward(
-        self, real: Tensor, imag: Tensor | None = None, angles: Tensor | None = None
+        self,
+        real: Tensor,
+        imag: Tensor | None = None,
+        angles: Tensor | None = None,
+        others: Sequence[PauliObservables] = (),
+        normalise: bool = False,
     ) -> Tensor:
         """<state|C† P C|state> for each head's strings.
 
@@ -87,9 +96,13 @@ class PauliObservables(Drawn):
                 others are 0. With 1, all heads start from the same state.
             imag: the imaginary parts; None for real states.
             angles: ``[H, P]``, the angles of the circuit; None without a circuit.
+            others: observables with the same circuit and number of heads, to be measured in the
+                same states by the same call, see :meth:`can_join`. Angles are then those of all
+                heads, in order.
+            normalise: encode the states, which are real, by :func:`.amplitude_encode` first.
 
         Returns:
-            ``[N, H, S]``.
+            ``[N, H, S]``, with ``others`` those of all heads, 0 beyond the last string of each.
 
         Raises:
             ValueError: angles without a circuit, or a circuit without angles.
@@ -98,14 +111,40 @@ class PauliObservables(Drawn):
             raise ValueError("angles must be given if, and only if, there is a circuit")
         if real.is_meta:
             return real.new_empty(len(real), *self.codes.shape[:2])
-        tables = self._current()
-        # An exported program should need torch alone.
-        if tables.native is None or torch.compiler.is_exporting() or real.device.type != "cpu":
-            return self._by_torch(tables.plans, real, imag, angles)
+        native = self._native(real, others)
+        if native is None:
+            real = amplitude_encode(real) if normalise else real
+            return self._by_torch(self._current().plans, real, imag, angles)
+        if others and real.shape[1] > 1:  # each set of heads starts from these states
+            real = real.repeat(1, 1 + len(others), 1)
+            imag = None if imag is None else imag.repeat(1, 1 + len(others), 1)
         # Products of amplitudes lose too many digits in half precision.
         wide = torch.promote_types(real.dtype, torch.float32)
         imag, angles = (None if part is None else part.to(wide) for part in (imag, angles))
-        return tables.native(real.to(wide), imag, angles).to(real.dtype)
+        return native(real.to(wide), imag, angles, normalise).to(real.dtype)
+
+    def can_join(self, like: Tensor) -> bool:
+        """Whether a call for states such as these may have ``others``: one of the kernel may.
+
+        A compiled graph could not build the tables for several observables.
+        """
+        return not torch.compiler.is_compiling() and self._native(like) is not None
+
+    def _native(
+        self, like: Tensor, others: Sequence[PauliObservables] = ()
+    ) -> CircuitValues | None:
+        """The kernel's tables of these strings and those of others; None where torch does it."""
+        # An exported program should need torch alone.
+        if like.device.type != "cpu" or torch.compiler.is_exporting():
+            return None
+        tables = [each._current() for each in (self, *others)]
+        if not others:
+            return tables[0].native
+        if self._joined is None or not all(map(operator.is_, self._joined[0], tables)):
+            strings = [heads for each in (self, *others) for heads in each.strings]
+            with torch.inference_mode(False):
+                self._joined = tables, CircuitValues(strings, self.circuit)
+        return self._joined[1]
 
     def _by_torch(
         self, plans: list[PauliPlan], real: Tensor, imag: Tensor | None, angles: Tensor | None

@@ -21,7 +21,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ketformer.attention.shared_unitary import MAX_DENSE_QUBITS, KeptUnitary
+from ketformer.attention.shared_unitary import MAX_DENSE_QUBITS, Kept, KeptUnitary
 from ketformer.quantum import Circuit, CircuitStates, Gate, product_state, run
 
 _OWN, _QUERY, _KEY, _BOTH = "own_", "query_", "key_", "both_"
@@ -53,14 +53,13 @@ class OverlapStates:
         names = [f"{_QUERY}{name}" for name in ansatz.parameters]
         names += [f"{_KEY}{name}" for name in ansatz.parameters]
         names += [f"{_BOTH}{name}" for name in ansatz.parameters]
-        self._order = [names.index(name) for name in between.parameters]
+        self._between = _Between([names.index(name) for name in between.parameters])
         self._turn = KeptUnitary(between)
         self._turn_whole = KeptUnitary(remainder((), ansatz))
-        self.native: tuple[CircuitStates, CircuitStates] | None = None
+        self.native: CircuitStates | None = None
         if not self.is_product and CircuitStates.can_run(self.of_queries):
-            n_own = len(own.parameters)
-            whole, start = self.of_queries, self.preparation
-            self.native = CircuitStates(whole, n_own), CircuitStates(start, n_own)
+            # Groups of queries, and of keys, which stop after the preparation.
+            self.native = CircuitStates(self.of_queries, len(own.parameters), len(kept))
 
     def __call__(self, own: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
         """Queries and keys ``[B, H, T, 2^n]``, by the fastest of several equivalent ways.
@@ -71,15 +70,20 @@ class OverlapStates:
         """
         if self.is_product:
             return self._products(own, shared, (self.n_qubits,))
-        turn = self._between_angles(shared)
-        own_query, own_key = own.expand(-1, -1, 2, -1, -1).unbind(2)  # [B, T, H or 1, P]
-        wide = own_query.expand(-1, -1, len(turn), -1)
+        turn = self._between.kept(shared)
+        heads, own_heads = len(turn), own.shape[3]
         if self.native is not None and self.has_kernel(own):
-            of_queries, of_keys = self.native
-            query = of_queries(wide.flatten(0, 1), turn)
-            key = of_keys(own_key.flatten(0, 1), turn.new_empty(own_key.shape[2], 0))
-            query, key = (x.unflatten(0, own.shape[:2]).transpose(1, 2) for x in (query, key))
+            # Queries of each head, then keys.
+            if own.shape[2:4] == (2, heads):
+                own = own.flatten(2, 3)
+            else:
+                own_query, own_key = own.expand(-1, -1, 2, -1, -1).unbind(2)
+                own = torch.cat([own_query.expand(-1, -1, heads, -1), own_key], dim=2)
+            states = self.native(own.flatten(0, 1), turn).unflatten(0, own.shape[:2])
+            query, key = states.transpose(1, 2).split([heads, own_heads], dim=1)
             return query, key.expand(*query.shape)
+        own_query, own_key = own.expand(-1, -1, 2, -1, -1).unbind(2)  # [B, T, H or 1, P]
+        wide = own_query.expand(-1, -1, heads, -1)
         # All tokens of a head in a row, which is long.
         own_query, wide, own_key = (
             x.permute(2, 0, 1, 3).flatten(1, 2) for x in (own_query, wide, own_key)
@@ -109,12 +113,7 @@ class OverlapStates:
 
     def matrices(self, shared: Tensor) -> Tensor:
         """U_K† U_Q of each head, ``[H, 2^n, 2^n]``, from ``[2, H, R]``: for whole states |x>."""
-        return self._turn_whole(self._between_angles(shared))
-
-    def _between_angles(self, shared: Tensor) -> Tensor:
-        """The angles of what is left of U_Q and U_K, from ``[2, H, R]``."""
-        query, key = shared
-        return torch.cat([query, -key, query - key], dim=-1)[..., self._order]
+        return self._turn_whole(self._between.kept(shared))
 
     def _products(
         self, own: Tensor, shared: Tensor, sizes: tuple[int, ...]
@@ -129,6 +128,19 @@ class OverlapStates:
         states = torch.cat([product_state(each) for each in registers], dim=-1)
         query, key = states.unflatten(2, own.shape[:2]).transpose(1, 2)
         return query, key
+
+
+class _Between(Kept):
+    """The angles of what is left of U_Q and U_K, ``[H, R]``, from those of both, ``[2, H, R]``."""
+
+    def __init__(self, order: list[int]) -> None:
+        super().__init__()
+        self.order = order
+
+    def computed(self, angles: Tensor) -> Tensor:
+        """Those of U_Q, minus those of U_K, and the differences, as far as they are needed."""
+        query, key = angles
+        return torch.cat([query, -key, query - key], dim=-1)[..., self.order]
 
 
 def remainder(tail: tuple[Gate, ...], ansatz: Circuit) -> Circuit:

@@ -84,8 +84,8 @@ class QISAA(LinearQueries):
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Linear queries and keys, measured values."""
-        state = amplitude_encode(self._parts(hidden_states), self.n_qubits)
-        values = self.observables(state.flatten(0, 1), angles=self.angles)
+        parts = self._parts(hidden_states).flatten(0, 1)
+        values = self.observables(parts, angles=self.angles, normalise=True)
         return self.beside(hidden_states, values)
 
     def experiments(

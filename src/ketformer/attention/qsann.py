@@ -147,12 +147,22 @@ class QSANN(Attention):
         self, hidden_states: Tensor, tokens: TokenInputs | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The expectations of the three circuits on each encoded token."""
-        parts = self._parts(hidden_states)
-        if self.encoder is None:
-            encoded = amplitude_encode(parts, self.n_qubits)
-        else:
-            encoded = run(self.encoder, self._encoder_angles(self.encoder, parts))
-        evolved = encoded
+        if self.positions == "rotary" or not self.observables.can_join(hidden_states):
+            return self._one_by_one(hidden_states, tokens)
+        amplitudes = self.encoder is None
+        state = self._parts(hidden_states) if amplitudes else self._encoded(hidden_states)
+        angles, others = self.angles.flatten(0, 1), (self.query_observables, self.observables)
+        measured = self.query_observables(*_planes(state), angles, others, normalise=amplitudes)
+        every = by_token(measured.to(hidden_states.dtype), hidden_states)
+        query, key, value = every.chunk(3, dim=1)
+        width = self.query_observables.codes.shape[1]
+        return query[..., :width], key[..., :width], value
+
+    def _one_by_one(
+        self, hidden_states: Tensor, tokens: TokenInputs | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """In three calls. With ``rotary`` positions the states of queries and keys evolve."""
+        evolved = encoded = self._encoded(hidden_states)
         if self.positions == "rotary":
             phases = self.phases(hidden_states, tokens, self.n_qubits).unsqueeze(-2)
             evolved = apply(self.evolution, encoded, phases)
@@ -166,6 +176,13 @@ class QSANN(Attention):
             for (observables, state), angles in zip(measured, self.angles, strict=True)
         )
         return query, key, value
+
+    def _encoded(self, hidden_states: Tensor) -> Tensor:
+        """The states of the tokens, ``[B, T, H or 1, 2^n]``."""
+        parts = self._parts(hidden_states)
+        if self.encoder is None:
+            return amplitude_encode(parts, self.n_qubits)
+        return run(self.encoder, self._encoder_angles(self.encoder, parts))
 
     def rotate(self, queries: Tensor, keys: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Nothing: with ``rotary``, the encoded states of queries and keys have evolved."""

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ketformer.attention import Attention
 from ketformer.attention.observables import PauliObservables
 from ketformer.evaluation.backend import evaluation_sequences
-from ketformer.quantum import compressed, truncated
+from ketformer.quantum import amplitude_encode, compressed, truncated
 from ketformer.runs import Run
 from ketformer.tasks.losses import total_loss
 
@@ -86,7 +86,7 @@ def _limited(model: nn.Module, cut: Limit) -> Iterator[None]:
     with ExitStack() as stack:
         for module in model.modules():
             if isinstance(module, PauliObservables):
-                hook = module.register_forward_pre_hook(_encoded(cut))
+                hook = module.register_forward_pre_hook(_encoded(cut), with_kwargs=True)
                 stack.callback(hook.remove)
             elif _qubits(module):
                 stack.enter_context(_queries(module, cut))
@@ -96,13 +96,17 @@ def _limited(model: nn.Module, cut: Limit) -> Iterator[None]:
 def _encoded(cut: Limit) -> Any:
     """A hook that cuts down the states of encoded tokens."""
 
-    def hook(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    def hook(
+        module: nn.Module, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         real, imag, *rest = (*args, None) if len(args) == 1 else args
+        if options.get("normalise"):
+            real = amplitude_encode(real)
         missing = 2 ** _qubits(module) - real.shape[-1]
         whole = F.pad(real if imag is None else torch.complex(real, imag), (0, missing))
         (states,) = cut([whole])
         parts = (states, None) if imag is None else (states.real, states.imag)
-        return (*parts, *rest)
+        return (*parts, *rest), {**options, "normalise": False}
 
     return hook
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, LogitsProcessorList
+from transformers import LogitsProcessorList
 
 from ketformer.errors import KetformerError
 from ketformer.generation.decoding import choose, choosing
 from ketformer.models import KetformerForCausalLM
+from ketformer.models.roomy_cache import roomy_cache
 
 #: Yields the new tokens ``[B, n]`` as they are written; returns the seen tokens with these added.
 _Writing = Generator[Tensor, None, Tensor]
@@ -99,7 +100,7 @@ def _write(
 
     Per token, the overhead of ``generate`` takes longer than a small model does.
     """
-    cache = DynamicCache() if use_cache else None
+    cache = roomy_cache() if use_cache else None
     new = seen
     for _ in range(count):
         logits = (

@@ -9,7 +9,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 from transformers import (
-    DynamicCache,
     LogitsProcessorList,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -20,6 +19,7 @@ from ketformer.errors import KetformerError
 from ketformer.generation.constraint import Constraint
 from ketformer.models import KetformerForCausalLM
 from ketformer.models.conditions import check_conditions
+from ketformer.models.roomy_cache import roomy_cache
 
 
 def choosing(temperature: float, top_k: int, top_p: float) -> LogitsProcessorList:
@@ -121,7 +121,7 @@ def sample_sequences(
     barred = torch.tensor(list(never), dtype=torch.long, device=model.device)
     rows = torch.arange(num, device=model.device)  # those that have not ended
     seen = begin.repeat(num, 1)
-    cache = DynamicCache() if use_cache and model.is_causal else None
+    cache = roomy_cache() if use_cache and model.is_causal else None
     for step in range(len(prompt), context):
         given = None if conditions is None else conditions[rows]
         new = seen if cache is None or step == len(prompt) else seen[:, -1:]

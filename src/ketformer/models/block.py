@@ -12,6 +12,7 @@ from ketformer.attention import InputSizes, Mixer, TokenInputs, build_attention
 from ketformer.attention.recurrent import State
 from ketformer.errors import KetformerError
 from ketformer.models.configuration import KetformerConfig
+from ketformer.models.dropout import Dropout
 from ketformer.models.feed_forward import FeedForward, build_feed_forward
 from ketformer.models.state_cache import StateLayer
 
@@ -68,7 +69,7 @@ class Block(GradientCheckpointingLayer):
         self.layer_idx = layer_idx
         self.pre_norm = config.norm_position == "pre"
         self.attention = attention_of(config, layer_idx)
-        self.attention_dropout = nn.Dropout(config.resid_pdrop)
+        self.attention_dropout = Dropout(config.resid_pdrop)
         self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_epsilon)
         self.mlp = feed_forward_of(config)  # whichever it is: saved weights have this name
         self.mlp_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_epsilon)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from ketformer.models.card import CardWriter
 from ketformer.models.checks import check_loaded
 from ketformer.models.conditions import Standardise, check_conditions
 from ketformer.models.configuration import KetformerConfig, check_attn_implementation
+from ketformer.models.dropout import Dropout
 from ketformer.models.feed_forward import FeedForward
 
 
@@ -134,7 +136,7 @@ class KetformerModel(KetformerPreTrainedModel):
             if config.condition_names
             else None
         )
-        self.dropout = nn.Dropout(config.embd_pdrop)
+        self.dropout = Dropout(config.embd_pdrop)
         self.layers = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))
         self.norm = (
             nn.LayerNorm(config.hidden_size, eps=config.layer_norm_epsilon)
@@ -255,7 +257,7 @@ class KetformerModel(KetformerPreTrainedModel):
         all_hidden, all_weights = [hidden_states], []
         weigh = bool(output_attentions) or self.config._attn_implementation == "eager"
         # Fewer than there are in self-speculative decoding (``assistant_early_exit``).
-        for block in self.layers[: self.config.num_hidden_layers]:
+        for block in islice(self.layers, self.config.num_hidden_layers):
             hidden_states, weights = block(
                 hidden_states,
                 mask=mask,
@@ -389,7 +391,7 @@ def _mask(
     past: int, length: int, keys: int, padding: Tensor | None, device: torch.device
 ) -> Tensor | None:
     """The mask, or None where plain causal attention suffices, which is the fast path."""
-    if padding is None and length == keys:
+    if padding is None and (length == keys or (length == 1 and past + 1 == keys)):
         return None
     if padding is not None:
         padding = F.pad(padding[:, : past + length].bool(), (0, keys - past - length))

@@ -31,12 +31,13 @@ class CircuitStates:
     Args:
         circuit: its parameters are first each state's own angles, then the shared ones.
         n_own: number of own angles.
+        early: number of first gates, the only ones for groups of states without shared angles.
 
     Raises:
         ValueError: :meth:`can_run` is false for the circuit.
     """
 
-    def __init__(self, circuit: Circuit, n_own: int) -> None:
+    def __init__(self, circuit: Circuit, n_own: int, early: int = 0) -> None:
         if not self.can_run(circuit):
             raise ValueError("there is no kernel for this circuit")
         self.circuit = circuit
@@ -44,6 +45,8 @@ class CircuitStates:
         gates, growing = _growing_first(circuit)
         program, sources = gate_program(Circuit(circuit.n_qubits, gates), circuit.parameters)
         self.growing = growing
+        first = Circuit(circuit.n_qubits, gates[:early])
+        self.early = len(gate_program(first, circuit.parameters)[0]) // 3
         self.tables = (
             torch.tensor(program, dtype=torch.int32, device="cpu").reshape(-1, 3),
             torch.tensor(sources, dtype=torch.int32, device="cpu"),
@@ -63,7 +66,8 @@ class CircuitStates:
 
         Args:
             own: ``[N, G, n_own]`` in radians, float32 or float64.
-            shared: ``[G, P - n_own]``: each of G groups of states shares these angles.
+            shared: ``[W, P - n_own]``: each of the first W groups of states shares these angles,
+                and the others stop early.
 
         Returns:
             ``[N, G, 2^n]``.
@@ -72,7 +76,7 @@ class CircuitStates:
         parts = half.cos(), half.sin(), turning.cos(), turning.sin()
         direct: Callable[..., Tensor] = torch.ops.ketformer.circuit_states
         call: Callable[..., Tensor] = _Differentiable.apply if wants_gradient(*parts) else direct
-        return call(*parts, *self.tables, self.circuit.n_qubits, self.growing)
+        return call(*parts, *self.tables, self.circuit.n_qubits, self.growing, self.early)
 
 
 def _growing_first(circuit: Circuit) -> tuple[tuple[Gate, ...], int]:
@@ -92,7 +96,7 @@ class _Shape(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_int32) for name in (
-            "n_qubits", "groups", "n_own", "n_angles", "n_gates", "growing",
+            "n_qubits", "groups", "n_own", "n_angles", "n_gates", "whole", "early", "growing",
         )),
         *((name, ctypes.c_void_p) for name in ("gates", "sources")),
     )  # fmt: skip
@@ -101,13 +105,13 @@ class _Shape(ctypes.Structure):
 @operation
 def circuit_states(
     own_cos: Tensor, own_sin: Tensor, cos: Tensor, sin: Tensor, gates: Tensor, sources: Tensor,
-    n_qubits: int, growing: int,
+    n_qubits: int, growing: int, early: int,
 ) -> Tensor:  # fmt: skip
     """See :class:`CircuitStates`; cosines and sines are those of half the angles."""
     arrays = contiguous(own_cos, own_sin, cos, sin)
     count, groups, _ = own_cos.shape
     out = own_cos.new_empty(count, groups, 1 << n_qubits)
-    shape = _shape(own_cos, cos, gates, sources, n_qubits, growing)
+    shape = _shape(own_cos, cos, gates, sources, n_qubits, growing, early)
     run_kernel("circuit_states", shape, (*arrays, out), count)
     return out
 
@@ -115,12 +119,12 @@ def circuit_states(
 @operation
 def circuit_states_backward(
     grad: Tensor, out: Tensor, own_cos: Tensor, own_sin: Tensor, cos: Tensor, sin: Tensor,
-    gates: Tensor, sources: Tensor, n_qubits: int, growing: int,
+    gates: Tensor, sources: Tensor, n_qubits: int, growing: int, early: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients by the four tensors of cosines and sines."""
     arrays = contiguous(grad, out, own_cos, own_sin, cos, sin)
     own_grads = [torch.empty_like(part) for part in arrays[2:4]]
-    shape = _shape(own_cos, cos, gates, sources, n_qubits, growing)
+    shape = _shape(own_cos, cos, gates, sources, n_qubits, growing, early)
     written = (*arrays, *own_grads)
     shared = run_backward("circuit_states_backward", shape, written, cos, out.shape[0])
     return own_grads[0], own_grads[1], *shared
@@ -128,7 +132,7 @@ def circuit_states_backward(
 
 @torch.library.register_fake("ketformer::circuit_states")  # type: ignore[untyped-decorator]
 def _(own_cos: Tensor, *rest: Any) -> Tensor:
-    return own_cos.new_empty(*own_cos.shape[:2], 1 << rest[-2])
+    return own_cos.new_empty(*own_cos.shape[:2], 1 << rest[-3])
 
 
 @torch.library.register_fake("ketformer::circuit_states_backward")  # type: ignore[untyped-decorator]
@@ -143,31 +147,32 @@ class _Differentiable(torch.autograd.Function):
     @staticmethod  # every argument by name: torch.compile mistakes *inputs for a context
     def forward(
         own_cos: Tensor, own_sin: Tensor, cos: Tensor, sin: Tensor, gates: Tensor,
-        sources: Tensor, n_qubits: int, growing: int,
+        sources: Tensor, n_qubits: int, growing: int, early: int,
     ) -> Tensor:  # fmt: skip
         states: Tensor = torch.ops.ketformer.circuit_states(
-            own_cos, own_sin, cos, sin, gates, sources, n_qubits, growing
+            own_cos, own_sin, cos, sin, gates, sources, n_qubits, growing, early
         )
         return states
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        *tensors, ctx.n_qubits, ctx.growing = inputs
+        *tensors, ctx.n_qubits, ctx.growing, ctx.early = inputs
         ctx.save_for_backward(output, *tensors)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         found = torch.ops.ketformer.circuit_states_backward(
-            *grads, *ctx.saved_tensors, ctx.n_qubits, ctx.growing
+            *grads, *ctx.saved_tensors, ctx.n_qubits, ctx.growing, ctx.early
         )
-        return *found, None, None, None, None
+        return *found, *[None] * 5
 
 
 def _shape(
-    own: Tensor, cos: Tensor, gates: Tensor, sources: Tensor, n_qubits: int, growing: int
-) -> _Shape:
+    own: Tensor, cos: Tensor, gates: Tensor, sources: Tensor, n_qubits: int, growing: int,
+    early: int,
+) -> _Shape:  # fmt: skip
     _, groups, n_own = own.shape
     return _Shape(
-        n_qubits, groups, n_own, cos.shape[1], gates.shape[0], growing,
+        n_qubits, groups, n_own, cos.shape[1], gates.shape[0], cos.shape[0], early, growing,
         gates.data_ptr(), sources.data_ptr(),
     )  # fmt: skip

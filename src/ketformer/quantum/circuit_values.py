@@ -34,12 +34,12 @@ class CircuitValues:
     """The tables of a circuit and of each head's strings, as the native kernel reads them.
 
     Args:
-        heads: one set of ``S`` strings for each of ``H`` heads.
+        heads: one set of strings for each of ``H`` heads; ``S`` is the largest number in a set.
         circuit: the gates of every head, with ``P`` named angles; None for no gates.
     """
 
     def __init__(self, heads: Sequence[PauliStrings], circuit: Circuit | None = None) -> None:
-        self.n_strings = len(heads[0])
+        self.n_strings = max(map(len, heads))
         self.n_qubits = heads[0].n_qubits
         programs = [_program(strings) for strings in heads]
         circuit = circuit or Circuit(self.n_qubits)
@@ -61,7 +61,13 @@ class CircuitValues:
             for g in gates
         )
 
-    def __call__(self, real: Tensor, imag: Tensor | None, angles: Tensor | None) -> Tensor:
+    def __call__(
+        self,
+        real: Tensor,
+        imag: Tensor | None,
+        angles: Tensor | None,
+        normalise: bool = False,
+    ) -> Tensor:
         """Compute <state|C† P C|state> for each head's strings.
 
         Args:
@@ -69,9 +75,11 @@ class CircuitValues:
                 or float64; the others are 0. With 1, all heads start from the same state.
             imag: the imaginary parts; None for real states.
             angles: ``[H, P]`` in radians; None without gates.
+            normalise: divide real states by their norms first, as
+                :func:`~ketformer.quantum.amplitude_encode` does.
 
         Returns:
-            ``[N, H, S]``.
+            ``[N, H, S]``; 0 beyond a head's last string.
         """
         if angles is None:
             # Two tensors, because torch.compile does not accept one twice.
@@ -82,7 +90,7 @@ class CircuitValues:
         direct = torch.ops.ketformer.circuit_values
         followed = wants_gradient(real, imag, cos, sin)
         call: Callable[..., Tensor] = _Differentiable.apply if followed else direct
-        return call(real, imag, cos, sin, *self.tables, self.n_qubits, self.n_strings)
+        return call(real, imag, cos, sin, *self.tables, self.n_qubits, self.n_strings, normalise)
 
 
 def gate_program(circuit: Circuit, parameters: Sequence[str]) -> tuple[list[int], list[int]]:
@@ -142,7 +150,7 @@ class _Shape(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_int32) for name in (
-            "n_qubits", "width", "heads", "states", "strings", "n_angles", "n_gates",
+            "n_qubits", "width", "heads", "states", "strings", "n_angles", "n_gates", "normalise",
         )),
         *((name, ctypes.c_void_p) for name in ("gates", "sources", "program", "starts")),
     )  # fmt: skip
@@ -151,11 +159,11 @@ class _Shape(ctypes.Structure):
 @operation
 def circuit_values(
     real: Tensor, imag: Tensor | None, cos: Tensor, sin: Tensor, gates: Tensor, sources: Tensor,
-    program: Tensor, starts: Tensor, n_qubits: int, n_strings: int,
+    program: Tensor, starts: Tensor, n_qubits: int, n_strings: int, normalise: bool,
 ) -> Tensor:  # fmt: skip
     """See :class:`CircuitValues`; ``cos`` and ``sin`` are those of half the angles."""
     real, imag, cos, sin = contiguous(real, imag, cos, sin)
-    shape = _shape(real, cos, gates, sources, program, starts, n_qubits, n_strings)
+    shape = _shape(real, cos, gates, sources, program, starts, n_qubits, n_strings, normalise)
     out = real.new_empty(real.shape[0], cos.shape[0], n_strings)
     run_kernel("circuit_values", shape, (real, imag, cos, sin, out), real.shape[0])
     return out
@@ -164,12 +172,13 @@ def circuit_values(
 @operation
 def circuit_values_backward(
     grad: Tensor, real: Tensor, imag: Tensor | None, cos: Tensor, sin: Tensor, gates: Tensor,
-    sources: Tensor, program: Tensor, starts: Tensor, n_qubits: int,
+    sources: Tensor, program: Tensor, starts: Tensor, n_qubits: int, normalise: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients by ``real``, ``imag`` (empty for None), ``cos`` and ``sin``."""
     real, imag, cos, sin = contiguous(real, imag, cos, sin)
     grad = grad.contiguous()
-    shape = _shape(real, cos, gates, sources, program, starts, n_qubits, grad.shape[-1])
+    tables = gates, sources, program, starts
+    shape = _shape(real, cos, *tables, n_qubits, grad.shape[-1], normalise)
     real_grad = torch.empty_like(real)
     imag_grad = real.new_empty(0) if imag is None else torch.empty_like(imag)
     arrays = (grad, real, imag, cos, sin, real_grad, imag_grad)
@@ -179,7 +188,7 @@ def circuit_values_backward(
 
 @torch.library.register_fake("ketformer::circuit_values")  # type: ignore[untyped-decorator]
 def _(real: Tensor, imag: Any, cos: Tensor, *rest: Any) -> Tensor:
-    return real.new_empty(real.shape[0], cos.shape[0], rest[-1])
+    return real.new_empty(real.shape[0], cos.shape[0], rest[-2])
 
 
 @torch.library.register_fake("ketformer::circuit_values_backward")  # type: ignore[untyped-decorator]
@@ -201,33 +210,34 @@ class _Differentiable(torch.autograd.Function):
     def forward(
         real: Tensor, imag: Tensor | None, cos: Tensor, sin: Tensor, gates: Tensor,
         sources: Tensor, program: Tensor, starts: Tensor, n_qubits: int, n_strings: int,
+        normalise: bool,
     ) -> Tensor:  # fmt: skip
         values: Tensor = torch.ops.ketformer.circuit_values(
-            real, imag, cos, sin, gates, sources, program, starts, n_qubits, n_strings
+            real, imag, cos, sin, gates, sources, program, starts, n_qubits, n_strings, normalise
         )
         return values
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        *tensors, ctx.n_qubits, _ = inputs
+        *tensors, ctx.n_qubits, _, ctx.normalise = inputs
         ctx.save_for_backward(*tensors)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         saved = ctx.saved_tensors  # read once: checkpointing recomputes them at every access
         by_real, by_imag, by_cos, by_sin = torch.ops.ketformer.circuit_values_backward(
-            grads[0], *saved, ctx.n_qubits
+            grads[0], *saved, ctx.n_qubits, ctx.normalise
         )
         real_states = saved[1] is None
-        return by_real, None if real_states else by_imag, by_cos, by_sin, *[None] * 6
+        return by_real, None if real_states else by_imag, by_cos, by_sin, *[None] * 7
 
 
 def _shape(
     real: Tensor, cos: Tensor, gates: Tensor, sources: Tensor, program: Tensor, starts: Tensor,
-    n_qubits: int, n_strings: int,
+    n_qubits: int, n_strings: int, normalise: bool,
 ) -> _Shape:  # fmt: skip
     _, states, width = real.shape
     return _Shape(
-        n_qubits, width, cos.shape[0], states, n_strings, cos.shape[1], gates.shape[0],
+        n_qubits, width, cos.shape[0], states, n_strings, cos.shape[1], gates.shape[0], normalise,
         gates.data_ptr(), sources.data_ptr(), program.data_ptr(), starts.data_ptr(),
     )  # fmt: skip

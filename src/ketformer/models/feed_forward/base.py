@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ketformer.attention.checks import require_choice
 from ketformer.errors import KetformerError
+from ketformer.models.dropout import Dropout
 
 Activation = Literal["relu", "gelu", "gelu_new"]
 
@@ -52,7 +53,7 @@ class FeedForward(nn.Module):
 
         self.hidden_size = hidden_size
         self.act: nn.Module = ACT2FN[hidden_act]
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def transform(self, hidden_states: Tensor) -> Tensor:
         """The output before dropout, ``[..., hidden_size]`` of the same."""

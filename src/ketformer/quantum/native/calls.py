@@ -57,22 +57,25 @@ def address(tensor: Tensor | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
-def thread_count(count: int) -> int:
+def thread_count(count: int, grain: int = _GRAIN) -> int:
     """Number of threads that :func:`in_parts` uses."""
-    return max(1, min(torch.get_num_threads(), count // _GRAIN))
+    return max(1, min(torch.get_num_threads(), count // grain))
 
 
-def in_parts(part: Callable[[int, int, int], int], count: int) -> None:
-    """Call ``part(begin, end, thread)`` over all tokens, on as many threads as torch uses."""
-    threads = thread_count(count)
-    edges = [count * i // threads for i in range(threads + 1)]
+def in_parts(part: Callable[[int, int, int], int], count: int, grain: int = _GRAIN) -> None:
+    """Call ``part(begin, end, thread)`` over all tokens, on as many threads as torch uses.
+
+    Each thread gets at least ``grain`` of them.
+    """
+    threads = thread_count(count, grain)
     if threads == 1:
         failed = part(0, count, 0)
     else:
+        edges = [count * i // threads for i in range(threads + 1)]
         with ThreadPoolExecutor(threads) as pool:
             failed = any(pool.map(part, edges[:-1], edges[1:], range(threads)))
     if failed:
-        raise MemoryError("not enough memory for the tiles of states")
+        raise MemoryError("not enough memory for a kernel")
 
 
 def run_kernel(

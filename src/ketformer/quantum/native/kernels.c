@@ -9,6 +9,7 @@
    are characters of the bits: after summing out the bits that no string uses, a Walsh-Hadamard
    transform over the others gives all strings at once. */
 
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,6 +64,7 @@ struct shape {
     int32_t strings;  /* per head */
     int32_t n_angles; /* per head */
     int32_t n_gates;
+    int32_t normalise; /* whether to divide each state, which is real, by its norm */
     /* Each gate: RX or RY, bit, angle; or PERMUTE, table index, 0. Bit 0 is the lowest. */
     const int32_t *gates;
     const int32_t *sources; /* tables of 2^n_qubits: the amplitude that moves to each place */
@@ -81,6 +83,8 @@ struct states_shape {
     int32_t n_own;    /* own angles of each state in each group */
     int32_t n_angles; /* shared angles of each group */
     int32_t n_gates;
+    int32_t whole; /* number of groups that run all gates; later ones run the first few */
+    int32_t early; /* number of these */
     int32_t growing; /* number of leading gates that are RY on bits 0, 1, 2, … in this order */
     const int32_t *gates; /* as above, but only RY and PERMUTE; angles below n_own are own angles */
     const int32_t *sources;
@@ -102,20 +106,36 @@ struct outcomes_shape {
     const int32_t *bits; /* where each outcome's qubit is */
 };
 
+/* One query of each sequence, keys and values in memory that may have gaps. */
+struct query_shape {
+    int64_t heads, keys, width, mixed; /* of a query and key; of a value */
+    int64_t query[2], key[3], value[3]; /* strides of sequences, heads and positions */
+    int64_t seen;                       /* stride of sequences in the mask */
+    int64_t kind;                       /* the score */
+    double scale;                       /* multiplies it */
+};
+
+enum { BY_DOT, BY_GAUSSIAN, BY_SQUARE, BY_ABSOLUTE, BY_DOUBLE_EXPONENTIAL };
+
 #define REAL float
+#define BITS int32_t
 #define NAME(x) x##_f32
 #include "circuit_values.inc"
 #include "circuit_states.inc"
 #include "circuit_outcomes.inc"
 #include "circuit_matrices.inc"
+#include "one_query.inc"
 #undef LANES
+#undef BITS
 #undef REAL
 #undef NAME
 
 #define REAL double
+#define BITS int64_t
 #define NAME(x) x##_f64
 #include "circuit_values.inc"
 #include "circuit_states.inc"
 #include "circuit_outcomes.inc"
 #include "circuit_matrices.inc"
+#include "one_query.inc"
 #undef LANES

@@ -9,7 +9,7 @@ import platform
 from collections.abc import Collection
 
 #: For every compiler and instruction set.
-FLAGS = ("-O3", "-shared", "-fPIC")
+FLAGS = ("-O3", "-shared", "-fPIC", "-fopenmp-simd", "-fno-math-errno")
 
 # By the compiler's name, the best first, with the flags of /proc/cpuinfo that each needs.
 _AVX2 = {"avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"}
