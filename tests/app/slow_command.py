@@ -1,4 +1,4 @@
-"""``ketformer`` with models that write 100 tokens a second, so that there is time to stop them."""
+"""``ketformer`` with models that write 33 tokens a second at most, so that there is time to stop them."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ _stream_text = texts.stream_text
 
 def slowly(*args):
     for text in _stream_text(*args):
-        time.sleep(0.01)
+        time.sleep(0.03)
         yield text
 
 

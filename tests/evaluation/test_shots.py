@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 from scipy import stats
 
 from commands import write_settings
@@ -67,6 +67,8 @@ def test_more_than_there_are_cannot_be_needed():
     st.integers(0, 10**6),
     st.integers(0, 2**31),
 )
+@example([5e-324], 1, 1, 0)  # the inverse of such a number is infinite
+@example([1.0, 5e-324], 5, 90, 0)
 def test_no_other_allocation_has_a_smaller_variance(deviations, least, more, seed):
     d = torch.tensor(deviations, dtype=torch.float64)
     floor = torch.full((len(d),), least)

@@ -50,7 +50,8 @@ def neyman(deviations: Tensor, total: int, least: Tensor) -> Tensor:
     held = torch.zeros_like(weights, dtype=torch.bool)
     while True:
         left, shared = total - least[held].sum(), weights[~held].sum()
-        shots = torch.where(held, least, weights * (left / shared if shared else 0.0))
+        shares = weights / shared if shared else torch.zeros_like(weights)  # of those not held
+        shots = torch.where(held, least, left * shares)
         below = ~held & (shots < least)
         if not below.any():
             return (shots * (1 + 1e-12)).floor().long()  # 4 shots, not 3.9999
