@@ -124,7 +124,7 @@ results-optimise: $(VENV)/.installed
 results-constrained: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/constrained_study.py $(RUN)
 
-# An hour: every mechanism on equal terms, text and molecules; sizes; little data.
+# Two hours: every mechanism on equal terms, text and molecules; sizes; little data.
 results-studies: $(VENV)/.installed
 	$(call keep,mechanisms-text,compare $(EVERY) $(TINY) --seeds 5 --out runs/leaderboard/text)
 	$(call keep,mechanisms-qm9,compare $(EVERY) --preset overlap-small --data qm9 --max_steps 600 \
@@ -137,6 +137,9 @@ results-studies: $(VENV)/.installed
 	$(call size,110k,64,2,4)
 	$(call size,350k,96,3,4)
 	$(call size,1M,128,5,4)
+	$(call keep,frontier-1M-rate,compare classical overlap $(TINY) --hidden_size 128 \
+		--num_hidden_layers 5 --num_attention_heads 4 --rates 1 --learning_rate 0.00095 \
+		--out runs/frontier-1M-rate)
 	$(call fraction,0.01)
 	$(call fraction,0.1)
 

@@ -48,9 +48,12 @@ FILES = {
     "docs/verdict.md": (
         "verdict_start",
         "verdict_mechanisms_text",
+        "verdict_answer",
+        "verdict_whole",
         "verdict_mechanisms_qm9",
         "verdict_conditions",
         "verdict_sizes",
+        "verdict_rate",
         "verdict_little_data",
     ),
     "docs/leaderboard.md": (

@@ -21,6 +21,7 @@ SIZES = {
     "width 32, 2 blocks": "frontier-30k",
     "width 64, 2 blocks": "frontier-110k",
     "width 96, 3 blocks": "frontier-350k",
+    "width 128, 5 blocks": "frontier-1M",
 }
 FRACTIONS = {"1 %": "data-0.01", "10 %": "data-0.1", "100 %": "frontier-110k"}
 # How the weights begin in each of the three comparisons, and their positions.
@@ -65,6 +66,12 @@ def verdict_mechanisms_qm9(read: Read) -> str:
     return f"{compared(result)}{notes(result)}\n"
 
 
+def verdict_whole(read: Read) -> str:
+    """A preset of text at its own length."""
+    result = read("compare-char-small")
+    return f"{compared(result)}{notes(result)}\n"
+
+
 def verdict_conditions(read: Read) -> str:
     """Models of molecules with properties as conditions, trained for longer."""
     result = read("conditional-qm9")
@@ -76,9 +83,48 @@ def verdict_sizes(read: Read) -> str:
     return _across("size", {label: read(name) for label, name in SIZES.items()})
 
 
+def verdict_rate(read: Read) -> str:
+    """Classical attention with a million parameters, at the rate of QISA."""
+    chosen, other = read("frontier-1M")["rows"], read("frontier-1M-rate")["rows"][0]
+    usual, qisa = (next(r for r in chosen if r["name"] == name) for name in ("classical", "qisa"))
+    assert other["learning_rate"] == qisa["learning_rate"]
+    return (
+        f"At the rate of `qisa`, {other['learning_rate']:g} in place of "
+        f"{usual['learning_rate']:g}, `classical` comes to {_mean(other)}.\n"
+    )
+
+
 def verdict_little_data(read: Read) -> str:
     """Training on a part of the text."""
     return _across("of the training part", {label: read(name) for label, name in FRACTIONS.items()})
+
+
+def verdict_answer(read: Read) -> str:
+    """The verdict on overlap: sentence, shares, truncation."""
+    said = read("verdict-overlap")
+    shares = [
+        [
+            f"`{share['control']}`",
+            share["reason"],
+            f"{share['difference']:+.3f}",
+            _percent(share),
+        ]
+        for share in said["attribution"]
+    ]
+    parts = [
+        f"> {said['sentence']}\n",
+        markdown_table(["control", "what it is", "overlap against it", "of the gain"], shares),
+    ]
+    for kind, title in (("bond_dimension", "bond dimension"), ("n_qubits", "qubits")):
+        points = [point for point in said["truncation"] if kind in point]
+        titles = [title, *(str(point[kind]) for point in points)]
+        parts.append(markdown_table(titles, [["loss", *(f"{p['loss']:.3f}" for p in points)]]))
+    plan = said["plan"]
+    parts.append(
+        f"{plan['seeds']} seeds, {plan['steps']:,} steps each. "
+        f"{len(plan['rows'])} rows, each at the best of at least three rates.\n"
+    )
+    return "\n".join(parts)
 
 
 def _across(title: str, results: Mapping[str, dict[str, Any]]) -> str:
@@ -128,3 +174,9 @@ def _difference(values: list[float], reference: list[float]) -> str:
 def _spread(row: Row) -> str:
     spread = row.get("start_spread")
     return "–" if spread is None else f"{spread:.2g}"
+
+
+def _percent(share: Mapping[str, Any]) -> str:
+    if share.get("share") is None:
+        return "–"
+    return f"{100 * share['share']:.0f} % ({100 * share['low']:.0f} to {100 * share['high']:.0f})"
