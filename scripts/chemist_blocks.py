@@ -92,10 +92,10 @@ def chemist_series(read: Read) -> str:
         f"{_model(result)}, `--split scaffold`; the series are the {len(rows) // len(_SERIES)} "
         f"largest scaffolds of its test part with {result['sizes'][0]} to {result['sizes'][1]} "
         "molecules, named with the numbers trained on and held out. Fine-tuning takes "
-        f"{tuning['max_steps']} steps of {tuning['per_device_train_batch_size']} molecules, as "
-        f"does training on the series alone. {result['num']:,} samples of each model; "
-        f"{_seeds(result['seeds'])} of fine-tuning and sampling, with 95 % intervals of the loss, "
-        "but one first run.\n"
+        f"{tuning['max_steps']} steps of {tuning['per_device_train_batch_size']} molecules at a "
+        "tenth of the first run's learning rate, training on the series alone as many at all of "
+        f"it. {result['num']:,} samples of each model; "
+        f"one first run, {_seeds(result['seeds'])} of what follows.\n"
     )
     return f"{markdown_table(titles, rows)}\n{told}"
 
@@ -144,11 +144,13 @@ def chemist_constrained(read: Read) -> str:
     plain, constrained = (
         _mean(turn[way]["validity"] for turn in turns) for way in ("plain", "constrained")
     )
+    first, *_, last = (t["constrained"]["seconds"] / t["plain"]["seconds"] for t in turns)
+    refused = _mean(turn["valid_plain_refused"] for turn in turns)
     return (
-        f"`{result['run']}` on QM9, {len(turns)} times {result['number']:,} molecules: validity "
-        f"{_percent(plain)} without, {_percent(constrained, 2)} with; {result['ratio']:.2f} times "
-        f"the processor time. {_percent(_mean(t['valid_plain_refused'] for t in turns), 2)} of the "
-        "valid plain samples would have been refused.\n"
+        f"`{result['run']}` of `make results-studies`, {len(turns)} times {result['number']:,} "
+        f"molecules: {_percent(plain)} are valid without constraint and {_percent(constrained)} "
+        f"with it, in {first:.2f} times the processor time the first time and {last:.2f} times "
+        f"the last. {_percent(refused, 2)} of the valid plain samples would have been refused.\n"
     )
 
 

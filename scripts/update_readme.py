@@ -64,8 +64,10 @@ FILES = {
     "docs/molecules.md": (
         "chemist_scaffolds",
         "chemist_guidance",
+        "chemist_constrained",
         "targets",
     ),
+    "docs/how-to/fine-tune.md": ("chemist_series",),
     "docs/circuits.md": ("check", "bench", "noise", "gradients", "resources"),
     "docs/scale.md": (
         "scale_assumed",

@@ -14,7 +14,7 @@ from ketformer.runs import open_run
 from ketformer.runs.data import molecules_of
 
 SIDES = ("C", "OC", "N", "F", "CC", "C(=O)N", "C#N")
-RINGS = ("c1cc({a})ccc1{b}", "C1CC({a})N({b})CC1", "c1c({a})cc(C2CC2)cc1{b}")
+RINGS = ("c1cc({a})ccc1{b}", "C1CC({a})N({b})CC1", "c1c({a})cc(CC2CC2)cc1{b}")
 
 
 @pytest.fixture(scope="module")
