@@ -54,7 +54,8 @@ def test_scaffolds_and_pairs_that_are_asked_for(fragments, monkeypatch):
         # What is valid has what was asked for: nothing else can be written.
         assert shares == [one["validity"] for one in row["asked"]]
     table = blocks.chemist_scaffolds({"scaffolds": result}.__getitem__)
-    assert f"| never seen | 2 | {100 * rows['anywhere', 'test']['scaffold_kept']:.1f} % |" in table
+    kept = 100 * rows["anywhere", "test"]["scaffold_kept"]
+    assert f"| never seen | 2 | {kept:.1f}\N{NO-BREAK SPACE}% |" in table
 
 
 def test_series_are_fine_tuned_and_judged_on_the_other_half(fragments, monkeypatch, tmp_path):
@@ -91,4 +92,4 @@ def test_guidance_is_compared_with_none_at_every_target(conditional):
     assert result["lower"]["both"]["mean"] == pytest.approx(lower)
     assert all(row["least"] <= row["best"]["mae"]["mean"] + 1e-6 for row in rows)
     table = blocks.chemist_guidance({"guidance": result}.__getitem__)
-    assert f"{100 * lower:.1f} % with both" in table
+    assert f"{100 * lower:.1f}\N{NO-BREAK SPACE}% with both" in table
