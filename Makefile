@@ -13,7 +13,8 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 .PHONY: demo test programs suite lint style types test-slow test-gpu results results-qisa results-overlap results-compare results-equal \
 	results-start results-verdict results-studies results-published results-deep results-circuits \
 	results-speed results-gpu results-tensorized results-convert results-leaderboard results-devices \
-	results-moses results-moses-models results-optimise readme docs notebooks fuzz clean
+	results-moses results-moses-models results-optimise results-scaffolds results-series \
+	results-guidance results-constrained readme docs notebooks fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ketformer demo
@@ -60,7 +61,8 @@ fuzz: $(VENV)/.installed
 # on two cores. Runs already finished in runs/ are not trained again.
 results: results-qisa results-overlap results-compare results-equal results-start results-verdict \
 	results-studies results-published results-deep results-circuits results-speed \
-	results-tensorized results-convert results-leaderboard results-devices results-moses readme
+	results-tensorized results-convert results-leaderboard results-devices results-moses \
+	results-scaffolds results-series results-guidance results-constrained readme
 
 # About an hour.
 results-qisa: $(VENV)/.installed
@@ -120,9 +122,29 @@ results-optimise: $(VENV)/.installed
 	$(PIP) -e '.[molecules]'
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/pmo.py $(STEERED)
 
-# A minute or so: the time and the validity of constrained sampling. RUN=runs/mine
+# Ten minutes: a model of fragments of QM9, asked for scaffolds and to link fragments.
+results-scaffolds: $(VENV)/.installed
+	$(FRAGMENTS)
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/scaffold_study.py runs/fragments
+
+# Ten minutes: that model fine-tuned on three series.
+results-series: $(VENV)/.installed
+	$(FRAGMENTS)
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/series_study.py runs/fragments
+
+FRAGMENTS = $(BIN)/ketformer train overlap-small --data qm9 --split scaffold --conditions null \
+	--tokenizer safe --randomise_smiles true --max_steps 4000 --out runs/fragments --resume
+
+# Three minutes, after results-studies, one of whose models it asks for the published targets. For
+# more seeds, GUIDED names more of them.
+GUIDED ?= runs/conditional-qm9/overlap-seed42
+results-guidance: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/guidance_study.py $(GUIDED)
+
+# A minute, after results-studies: the time and the validity of constrained sampling.
+RUN ?= runs/conditional-qm9/overlap-seed42
 results-constrained: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python scripts/constrained_study.py $(RUN)
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/constrained_study.py $(RUN) --number 5000
 
 # Two hours: every mechanism on equal terms, text and molecules; sizes; little data.
 results-studies: $(VENV)/.installed

@@ -10,6 +10,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import architecture
+import chemist_blocks
 import circuit_blocks
 import claims_blocks
 import convert_blocks
@@ -63,7 +64,13 @@ FILES = {
     ),
     "docs/how-to/convert.md": ("convert_study",),
     "docs/tutorials/hardware.md": ("devices_counts", "devices_losses"),
-    "docs/molecules.md": ("targets",),
+    "docs/molecules.md": (
+        "chemist_scaffolds",
+        "chemist_guidance",
+        "chemist_constrained",
+        "targets",
+    ),
+    "docs/how-to/fine-tune.md": ("chemist_series",),
     "docs/circuits.md": ("check", "bench", "noise", "gradients", "resources"),
     "docs/scale.md": (
         "scale_assumed",
@@ -96,6 +103,7 @@ def block(name: str) -> str:
         own: str = getattr(readme_blocks, rest)(_read, language or "en")
         return own
     modules = {
+        "chemist": chemist_blocks,
         "claims": claims_blocks,
         "convert": convert_blocks,
         "devices": device_blocks,

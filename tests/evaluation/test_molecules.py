@@ -138,6 +138,19 @@ def test_another_way_to_split_and_another_file(evaluate, molecules, smiles, tmp_
     assert (result["data"], result["molecules"]) == (str(other), 90)
 
 
+def test_a_file_that_was_held_out_is_measured_as_a_whole(
+    ketformer, evaluate, molecules, tiny_molecules, smiles, tmp_path
+):
+    held_out = tmp_path / "held-out.smi"
+    held_out.write_text("\n".join(smiles[:4]))
+    result = evaluate(molecules, "--data", held_out, "--split", "all")
+    losses, *_ = plain_loop(molecules, smiles[:4])
+    assert (result["split"], result["molecules"]) == ("all", 4)
+    assert result["loss"] == pytest.approx(float(torch.cat(losses).mean()), abs=1e-5)
+    refused = ketformer("train", tiny_molecules, "--split", "all", "--out", tmp_path / "run")
+    refused.assert_mistake("--split all holds nothing out, so it is for evaluate alone")
+
+
 # --- Samples -------------------------------------------------------------------------------------
 
 

@@ -35,6 +35,7 @@ EXAMPLE = """  ketformer evaluate runs/mine
   ketformer evaluate runs/molecules --targets 1000 --oracle HOMO=my_module:homo dipole=forest
   ketformer evaluate runs/molecules --constrained true
   ketformer evaluate runs/molecules --samples 0 --targets 1000 --guidance 1.5 --best_of 4
+  ketformer evaluate runs/molecules --data held-out.csv --split all
   ketformer evaluate molecules.csv
   ketformer evaluate runs/mine --backend cudaq --shots 1000 --limit 64
   ketformer evaluate runs/molecules --backend shots --measurement tomography
@@ -59,8 +60,9 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument(
         "--split", type=str | None, default=None,
-        help="standard, published, or for molecules scaffold or official (their test part); or "
-        "train, validation, test or MOSES' test_scaffolds of the run's own split (test)",
+        help="standard, published, or for molecules scaffold or official (their test part); for "
+        "molecules all, as for a file held out as a whole; or train, validation, test or MOSES' "
+        "test_scaffolds of the run's own split (test)",
     )  # fmt: skip
     parser.add_argument(
         "--limit",

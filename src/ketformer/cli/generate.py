@@ -109,7 +109,8 @@ def add_arguments(parser: Parser) -> None:
     )  # fmt: skip
     molecules.add_argument(
         "--fragment", type=str, action="append", default=[], metavar="SMILES",
-        help="likewise; given twice or more, the fragments are linked",
+        help="likewise; given twice or more, the fragments are linked through one atom or "
+        "more",
     )  # fmt: skip
     molecules.add_argument(
         "--special_tokens", type=bool | None, default=None,

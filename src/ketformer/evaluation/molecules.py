@@ -36,7 +36,7 @@ from ketformer.tasks.molecules.packed import MOSES_PARTS
 from ketformer.tasks.molecules.properties import PROPERTIES, cached_properties, compute_properties
 from ketformer.tasks.molecules.rows import MoleculeRows
 from ketformer.tasks.molecules.similarity import distribution_metrics
-from ketformer.tasks.molecules.splits import SPLITS
+from ketformer.tasks.molecules.splits import ALL, SPLITS
 from ketformer.utils.progress import Bars
 
 # The prefix loss costs a forward pass per target, so it uses at most this many molecules.
@@ -65,8 +65,8 @@ def evaluate_molecules(
         run: an opened run.
         data: a data set or path; by default the run's training data.
         split: a split method (``standard``, ``published``, ``scaffold``, ``official``), whose test
-            part is used, or a part (``train``, ``validation``, ``test``; in the official split of
-            ``moses`` also ``test_scaffolds``) of the run's own split.
+            part is used, ``all`` for all molecules, or a part (``train``, ``validation``, ``test``;
+            in the official split of ``moses`` also ``test_scaffolds``) of the run's own split.
         limit: the most molecules to use for the losses, from the start of the part.
         samples: molecules to sample; 0 skips all sample metrics.
         with_fcd: whether to compute the FCD, which takes minutes; by default only if
@@ -184,7 +184,7 @@ def evaluation_rows(
     if limit is not None and limit < 1:
         raise KetformerError(f"limit must be positive, got {limit}")
     parts = dict.fromkeys((*PARTS, *MOSES_PARTS))
-    way, part = way_and_part(run.settings.split, split, SPLITS, parts)
+    way, part = way_and_part(run.settings.split, split, (*SPLITS, ALL), parts)
     # A model's names say where its conditions came from, whatever columns other data have.
     changes = {"split": way, "conditions": as_asked(run.model.config.condition_names or [])}
     if data:  # which may be written in another way

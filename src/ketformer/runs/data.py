@@ -12,6 +12,7 @@ from ketformer.tasks.base import Prepared, Trained
 from ketformer.tasks.molecules.conditions import parse_names, without_conditions
 from ketformer.tasks.molecules.data import MoleculeData, prepare_molecules
 from ketformer.tasks.molecules.dialect import Dialect
+from ketformer.tasks.molecules.splits import ALL
 from ketformer.tasks.text.data import TextData, prepare_text
 
 
@@ -51,6 +52,8 @@ def prepare(
         if getattr(settings, key) != neutral:
             raise KetformerError(f"{key} does not apply to a model of {settings.task}")
     if settings.task == "molecules":
+        if settings.split == ALL:
+            raise KetformerError("--split all holds nothing out, so it is for evaluate alone")
         return molecules_of(settings, trained=trained, progress=progress)
     return prepare_text(
         settings.data,

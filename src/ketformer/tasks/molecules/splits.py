@@ -19,6 +19,9 @@ SPLITS = {
     "official": "the parts that the data set comes with, as moses does",
 }
 
+#: Every molecule in every part: for a file that was held out as a whole, so not for training.
+ALL = "all"
+
 _PUBLISHED_SEED = 42
 
 
@@ -46,7 +49,7 @@ def split_molecules(
 
     Args:
         smiles: canonical and distinct.
-        split: a key of ``SPLITS``.
+        split: a key of ``SPLITS``, or ``ALL``.
         seed: seed of the ``standard`` and ``scaffold`` splits.
         official: the number of molecules of each official part, which follow each other.
         progress: show a bar on stderr while scaffolds are found.
@@ -63,6 +66,8 @@ def split_molecules(
         parts = _by_scaffold(smiles, seed, progress)
     elif split == "official":
         parts = _official(official or {})
+    elif split == ALL:
+        parts = dict.fromkeys(("train", "validation", "test"), np.arange(len(smiles)))
     else:
         raise KetformerError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
     if not all(len(part) for part in parts.values()):

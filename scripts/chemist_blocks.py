@@ -1,0 +1,175 @@
+"""The generated blocks on what a chemist asks a model for: scaffolds, series, properties."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sized
+from typing import Any
+
+from ketformer.comparison.tables import cell
+from ketformer.utils.markdown import markdown_table
+
+Read = Callable[[str], dict[str, Any]]
+
+_KINDS = {
+    "anywhere": "a scaffold, attached to anywhere",
+    "marked": "a scaffold with attachment points",
+    "linked": "two ring systems, linked",
+}
+_PARTS = {"train": "trained on", "test": "never seen"}
+_SERIES = {
+    "before": "the run as it is",
+    "asked": "asked with `--scaffold`",
+    "tuned": "fine-tuned",
+    "tuned_asked": "fine-tuned, asked with `--scaffold`",
+    "alone": "trained on the series alone",
+}
+_WAYS = {
+    "plain": "as it is",
+    "guided": "`--guidance 1.5`",
+    "best": "`--best_of 4`",
+    "both": "both",
+}
+_STEERED = ("guided", "best", "both")
+_SHARES = {
+    "validity": "valid",
+    "uniqueness": "distinct, of the valid",
+    "novelty": "not in QM9, of the distinct",
+}
+
+
+def chemist_scaffolds(read: Read) -> str:
+    """How often scaffolds and linked fragments are in what is sampled."""
+    result = read("scaffolds")
+    titles = [
+        "asked for", "scaffolds", "requests", "samples with it", "the least of a request",
+        "distinct, of these", "not in QM9, of these", "samples with it if not asked",
+    ]  # fmt: skip
+    rows = [
+        [
+            _KINDS[row["kind"]],
+            _PARTS[row["part"]],
+            str(row["requests"]),
+            *(_percent(row[key]) for key in ("scaffold_kept", "lowest", "uniqueness", "novelty")),
+            _percent(row["unasked"], 2),
+        ]
+        for row in result["rows"]
+    ]
+    sizes, unasked = result["sizes"], result["unasked"]
+    told = (
+        f"{_model(result)}, `--split scaffold`: {sizes['train']:,} molecules to train on, "
+        f"{sizes['test']:,} with scaffolds that none of these has. {result['num']} samples of each "
+        f"request, means over the requests, one seed. Scaffolds were drawn from those of at least "
+        f"{result['common']} molecules, attachment points from one molecule, and pairs from "
+        f"scaffolds of two ring systems with atoms between; other atoms may have linked the same "
+        f"pair in training. {unasked['sampled']:,} samples with nothing asked for are "
+        f"{_percent(unasked['validity'])} valid.\n"
+    )
+    return f"{markdown_table(titles, rows)}\n{told}"
+
+
+def chemist_series(read: Read) -> str:
+    """What fine-tuning on a series brings."""
+    result = read("series")
+    titles = [
+        "series", "model", "valid", "with the scaffold", "different ones", "not in QM9",
+        "of those held out, found", "loss of those held out",
+    ]  # fmt: skip
+    rows = [
+        [
+            f"`{row['scaffold']}`, {row['training']} + {row['held_out']}" if not i else "",
+            _SERIES[way],
+            *(_percent(found[key]["mean"]) for key in ("validity", "in_series")),
+            *(f"{found[key]['mean']:.0f}" for key in ("distinct", "new")),
+            _percent(found["found"]["mean"]),
+            cell(found, "loss"),
+        ]
+        for row in result["rows"]
+        for i, (way, found) in enumerate(row["ways"].items())
+    ]
+    tuning = result["fine_tuning"]
+    told = (
+        f"{_model(result)}, `--split scaffold`; the series are the {len(rows) // len(_SERIES)} "
+        f"largest scaffolds of its test part with {result['sizes'][0]} to {result['sizes'][1]} "
+        "molecules, named with the numbers trained on and held out. Fine-tuning takes "
+        f"{tuning['max_steps']} steps of {tuning['per_device_train_batch_size']} molecules at a "
+        "tenth of the first run's learning rate, training on the series alone as many at all of "
+        f"it. {result['num']:,} samples of each model; "
+        f"one first run, {_seeds(result['seeds'])} of what follows.\n"
+    )
+    return f"{markdown_table(titles, rows)}\n{told}"
+
+
+def chemist_guidance(read: Read) -> str:
+    """Errors at the published targets by guidance and best of several."""
+    result = read("guidance")
+    rows = [
+        [
+            f"{row['property']} {row['target']:.3g}",
+            f"{row['least']:.3g}",
+            *(f"{row[way]['mae']['mean']:.3g}" for way in _WAYS),
+        ]
+        for row in result["rows"]
+    ]
+    errors = [f"**{result['error'][way]['mean']:.3f}**" for way in _WAYS]
+    rows.append(["**mean, in standard deviations**", "", *errors])
+    for key, words in _SHARES.items():
+        means = [_mean(row[way][key]["mean"] for row in result["rows"]) for way in _WAYS]
+        rows.append([words, "", *map(_percent, means)])
+    titles = ["target", "least possible", *_WAYS.values()]
+    lower = ", by ".join(
+        f"{_percent(result['lower'][way]['mean'])} with {_WAYS[way]}" for way in _STEERED
+    )
+    quarter = ", ".join(
+        f"{_by_a_quarter(result['rows'], way)} with {_WAYS[way]}" for way in _STEERED
+    )
+    told = (
+        f"The mean error is lower by {lower}. Of the {len(result['rows'])} errors, so many are "
+        f"lower by a quarter or more: {quarter}. The preset `overlap-small` on QM9, "
+        f"{result['steps']:,} steps, {result['parameters']:,} parameters, "
+        f"{_seeds(result['runs'])}; {result['num']:,} samples for each target, those of "
+        "`--best_of 4` chosen from four times as many.\n"
+    )
+    return f"{markdown_table(titles, rows)}\n{told}"
+
+
+def _by_a_quarter(rows: list[dict[str, Any]], way: str) -> int:
+    return sum(row[way]["mae"]["mean"] <= 0.75 * row["plain"]["mae"]["mean"] for row in rows)
+
+
+def chemist_constrained(read: Read) -> str:
+    """The time and the validity of constrained sampling."""
+    result = read("constrained")
+    turns = result["turns"]
+    plain, constrained = (
+        _mean(turn[way]["validity"] for turn in turns) for way in ("plain", "constrained")
+    )
+    first, *_, last = (t["constrained"]["seconds"] / t["plain"]["seconds"] for t in turns)
+    refused = _mean(turn["valid_plain_refused"] for turn in turns)
+    return (
+        f"`{result['run']}` of `make results-studies`, {len(turns)} times {result['number']:,} "
+        f"molecules: {_percent(plain)} are valid without constraint and {_percent(constrained)} "
+        f"with it, in {first:.2f} times the processor time the first time and {last:.2f} times "
+        f"the last. {_percent(refused, 2)} of the valid plain samples would have been refused.\n"
+    )
+
+
+def _model(result: dict[str, Any]) -> str:
+    training = result["training"]
+    return (
+        f"The preset `overlap-small` on fragments of QM9 (`--tokenizer safe --randomise_smiles "
+        f"true`), {result['parameters']:,} parameters, {training['max_steps']:,} steps of "
+        f"{training['per_device_train_batch_size']} molecules"
+    )
+
+
+def _seeds(seeds: Sized) -> str:
+    return f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
+
+
+def _percent(share: float | None, digits: int = 1) -> str:
+    return "–" if share is None else f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def _mean(values: Iterable[float]) -> float:
+    return statistics.fmean(values)

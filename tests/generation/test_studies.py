@@ -1,0 +1,95 @@
+"""The studies of scaffolds, series and guidance, and the blocks that the docs show of them."""
+
+import json
+from argparse import Namespace
+from dataclasses import replace
+from importlib import import_module
+
+import pytest
+from rdkit import Chem
+
+from commands import write_molecule_settings
+from ketformer.cli import main
+from ketformer.runs import open_run
+from ketformer.runs.data import molecules_of
+
+SIDES = ("C", "OC", "N", "F", "CC", "C(=O)N", "C#N")
+RINGS = ("c1cc({a})ccc1{b}", "C1CC({a})N({b})CC1", "c1c({a})cc(CC2CC2)cc1{b}")
+
+
+@pytest.fixture(scope="module")
+def fragments(tmp_path_factory):
+    """A run on fragments that has learned little, and its data, all of it as if held out."""
+    folder = tmp_path_factory.mktemp("fragments")
+    smiles = [
+        ring.format(a=a, b=b) for ring in RINGS for i, a in enumerate(SIDES) for b in SIDES[i:]
+    ]
+    (folder / "pieces.smi").write_text("\n".join(smiles))
+    options = {
+        "tokenizer": "safe",
+        "randomise_smiles": True,
+        "model": {"attention": "classical", "attention_options": {}, "max_position_embeddings": 80},
+        "training": {"max_steps": 20, "save_steps": 20},
+    }
+    settings = write_molecule_settings(folder / "pieces.yaml", folder / "pieces.smi", **options)
+    assert main(["train", settings, "--out", str(folder / "run")]) == 0
+    run = open_run(folder / "run")
+    data = molecules_of(run.settings, run.tokenizer, progress=False)
+    return run, replace(data, smiles={**data.smiles, "test": data.source.smiles})
+
+
+def test_scaffolds_and_pairs_that_are_asked_for(fragments, monkeypatch):
+    study, blocks = import_module("scaffold_study"), import_module("chemist_blocks")
+    monkeypatch.setattr(study, "_UNASKED", 20)
+    result = study.study(*fragments, Namespace(requests=2, num=15, seed=1))
+    rows = {(row["kind"], row["part"]): row for row in json.loads(json.dumps(result))["rows"]}
+    assert len(rows) == 6
+    marked = rows["marked", "test"]["asked"]
+    assert [one["scaffold"].count("*") for one in marked] == [2, 2]
+    assert rows["linked", "test"]["asked"][0]["fragments"] == ["*C1CC1", "*c1ccccc1"]
+    for row in rows.values():
+        shares = [one["scaffold_kept"] for one in row["asked"]]
+        assert row["scaffold_kept"] == pytest.approx(sum(shares) / len(shares))
+        assert row["lowest"] == min(shares)
+        # What is valid has what was asked for: nothing else can be written.
+        assert shares == [one["validity"] for one in row["asked"]]
+    table = blocks.chemist_scaffolds({"scaffolds": result}.__getitem__)
+    kept = 100 * rows["anywhere", "test"]["scaffold_kept"]
+    assert f"| never seen | 2 | {kept:.1f}\N{NO-BREAK SPACE}% |" in table
+
+
+def test_series_are_fine_tuned_and_judged_on_the_other_half(fragments, monkeypatch, tmp_path):
+    study, blocks = import_module("series_study"), import_module("chemist_blocks")
+    usual = study.settings_of_fine_tuning
+    short = {"max_steps": 3, "warmup_steps": 0, "eval_steps": 3, "save_steps": 3}
+    monkeypatch.setattr(study, "settings_of_fine_tuning", lambda *a: usual(*a).override(short))
+    monkeypatch.setattr(study, "SIZES", (28, 28))
+    result = study.study(*fragments, Namespace(series=1, seeds=1, num=30, work=tmp_path))
+    (row,) = json.loads(json.dumps(result))["rows"]
+    assert (row["training"], row["held_out"]) == (14, 14)
+    trained_on = (tmp_path / "series-28/series.smi").read_text().split()
+    scaffold = Chem.MolFromSmiles(row["scaffold"])
+    assert all(Chem.MolFromSmiles(smiles).HasSubstructMatch(scaffold) for smiles in trained_on)
+    losses = {way: found["loss"]["mean"] for way, found in row["ways"].items()}
+    assert losses["tuned"] < losses["before"]
+    assert losses["asked"] is losses["tuned_asked"] is None
+    asked = row["ways"]["asked"]
+    assert asked["in_series"]["mean"] <= asked["validity"]["mean"]
+    table = blocks.chemist_series({"series": result}.__getitem__)
+    assert f"| `{row['scaffold']}`, 14 + 14 | the run as it is |" in table
+    assert table.count("\n|  | ") == 4
+
+
+def test_guidance_is_compared_with_none_at_every_target(conditional):
+    study, blocks = import_module("guidance_study"), import_module("chemist_blocks")
+    result = study.study([open_run(conditional)], 20, progress=False)
+    rows = json.loads(json.dumps(result))["rows"]
+    assert [row["property"] for row in rows] == ["LogP", "LogP", "TPSA", "TPSA"]
+    for way, error in result["error"].items():
+        relative = [row[way]["mae"]["mean"] / row["std"] for row in rows]
+        assert error["mean"] == pytest.approx(sum(relative) / 4)
+    lower = 1 - result["error"]["both"]["mean"] / result["error"]["plain"]["mean"]
+    assert result["lower"]["both"]["mean"] == pytest.approx(lower)
+    assert all(row["least"] <= row["best"]["mae"]["mean"] + 1e-6 for row in rows)
+    table = blocks.chemist_guidance({"guidance": result}.__getitem__)
+    assert f"{100 * lower:.1f}\N{NO-BREAK SPACE}% with both" in table
