@@ -1,4 +1,4 @@
-"""``ketformer`` with models that write 33 tokens a second at most, so that there is time to stop them."""
+"""``ketformer`` with models that write slowly, so that there is time to stop them."""
 
 import sys
 import time
