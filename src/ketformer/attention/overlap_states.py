@@ -16,6 +16,7 @@ the qubits then is a state of its own, and the overlap is the product of two dot
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -71,13 +72,11 @@ class OverlapStates:
         """
         if self.is_product:
             return self._products(own, shared, (self.n_qubits,))
-        turn = self._between_angles(shared)
+        turn = self.between(shared)
         own_query, own_key = own.expand(-1, -1, 2, -1, -1).unbind(2)  # [B, T, H or 1, P]
         wide = own_query.expand(-1, -1, len(turn), -1)
-        if self.native is not None and self.has_kernel(own):
-            of_queries, of_keys = self.native
-            query = of_queries(wide.flatten(0, 1), turn)
-            key = of_keys(own_key.flatten(0, 1), turn.new_empty(own_key.shape[2], 0))
+        if self.has_kernel(own):
+            query, key = self.by_kernel(wide.flatten(0, 1), own_key.flatten(0, 1), turn)
             query, key = (x.unflatten(0, own.shape[:2]).transpose(1, 2) for x in (query, key))
             return query, key.expand(*query.shape)
         # All tokens of a head in a row, which is long.
@@ -109,12 +108,45 @@ class OverlapStates:
 
     def matrices(self, shared: Tensor) -> Tensor:
         """U_K† U_Q of each head, ``[H, 2^n, 2^n]``, from ``[2, H, R]``: for whole states |x>."""
-        return self._turn_whole(self._between_angles(shared))
+        return self._turn_whole(self.between(shared))
 
-    def _between_angles(self, shared: Tensor) -> Tensor:
-        """The angles of what is left of U_Q and U_K, from ``[2, H, R]``."""
+    def between(self, shared: Tensor) -> Tensor:
+        """The angles of what is left of U_Q and U_K, ``[H, R']``, from ``[2, H, R]``."""
         query, key = shared
         return torch.cat([query, -key, query - key], dim=-1)[..., self._order]
+
+    def by_kernel(self, own_query: Tensor, own_key: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries and keys of N tokens, ``[N, H, 2^n]``, where :meth:`has_kernel`.
+
+        Args:
+            own_query: angles ``[N, H, P]``.
+            own_key: ``[N, H or 1, P]``; the keys are then of one head, too.
+            turn: ``[H, R']``, from :meth:`between`.
+        """
+        assert self.native is not None  # checked by the caller
+        of_queries, of_keys = self.native
+        return of_queries(own_query, turn), of_keys(own_key, turn.new_empty(own_key.shape[1], 0))
+
+    def gradients_by_kernel(
+        self,
+        angles: tuple[Tensor, Tensor, Tensor],
+        states: Sequence[Tensor],
+        grads: Sequence[Tensor],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients by each argument of :meth:`by_kernel`, without autograd.
+
+        Args:
+            angles: the arguments.
+            states: the queries and keys that they give.
+            grads: the gradients by these.
+        """
+        assert self.native is not None  # checked by the caller
+        own_query, own_key, turn = angles
+        of_queries, of_keys = self.native
+        by_query, by_turn = of_queries.gradients(own_query, turn, states[0], grads[0])
+        nothing = turn.new_empty(own_key.shape[1], 0)
+        by_key, _ = of_keys.gradients(own_key, nothing, states[1], grads[1])
+        return by_query, by_key, by_turn
 
     def _products(
         self, own: Tensor, shared: Tensor, sizes: tuple[int, ...]
