@@ -139,9 +139,9 @@ def _mix_fused(
     # The fused CPU kernel needs equal widths; zero columns of values cost little.
     width = max(queries.shape[-1], values.shape[-1])
     mixed = F.scaled_dot_product_attention(
-        _widen(queries, width),
-        _widen(keys, width),
-        _widen(values, width),
+        widen(queries, width),
+        widen(keys, width),
+        widen(values, width),
         attn_mask=mask,
         dropout_p=how.dropout if how.training else 0.0,
         is_causal=mask is None and bool(queries.shape[-2] > 1),  # a single query sees every key
@@ -327,6 +327,7 @@ def _mix_short_sums(how: Weighting, queries: Tensor, keys: Tensor, values: Tenso
     return F.dropout(weights, how.dropout, how.training) @ values
 
 
-def _widen(tensor: Tensor, width: int) -> Tensor:
+def widen(tensor: Tensor, width: int) -> Tensor:
+    """The tensor with columns of 0 up to that width."""
     missing = width - tensor.shape[-1]
     return F.pad(tensor, (0, missing)) if missing else tensor

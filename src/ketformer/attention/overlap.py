@@ -15,10 +15,12 @@ from ketformer.attention.ansatz import build_ansatz, own_circuit
 from ketformer.attention.base import Attention, CommonOptions
 from ketformer.attention.checks import check_qubits, check_weights, require_choice
 from ketformer.attention.inputs import TokenInputs
+from ketformer.attention.overlap_long import LONG, mix_heads_apart
 from ketformer.attention.overlap_measurement import MEASUREMENTS, Measured
 from ketformer.attention.overlap_states import OverlapStates
 from ketformer.attention.scores import is_half
 from ketformer.attention.shared_unitary import MAX_DENSE_QUBITS
+from ketformer.attention.shift import KeyValueCache
 from ketformer.attention.token_registers import Registers
 from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.quantum import (
@@ -195,6 +197,44 @@ class Overlap(Attention):
     def score_weights(self) -> list[Tensor]:
         """The map to the angles; tables of angles have a scale of their own."""
         return [] if self.angle_proj is None else [self.angle_proj.weight]
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        *,
+        mask: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+        return_weights: bool = False,
+        tokens: TokenInputs | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """As :meth:`~ketformer.attention.Attention.forward`; long sequences by another way.
+
+        That one needs less memory (:mod:`ketformer.attention.overlap_long`).
+        """
+        plain = mask is None and cache is None and not return_weights
+        if not plain or not self._has_heads_apart(hidden_states):
+            return super().forward(
+                hidden_states, mask=mask, cache=cache, return_weights=return_weights, tokens=tokens
+            )
+        hidden_states, _ = self.shift(hidden_states)
+        value = self.split_heads(self.value_proj(hidden_states))
+        own, shared = self._angles(hidden_states, tokens)
+        scale = self.dot_scale(value.shape[-1]) / self.initial_temperature
+        mixed = mix_heads_apart(self.states, own, shared, value, scale)
+        return self.output(mixed.transpose(1, 2).flatten(2)), None
+
+    def _has_heads_apart(self, hidden_states: Tensor) -> bool:
+        """Whether the sequence is long and nothing but the fused kernel mixes the values."""
+        return (
+            hidden_states.shape[1] >= LONG
+            and self.registers is None
+            and self.states.has_kernel(hidden_states)
+            and self.expect is None
+            and (self.score, self.normalise, self.mixing) == ("dot", "softmax", "causal")
+            and self.log_temperature is None
+            and self.positions != "alibi"
+            and not (self.training and (self.dropout or self.gradient == "spsa"))
+        )
 
     def project(
         self, hidden_states: Tensor, tokens: TokenInputs | None = None

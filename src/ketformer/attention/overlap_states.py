@@ -70,7 +70,7 @@ class OverlapStates:
         """
         if self.is_product:
             return self._products(own, shared, (self.n_qubits,))
-        turn = self._between.kept(shared)
+        turn = self.between(shared)
         heads, own_heads = len(turn), own.shape[3]
         if self.native is not None and self.has_kernel(own):
             # Queries of each head, then keys.
@@ -113,7 +113,11 @@ class OverlapStates:
 
     def matrices(self, shared: Tensor) -> Tensor:
         """U_K† U_Q of each head, ``[H, 2^n, 2^n]``, from ``[2, H, R]``: for whole states |x>."""
-        return self._turn_whole(self._between.kept(shared))
+        return self._turn_whole(self.between(shared))
+
+    def between(self, shared: Tensor) -> Tensor:
+        """The angles of what is left of U_Q and U_K, ``[H, R']``, from ``[2, H, R]``."""
+        return self._between.kept(shared)
 
     def _products(
         self, own: Tensor, shared: Tensor, sizes: tuple[int, ...]

@@ -72,11 +72,34 @@ class CircuitStates:
         Returns:
             ``[N, G, 2^n]``.
         """
-        half, turning = own / 2, shared / 2
-        parts = half.cos(), half.sin(), turning.cos(), turning.sin()
+        parts = _halves(own, shared)
         direct: Callable[..., Tensor] = torch.ops.ketformer.circuit_states
         call: Callable[..., Tensor] = _Differentiable.apply if wants_gradient(*parts) else direct
         return call(*parts, *self.tables, self.circuit.n_qubits, self.growing, self.early)
+
+    def gradients(
+        self, own: Tensor, shared: Tensor, states: Tensor, grad: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Gradients by the angles, for a caller that does not leave the states to autograd.
+
+        Args:
+            own: as in a call.
+            shared: as in a call.
+            states: what the call returns.
+            grad: the gradient by the states.
+        """
+        own_cos, own_sin, cos, sin = parts = _halves(own, shared)
+        by_own_cos, by_own_sin, by_cos, by_sin = torch.ops.ketformer.circuit_states_backward(
+            grad, states, *parts, *self.tables, self.circuit.n_qubits, self.growing, self.early
+        )
+        own_grad = (own_cos * by_own_sin - own_sin * by_own_cos) / 2
+        return own_grad, (cos * by_sin - sin * by_cos) / 2
+
+
+def _halves(own: Tensor, shared: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Cosines and sines of half the angles."""
+    half, turning = own / 2, shared / 2
+    return half.cos(), half.sin(), turning.cos(), turning.sin()
 
 
 def _growing_first(circuit: Circuit) -> tuple[tuple[Gate, ...], int]:
