@@ -244,7 +244,7 @@ results-speed: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(call keep,bench-attention-eager,bench attention --compiled false)
 	OMP_NUM_THREADS=1 $(call keep,bench-generation,bench generation --mechanisms $(WRITING))
 	$(call timed,peers)
-	$(call timed,memory)
+	OMP_NUM_THREADS=1 $(call keep,bench-memory,bench memory --repeats 1 --mechanisms $(WRITING))
 	$(BIN)/python scripts/scale_table.py
 
 # A minute, on a GPU.
@@ -256,7 +256,7 @@ WIDE = GPT-1 width, T 512
 TIMED_ON_GPU = qisa qisa_a qsann overlap vqc qmsan orthogonal kernel interference pam qsa_cp \
 	tensorized quixer qasa
 
-# Those of the papers that this project began with; `bench generation` alone times all.
+# Those of the papers that this project began with; alone, the two benchmarks measure all.
 WRITING = classical classical_eq qisa qisa_a qsann overlap
 timed = OMP_NUM_THREADS=1 $(call keep,bench-$(1),bench $(1))
 
