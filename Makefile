@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: demo test programs suite lint style types test-slow test-gpu results results-qisa results-overlap results-compare results-equal \
-	results-start results-verdict results-studies results-published results-deep results-circuits \
+	results-start results-verdict results-equal-time results-studies results-published results-deep results-circuits \
 	results-speed results-gpu results-tensorized results-convert results-leaderboard results-devices \
 	results-moses results-moses-models results-optimise results-scaffolds results-series \
 	results-guidance results-constrained readme docs notebooks fuzz clean
@@ -60,6 +60,7 @@ fuzz: $(VENV)/.installed
 # The numbers in the README. Needs Tiny Shakespeare and QM9; see each target for the time it takes
 # on two cores. Runs already finished in runs/ are not trained again.
 results: results-qisa results-overlap results-compare results-equal results-start results-verdict \
+	results-equal-time \
 	results-studies results-published results-deep results-circuits results-speed \
 	results-tensorized results-convert results-leaderboard results-devices results-moses \
 	results-scaffolds results-series results-guidance results-constrained readme
@@ -83,6 +84,10 @@ constant = $(BIN)/ketformer train overlap-qm9 --lr_scheduler_type constant --lea
 results-verdict: $(VENV)/.installed
 	$(call keep,verdict-overlap,verdict overlap $(TINY) --budget 15m \
 		--out runs/verdict-overlap)
+
+# Half an hour of an otherwise idle core: circuits of overlap, trained for equally long.
+results-equal-time: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/equal_time_study.py
 
 # Twenty minutes: what the start and the positions do, with queries and keys begun as usual.
 results-start: $(VENV)/.installed

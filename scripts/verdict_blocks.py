@@ -8,6 +8,7 @@ from typing import Any
 from claims_blocks import compared, notes
 
 from ketformer.comparison import paired
+from ketformer.comparison.tables import cell
 from ketformer.utils.markdown import markdown_table
 
 Read = Callable[[str], dict[str, Any]]
@@ -70,6 +71,29 @@ def verdict_whole(read: Read) -> str:
     """A preset of text at its own length."""
     result = read("compare-char-small")
     return f"{compared(result)}{notes(result)}\n"
+
+
+def verdict_equal_time(read: Read) -> str:
+    """Circuits of overlap that were trained for equally long."""
+    tasks = read("equal-time")["tasks"]
+    lines = []
+    for task, result in tasks.items():
+        base = result["rows"][0][result["loss"]]["values"]
+        for i, row in enumerate(result["rows"]):
+            losses = row[result["loss"]]["values"]
+            lines.append(
+                [
+                    f"{task}, {len(result['seeds'])} seeds" if not i else "",
+                    f"`{row['name']}`",
+                    f"{row['parameters']:,}",
+                    f"{row['step_ms']:.1f}",
+                    f"{row['steps']:,}",
+                    cell(row, result["loss"]),
+                    _difference(losses, base) if i else "",
+                ]
+            )
+    titles = ["task", "circuit", "parameters", "step, ms", "steps", "loss", "difference"]
+    return f"{markdown_table(titles, lines)}\n"
 
 
 def verdict_conditions(read: Read) -> str:

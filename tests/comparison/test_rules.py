@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import stats
 
-from ketformer.comparison.rules import judge
+from ketformer.comparison.rules import judge, on_both_sides
 from ketformer.comparison.statistics import holm
 from ketformer.errors import KetformerError
 
@@ -52,7 +52,7 @@ def test_a_gain_is_explained_by_the_control_that_has_it():
     assert other.share == pytest.approx(0.05)
     assert twin.low < twin.share < twin.high
     assert "Gain explained by twin: m has -0.200 nats per token" in found.sentence
-    assert "twin has 95 % of it" in found.sentence
+    assert "of which twin accounts for 95 %" in found.sentence
 
 
 def test_the_largest_share_comes_first():
@@ -63,7 +63,7 @@ def test_the_largest_share_comes_first():
 def test_a_gain_that_no_control_has_is_not_explained():
     found = judged(controls={"one": 2.2, "two": 2.15})
     assert (found.answer, found.explained_by) == ("not explained", [])
-    assert "the best of 2 controls, two, has 25 % of it" in found.sentence
+    assert "the best of 2 controls, two, accounts for 25 %" in found.sentence
 
 
 def test_most_of_the_gain_is_not_enough_if_the_mechanism_still_beats_it():
@@ -92,7 +92,7 @@ def test_difference_and_interval_are_those_of_the_paired_test():
     assert found.seeds == SEEDS
 
 
-def test_p_is_adjusted_for_every_control():
+def test_controls_are_adjusted_for_each_other_and_hide_no_gain():
     mechanism, reference = losses(2.15, 1), losses(2.2, 2)
     alone = judge(("m", mechanism), ("classical", reference), {})
     among = judge(
@@ -100,7 +100,25 @@ def test_p_is_adjusted_for_every_control():
         ("classical", reference),
         {str(i): ("same", reference) for i in range(4)},
     )
-    assert among.p == pytest.approx(min(1, 5 * alone.p))
+    assert among.p == alone.p < 0.05
+    assert [share.p for share in among.attribution] == pytest.approx([4 * alone.p] * 4)
+
+
+def test_a_change_to_both_sides_has_what_it_takes_away_of_the_gain():
+    """The mechanism with it is best of all, and still it explains a half at most."""
+    mechanism, reference = losses(2.0, 1), losses(2.2, 2)
+    changed, beside = losses(1.8, 3, deviation=0.002), losses(1.86, 4, deviation=0.002)
+    control = on_both_sides(mechanism, changed, beside)
+    found = judge(("m", mechanism), ("classical", reference), {"both": ("", control)})
+    (both,) = found.attribution
+    assert both.share == pytest.approx(0.7)
+    assert both.difference == pytest.approx(-0.06)
+    assert both.p == pytest.approx(stats.ttest_rel(changed, beside).pvalue)
+    assert found.answer == "not explained"  # the gain that is left is sure
+    taken = on_both_sides(mechanism, beside, beside)
+    found = judge(("m", mechanism), ("classical", reference), {"both": ("", taken)})
+    assert found.attribution[0].share == pytest.approx(1)
+    assert found.explained_by == ["both"]
 
 
 def test_the_smallest_difference_is_found_with_80_percent_power():

@@ -139,17 +139,48 @@ def test_the_most_telling_controls_are_paid_for_first():
     rotary = load_settings("char-small").override({"initializer_range": 0.02})
     assert rotary.model["positions"] == "rotary"
     names = [row.name for row in module._rows("overlap", rotary)]
-    assert names[:5] == [
+    assert names[:6] == [
         "classical", "overlap", "classical_matched_start", "classical_local_start",
-        "overlap_no_entanglement",
+        "overlap_no_entanglement", "classical_fourier",
     ]  # fmt: skip
-    assert names[5] == "classical_fourier"
+    assert {*names[6:8]} == {"classical_eq", "classical_cosines"}  # its other twins
+
+
+def test_the_twins_of_others_are_no_controls_of_a_mechanism_that_names_its_own(monkeypatch):
+    settings = load_settings("char-small")
+    named = {row.name: row.control for row in module._rows("qsa_cp", settings)}
+    assert named["qsa_cp:numbers=real"] == "qsa_cp without anything quantum"
+    assert {"classical_qk_norm", "classical_token_shift"} < named.keys()
+    assert not {"classical_tanh", "classical_fourier"} & named.keys()
+    monkeypatch.setattr(ATTENTION, "_registered", {})
+    ATTENTION.register("renamed", Renamed)
+    assert {"classical_tanh", "classical_fourier"} < {
+        row.name for row in module._rows("renamed", settings)
+    }
+
+
+def test_changes_of_the_mechanism_count_by_what_they_take_away_of_its_gain():
+    seeds = {"classical": 2.2, "mine": 2.0, "mine_token_shift": 1.9, "mine_small_start": 2.1,
+             "classical_token_shift": 1.98, "other": 2.3}  # fmt: skip
+    rows = [
+        {"name": name, "control": f"{name}: it", "cross_entropy": {"mean": loss},
+         "prefix_cross_entropy": {"values": [loss, loss + 0.001 * len(name)]}}
+        for name, loss in seeds.items()
+    ]  # fmt: skip
+    found = {share.control: share for share in module._judged(rows, "text", None).attribution}
+    assert found.keys() == {"classical_token_shift", "mine_small_start", "other"}
+    assert found["classical_token_shift"].difference == pytest.approx(-0.08, abs=0.01)
+    assert found["classical_token_shift"].reason == "it, on both sides"
+    assert found["mine_small_start"].difference == pytest.approx(-0.1, abs=0.01)
+    without = [row for row in rows if row["name"] != "classical_token_shift"]
+    kept = {share.control for share in module._judged(without, "text", None).attribution}
+    assert kept == {"mine_small_start", "other"}
 
 
 # --- Four answers that are known ----------------------------------------------------------------
 
 SETTING = ("--preset", "char-small", "--num_hidden_layers", 2, "--positions", "learned",
-           "--max_steps", 300, "--per_device_train_batch_size", 16, "--seed", 42)  # fmt: skip
+           "--max_steps", 600, "--per_device_train_batch_size", 16, "--seed", 42)  # fmt: skip
 
 
 class Renamed(ClassicalAttention):
@@ -159,6 +190,8 @@ class Renamed(ClassicalAttention):
 class Wide(ClassicalAttention):
     """Classical attention whose scores start widely spread."""
 
+    twins = ("classical_qk_norm",)  # and so those of other mechanisms are no controls
+
     def reset_parameters(self):
         super().reset_parameters()
         if not getattr(self.qkv_proj.weight, "_is_hf_initialized", False):
@@ -167,6 +200,8 @@ class Wide(ClassicalAttention):
 
 class Turned(ClassicalAttention):
     """Classical attention with rotary positions, declared as a mechanism."""
+
+    twins = ("classical_qk_norm",)
 
     def __init__(self, *args, inputs=None, **options):
         turned = replace(inputs, positions="rotary") if inputs else None

@@ -3,12 +3,17 @@
 With M the mechanism's loss, R that of classical attention and X that of a control, seed by seed:
 
 1. A mechanism that sees the tokens it should predict **leaks**, whatever its loss.
-2. There is **no gain** unless M is below R in a paired t-test at 5 %, adjusted by Holm's rule for
-   the tests of M against R and against every control.
+2. There is **no gain** unless M is below R in a paired t-test at 5 %. That is one test, and the
+   controls are asked only after it, so that taking more of them hides no gain.
 3. A control's *share* of the gain is the mean of R - X over the mean of R - M. The gain is
-   **explained** by every control that has at least half of it and that M does not beat by the same
-   test. The share's interval is the 95 % t-interval of R - X, divided by the mean gain.
-4. Otherwise the gain is **not explained** by any control.
+   **explained** by every control that has at least half of it and that M does not beat in a paired
+   t-test at 5 %, adjusted by Holm's rule for the number of controls. The share's interval is the
+   95 % t-interval of R - X, divided by the mean gain.
+4. A control that changes the mechanism still has the mechanism in it, and may be better for two
+   reasons. Where it adds or evens out something that is not the mechanism's own, both sides have
+   it, M' and R', and the share is what that takes away of the gain: that of X = M + R' - M', which
+   M beats if M' beats R' (:func:`on_both_sides`).
+5. Otherwise the gain is **not explained** by any control.
 
 The smallest difference that the seeds could show is the one that the test of M against R finds with
 80 % power, given the deviation of the paired differences.
@@ -45,7 +50,7 @@ class Share:
         low: lower end of the share's 95 % interval.
         high: upper end.
         difference: mean of M - X, below 0 where the mechanism is better.
-        p: of M against X, adjusted.
+        p: of M against X, adjusted for the number of controls.
     """
 
     control: str
@@ -67,7 +72,7 @@ class Verdict:
         explained_by: names of the controls that explain the gain, the largest share first.
         difference: mean of M - R in nats per token, with the prefix alone.
         interval: its 95 % interval.
-        p: of the paired test, adjusted by Holm's rule.
+        p: of the paired test.
         seeds: number of seeds.
         smallest_difference: what these seeds could show, in nats per token.
         sentence: the answer in words.
@@ -114,8 +119,8 @@ def judge(
         raise KetformerError("a verdict needs the same two or more seeds of every row")
     against = paired(losses, baseline)
     tests = {control: paired(losses, values) for control, (_, values) in controls.items()}
-    p, *others = holm([against["p_value"], *(test["p_value"] for test in tests.values())])
-    adjusted = dict(zip(tests, others, strict=True))
+    p = against["p_value"]
+    adjusted = dict(zip(tests, holm([t["p_value"] for t in tests.values()]), strict=True))
     gain = -against["difference"]
     is_gain = gain > 0 and _is_sure(p)
     shares = [
@@ -148,6 +153,21 @@ def judge(
         sentence=leak or _sentence(answer, facts, explaining, shares, smallest),
         attribution=shares,
     )
+
+
+def on_both_sides(
+    mechanism: Sequence[float],
+    changed: Sequence[float],
+    reference: Sequence[float],
+) -> list[float]:
+    """The losses of a control that is a change to both sides: X = M + R' - M'.
+
+    Args:
+        mechanism: losses of the mechanism as it is, M, one for each seed.
+        changed: those of the mechanism with the change, M'.
+        reference: those of classical attention that has it too, R'.
+    """
+    return [m + r - c for m, c, r in zip(mechanism, changed, reference, strict=True)]
 
 
 def _share(
@@ -202,15 +222,15 @@ def _sentence(
             f"{smallest:.3f}."
         )
     if answer == "explained":
-        named = [f"{s.control} has {100 * (s.share or 0):.0f} % of it" for s in explaining]
+        named = [f"{s.control} accounts for {100 * (s.share or 0):.0f} %" for s in explaining]
         return (
             f"Gain explained by {', '.join(s.control for s in explaining)}: {name} has "
-            f"{measured}, and {', '.join(named)}."
+            f"{measured}, of which {', '.join(named)}."
         )
     if not shares:
         return f"Gain, not explained: {name} has {measured}; no control was run."
     best = max(shares, key=lambda s: s.share or 0)
     return (
         f"Gain not explained by any control: {name} has {measured}; the best of {len(shares)} "
-        f"controls, {best.control}, has {100 * (best.share or 0):.0f} % of it."
+        f"controls, {best.control}, accounts for {100 * (best.share or 0):.0f} %."
     )

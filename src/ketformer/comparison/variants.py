@@ -162,7 +162,7 @@ def rows_of(arms: Sequence[str], settings: Settings, chosen: Sequence[str] = ())
         and name not in present
         and (name in chosen or is_offered(Variant(name, {"attention": name}), settings))
     ]
-    bases, trained = list(rows), [_trained(row, settings) for row in rows]
+    bases, trained = list(rows), [trained_settings(row, settings) for row in rows]
     for name in wanted:
         if name in ATTENTION:
             continue
@@ -176,7 +176,7 @@ def rows_of(arms: Sequence[str], settings: Settings, chosen: Sequence[str] = ())
                 raise
             continue
         for row in made:
-            if (model := _trained(row, settings)) not in trained:
+            if (model := trained_settings(row, settings)) not in trained:
                 rows.append(row)
                 trained.append(model)
     return rows
@@ -256,8 +256,8 @@ def _with_options(
     return Variant(f"{row.name}_{control}", changes, f"{row.name}: {told}")
 
 
-def _trained(row: Variant, settings: Settings) -> dict[str, Any]:
-    """The settings of the row, defaults of its mechanism included: equal for equal models."""
+def trained_settings(row: Variant, settings: Settings) -> dict[str, Any]:
+    """The settings of a row, defaults of its mechanism included: equal for equal models."""
     whole = settings.override(row.changes).to_dict()
     model = whole["model"]
     given = options_by_name(model["attention"], model.get("attention_options"))

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ketformer.attention import ATTENTION, attention_class
+from ketformer.attention.layers import distinct
 from ketformer.audit import audit_causality
 from ketformer.comparison.budget import Cost, Plan, plan
 from ketformer.comparison.costs import measured_costs
 from ketformer.comparison.experiment import run_at_best_rates
-from ketformer.comparison.rules import Verdict, judge
+from ketformer.comparison.rules import Verdict, judge, on_both_sides
 from ketformer.comparison.search import Search
 from ketformer.comparison.tables import columns_of, notes_on
-from ketformer.comparison.variants import Variant, matched, rows_of
+from ketformer.comparison.variants import (
+    Variant,
+    is_offered,
+    matched,
+    mechanisms_of,
+    row_of,
+    rows_of,
+    trained_settings,
+)
 from ketformer.errors import KetformerError
 from ketformer.evaluation.truncation import truncation_curve
 from ketformer.runs import Settings, open_run
@@ -37,6 +47,9 @@ _SLOWER = 1.1
 _PLAN = "plan.json"
 # The controls that have explained most gains, first; the others follow in the registry's order.
 _TELLING = ("matched_start", "local_start", "no_entanglement", "classical_fourier")
+# Changes that are made to the mechanism and to classical attention; one that starts as small as
+# classical attention is compared with it as it is.
+_ON_BOTH_SIDES = {"token_shift": "_token_shift", "small_start": ""}
 
 
 @alone_in_out
@@ -119,17 +132,31 @@ def verdict(
 
 
 def _rows(mechanism: str, settings: Settings) -> list[Variant]:
-    """The reference, the mechanism and its controls, the most telling first."""
+    """The reference, the mechanism and its controls, the most telling first.
+
+    The twins of other mechanisms are no controls of one that names its own: that they are as good
+    for reasons of their own would explain nothing. One that names none is not spared any.
+    """
     if mechanism == REFERENCE:
         raise KetformerError(f"{REFERENCE} is what a mechanism is judged against; name another one")
     reference, arm, *controls = rows_of([REFERENCE, mechanism], settings, ["all"])
-    return [reference, arm, *sorted(controls, key=_importance)]
+    parts = [attention_class(name) for name in distinct(mechanisms_of(mechanism))]
+    own = list(dict.fromkeys(twin for part in parts for twin in part.twins))
+    if own:
+        others = {twin for _, cls in ATTENTION.loaded() for twin in cls.twins} - {*own}
+        controls = [control for control in controls if control.name not in others]
+    trained = [trained_settings(row, settings) for row in (reference, arm, *controls)]
+    for twin in own:
+        row = replace(row_of(twin, settings), control=f"{mechanism} without anything quantum")
+        if is_offered(row, settings) and trained_settings(row, settings) not in trained:
+            controls.append(row)
+    return [reference, arm, *sorted(controls, key=lambda control: _importance(control, own))]
 
 
-def _importance(control: Variant) -> int:
+def _importance(control: Variant, own: Sequence[str]) -> int:
     """The place of a control among those that a budget pays for, the smallest first."""
     places = (i for i, name in enumerate(_TELLING) if name in control.name)
-    return next(places, len(_TELLING))
+    return next(places, len(_TELLING) + (control.name not in own))
 
 
 def _planned(
@@ -211,9 +238,31 @@ def _judged(rows: Sequence[dict[str, Any]], task: str, leak: tuple[int, int] | N
             f"{arm[key]['mean']:.3f} with the prefix alone, where {reference['name']} has "
             f"{reference[key]['mean']:.3f}."
         )
+    told = {row["name"]: (row["control"] or "", losses[row["name"]]) for row in controls}
     return judge(
         (arm["name"], losses[arm["name"]]),
         (reference["name"], losses[reference["name"]]),
-        {row["name"]: (row["control"] or "", losses[row["name"]]) for row in controls},
+        _evened(arm["name"], reference["name"], losses, told),
         leak=said,
     )
+
+
+def _evened(
+    mechanism: str,
+    reference: str,
+    losses: Mapping[str, list[float]],
+    controls: Mapping[str, tuple[str, list[float]]],
+) -> dict[str, tuple[str, list[float]]]:
+    """The controls, with those that change the mechanism as a change to both sides."""
+    found = dict(controls)
+    for change, suffix in _ON_BOTH_SIDES.items():
+        if (changed := f"{mechanism}_{change}") not in found:
+            continue
+        reason, values = found.pop(changed)
+        if (other := reference + suffix) not in losses:
+            continue  # a budget left it out
+        name = other if suffix else changed
+        if suffix:
+            reason = f"{found[other][0].partition(': ')[2]}, on both sides"
+        found[name] = reason, on_both_sides(losses[mechanism], values, losses[other])
+    return found
