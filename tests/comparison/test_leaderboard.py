@@ -5,6 +5,7 @@ import io
 import json
 
 import pytest
+from scipy import stats
 
 from ketformer.attention import attention_class
 from ketformer.attention.registry import causal_mechanisms
@@ -65,6 +66,7 @@ def board():
         "overlap:entanglement=none": 1.95,
         "vqc": 2.1,
         "classical_tanh": 2.05,
+        "classical_qk_norm": 1.99,
         "classical:positions=learned": 2.5,
         "quixer:positions=learned": 2.3,
         "quixer:matrices=free,positions=learned": 2.49,
@@ -90,7 +92,8 @@ def test_a_mechanism_is_judged_by_its_twins_and_classical_rows_at_its_positions(
     verdict = explained["verdict"]
     assert verdict["difference"] == pytest.approx(-0.2)
     shares = {share["control"]: share["share"] for share in verdict["attribution"]}
-    assert {*shares} == {"classical_fourier", "overlap:entanglement=none", "classical_tanh"}
+    # Its twins and what no other names as one: not `classical_tanh`, which is `vqc`'s.
+    assert {*shares} == {"classical_fourier", "overlap:entanglement=none", "classical_qk_norm"}
     assert shares["classical_fourier"] == pytest.approx(0.9)
     assert shares["overlap:entanglement=none"] == pytest.approx(0.25)
 
@@ -103,6 +106,19 @@ def test_a_mechanism_is_judged_by_its_twins_and_classical_rows_at_its_positions(
     assert apart["verdict"]["answer"] == "not explained"
     assert apart["verdict"]["difference"] == pytest.approx(-0.2)  # not to the rotary row's 2.0
     assert [s["control"] for s in apart["verdict"]["attribution"]] == [apart["twin"]]
+
+
+def test_gains_are_adjusted_for_the_number_of_mechanisms(board):
+    found = {row["name"]: row["verdict"] for row in rows_with_verdict(board)}
+    assert len(found) == 3
+    usual = {"overlap": "classical", "vqc": "classical"}
+    usual["quixer:positions=learned"] = "classical:positions=learned"
+    alone = {
+        name: stats.ttest_rel(*(row_of(board, n)["loss"]["values"] for n in (name, beside))).pvalue
+        for name, beside in usual.items()
+    }
+    smallest = min(alone, key=alone.get)
+    assert found[smallest]["p"] == pytest.approx(3 * alone[smallest])
 
 
 def test_a_twin_is_not_judged(board):
@@ -140,7 +156,7 @@ def test_the_table_has_all_of_it(board):
     assert "N." in task["notes"]
     assert "± no." not in task["notes"]
     assert any("quixer:positions=learned" in note for note in task["notes"])
-    assert [record["place"] for record in records_of(board)] == [*range(1, 10)]
+    assert [record["place"] for record in records_of(board)] == [*range(1, 11)]
 
 
 def test_results_without_the_reference_or_a_loss_are_refused():

@@ -11,20 +11,16 @@ from typing import Any
 from ketformer.attention import attention_class
 from ketformer.attention.layers import is_hybrid
 from ketformer.attention.registry import causal_mechanisms
-from ketformer.circuits.mechanisms import mechanism
-from ketformer.circuits.resources import per_token
 from ketformer.comparison.experiment import compare
 from ketformer.comparison.formats import Table
-from ketformer.comparison.rules import judge
-from ketformer.comparison.statistics import paired
+from ketformer.comparison.standings import standings
 from ketformer.comparison.tables import cell, length_of
 from ketformer.comparison.variants import is_offered, matched, mechanisms_of, row_of, rows_of
-from ketformer.comparison.verdicts import LOSSES, REFERENCE
+from ketformer.comparison.verdicts import REFERENCE
 from ketformer.errors import KetformerError
 from ketformer.runs import Settings, load_settings
 from ketformer.runs.data import prepare
 from ketformer.runs.directory import make_manifest
-from ketformer.tasks.metric import CURVES
 from ketformer.utils.files import write_json
 
 #: The file with the result, in the leaderboard's folder.
@@ -172,8 +168,8 @@ def joined(
     """The leaderboard of finished comparisons.
 
     A mechanism is judged against classical attention with the same positions, and its controls are
-    every other classical row with these positions and its own twins
-    (:mod:`ketformer.comparison.rules`).
+    its own twins and every classical row with these positions that is not a twin of other
+    mechanisms (:mod:`ketformer.comparison.rules`).
 
     Args:
         results: a result of :func:`~ketformer.comparison.compare` for each task, with any arms
@@ -203,9 +199,7 @@ def joined(
 def _ranked(result: Mapping[str, Any], left_out: Mapping[str, str]) -> dict[str, Any]:
     """One task of the leaderboard."""
     settings = Settings(**result["settings"])
-    entries = [_entry(row, settings) for row in result["rows"]]
-    rows = [entry.shown() | _judged(entry, entries, settings) for entry in entries]
-    rows.sort(key=lambda row: row["loss"]["mean"])
+    rows = standings(result["rows"], settings)
     return {
         "data": Path(settings.data).name,
         "seeds": result["seeds"],
@@ -215,104 +209,6 @@ def _ranked(result: Mapping[str, Any], left_out: Mapping[str, str]) -> dict[str,
         "left_out": dict(left_out),
         "notes": _notes(result, rows, left_out),
     }
-
-
-@dataclass(frozen=True, eq=False)
-class _Entry:
-    """A row of a comparison.
-
-    Attributes:
-        row: as the comparison has it.
-        arm: what its name changes in the settings, but for positions.
-        positions: how positions are known.
-        loss: with the prefix alone.
-        circuits: circuits and two-qubit gates of a layer for each token.
-    """
-
-    row: Mapping[str, Any]
-    arm: Mapping[str, Any]
-    positions: str
-    loss: Mapping[str, Any]
-    circuits: tuple[float, float]
-
-    @property
-    def name(self) -> str:
-        """Its arm."""
-        return str(self.row["name"])
-
-    @property
-    def is_classical(self) -> bool:
-        """Whether it is classical attention or a control of the registry."""
-        name = self.row["attention"]
-        return name == REFERENCE or bool(attention_class(name).control)
-
-    def shown(self) -> dict[str, Any]:
-        """What the board shows of every row."""
-        kept = ("name", "attention", "parameters", "learning_rate", "relative_inference_time")
-        circuits, gates = self.circuits
-        return {
-            **{key: self.row.get(key) for key in kept},
-            "is_classical": self.is_classical,
-            "positions": self.positions,
-            "loss": self.loss,
-            "circuits": circuits,
-            "two_qubit_gates": gates,
-        }
-
-
-def _entry(row: Mapping[str, Any], settings: Settings) -> _Entry:
-    loss = LOSSES[settings.task][1]
-    if row[loss]["mean"] is None:
-        raise KetformerError(f"{row['name']} has no {loss} for every seed")
-    changes = row_of(row["name"], settings).changes
-    model = settings.override(changes).model
-    built = mechanism(
-        row["attention"],
-        hidden_size=model["hidden_size"],
-        num_heads=model["num_attention_heads"],
-        **(row["attention_options"] or {}),
-    )
-    context = len(row[CURVES[settings.task][1]])
-    return _Entry(
-        row,
-        _without_positions(changes),
-        model.get("positions", "learned"),
-        row[loss],
-        per_token(built, context),
-    )
-
-
-def _without_positions(changes: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in changes.items() if key != "positions"}
-
-
-def _judged(entry: _Entry, entries: Sequence[_Entry], settings: Settings) -> dict[str, Any]:
-    """The best twin and the verdict; nothing for a row that is classical or itself a twin."""
-    alike = [other for other in entries if other.positions == entry.positions]
-    declared = attention_class(entry.row["attention"]).twins
-    arms = [row_of(twin, settings).changes for twin in declared]
-    twins = [other for other in alike if other.arm in arms]
-    if entry.is_classical or entry in twins:
-        return {}
-    reference = next((other for other in alike if other.arm == {"attention": REFERENCE}), None)
-    if reference is None:
-        raise KetformerError(
-            f"{entry.name} has {entry.positions} positions, and no row is {REFERENCE} with these"
-        )
-    controls = [other for other in alike if other.is_classical or other in twins]
-    verdict = judge(
-        (entry.name, entry.loss["values"]),
-        (reference.name, reference.loss["values"]),
-        {c.name: (c.row["control"] or "", c.loss["values"]) for c in controls if c != reference},
-        leak="" if entry.row["causal"] else f"{entry.name} leaks: it sees the tokens to predict.",
-    )
-    found: dict[str, Any] = {"twin": None, "difference": None, "verdict": verdict.to_dict()}
-    if twins:
-        best = min(twins, key=lambda twin: twin.loss["mean"])
-        values = [a - b for a, b in zip(entry.loss["values"], best.loss["values"], strict=True)]
-        test = paired(entry.loss["values"], best.loss["values"])
-        found |= {"twin": best.name, "difference": {**test, "values": values}}
-    return found
 
 
 def _notes(
@@ -325,8 +221,8 @@ def _notes(
         "The twin is the best of those that the mechanism names, by its loss in this table, which "
         "favours the twin.",
         "The verdict is by the rules of `ketformer verdict`, against classical attention with the "
-        "same positions; its controls are the other classical rows with these positions and the "
-        "mechanism's twins.",
+        "same positions; its controls are the mechanism's twins and the classical rows with these "
+        "positions that are not twins of others. Gains are adjusted for the number of mechanisms.",
         "Circuits and two-qubit gates (CNOTs) are of one layer, for each token on average, "
         "without shots.",
     ]

@@ -4,7 +4,8 @@ With M the mechanism's loss, R that of classical attention and X that of a contr
 
 1. A mechanism that sees the tokens it should predict **leaks**, whatever its loss.
 2. There is **no gain** unless M is below R in a paired t-test at 5 %. That is one test, and the
-   controls are asked only after it, so that taking more of them hides no gain.
+   controls are asked only after it, so that taking more of them hides no gain. On a leaderboard it
+   is adjusted by Holm's rule for the number of mechanisms.
 3. A control's *share* of the gain is the mean of R - X over the mean of R - M. The gain is
    **explained** by every control that has at least half of it and that M does not beat in a paired
    t-test at 5 %, adjusted by Holm's rule for the number of controls. The share's interval is the
@@ -72,7 +73,7 @@ class Verdict:
         explained_by: names of the controls that explain the gain, the largest share first.
         difference: mean of M - R in nats per token, with the prefix alone.
         interval: its 95 % interval.
-        p: of the paired test.
+        p: of the paired test, adjusted for the number of mechanisms judged together.
         seeds: number of seeds.
         smallest_difference: what these seeds could show, in nats per token.
         sentence: the answer in words.
@@ -100,6 +101,7 @@ def judge(
     reference: tuple[str, Sequence[float]],
     controls: Mapping[str, tuple[str, Sequence[float]]],
     *,
+    p: float | None = None,
     leak: str = "",
 ) -> Verdict:
     """Apply the rules.
@@ -108,6 +110,7 @@ def judge(
         mechanism: name, and losses with the prefix alone, one for each seed.
         reference: the same for classical attention.
         controls: for each control its reason and its losses.
+        p: of the gain, adjusted for the mechanisms that are judged beside it; by default as it is.
         leak: how the leak shows, in a sentence; empty if the mechanism is causal.
 
     Raises:
@@ -119,7 +122,7 @@ def judge(
         raise KetformerError("a verdict needs the same two or more seeds of every row")
     against = paired(losses, baseline)
     tests = {control: paired(losses, values) for control, (_, values) in controls.items()}
-    p = against["p_value"]
+    p = against["p_value"] if p is None else p
     adjusted = dict(zip(tests, holm([t["p_value"] for t in tests.values()]), strict=True))
     gain = -against["difference"]
     is_gain = gain > 0 and _is_sure(p)

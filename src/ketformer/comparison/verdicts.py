@@ -132,25 +132,29 @@ def verdict(
 
 
 def _rows(mechanism: str, settings: Settings) -> list[Variant]:
-    """The reference, the mechanism and its controls, the most telling first.
-
-    The twins of other mechanisms are no controls of one that names its own: that they are as good
-    for reasons of their own would explain nothing. One that names none is not spared any.
-    """
+    """The reference, the mechanism and its controls, the most telling first."""
     if mechanism == REFERENCE:
         raise KetformerError(f"{REFERENCE} is what a mechanism is judged against; name another one")
     reference, arm, *controls = rows_of([REFERENCE, mechanism], settings, ["all"])
     parts = [attention_class(name) for name in distinct(mechanisms_of(mechanism))]
     own = list(dict.fromkeys(twin for part in parts for twin in part.twins))
-    if own:
-        others = {twin for _, cls in ATTENTION.loaded() for twin in cls.twins} - {*own}
-        controls = [control for control in controls if control.name not in others]
+    controls = [control for control in controls if control.name not in twins_of_others(own)]
     trained = [trained_settings(row, settings) for row in (reference, arm, *controls)]
     for twin in own:
         row = replace(row_of(twin, settings), control=f"{mechanism} without anything quantum")
         if is_offered(row, settings) and trained_settings(row, settings) not in trained:
             controls.append(row)
     return [reference, arm, *sorted(controls, key=lambda control: _importance(control, own))]
+
+
+def twins_of_others(own: Sequence[str]) -> set[str]:
+    """Twins that are no controls of a mechanism with twins of its own.
+
+    They stand for what is special to other mechanisms. That they may be as good, for reasons of
+    their own, would explain nothing. A mechanism that names no twins is not spared any.
+    """
+    named = {twin for _, cls in ATTENTION.loaded() for twin in cls.twins}
+    return named - {*own} if own else set()
 
 
 def _importance(control: Variant, own: Sequence[str]) -> int:
