@@ -80,9 +80,9 @@ constant = $(BIN)/ketformer train overlap-qm9 --lr_scheduler_type constant --lea
 	--out runs/constant-$(1) --resume && \
 	$(call keep,overlap-constant-$(1),evaluate runs/constant-$(1) --fcd false)
 
-# A quarter of an hour: the verdict on overlap, five seeds of it and of the controls that this pays for.
+# Twenty minutes: the verdict on overlap, five seeds of it and of every control that applies.
 results-verdict: $(VENV)/.installed
-	$(call keep,verdict-overlap,verdict overlap $(TINY) --budget 15m \
+	$(call keep,verdict-overlap,verdict overlap $(TINY) --budget 18m \
 		--out runs/verdict-overlap)
 
 # Half an hour of an otherwise idle core: circuits of overlap, trained for equally long.
