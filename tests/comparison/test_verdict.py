@@ -14,6 +14,7 @@ from ketformer.comparison.budget import Cost
 from ketformer.comparison.costs import measured_costs
 from ketformer.comparison.rules import judge
 from ketformer.comparison.variants import Variant
+from ketformer.errors import KetformerError
 from ketformer.evaluation.text import evaluation_windows
 from ketformer.runs import load_settings, open_run
 from ketformer.runs.data import prepare
@@ -105,6 +106,8 @@ def test_a_slow_mechanism_is_compared_at_equal_time_too(tiny, tmp_path, monkeypa
     assert chosen.rows == ["classical", "qisa", "classical_eq", "classical_equal_time"]
     assert found[3].changes == {"attention": "classical", "max_steps": 50}  # 2.5 times 20
     assert found[3].control == "classical, trained for as long as qisa"
+    with pytest.raises(KetformerError, match="planned with the control classical_eq, which does"):
+        module._planned(rows[:2], base, None, tmp_path / "v", 3600, 1)
 
 
 def test_costs_are_times_on_this_machine(tiny):

@@ -193,6 +193,11 @@ def _planned(
         by_name[name] = Variant(
             name, changes, f"{rows[0].name}, trained for as long as {rows[1].name}"
         )
+    if gone := [name for name in chosen.rows if name not in by_name]:
+        raise KetformerError(
+            f"{file} was planned with the control {gone[0]}, which does not apply any more; choose "
+            "another --out"
+        )
     return chosen, [by_name[name] for name in chosen.rows]
 
 
