@@ -188,8 +188,9 @@ def test_interrupted_at_the_shortlist_it_is_not_sampled_again(
     [
         (("--filter", "QED>0.5"), "--filter needs --out"),
         (("--filter", "QET>0.5", "--out", "m.csv"), "no property 'QET'; known: MW"),
-        (("--filter", "similarity>0.5", "--out", "m.csv"), "no property 'similarity'"),
+        (("--filter", "similarity>0.5", "--out", "m.csv"), "a file, which --known names"),
         (("--rank", "request", "--out", "m.csv"), "no property that RDKit computes is requested"),
+        (("--filter", "request<1", "--out", "m.csv"), "--condition LogP=2 requests one"),
         (("--known", "gone.smi", "--out", "m.csv"), "--known gone.smi: no such file"),
         (("--best", "0", "--out", "m.csv"), "best must be positive"),
         (("--shard", "9/8"), "--shard is written 3/8"),
