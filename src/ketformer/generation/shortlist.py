@@ -152,7 +152,7 @@ def plan_shortlist(
     offered = [*DESCRIPTORS, DISTANCE, SIMILARITY]
     criteria = parse_filter(filters, offered) if filters is not None else []
     keys = parse_rank(rank or ([DISTANCE] if targets else []), offered)
-    named = {one.name for one in (*criteria, *keys)}
+    named = {criterion.name for criterion in criteria} | {key.name for key in keys}
     if SIMILARITY in named and not known:
         raise KetformerError(f"{SIMILARITY} is to the compounds of a file, which --known names")
     if DISTANCE in named and not targets:
