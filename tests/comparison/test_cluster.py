@@ -15,13 +15,14 @@ import pytest
 
 from commands import largest_difference, metrics, without_times
 from ketformer.attention import ATTENTION
-from ketformer.comparison import cluster
 from ketformer.comparison.board import state_of
-from ketformer.comparison.cluster import pack, unpack
 from ketformer.comparison.jobs import Job
 from ketformer.comparison.workers import run_jobs
 from ketformer.errors import KetformerError, Stopped
 from ketformer.runs import load_settings
+from ketformer.runs.directory import WEIGHTS_FILE
+from ketformer.utils import cluster
+from ketformer.utils.cluster import pack, unpack
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed"
@@ -42,14 +43,34 @@ def test_a_sent_run_is_what_it_was(honest, tmp_path):
     (path / "checkpoints/checkpoint-1/old").touch()
     (path / ".in-use").touch()
     names = sorted(names_in(honest))
-    unpack(pack(honest, names, names), path)
+    unpack(pack(honest, names, names), path, WEIGHTS_FILE)
     assert names_in(path) == {*names, ".in-use"}
     assert all((path / name).read_bytes() == (honest / name).read_bytes() for name in names)
     (path / "README.md").write_text("mine")
     fewer = [name for name in names if not name.startswith("checkpoints")]
-    unpack(pack(honest, ["metrics.jsonl"], fewer), path)
+    unpack(pack(honest, ["metrics.jsonl"], fewer), path, WEIGHTS_FILE)
     assert names_in(path) == {*fewer, ".in-use"}
     assert (path / "README.md").read_text() == "mine"
+
+
+def test_what_goes_while_it_is_looked_at_does_not_end_the_sending(tmp_path, monkeypatch):
+    """A checkpoint that is rotated away; the last look sees what there is at the end."""
+    looks, look = [], cluster._versions
+
+    def rotated(path):
+        looks.append(path)
+        if len(looks) == 2:
+            raise FileNotFoundError
+        return look(path)
+
+    monkeypatch.setattr(cluster, "_versions", rotated)
+    monkeypatch.setattr(cluster, "_BEAT", 0.005)
+    sent = []
+    with cluster._sending(tmp_path, sent.append):
+        while len(looks) < 2:
+            time.sleep(0.005)
+        (tmp_path / "weights").touch()
+    assert [names for _, names in sent] == [["weights"]]
 
 
 def test_nothing_is_written_outside_the_run(tmp_path):
@@ -58,7 +79,7 @@ def test_nothing_is_written_outside_the_run(tmp_path):
         tar.addfile(tarfile.TarInfo("../outside"))
     (tmp_path / "run").mkdir()
     with pytest.raises(tarfile.TarError):
-        unpack((content.getvalue(), ["../outside"]), tmp_path / "run")
+        unpack((content.getvalue(), ["../outside"]), tmp_path / "run", WEIGHTS_FILE)
     assert [path.name for path in tmp_path.rglob("*")] == ["run"]
 
 
@@ -172,7 +193,7 @@ def test_a_worker_that_is_killed_is_replaced(nodes, base, here, storage, tmp_pat
 
     killer = threading.Thread(target=kill)
     killer.start()
-    with pytest.warns(UserWarning, match="worker or node died; going on from its last checkpoint"):
+    with pytest.warns(UserWarning, match="worker or node died; going on from what it saved last"):
         answers = run_jobs(jobs, cluster=nodes.address, progress=False)
     killer.join()
     assert answers == here[1]
