@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import largest_difference, metrics, without_times
+from commands import largest_difference, metrics, ray_workers, without_times
 from ketformer.attention import ATTENTION
 from ketformer.comparison.board import state_of
 from ketformer.comparison.jobs import Job
@@ -96,24 +96,6 @@ def test_without_ray_the_message_says_what_to_install(ketformer, text, tmp_path,
 
 
 @pytest.fixture(scope="module")
-def nodes():
-    """A head without cores, where the driver is, and two nodes with one core each."""
-    ray = pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-        memory = {"object_store_memory": 80 * 2**20}
-        there = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **memory})
-        for _ in range(2):
-            there.add_node(num_cpus=1, **memory)
-        there.wait_for_nodes()
-        yield there
-        ray.shutdown()
-        there.shutdown()
-
-
-@pytest.fixture(scope="module")
 def base(tiny):
     """Enough steps to be interrupted, with many checkpoints."""
     changes = {"max_steps": 60, "eval_steps": 20, "save_steps": 5, "seed": 5}
@@ -189,7 +171,7 @@ def test_a_worker_that_is_killed_is_replaced(nodes, base, here, storage, tmp_pat
     def kill():
         while not list(tmp_path.glob("*/checkpoints/checkpoint-*")):
             time.sleep(0.02)
-        os.kill(workers()[0], signal.SIGKILL)
+        os.kill(ray_workers()[0], signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
@@ -222,19 +204,6 @@ def test_a_node_that_is_removed_is_done_without(nodes, base, here, storage, tmp_
         nodes.wait_for_nodes()
     assert answers == here[1]
     assert_equal_runs(jobs, here[0])
-
-
-def workers():
-    """Ray's processes that train."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_text()
-        except OSError:
-            continue
-        if command.startswith("ray::_work"):
-            found.append(int(path.parent.name))
-    return found
 
 
 @needs_ray

@@ -19,7 +19,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -102,7 +102,8 @@ def run_on_cluster(
     ray = connect(address)
     share = _share(ray, at_once)
     folder = jobs[0].path.parent
-    with _mark(folder) as mark:
+    # What Ray says of workers that died would be mixed with the command's own output.
+    with redirect_stdout(sys.stderr), _mark(folder) as mark:
         flight = _Flight(ray, _Crew.here(ray, mark, share), share, _mailbox(ray))
         try:
             return flight.fly(jobs, at_once or len(jobs), on_done)
