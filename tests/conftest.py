@@ -347,3 +347,21 @@ def conditional(trained_once, tiny_molecules):
     """A finished run on molecules with two conditions, either of which may be unknown."""
     options = ("--conditions", "LogP,TPSA", "--condition_pdrop", "0.3", "--max_steps", "60")
     return trained_once("conditional", tiny_molecules, *options)
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    """A Ray cluster: a head without cores, where the driver is, and two nodes of one core each."""
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        memory = {"object_store_memory": 80 * 2**20}
+        there = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **memory})
+        for _ in range(2):
+            there.add_node(num_cpus=1, **memory)
+        there.wait_for_nodes()
+        yield there
+        ray.shutdown()
+        there.shutdown()

@@ -13,15 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from commands import largest_difference, metrics, without_times
+from commands import largest_difference, metrics, ray_workers, without_times
 from ketformer.attention import ATTENTION
-from ketformer.comparison import cluster
 from ketformer.comparison.board import state_of
-from ketformer.comparison.cluster import pack, unpack
 from ketformer.comparison.jobs import Job
 from ketformer.comparison.workers import run_jobs
 from ketformer.errors import KetformerError, Stopped
 from ketformer.runs import load_settings
+from ketformer.runs.directory import WEIGHTS_FILE
+from ketformer.utils import cluster
+from ketformer.utils.cluster import pack, unpack
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed"
@@ -42,14 +43,34 @@ def test_a_sent_run_is_what_it_was(honest, tmp_path):
     (path / "checkpoints/checkpoint-1/old").touch()
     (path / ".in-use").touch()
     names = sorted(names_in(honest))
-    unpack(pack(honest, names, names), path)
+    unpack(pack(honest, names, names), path, WEIGHTS_FILE)
     assert names_in(path) == {*names, ".in-use"}
     assert all((path / name).read_bytes() == (honest / name).read_bytes() for name in names)
     (path / "README.md").write_text("mine")
     fewer = [name for name in names if not name.startswith("checkpoints")]
-    unpack(pack(honest, ["metrics.jsonl"], fewer), path)
+    unpack(pack(honest, ["metrics.jsonl"], fewer), path, WEIGHTS_FILE)
     assert names_in(path) == {*fewer, ".in-use"}
     assert (path / "README.md").read_text() == "mine"
+
+
+def test_what_goes_while_it_is_looked_at_does_not_end_the_sending(tmp_path, monkeypatch):
+    """A checkpoint that is rotated away; the last look sees what there is at the end."""
+    looks, look = [], cluster._versions
+
+    def rotated(path):
+        looks.append(path)
+        if len(looks) == 2:
+            raise FileNotFoundError
+        return look(path)
+
+    monkeypatch.setattr(cluster, "_versions", rotated)
+    monkeypatch.setattr(cluster, "_BEAT", 0.005)
+    sent = []
+    with cluster._sending(tmp_path, sent.append):
+        while len(looks) < 2:
+            time.sleep(0.005)
+        (tmp_path / "weights").touch()
+    assert [names for _, names in sent] == [["weights"]]
 
 
 def test_nothing_is_written_outside_the_run(tmp_path):
@@ -58,7 +79,7 @@ def test_nothing_is_written_outside_the_run(tmp_path):
         tar.addfile(tarfile.TarInfo("../outside"))
     (tmp_path / "run").mkdir()
     with pytest.raises(tarfile.TarError):
-        unpack((content.getvalue(), ["../outside"]), tmp_path / "run")
+        unpack((content.getvalue(), ["../outside"]), tmp_path / "run", WEIGHTS_FILE)
     assert [path.name for path in tmp_path.rglob("*")] == ["run"]
 
 
@@ -72,24 +93,6 @@ def test_without_ray_the_message_says_what_to_install(ketformer, text, tmp_path,
 
 
 # --- A cluster of two nodes ----------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def nodes():
-    """A head without cores, where the driver is, and two nodes with one core each."""
-    ray = pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-        memory = {"object_store_memory": 80 * 2**20}
-        there = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **memory})
-        for _ in range(2):
-            there.add_node(num_cpus=1, **memory)
-        there.wait_for_nodes()
-        yield there
-        ray.shutdown()
-        there.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -168,11 +171,11 @@ def test_a_worker_that_is_killed_is_replaced(nodes, base, here, storage, tmp_pat
     def kill():
         while not list(tmp_path.glob("*/checkpoints/checkpoint-*")):
             time.sleep(0.02)
-        os.kill(workers()[0], signal.SIGKILL)
+        os.kill(ray_workers()[0], signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
-    with pytest.warns(UserWarning, match="worker or node died; going on from its last checkpoint"):
+    with pytest.warns(UserWarning, match="worker or node died; going on from what it saved last"):
         answers = run_jobs(jobs, cluster=nodes.address, progress=False)
     killer.join()
     assert answers == here[1]
@@ -201,19 +204,6 @@ def test_a_node_that_is_removed_is_done_without(nodes, base, here, storage, tmp_
         nodes.wait_for_nodes()
     assert answers == here[1]
     assert_equal_runs(jobs, here[0])
-
-
-def workers():
-    """Ray's processes that train."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_text()
-        except OSError:
-            continue
-        if command.startswith("ray::_work"):
-            found.append(int(path.parent.name))
-    return found
 
 
 @needs_ray

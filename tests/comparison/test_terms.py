@@ -18,7 +18,7 @@ from commands import metrics, start, without_times
 from ketformer.attention import ATTENTION
 from ketformer.comparison import Variant, matched, rows_of
 from ketformer.comparison.board import Board, state_of
-from ketformer.comparison.jobs import Job, run_job
+from ketformer.comparison.jobs import Job
 from ketformer.comparison.search import Search, search_rates
 from ketformer.comparison.workers import run_jobs
 from ketformer.errors import KetformerError, NotFiniteError, Stopped
@@ -91,13 +91,13 @@ def test_each_row_gets_its_best_rate_from_a_grid_that_goes_beyond_it(base, tmp_p
 def test_a_rate_that_diverges_is_an_answer_and_is_not_tried_again(base, tmp_path, monkeypatch):
     hot = base.override({"learning_rate": 1e30, "seed": 1, "optim": "sgd", "max_grad_norm": 0})
     job = Job("classical", "rate", hot, tmp_path / "hot")
-    assert run_job(job) == {"eval_loss": None}
+    assert job.run() == {"eval_loss": None}
     assert state_of(job) == "not finite"
     monkeypatch.setattr("ketformer.comparison.jobs.train", None)
-    assert run_job(job) == {"eval_loss": None}
+    assert job.run() == {"eval_loss": None}
     monkeypatch.undo()
     with pytest.raises(NotFiniteError, match="step"):  # of a row it is a mistake
-        run_job(Job("classical", "seed", hot, tmp_path / "row", {}))
+        Job("classical", "seed", hot, tmp_path / "row", {}).run()
 
 
 def test_the_rows_are_trained_with_the_rates_that_were_chosen(ketformer, tiny, tmp_path):
@@ -234,7 +234,7 @@ def test_a_process_that_is_killed_leaves_none_behind_and_the_rest_goes_on(
         os.kill(children[-1], signal.SIGKILL)
         _, err = process.communicate(timeout=120)
         assert process.returncode == 2
-        assert "died (signal 9); the same command resumes from the last checkpoints" in err
+        assert "died (signal 9); the same command goes on from what was saved last" in err
         assert "Traceback" not in err
     for _ in range(600):
         if not any(map(lives, children)):
@@ -272,9 +272,9 @@ def test_a_worker_may_start_processes_of_its_own(tiny_molecules, tmp_path):
         Job(name, "seed 5", base, tmp_path / name, {"samples": 2_001, "with_fcd": False})
         for name in ("one", "two")
     ]
-    (by_worker,) = run_in_processes(run_job, jobs[:1], processes=1)
+    (by_worker,) = run_in_processes(Job.run, jobs[:1], processes=1)
     assert by_worker["sampled"] == 2_001
-    assert by_worker["validity"] == run_job(jobs[1])["validity"]
+    assert by_worker["validity"] == jobs[1].run()["validity"]
 
 
 # --- What is shown -------------------------------------------------------------------------------
@@ -284,7 +284,7 @@ def test_a_worker_may_start_processes_of_its_own(tiny_molecules, tmp_path):
 def finished(base, tmp_path):
     """One job that is done."""
     (job,) = jobs_for(base, tmp_path, names=("classical",), seeds=(5,), evaluation={})
-    run_job(job)
+    job.run()
     return job
 
 

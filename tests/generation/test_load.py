@@ -70,6 +70,30 @@ def test_interrupted_twice_it_ends_with_the_same_files(
     assert {path.suffix for path in parts.iterdir()} == {".csv", ".sdf", ".png"}
 
 
+def test_interrupted_shards_go_on_where_they_were(
+    ketformer, molecules, interrupted, monkeypatch, tmp_path
+):
+    """Here one after the other in this process; a whole one is not sampled again."""
+    call = ("generate", molecules, "--num", 230, "--constrained", "true", "--jobs", 2, "--json")
+    calls = []
+    for stopped_at, name in ((7, "whole"), (5, "parts"), (3, "parts")):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                "ketformer.generation.shards.do_jobs", lambda jobs, **_: [job.run() for job in jobs]
+            )
+            for module in ("sampling", "molecules"):
+                patch.setattr(f"ketformer.generation.{module}.BATCH", 50)
+            interrupted(stopped_at)
+            calls.append(ketformer(*call, "--out", tmp_path / name / "m.csv"))
+        monkeypatch.undo()
+    whole, stopped, done = calls
+    assert (whole.code, stopped.code, done.code) == (0, 130, 0)
+    assert "165/230" in done.err  # the first shard, and one block of the second
+    assert done.json["constrained"]["molecules"] == 230 - 165
+    assert done.json["unique"] == whole.json["unique"]
+    assert files_of(tmp_path / "parts") == files_of(tmp_path / "whole")
+
+
 @pytest.mark.usefixtures("small_blocks")
 def test_stopped_as_the_table_is_whole_it_is_not_sampled_again(
     ketformer, molecules, monkeypatch, tmp_path

@@ -328,7 +328,9 @@ def test_a_model_without_conditions_says_so(ketformer, molecules):
     ketformer("generate", molecules, *wish).assert_mistake("it was trained without any")
 
 
-@pytest.mark.parametrize("options", [("--condition", "LogP=1"), ("--special_tokens", "true")])
+@pytest.mark.parametrize(
+    "options", [("--condition", "LogP=1"), ("--special_tokens", "true"), ("--jobs", "2")]
+)
 def test_what_is_for_molecules_is_refused_for_text(ketformer, honest, options):
     told = f"a text model; {options[0]} does not apply to it"
     ketformer("generate", honest, *options).assert_mistake(told)

@@ -1,12 +1,27 @@
 """Shards: samples of their own, and one table with the counts of all."""
 
+import os
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+
 import pytest
 
-from commands import rows_of
+from commands import forked, ray_workers, rows_of
 from ketformer.errors import KetformerError
 from ketformer.generation.shards import merge_tables
+from ketformer.tasks.molecules.journal import rows_noted
 from ketformer.tasks.molecules.output import MoleculeTable
 from ketformer.tasks.molecules.properties import PROPERTIES, compute_properties
+from ketformer.utils import cluster
+
+
+def without_files(said):
+    """What a command printed, but for names and the time."""
+    named = ("csv", "sdf", "grid", "shortlist_csv", "shortlist_sdf", "shortlist_grid")
+    return {k: v for k, v in said.items() if k not in (*named, "molecules_per_second")}
 
 
 def write(path, smiles, requested=None, novel=True):
@@ -54,6 +69,36 @@ def test_shards_have_samples_of_their_own_and_merge(ketformer, conditional, tmp_
     )
     assert said["shortlist"]["considered"] == len(distinct)
     assert {path.name for path in tmp_path.iterdir()} >= {"all.sdf", "all-shortlist.sdf"}
+    at_once, _ = generate("at-once", *wish, "--jobs", 2, *asked)
+    assert without_files(at_once) == without_files(said)
+    assert at_once["molecules_per_second"] > 0
+    for kind in ("csv", "sdf"):
+        for end in ("", "-shortlist"):
+            ours = (tmp_path / f"at-once{end}.{kind}").read_bytes()
+            assert ours == (tmp_path / f"all{end}.{kind}").read_bytes()
+    assert not (tmp_path / "at-once.shards").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_command_goes_on_with_its_shards(ketformer, molecules, tmp_path):
+    """Its workers end with it; a shard that is whole is not sampled again."""
+    call = ["generate", str(molecules), "--num", "5000", "--jobs", "2", "--json", "--out"]
+    process = forked(*call, tmp_path / "parts.csv")
+    shards = [tmp_path / f"parts.shards/{i}-of-2/molecules.csv" for i in (1, 2)]
+    while process.is_alive() and sum(map(rows_noted, shards)) < 2048:
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    assert not (tmp_path / "parts.csv").exists()
+    done = ketformer(*call, tmp_path / "parts.csv")
+    assert done.code == 0, done.err
+    assert int(re.search(r"(\d+)/5000", done.err)[1]) >= 2048  # it resumed
+    whole = ketformer(*call, tmp_path / "whole.csv")
+    assert without_files(done.json) == without_files(whole.json)
+    assert (tmp_path / "parts.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"{name}.{kind}" for name in ("parts", "whole") for kind in ("csv", "sdf", "png")
+    }
 
 
 def test_what_is_not_known_of_one_is_not_known_of_all(tmp_path):
@@ -102,3 +147,47 @@ def test_another_request_is_refused_and_a_table_is_not_its_own_sum(tmp_path):
     with pytest.raises(KetformerError, match="is one of the tables to merge"):
         merge_tables([a], a, progress=False)
     assert len(rows_of(a)) == 1
+
+
+# --- On a cluster --------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_cluster_samples_the_same_though_a_worker_is_killed(
+    nodes, ketformer, molecules, tmp_path
+):
+    call = ("generate", molecules, "--num", 6000, "--jobs", 2, "--json", "--out")
+    shards = [tmp_path / f"there.shards/{i}-of-2/molecules.csv" for i in (1, 2)]
+
+    def kill():
+        while sum(map(rows_noted, shards)) < 2048:
+            time.sleep(0.02)
+        os.kill(ray_workers()[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    there = ketformer(*call, tmp_path / "there.csv", "--cluster", nodes.address)
+    killer.join()
+    assert there.code == 0, there.err
+    assert "its worker or node died; going on from what it saved last" in there.err
+    here = ketformer(*call, tmp_path / "here.csv")
+    assert without_files(there.json) == without_files(here.json)
+    assert (tmp_path / "there.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
+    assert not (tmp_path / "there.shards").exists()
+
+
+@pytest.mark.slow
+def test_a_cluster_without_shared_storage_is_refused(
+    nodes, ketformer, molecules, tmp_path, monkeypatch
+):
+    here = cluster._Crew.here.__func__
+
+    def unshared(cls, ray, mark, share):
+        return here(cls, ray, Path("/nowhere/mark"), share)
+
+    monkeypatch.setattr(cluster._Crew, "here", classmethod(unshared))
+    call = ("generate", molecules, "--num", 10, "--jobs", 2, "--cluster", nodes.address)
+    done = ketformer(*call, "--out", tmp_path / "m.csv")
+    assert (done.code, done.out) == (2, "")
+    assert "choose an --out that all nodes of the cluster share" in done.err
+    assert not list(tmp_path.iterdir())

@@ -32,7 +32,7 @@ MAY_START = {
 }
 # The file that unpacks what another process of the same comparison packed, with tarfile's filter
 # against names that lead elsewhere.
-MAY_UNPACK = {"comparison/cluster.py": "runs sent from node to node"}
+MAY_UNPACK = {"utils/cluster.py": "runs sent from node to node"}
 # Calls that are safe with these keywords only.
 REQUIRED = {
     "torch.load": ("weights_only", True),

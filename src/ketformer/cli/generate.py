@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     )
     from ketformer.generation.molecules import known_molecules, parse_conditions
     from ketformer.generation.sampling import named_conditions
-    from ketformer.generation.shards import merge_tables
+    from ketformer.generation.shards import forget_shards, generate_in_shards, merge_tables
     from ketformer.generation.shortlist import plan_shortlist, write_shortlist
     from ketformer.runs import Run, open_run
 
@@ -41,6 +41,7 @@ EXAMPLE = """  ketformer generate runs/mine --prompt "ROMEO:" --num 3
   ketformer generate runs/molecules --num 1000 --condition LogP=2.0 TPSA=60 --out wanted.csv
   ketformer generate runs/molecules --num 10_000 --out ideas.csv --known mine.sdf \\
     --filter "QED>0.5 SA<4 PAINS=0" --rank QED
+  ketformer generate runs/molecules --num 10_000_000 --jobs 8 --out many.csv
   ketformer generate runs/molecules --num 10_000_000 --shard 3/8 --out part3.csv
   ketformer generate runs/molecules --merge part*.csv --out all.csv
   ketformer generate runs/molecules --condition LogP=2.0 --guidance 1.5 --best_of 4
@@ -210,6 +211,7 @@ def _molecules(opened: Run, options: Any) -> int:
         scaffold=options.scaffold,
         fragments=tuple(options.fragment),
     )
+    shards = 1 if options.jobs is None else options.jobs
     if options.merge and out:
         sampled = merge_tables([Path(table) for table in options.merge], out)
         requested = sampled.requested
@@ -217,13 +219,19 @@ def _molecules(opened: Run, options: Any) -> int:
     else:
         requested = named_conditions(opened, sampling.conditions)
         plan = plan_shortlist(opened, requested, **asked) if asked else None
-        sampled = generate_molecules(
-            opened, num, sampling, known=known_molecules(opened), table=out
-        )
+        known = known_molecules(opened)
+        if shards > 1 and out:
+            sampled = generate_in_shards(
+                opened, num, sampling, out, shards, known=known, cluster=options.cluster
+            )
+        else:
+            sampled = generate_molecules(opened, num, sampling, known=known, table=out)
     advise(sampled)
     # Before the table is marked as finished: if killed, the same command goes on from here.
     shortlist = write_shortlist(plan, out) if plan and out else None
     files = write_molecules(sampled, out) if out else {}
+    if shards > 1 and out:
+        forget_shards(out)
     if shortlist:
         files |= shortlist.files
     if options.json:
@@ -244,7 +252,8 @@ def _molecules(opened: Run, options: Any) -> int:
     if sampled.per_second:
         facts["per second"] = round(sampled.per_second)
     print_facts(facts)
-    if chose := sampled.constrained:
+    if sampled.constrained:
+        chose = sampled.constrained.shares()
         print(
             f"constrained: {chose['tokens_refused']:.2%} of the tokens drawn led to no valid "
             f"molecule and were drawn again, in {chose['molecules_changed']:.2%} of the molecules"
@@ -271,7 +280,7 @@ def _steering(sampling: MoleculeSampling, sampled: Sampled) -> dict[str, Any]:
     """What the samples owe to more than the model's own probabilities."""
     told: dict[str, Any] = {}
     if sampled.constrained:
-        told["constrained"] = sampled.constrained
+        told["constrained"] = sampled.constrained.shares()
     if sampling.guidance != 1:
         told["guidance"] = sampling.guidance
     if sampling.best_of > 1:

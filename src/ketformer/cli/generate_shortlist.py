@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ketformer.cli.common import Parser
 from ketformer.errors import KetformerError
-from ketformer.generation.options import BEST
+from ketformer.generation.options import BEST, share_of
 from ketformer.tasks.molecules.descriptors import DESCRIPTORS
 from ketformer.tasks.molecules.properties import PROPERTIES
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _SHORTLIST = ("desalt", "filter", "rank", "known", "best")
 #: These options, all of them for molecules only.
-OPTIONS = (*_SHORTLIST, "shard", "merge")
+OPTIONS = (*_SHORTLIST, "jobs", "cluster", "shard", "merge")
 _LOW_VALIDITY = 0.5
 
 
@@ -49,7 +49,17 @@ def add_shortlist_arguments(parser: Parser) -> None:
     group.add_argument(
         "--best", type=int | None, default=None, help=f"molecules listed at most ({BEST})"
     )
-    group = parser.add_argument_group("molecules on several machines")
+    group = parser.add_argument_group("molecules in several shards")
+    group.add_argument(
+        "--jobs", type=int | None, default=None,
+        help="sample in that many shards at once, which share the cores, and merge them into "
+        "--out, without repeats; if interrupted, the same command resumes (1)",
+    )  # fmt: skip
+    group.add_argument(
+        "--cluster", type=str | None, default=None,
+        help="sample the shards of --jobs on a Ray cluster (pip install 'ketformer[ray]'): its "
+        "address, or auto for the one that this machine belongs to; its nodes must share --out",
+    )  # fmt: skip
     group.add_argument(
         "--shard", type=str | None, default=None, metavar="3/8",
         help="sample only this part of --num, with random numbers of its own",
@@ -73,6 +83,7 @@ def check_shortlist_arguments(options: Any, out: Path | None) -> dict[str, Any] 
         for name in ("num", "shard", "condition", "temperature"):
             if options[name] not in (None, []):
                 raise KetformerError(f"--merge samples nothing, so --{name} does not go with it")
+    _check_jobs(options, out)
     if not asked:
         return None
     return {
@@ -82,6 +93,25 @@ def check_shortlist_arguments(options: Any, out: Path | None) -> dict[str, Any] 
         "known": options.known,
         "best": BEST if options.best is None else options.best,
     }
+
+
+def _check_jobs(options: Any, out: Path | None) -> None:
+    """Refuse ``--jobs`` and ``--cluster`` where they make no sense."""
+    jobs = 1 if options.jobs is None else options.jobs
+    if jobs < 1:
+        raise KetformerError(f"jobs must be positive, got {jobs}")
+    if options.cluster is not None and jobs == 1:
+        raise KetformerError(
+            "--cluster needs --jobs, the number of shards, which decides what is sampled"
+        )
+    if jobs > 1:
+        for name in ("shard", "merge"):
+            if options[name] not in (None, []):
+                raise KetformerError(
+                    f"--jobs makes shards and merges them, so --{name} does not go with it"
+                )
+        if out is None:
+            raise KetformerError("--jobs needs --out, beside which the shards are kept")
 
 
 def parse_shard(text: str | None, num: int) -> tuple[tuple[int, int] | None, int]:
@@ -96,9 +126,7 @@ def parse_shard(text: str | None, num: int) -> tuple[tuple[int, int] | None, int
     part, parts = (int(number) for number in found.groups()) if found else (1, 0)
     if part > parts:
         raise KetformerError(f"--shard is written 3/8, for the third of eight, got {text!r}")
-    if num < parts:
-        raise KetformerError(f"--num {num} is too few for {parts} shards")
-    return (part, parts), num // parts + (part <= num % parts)
+    return (part, parts), share_of(num, part, parts)
 
 
 def advise(sampled: Sampled) -> None:

@@ -39,48 +39,57 @@ class Job:
     path: Path
     evaluation: Mapping[str, Any] | None = None
 
+    @property
+    def title(self) -> str:
+        """Its row and column."""
+        return f"{self.row}, {self.column}"
 
-def run_job(job: Job) -> dict[str, Any]:
-    """Train and evaluate one run, or return what is already there.
+    @property
+    def last(self) -> str:
+        """The weights: a run with weights is finished."""
+        return WEIGHTS_FILE
 
-    Raises:
-        KetformerError: the folder holds a run with other settings or is in use, or training fails.
-    """
-    if (known := answer_of(job)) is not None:
-        return known
-    path, trial = job.path, job.evaluation is None
-    with in_use(path, wait=_LAST_STEP):
-        if not (path / WEIGHTS_FILE).is_file():
-            try:
-                train(job.settings, path, resume=True, progress=False)
-            except NotFiniteError:
-                if trial:  # a rate that is too high is a result too
-                    return {"eval_loss": None}
-                raise
-        if trial:
+    def run(self) -> dict[str, Any]:
+        """Train and evaluate one run, or return what is already there.
+
+        Raises:
+            KetformerError: the folder holds a run with other settings or is in use, or training
+                fails.
+        """
+        if (known := self.answer()) is not None:
+            return known
+        path, trial = self.path, self.evaluation is None
+        with in_use(path, wait=_LAST_STEP):
+            if not (path / WEIGHTS_FILE).is_file():
+                try:
+                    train(self.settings, path, resume=True, progress=False)
+                except NotFiniteError:
+                    if trial:  # a rate that is too high is a result too
+                        return {"eval_loss": None}
+                    raise
+            if trial:
+                return _last_loss(path)
+            run = open_run(path)
+            result = evaluate(run, **(self.evaluation or {}), progress=False)
+            save_evaluation(run, result)
+            return result
+
+    def answer(self) -> dict[str, Any] | None:
+        """What a finished run answers; None if there is anything left to do.
+
+        Raises:
+            KetformerError: the folder holds a run with other settings.
+        """
+        path = self.path
+        if not (path / SETTINGS_FILE).is_file():
+            return None
+        if load_settings(str(path / SETTINGS_FILE)) != self.settings:
+            raise KetformerError(f"{path} holds a run with other settings; choose another --out")
+        if self.evaluation is not None:
+            return read_evaluation(path)
+        if (path / WEIGHTS_FILE).is_file():
             return _last_loss(path)
-        run = open_run(path)
-        result = evaluate(run, **(job.evaluation or {}), progress=False)
-        save_evaluation(run, result)
-        return result
-
-
-def answer_of(job: Job) -> dict[str, Any] | None:
-    """What a finished run answers; None if there is anything left to do.
-
-    Raises:
-        KetformerError: the folder holds a run with other settings.
-    """
-    path = job.path
-    if not (path / SETTINGS_FILE).is_file():
-        return None
-    if load_settings(str(path / SETTINGS_FILE)) != job.settings:
-        raise KetformerError(f"{path} holds a run with other settings; choose another --out")
-    if job.evaluation is not None:
-        return read_evaluation(path)
-    if (path / WEIGHTS_FILE).is_file():
-        return _last_loss(path)
-    return {"eval_loss": None} if (path / NOT_FINITE).is_file() else None
+        return {"eval_loss": None} if (path / NOT_FINITE).is_file() else None
 
 
 def _last_loss(path: Path) -> dict[str, Any]:

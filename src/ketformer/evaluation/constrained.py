@@ -47,7 +47,7 @@ def constrained_metrics(
     valid = sampled.molecules
     result = {
         **sampled.metrics,
-        **(sampled.constrained or {}),
+        **(sampled.constrained.shares() if sampled.constrained else {}),
         "heavy_atoms": heavy_atoms(valid, reference),
     }
     if len(valid) < 2:

@@ -75,7 +75,7 @@ class Sampled:
     requested: Mapping[str, float] = field(default_factory=dict)
     errors: dict[str, Any] = field(default_factory=dict)
     per_second: float | None = None
-    constrained: dict[str, float | int] | None = None
+    constrained: Refused | None = None
 
 
 def known_molecules(run: Run, *, progress: bool = True) -> Known | None:
@@ -127,13 +127,9 @@ def generate_molecules(
     Warns:
         BeyondTraining: a requested value is outside what the training data hold.
     """
-    sampling = sampling or MoleculeSampling()
-    sampling = replace(sampling, conditions=named_conditions(run, sampling.conditions))
+    sampling = checked(run, num, sampling or MoleculeSampling())
     generator = generator_of(run, sampling)
-    sample_molecules(run, num, sampling)  # refuses mistakes before a file is created
     requested = dict(sampling.conditions)
-    for told in beyond_training(run.model.config, requested):
-        warnings.warn(told, BeyondTraining, stacklevel=2)
     computed = [name for name in requested if name in PROPERTIES]
     marks = marks_of(run.settings.standardise)
     tally = Tally({name: requested[name] for name in computed})
@@ -196,8 +192,32 @@ def generate_molecules(
         requested=requested,
         errors=tally.errors.result(),
         per_second=(num - done) / seconds if done < num else None,
-        constrained=refused.shares() if sampling.constrained else None,
+        constrained=refused if sampling.constrained else None,
     )
+
+
+def checked(run: Run, num: int, sampling: MoleculeSampling) -> MoleculeSampling:
+    """The sampling by the model's own names; mistakes are reported before a file is created.
+
+    Raises:
+        KetformerError: see :func:`~.sampling.sample_molecules`.
+
+    Warns:
+        BeyondTraining: a requested value is outside what the training data hold.
+    """
+    sampling = replace(sampling, conditions=named_conditions(run, sampling.conditions))
+    sample_molecules(run, num, sampling)
+    for told in beyond_training(run.model.config, dict(sampling.conditions)):
+        warnings.warn(told, BeyondTraining, stacklevel=3)
+    return sampling
+
+
+def rows_there(
+    run: Run, num: int, sampling: MoleculeSampling, known: Known | None, table: Path
+) -> int:
+    """How many rows the same call of :func:`generate_molecules` has safely written already."""
+    before = Journal(table, _key(run, num, sampling, known), num).read()
+    return before.rows if before else 0
 
 
 def _hand_back_memory() -> None:

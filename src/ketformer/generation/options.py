@@ -52,6 +52,17 @@ class Sampling:
             raise KetformerError("beam search needs --temperature 0")
 
 
+def share_of(num: int, part: int, parts: int) -> int:
+    """How many of ``num`` molecules a shard samples; shards differ by one at most.
+
+    Raises:
+        KetformerError: fewer molecules than shards.
+    """
+    if num < parts:
+        raise KetformerError(f"--num {num} is too few for {parts} shards")
+    return num // parts + (part <= num % parts)
+
+
 @dataclass(frozen=True)
 class MoleculeSampling:
     """How molecules are sampled.

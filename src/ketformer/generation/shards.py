@@ -1,9 +1,15 @@
-"""Sampling on several machines: a shard on each, and one table of them all."""
+"""Sampling in shards: several at once or on several machines, and one table of them all."""
 
 from __future__ import annotations
 
 import csv
+import re
+import shutil
+import threading
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -12,14 +18,185 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from ketformer.errors import KetformerError
-from ketformer.generation.molecules import KEPT, Sampled, Tally, judged_of
+from ketformer.generation.constraint import Refused
+from ketformer.generation.molecules import (
+    KEPT,
+    Sampled,
+    Tally,
+    checked,
+    generate_molecules,
+    judged_of,
+    rows_there,
+)
+from ketformer.generation.options import MoleculeSampling, share_of
 from ketformer.generation.sampling import BATCH
-from ketformer.tasks.molecules.journal import forget
+from ketformer.runs import Run, open_run
+from ketformer.tasks.molecules.data import Known
+from ketformer.tasks.molecules.journal import forget, rows_noted
 from ketformer.tasks.molecules.output import COLUMNS, flag_text
 from ketformer.tasks.molecules.properties import PROPERTIES, compute_properties
 from ketformer.utils.files import hash_of, replacing
+from ketformer.utils.locks import in_use
+from ketformer.utils.workers import do_jobs
 
 _REQUESTED = "requested_"
+# Seconds that a worker whose parent was killed may take to end.
+_LAST_STEP = 60
+_BEAT = 0.5  # seconds between two looks at the shards, for the bar
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard to sample, as a value; see :class:`~ketformer.utils.cluster.Job`.
+
+    Attributes:
+        path: the folder of its table.
+        model: the run directory.
+        num: how many molecules to sample.
+        sampling: how, and which of how many shards this is.
+        known: the molecules of the run's data.
+    """
+
+    path: Path
+    model: Path
+    num: int
+    sampling: MoleculeSampling
+    known: Known | None
+
+    @property
+    def title(self) -> str:
+        """Its name in messages."""
+        return f"shard {self.path.name}"
+
+    @property
+    def last(self) -> None:
+        """A growing table is too large to be sent again and again."""
+
+    @property
+    def table(self) -> Path:
+        """Its table."""
+        return self.path / "molecules.csv"
+
+    def answer(self) -> None:
+        """Only a worker, with the model, can tell whether it is finished."""
+
+    def run(self) -> tuple[int, Refused | None]:
+        """Sample what is left; return how many that were, and how constrained sampling went."""
+        run = open_run(self.model)
+        with in_use(self.path, wait=_LAST_STEP):
+            there = rows_there(run, self.num, self.sampling, self.known, self.table)
+            if there == self.num:
+                return 0, None
+            sampled = generate_molecules(
+                run, self.num, self.sampling, known=self.known, table=self.table, progress=False
+            )
+        return self.num - there, sampled.constrained
+
+
+def generate_in_shards(
+    run: Run,
+    num: int,
+    sampling: MoleculeSampling,
+    table: Path,
+    shards: int,
+    *,
+    known: Known | None = None,
+    cluster: str | None = None,
+    progress: bool = True,
+) -> Sampled:
+    """Sample several shards at once, and merge them into one table without repeats.
+
+    The result is that of sampling each shard by itself and merging them, see
+    :func:`merge_tables`. They are kept in a folder beside the table, ``NAME.shards``, so that the
+    same call resumes, until :func:`forget_shards`.
+
+    Args:
+        run: an opened run.
+        num: how many molecules to sample in all.
+        sampling: how to sample, but for the shard.
+        table: the CSV file to write.
+        shards: how many, and how many worker processes; they share the cores.
+        known: the molecules of the run's data, which are not novel; None leaves novelty unknown.
+        cluster: address of a Ray cluster to sample on, or ``auto`` for this machine's; its nodes
+            share the storage of the table and of the run.
+        progress: show bars on standard error.
+
+    Raises:
+        KetformerError: see :func:`~.molecules.generate_molecules`; or there are fewer molecules
+            than shards, another process writes this table, a worker died, or the cluster cannot be
+            reached or does not share the storage.
+        Stopped: a signal arrived; what was sampled is kept.
+    """
+    sampling = checked(run, num, sampling)
+    folder = _folder(table)
+    jobs = [
+        Shard(
+            folder / f"{part}-of-{shards}",
+            run.path.absolute(),
+            share_of(num, part, shards),
+            replace(sampling, shard=(part, shards)),
+            known,
+        )
+        for part in range(1, shards + 1)
+    ]
+    tables = [job.table for job in jobs]
+    with in_use(folder):
+        begun = time.monotonic()
+        with _bar(tables, num, progress):
+            answers = do_jobs(jobs, processes=shards, cluster=cluster)
+        seconds = time.monotonic() - begun
+        sampled = _merge(tables, table, _columns(tables, table), progress=progress)
+    new = sum(count for count, _ in answers)
+    refused = [counts for _, counts in answers if counts is not None]
+    return replace(
+        sampled,
+        requested=dict(sampling.conditions),
+        per_second=new / seconds if new else None,
+        constrained=_sum(refused) if sampling.constrained else None,
+    )
+
+
+def forget_shards(table: Path) -> None:
+    """Remove the shards of a finished table, and what other calls for it have left."""
+    folder = _folder(table)
+    for path in folder.iterdir():
+        if re.fullmatch(r"\d+-of-\d+", path.name):
+            shutil.rmtree(path)
+    with suppress(OSError):  # not empty: somebody else's files
+        folder.rmdir()
+
+
+def _folder(table: Path) -> Path:
+    return table.absolute().with_suffix(".shards")
+
+
+def _sum(counts: Sequence[Refused]) -> Refused:
+    return Refused(*map(sum, zip(*map(astuple, counts), strict=True)))
+
+
+@contextmanager
+def _bar(tables: Sequence[Path], num: int, shown: bool) -> Iterator[None]:
+    """A bar of the molecules in all tables, which follows the notes beside them."""
+
+    def noted() -> int:
+        return sum(map(rows_noted, tables))
+
+    ended = threading.Event()
+    with tqdm(total=num, initial=noted(), desc="sample", unit="molecule", disable=not shown) as bar:
+
+        def watch() -> None:
+            while not ended.wait(_BEAT):
+                if more := noted() - bar.n:
+                    bar.update(more)
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            bar.update(noted() - bar.n)
 
 
 def merge_tables(tables: Sequence[Path], out: Path, *, progress: bool = True) -> Sampled:
@@ -39,7 +216,12 @@ def merge_tables(tables: Sequence[Path], out: Path, *, progress: bool = True) ->
             them.
         OSError: a file cannot be written.
     """
-    header = _check(tables, out)
+    header = _columns(tables, out)
+    _refuse_the_same(tables)
+    return _merge(tables, out, header, progress=progress)
+
+
+def _merge(tables: Sequence[Path], out: Path, header: Sequence[str], *, progress: bool) -> Sampled:
     requested: dict[str, float] = {}
     tally: Tally | None = None
     judged_by_data, kept = True, 0
@@ -82,10 +264,9 @@ def merge_tables(tables: Sequence[Path], out: Path, *, progress: bool = True) ->
     )
 
 
-def _check(tables: Sequence[Path], out: Path) -> list[str]:
+def _columns(tables: Sequence[Path], out: Path) -> list[str]:
     """The columns of the tables, which are the same."""
     headers: list[list[str]] = []
-    hashes: dict[str, Path] = {}
     for table in tables:
         if not table.is_file():
             raise KetformerError(f"--merge {table}: no such file; is its shard finished?")
@@ -97,11 +278,16 @@ def _check(tables: Sequence[Path], out: Path) -> list[str]:
             raise KetformerError(f"--merge {table}: not a table that generate wrote")
         if headers[-1] != headers[0]:
             raise KetformerError(f"{table} has other columns than {tables[0]}")
+    return headers[0]
+
+
+def _refuse_the_same(tables: Sequence[Path]) -> None:
+    hashes: dict[str, Path] = {}
+    for table in tables:
         if (same := hashes.setdefault(hash_of(table), table)) is not table:
             raise KetformerError(
                 f"{same} and {table} hold the same samples; give each its own --shard or --seed"
             )
-    return headers[0]
 
 
 def _blocks(

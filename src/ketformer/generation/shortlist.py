@@ -149,14 +149,17 @@ def plan_shortlist(
     if best < 1:
         raise KetformerError(f"best must be positive, got {best}")
     targets = {name: value for name, value in requested.items() if name in PROPERTIES}
-    offered = [*DESCRIPTORS, *([DISTANCE] if targets else []), *([SIMILARITY] if known else [])]
-    if not targets and any(item.partition(":")[0] == DISTANCE for item in rank):
-        raise KetformerError(
-            "ranked by the request, but no property that RDKit computes is requested; "
-            "--condition LogP=2 requests one"
-        )
+    offered = [*DESCRIPTORS, DISTANCE, SIMILARITY]
     criteria = parse_filter(filters, offered) if filters is not None else []
     keys = parse_rank(rank or ([DISTANCE] if targets else []), offered)
+    named = {criterion.name for criterion in criteria} | {key.name for key in keys}
+    if SIMILARITY in named and not known:
+        raise KetformerError(f"{SIMILARITY} is to the compounds of a file, which --known names")
+    if DISTANCE in named and not targets:
+        raise KetformerError(
+            f"{DISTANCE} is the distance from the request, but no property that RDKit computes is "
+            "requested; --condition LogP=2 requests one"
+        )
     marks = marks_of(run.settings.standardise)
     if desalt:
         marks = tuple(mark for mark in MARKS if mark in (*marks, "salts"))

@@ -49,13 +49,13 @@ def test_the_published_split_of_qm9():
     assert np.array_equal(np.sort(everything), np.arange(133_798))
 
 
-@pytest.mark.parametrize(("split", "enough"), [("standard", 19), ("published", 20)])
-def test_too_few_molecules_are_an_error(split, enough):
-    assert all(
-        len(part) == 1 for part in list(split_molecules(SMILES[:enough], split).values())[1:]
-    )
-    for n in (0, 1, 10):
-        with pytest.raises(KetformerError, match=f"{n} molecules are too few for the {split}"):
+@pytest.mark.parametrize(("split", "enough"), [("standard", 11), ("published", 20)])
+def test_too_few_molecules_are_an_error_that_says_how_many_are_needed(split, enough):
+    for n in range(enough, 40):
+        assert all(map(len, split_molecules(SMILES[:n], split).values()))
+    for n in (0, 1, enough - 1):
+        told = f"^{n} molecules are too few for the {split} split, which needs {enough}$"
+        with pytest.raises(KetformerError, match=told):
             split_molecules(SMILES[:n], split)
 
 

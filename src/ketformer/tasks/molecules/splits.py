@@ -23,6 +23,14 @@ SPLITS = {
 ALL = "all"
 
 _PUBLISHED_SEED = 42
+# How many molecules leave no part empty.
+_NEEDED = {
+    "standard": "11",
+    "published": "20",
+    "scaffold": "11 or more, of several scaffolds",
+    "official": "some in each part",
+    ALL: "1",
+}
 
 
 def split_molecules(
@@ -71,7 +79,10 @@ def split_molecules(
     else:
         raise KetformerError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
     if not all(len(part) for part in parts.values()):
-        raise KetformerError(f"{len(smiles)} molecules are too few for the {split} split")
+        raise KetformerError(
+            f"{len(smiles)} molecules are too few for the {split} split, which needs "
+            f"{_NEEDED[split]}"
+        )
     return parts
 
 

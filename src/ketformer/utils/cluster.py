@@ -1,8 +1,8 @@
-"""Runs on a Ray cluster: one task each, tried again from its last checkpoint if its node dies.
+"""Jobs on a Ray cluster: one task each, tried again from what it saved last if its node dies.
 
-On storage that all nodes share, a run is trained in its own folder, as by a local worker. A node
-without it trains in a folder of its own and sends the files as they change; the driver, the
-process that started the comparison, keeps them where they belong.
+On storage that all nodes share, a job works in its own folder, as in a local worker. A node
+without it works in a folder of its own and sends the files as they change; the driver, the
+process that has the jobs done, keeps them where they belong.
 """
 
 from __future__ import annotations
@@ -19,30 +19,59 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import torch
 
-from ketformer.comparison.jobs import Job, answer_of, run_job
 from ketformer.errors import KetformerError
-from ketformer.runs.directory import WEIGHTS_FILE
 from ketformer.utils.files import write_text
 from ketformer.utils.locks import in_use
 from ketformer.utils.logging import quiet_libraries
 from ketformer.utils.registry import register_again, registered_here
 
-# How often a run is sent to another worker before the comparison gives up.
+# How often a job is sent to another worker before the driver gives up.
 _TRIES = 4
-# Seconds between two looks at a run's files and at the tasks.
+# Seconds between two looks at a job's files and at the tasks.
 _BEAT = 0.5
-# Seconds that trainings told to stop may take to save a checkpoint.
+# Seconds that jobs told to stop may take to save what they have.
 _LAST_STEP = 60
 
-#: The files of a run that changed, as a tar, and the names of all that there are.
+#: The files of a job that changed, as a tar, and the names of all that there are.
 Parcel = tuple[bytes, list[str]]
+
+
+class Job(Protocol):
+    """Work that keeps what it has done in a folder, and goes on from there: a frozen dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+
+    @property
+    def title(self) -> str:
+        """Its name in messages."""
+
+    @property
+    def last(self) -> str | None:
+        """The file that makes it finished, so that it is sent last.
+
+        None keeps the job to storage that its worker and the driver share.
+        """
+
+    def answer(self) -> Any:
+        """The result if it is known without any work, else None."""
+
+    def run(self) -> Any:
+        """Do what is left to do; return the result.
+
+        Raises:
+            KetformerError: it cannot be done.
+        """
 
 
 def run_on_cluster(
@@ -51,29 +80,30 @@ def run_on_cluster(
     *,
     at_once: int | None = None,
     on_done: Callable[[Job], None] = lambda job: None,
-) -> list[dict[str, Any]]:
-    """Train and evaluate all jobs on the nodes of a Ray cluster.
+) -> list[Any]:
+    """Do all jobs on the nodes of a Ray cluster.
 
-    Each run takes one GPU if the cluster has any; otherwise one core, or its share of the cores
-    if ``at_once`` is given.
+    Each takes one GPU if the cluster has any; otherwise one core, or its share of the cores if
+    ``at_once`` is given.
 
     Args:
-        jobs: the runs.
+        jobs: each with a folder of its own, side by side.
         address: of the cluster, or ``auto`` for the one that this machine belongs to.
         at_once: how many at once; by default as many as there are cores or GPUs.
         on_done: called here with each finished job.
 
     Returns:
-        As :func:`~ketformer.comparison.workers.run_jobs`.
+        Their results, in order.
 
     Raises:
         KetformerError: Ray is missing, no cluster is there, or a job failed; or its workers died
-            several times. The others are stopped and keep what they have trained.
+            several times. The others are stopped and keep what they have done.
     """
     ray = connect(address)
     share = _share(ray, at_once)
     folder = jobs[0].path.parent
-    with _mark(folder) as mark:
+    # What Ray says of workers that died would be mixed with the command's own output.
+    with redirect_stdout(sys.stderr), _mark(folder) as mark:
         flight = _Flight(ray, _Crew.here(ray, mark, share), share, _mailbox(ray))
         try:
             return flight.fly(jobs, at_once or len(jobs), on_done)
@@ -118,13 +148,13 @@ def _knock(address: str) -> None:
 
 
 def _share(ray: Any, at_once: int | None) -> dict[str, int]:
-    """What a run takes of a node."""
+    """What a job takes of a node."""
     there = ray.cluster_resources()
     if there.get("GPU", 0) >= 1:
         return {"num_cpus": 1, "num_gpus": 1}
     largest = max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
     if not largest:
-        raise KetformerError("the Ray cluster has no cores to train on")
+        raise KetformerError("the Ray cluster has no cores to work on")
     cores = int(there["CPU"]) // at_once if at_once else 1
     return {"num_cpus": min(max(cores, 1), largest)}
 
@@ -142,7 +172,7 @@ def _mailbox(ray: Any) -> Any:
 def _mark(folder: Path) -> Iterator[Path]:
     """A file by which a worker sees that it shares the driver's storage."""
     mark = folder / f".cluster-{uuid.uuid4().hex}"
-    write_text(mark, "Workers that see this file train in this folder.\n")
+    write_text(mark, "Workers that see this file work in this folder.\n")
     try:
         yield mark
     finally:
@@ -181,27 +211,30 @@ class _Crew:
         return self.mark.is_file()
 
 
-def _work(
-    crew: _Crew, packed: bytes, sent: Parcel, send: Callable[[Parcel], None]
-) -> dict[str, Any]:
-    """Train and evaluate one run, on a worker."""
+def _work(crew: _Crew, packed: bytes, sent: Parcel, send: Callable[[Parcel], None]) -> Any:
+    """Do one job, on a worker."""
     import ray
 
     shared = crew.join()
     job: Job = ray.cloudpickle.loads(packed)
     if shared:
-        return run_job(job)
+        return job.run()
+    if job.last is None:
+        raise KetformerError(
+            f"{job.title}: host {socket.gethostname()} does not see {job.path.parent}; choose an "
+            "--out that all nodes of the cluster share"
+        )
     with tempfile.TemporaryDirectory(prefix="ketformer-") as folder:
         path = Path(folder) / job.path.name
         path.mkdir()
-        unpack(sent, path)
+        unpack(sent, path, job.last)
         with _sending(path, send):
-            return run_job(replace(job, path=path))
+            return replace(job, path=path).run()
 
 
 @contextmanager
 def _sending(path: Path, send: Callable[[Parcel], None]) -> Iterator[None]:
-    """Send the files of a run that change while the block runs, and at its end."""
+    """Send the files of a job that change while the block runs, and at its end."""
     ended = threading.Event()
     known = _versions(path)
 
@@ -209,9 +242,9 @@ def _sending(path: Path, send: Callable[[Parcel], None]) -> Iterator[None]:
         nonlocal known
         while True:
             last = ended.wait(2 * _BEAT)
-            now = _versions(path)
-            if now != known:
-                with suppress(FileNotFoundError):  # rotated away meanwhile; the next look is right
+            with suppress(FileNotFoundError):  # rotated away meanwhile; the next look is right
+                now = _versions(path)
+                if now != known:
                     send(pack(path, [name for name in now if now[name] != known.get(name)], now))
                     known = now
             if last:
@@ -227,7 +260,7 @@ def _sending(path: Path, send: Callable[[Parcel], None]) -> Iterator[None]:
 
 
 def _versions(path: Path) -> dict[str, tuple[int, int]]:
-    """The finished files of a run with their size and time; hidden ones are being written."""
+    """The finished files of a job with their size and time; hidden ones are being written."""
     found = {}
     for file in sorted(path.rglob("*")):
         name = file.relative_to(path)
@@ -239,7 +272,7 @@ def _versions(path: Path) -> dict[str, tuple[int, int]]:
 
 
 def pack(path: Path, changed: Sequence[str], names: Sequence[str] | dict[str, Any]) -> Parcel:
-    """Files of a run directory, with the names of all that it has."""
+    """Files of a job's folder, with the names of all that it has."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as tar:
         for name in changed:
@@ -247,14 +280,14 @@ def pack(path: Path, changed: Sequence[str], names: Sequence[str] | dict[str, An
     return content.getvalue(), list(names)
 
 
-def unpack(parcel: Parcel, path: Path) -> None:
-    """Make a run directory what was packed: each file whole, the weights last."""
+def unpack(parcel: Parcel, path: Path, last: str) -> None:
+    """Make a job's folder what was packed: each file whole, and the named one last."""
     content, names = parcel
     with tempfile.TemporaryDirectory(dir=path, prefix=".received-") as folder:
         with tarfile.open(fileobj=io.BytesIO(content)) as tar:
             tar.extractall(folder, filter="data")
         received = [file for file in Path(folder).rglob("*") if file.is_file()]
-        for file in sorted(received, key=lambda file: file.name == WEIGHTS_FILE):
+        for file in sorted(received, key=lambda file: file.name == last):
             target = path / file.relative_to(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             file.replace(target)
@@ -276,12 +309,10 @@ class _Flight:
     tries: dict[int, int] = field(default_factory=dict)
     jobs: Sequence[Job] = ()
 
-    def fly(
-        self, jobs: Sequence[Job], at_once: int, on_done: Callable[[Job], None]
-    ) -> list[dict[str, Any]]:
-        """Run all jobs; their answers in order."""
+    def fly(self, jobs: Sequence[Job], at_once: int, on_done: Callable[[Job], None]) -> list[Any]:
+        """Do all jobs; their results in order."""
         self.jobs = jobs
-        known = {number: answer_of(job) for number, job in enumerate(jobs)}
+        known = {number: job.answer() for number, job in enumerate(jobs)}
         answers = {number: answer for number, answer in known.items() if answer is not None}
         for number in answers:
             on_done(jobs[number])
@@ -307,42 +338,42 @@ class _Flight:
         return [answers[number] for number in range(len(jobs))]
 
     def submit(self, number: int) -> None:
-        """Start a job from what the driver has of its run."""
+        """Start a job from what the driver has of it."""
         self.tries[number] = attempt = self.tries.get(number, 0) + 1
-        path, mailbox = self.jobs[number].path, self.mailbox
-        names = list(_versions(path))
-        sent = pack(path, names, names)
+        job, mailbox = self.jobs[number], self.mailbox
+        names = list(_versions(job.path)) if job.last else []
+        sent = pack(job.path, names, names)
 
         def send(parcel: Parcel) -> None:
             mailbox.put((number, attempt, parcel))
 
         task = self.ray.remote(_work).options(max_retries=0, **self.share)
-        packed = self.ray.cloudpickle.dumps(self.jobs[number])
+        packed = self.ray.cloudpickle.dumps(job)
         self.under_way[task.remote(self.crew, packed, sent, send)] = number
 
     def receive(self) -> None:
         """Keep what the workers have sent; a worker that was given up may still send."""
         for number, attempt, parcel in self.mailbox.get_nowait_batch(self.mailbox.qsize()):
             if attempt == self.tries[number]:
-                path = self.jobs[number].path
-                with in_use(path):
-                    unpack(parcel, path)
+                job = self.jobs[number]
+                with in_use(job.path):
+                    unpack(parcel, job.path, job.last or "")
 
     def give_up_or_again(self, number: int) -> None:
-        """Say that a worker died; the run goes on elsewhere, a few times."""
+        """Say that a worker died; the job goes on elsewhere, a few times."""
         job = self.jobs[number]
         if self.tries[number] >= _TRIES:
             raise KetformerError(
-                f"{job.row}, {job.column}: its worker died {_TRIES} times, perhaps for lack of "
-                "memory; the same command resumes from the last checkpoints"
+                f"{job.title}: its worker died {_TRIES} times, perhaps for lack of memory; the "
+                "same command goes on from what was saved last"
             )
         warnings.warn(
-            f"{job.row}, {job.column}: its worker or node died; going on from its last checkpoint",
+            f"{job.title}: its worker or node died; going on from what it saved last",
             stacklevel=2,
         )
 
     def land(self) -> None:
-        """Stop all tasks; those in training save a checkpoint first."""
+        """Stop all tasks; a training saves a checkpoint first."""
         for task in self.under_way:
             self.ray.cancel(task, force=False)
         deadline = time.monotonic() + _LAST_STEP
