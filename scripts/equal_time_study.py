@@ -3,7 +3,7 @@
 Every row is trained for as long as 600 steps of the published circuit take, so a faster one gets
 more steps; parameters, starts and the search for the rate are those of `compare`. On text and on
 QM9, about half an hour of one core.
-Usage: python scripts/equal_time_study.py [--seeds 5] [--folder runs/equal-time] [--out FILE]
+Usage: python scripts/equal_time_study.py [--folder runs/equal-time] [--out FILE]
 """
 
 from __future__ import annotations
@@ -39,13 +39,14 @@ CIRCUITS = (
     "overlap:n_qubits=4,entanglement=none",
 )
 _STEPS = 600
-#: Preset and further settings of each task; a step of either takes some ten milliseconds.
-TASKS: dict[str, tuple[str, dict[str, Any]]] = {
+#: Preset, further settings and seeds of each task.
+TASKS: dict[str, tuple[str, dict[str, Any], int]] = {
     "text": (
         "char-small",
         {"num_hidden_layers": 2, "data": "tinyshakespeare", "per_device_train_batch_size": 16},
+        5,
     ),
-    "molecules": ("overlap-small", {"data": "qm9"}),
+    "molecules": ("overlap-small", {"data": "qm9"}, 3),
 }
 # Medians of so many measurements decide how many steps a row gets.
 _MEASUREMENTS = 5
@@ -54,18 +55,17 @@ _MEASUREMENTS = 5
 def main() -> None:
     """Train, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=5, help="seeds of each row (5)")
     parser.add_argument("--folder", type=Path, default=Path("runs/equal-time"))
     parser.add_argument("--out", type=Path, default=ROOT / "results/equal-time.json")
     given = parser.parse_args()
     quiet_libraries()
-    tasks = {task: study(task, given.seeds, given.folder / task) for task in TASKS}
+    tasks = {task: study(task, given.folder / task) for task in TASKS}
     write_json(given.out, {"tasks": tasks, "machine": describe_machine()})
 
 
-def study(task: str, seeds: int, folder: Path, *, progress: bool = True) -> dict[str, Any]:
+def study(task: str, folder: Path, *, progress: bool = True) -> dict[str, Any]:
     """One task's rows, as `compare` gives them, each also with ``step_ms`` and ``steps``."""
-    preset, options = TASKS[task]
+    preset, options, seeds = TASKS[task]
     settings = load_settings(preset).override({**options, "max_steps": _STEPS})
     keys = prepare(settings, progress=progress).model_keys
     rows = matched(rows_of(CIRCUITS, settings), settings, keys)

@@ -10,7 +10,7 @@ def test_a_faster_circuit_gets_more_steps(tiny, tmp_path, monkeypatch):
     study, blocks = import_module("equal_time_study"), import_module("verdict_blocks")
     published, product = circuits = ("overlap:n_qubits=2", "overlap:n_qubits=2,entanglement=none")
     monkeypatch.setattr(study, "CIRCUITS", circuits)
-    monkeypatch.setattr(study, "TASKS", {"text": (tiny, {})})
+    monkeypatch.setattr(study, "TASKS", {"text": (tiny, {}, 2)})
     monkeypatch.setattr(study, "_STEPS", 4)
     times = iter([2, 2, 9, 2, 3] * 2)  # in each measurement the second takes half of it
 
@@ -19,7 +19,7 @@ def test_a_faster_circuit_gets_more_steps(tiny, tmp_path, monkeypatch):
         return [Cost(rows[0].name, slow, 1), Cost(rows[1].name, slow / 2, 1)]
 
     monkeypatch.setattr(study, "measured_costs", measured)
-    result = study.study("text", 2, tmp_path, progress=False)
+    result = study.study("text", tmp_path, progress=False)
     assert {row["name"]: row["steps"] for row in result["rows"]} == {published: 4, product: 8}
     assert [row["step_ms"] for row in result["rows"]] == [2000, 1000]
     trained = [open_run(row["run"]).settings.training["max_steps"] for row in result["rows"]]
@@ -31,6 +31,6 @@ def test_a_faster_circuit_gets_more_steps(tiny, tmp_path, monkeypatch):
     assert f"| {losses[1]['mean'] - losses[0]['mean']:+.3f} ± " in table
     monkeypatch.setattr(study, "measured_costs", None)  # once is enough
     monkeypatch.setattr("ketformer.comparison.jobs.train", None)
-    again = study.study("text", 2, tmp_path, progress=False)
+    again = study.study("text", tmp_path, progress=False)
     assert [row["steps"] for row in again["rows"]] == [4, 8]
     assert [row[result["loss"]] for row in again["rows"]] == losses
