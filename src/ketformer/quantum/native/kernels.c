@@ -20,11 +20,27 @@
 /* In bytes, as wide as the processor's registers: what is wider is kept in memory. */
 #if defined(__AVX512F__)
 #define VECTOR 64
+#define INSTRUCTIONS "AVX-512"
 #elif defined(__AVX__)
 #define VECTOR 32
+#if defined(__AVX2__)
+#define INSTRUCTIONS "AVX2"
+#else
+#define INSTRUCTIONS "AVX"
+#endif
 #else
 #define VECTOR 16
+#if defined(__SSE2__)
+#define INSTRUCTIONS "SSE2"
+#elif defined(__ARM_NEON)
+#define INSTRUCTIONS "NEON"
+#else
+#define INSTRUCTIONS "128 bits"
 #endif
+#endif
+
+/* What these kernels were compiled for. */
+const char *instructions(void) { return INSTRUCTIONS; }
 
 enum { RX, RY, PERMUTE, RZ, FLIP, GROW, SQUARE };
 
