@@ -106,6 +106,14 @@ struct states_shape {
     const int32_t *sources;
 };
 
+/* Causal attention by overlaps of states of 2 groups for each head: its queries, then its keys. */
+struct overlap_shape {
+    struct states_shape states;
+    int64_t length, width; /* positions; of a value */
+    int64_t seen;          /* stride of sequences in the mask */
+    double scale;          /* multiplies an overlap */
+};
+
 /* Circuits on a product state, followed by Z of some qubits. */
 struct outcomes_shape {
     int32_t n_qubits;
@@ -141,6 +149,7 @@ enum { BY_DOT, BY_GAUSSIAN, BY_SQUARE, BY_ABSOLUTE, BY_DOUBLE_EXPONENTIAL };
 #include "circuit_outcomes.inc"
 #include "circuit_matrices.inc"
 #include "one_query.inc"
+#include "overlap_mix.inc"
 #undef LANES
 #undef BITS
 #undef REAL
@@ -154,4 +163,5 @@ enum { BY_DOT, BY_GAUSSIAN, BY_SQUARE, BY_ABSOLUTE, BY_DOUBLE_EXPONENTIAL };
 #include "circuit_outcomes.inc"
 #include "circuit_matrices.inc"
 #include "one_query.inc"
+#include "overlap_mix.inc"
 #undef LANES
