@@ -144,6 +144,7 @@ enum { BY_DOT, BY_GAUSSIAN, BY_SQUARE, BY_ABSOLUTE, BY_DOUBLE_EXPONENTIAL };
 #define REAL float
 #define BITS int32_t
 #define NAME(x) x##_f32
+#include "rotations.inc"
 #include "circuit_values.inc"
 #include "circuit_states.inc"
 #include "circuit_outcomes.inc"
@@ -158,6 +159,7 @@ enum { BY_DOT, BY_GAUSSIAN, BY_SQUARE, BY_ABSOLUTE, BY_DOUBLE_EXPONENTIAL };
 #define REAL double
 #define BITS int64_t
 #define NAME(x) x##_f64
+#include "rotations.inc"
 #include "circuit_values.inc"
 #include "circuit_states.inc"
 #include "circuit_outcomes.inc"
