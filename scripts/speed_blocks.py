@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ketformer.bench.machine import named_machine
 from ketformer.utils.markdown import markdown_table
 
 Read = Callable[[str], dict[str, Any]]
@@ -12,20 +13,22 @@ Read = Callable[[str], dict[str, Any]]
 
 def speed_attention(read: Read) -> str:
     """Whole models relative to classical attention: one row per workload, compiled and not."""
-    fast, plain = read("bench-attention"), read("bench-attention-eager")
+    return _relative(read("bench-attention"), read("bench-attention-eager"))
+
+
+def speed_attention_avx2(read: Read) -> str:
+    """The same, compiled, with vectors of 256 bits."""
+    return _relative(read("bench-attention-avx2"))
+
+
+def _relative(fast: dict[str, Any], plain: dict[str, Any] | None = None) -> str:
     names = list(dict.fromkeys(row["name"] for row in fast["rows"]))
-    ratios = {
-        (kind, row["work"], row["name"]): row["ratio"]
-        for kind, result in (("compiled", fast), ("eager", plain))
-        for row in result["rows"]
-    }
+    ratios = {(row["work"], row["name"]): f"{row['ratio']:.2f}" for row in fast["rows"]}
+    for row in plain["rows"] if plain else ():
+        ratios[row["work"], row["name"]] += f" ({row['ratio']:.2f})"
     middle = {row["work"]: row["median_ms"] for row in fast["rows"] if row["name"] == names[0]}
     rows = [
-        [work, f"{middle[work]:,.4g}"]
-        + [
-            f"{ratios['compiled', work, name]:.2f} ({ratios['eager', work, name]:.2f})"
-            for name in names[1:]
-        ]
+        [work, f"{middle[work]:,.4g}", *(ratios[work, name] for name in names[1:])]
         for work in middle
     ]
     return f"{markdown_table(['workload', f'{names[0]}, ms', *names[1:]], rows)}\n{_how(fast)}"
@@ -96,8 +99,6 @@ def _spread(row: dict[str, Any]) -> list[str]:
 
 
 def _how(result: dict[str, Any], one: str = "round", many: str = "rounds") -> str:
-    machine = result["machine"]
-    threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
-    where = machine["gpu"] or f"{machine['cpu']}, {threads}"
     repeats = result["repeats"]
+    where = named_machine(result["machine"])
     return f"Medians of {repeats} {many if repeats > 1 else one} in one run on {where}.\n"

@@ -43,6 +43,7 @@ def test_values_and_gradients_are_the_usual_ones(options, dtype, states, apart, 
     attention, batch = case.build(dtype=dtype).train(), case.batch(2, 5, dtype=dtype)
     with monkeypatch.context() as usual:
         usual.setattr(overlap, "LONG", 6)
+        usual.setattr(overlap, "SHORT", 0)
         expected = batch.outcome(attention)
     assert not apart
     monkeypatch.setattr(overlap_long, "_STATES", states)

@@ -15,6 +15,7 @@ from ketformer.bench import (
     peers as peer_bench,
 )
 from ketformer.models import preset
+from ketformer.quantum.native import instructions
 
 
 def test_circuits_are_timed_beside_the_closed_form(ketformer):
@@ -33,6 +34,8 @@ def test_circuits_are_timed_beside_the_closed_form(ketformer):
             assert row["device"] == "cpu"
     assert rows[0]["work"] == "overlap scores, 6 circuits of 7 qubits"
     assert done.json["machine"]["cpu"]
+    sets = done.json["machine"]["instructions"]
+    assert sets == {"kernels": instructions(), "torch": torch.backends.cpu.get_cpu_capability()}
 
 
 @pytest.mark.parametrize(
@@ -271,3 +274,4 @@ def test_the_tables_can_be_read(ketformer, small):
     assert done.code == 0, done.err
     assert "times GPT-2 of transformers" in done.out
     assert "tokens/s" in done.out
+    assert done.out.splitlines()[-1].endswith(instructions() or "without kernels")

@@ -100,6 +100,18 @@ def test_values_and_their_gradients(data, circuit, count, seed):
     assert_same_gradients(found, expected, inputs, seed + 3)
 
 
+@pytest.mark.parametrize("entanglement", ["ring", "none"])
+def test_values_of_more_qubits_than_a_block_has(entanglement):
+    """Without a ring, more rotations in a row than the backward pass takes at a time."""
+    circuit = entangling_ansatz(8, layers=3, entanglement=entanglement)
+    strings = PauliStrings(("XIZYIIZX", "IIIIIIIZ", "ZYXXYZIX"))
+    real, angles = numbers(1, 17, 1, 200), numbers(2, 1, len(circuit.parameters))
+    found = CircuitValues([strings], circuit)(real, None, angles)
+    expected = values_in_torch([strings], circuit, real, None, angles)
+    torch.testing.assert_close(found, expected, atol=1e-10, rtol=0)
+    assert_same_gradients(found, expected, [real, angles], 3)
+
+
 @settings(max_examples=60, deadline=None)
 @given(plain_circuits(names=("RY",)), st.data(), seeds)
 def test_states_and_their_gradients(circuit, data, seed):

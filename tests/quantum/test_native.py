@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ketformer.quantum import native
+from ketformer.quantum.native.levels import best_level
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 
@@ -53,6 +54,20 @@ def test_a_compiler_that_fails_is_one_line(cache, monkeypatch, tmp_path, recwarn
     (warning,) = recwarn.list
     assert str(warning.message) == "no native kernels, which costs time only: cannot do -march"
     assert list(cache.iterdir()) == []  # nothing half made
+
+
+@needs_compiler
+@pytest.mark.skipif(best_level(native._flags().split()) is None, reason="neither AVX2 nor ARM")
+def test_torch_s_own_variable_narrows_the_vectors(cache, monkeypatch):
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
+    wide = native.instructions()
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    native.library.cache_clear()
+    narrow = native.instructions()
+    assert (wide, narrow) in {("AVX-512", "AVX2"), ("AVX2", "AVX2"), ("NEON", "NEON")}
+    monkeypatch.setenv("KETFORMER_NATIVE", "0")
+    native.library.cache_clear()
+    assert native.instructions() is None
 
 
 @needs_compiler

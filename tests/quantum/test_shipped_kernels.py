@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from ketformer.quantum import CircuitStates, native, rotation_ring_ansatz, run
-from ketformer.quantum.native.levels import best_level, levels
+from ketformer.quantum.native.levels import best_level, levels, narrower_level
 
 ROOT = Path(__file__).parents[2]
 V3 = "avx2 bmi1 bmi2 f16c fma abm movbe"
@@ -26,7 +26,8 @@ needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C com
 @pytest.fixture
 def folder(monkeypatch, tmp_path):
     """An empty folder of kernels and no compiler; what was loaded before comes back after."""
-    monkeypatch.delenv("KETFORMER_NATIVE", raising=False)
+    for name in ("KETFORMER_NATIVE", "ATEN_CPU_CAPABILITY"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CC", "no-such-compiler")
     monkeypatch.setattr(native, "_FOLDER", tmp_path)
     native.library.cache_clear()
@@ -51,6 +52,20 @@ def test_the_best_instruction_set(monkeypatch, machine, flags, level):
     monkeypatch.setattr(platform, "machine", lambda: machine)
     assert best_level(flags.split()) == level
     assert level is None or level in levels()
+
+
+@pytest.mark.parametrize(
+    ("machine", "capability", "level"),
+    [
+        ("x86_64", "avx2", "x86-64-v3"),
+        ("x86_64", "avx512", None),
+        ("x86_64", None, None),
+        ("aarch64", "avx2", None),
+    ],
+)
+def test_narrower_than_the_best(monkeypatch, machine, capability, level):
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    assert narrower_level(capability) == level
 
 
 def hook(root, told):

@@ -17,6 +17,7 @@ from ketformer.attention.checks import check_qubits, check_weights, require_choi
 from ketformer.attention.inputs import TokenInputs
 from ketformer.attention.overlap_long import LONG, mix_heads_apart
 from ketformer.attention.overlap_measurement import MEASUREMENTS, Measured
+from ketformer.attention.overlap_short import SHORT, mix_in_cache
 from ketformer.attention.overlap_states import OverlapStates
 from ketformer.attention.scores import is_half
 from ketformer.attention.shared_unitary import MAX_DENSE_QUBITS
@@ -207,27 +208,33 @@ class Overlap(Attention):
         return_weights: bool = False,
         tokens: TokenInputs | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """As :meth:`~ketformer.attention.Attention.forward`; long sequences by another way.
+        """As :meth:`~ketformer.attention.Attention.forward`; by other ways where these are better.
 
-        That one needs less memory (:mod:`ketformer.attention.overlap_long`).
+        Short sequences then take less time (:mod:`ketformer.attention.overlap_short`), long ones
+        less memory (:mod:`ketformer.attention.overlap_long`).
         """
-        plain = mask is None and cache is None and not return_weights
-        if not plain or not self._has_heads_apart(hidden_states):
+        length = hidden_states.shape[1]
+        is_long = length >= LONG and mask is None
+        plain = cache is None and not return_weights and (1 < length <= SHORT or is_long)
+        if not plain or not self._is_plain(hidden_states):
             return super().forward(
                 hidden_states, mask=mask, cache=cache, return_weights=return_weights, tokens=tokens
             )
-        hidden_states, _ = self.shift(hidden_states)
-        value = self.split_heads(self.value_proj(hidden_states))
+        hidden_states, _ = self.shift(hidden_states, mask)
+        value = self.value_proj(hidden_states).unflatten(-1, (self.num_heads, -1))
         own, shared = self._angles(hidden_states, tokens)
         scale = self.dot_scale(value.shape[-1]) / self.initial_temperature
-        mixed = mix_heads_apart(self.states, own, shared, value, scale)
-        return self.output(mixed.transpose(1, 2).flatten(2)), None
+        if is_long:
+            mixed = mix_heads_apart(self.states, own, shared, value.transpose(1, 2), scale)
+            mixed = mixed.transpose(1, 2)
+        else:
+            mixed = mix_in_cache(self.states, own, shared, value, mask, scale)
+        return self.output(mixed.flatten(2)), None
 
-    def _has_heads_apart(self, hidden_states: Tensor) -> bool:
-        """Whether the sequence is long and nothing but the fused kernel mixes the values."""
+    def _is_plain(self, hidden_states: Tensor) -> bool:
+        """Whether a softmax of overlaps is all there is, and their states have a kernel."""
         return (
-            hidden_states.shape[1] >= LONG
-            and self.registers is None
+            self.registers is None
             and self.states.has_kernel(hidden_states)
             and self.expect is None
             and (self.score, self.normalise, self.mixing) == ("dot", "softmax", "causal")

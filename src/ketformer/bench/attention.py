@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ketformer.attention.options import listed_options
 from ketformer.attention.registry import mechanisms_with_circuits
+from ketformer.bench.machine import timed_machine
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
-from ketformer.utils.machine import describe_machine
 from ketformer.utils.progress import Bars
 from ketformer.utils.timing import bench_device, compared, finished, interleaved
 
@@ -118,7 +118,7 @@ def bench_attention(
         "rows": rows,
         "compiled": compiled,
         "repeats": repeats,
-        "machine": describe_machine(),
+        "machine": timed_machine(),
     }
 
 

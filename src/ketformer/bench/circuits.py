@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from ketformer.attention import Attention, TokenInputs
+from ketformer.bench.machine import timed_machine
 from ketformer.circuits.mechanisms import experiments, mechanism
 from ketformer.errors import KetformerError
 from ketformer.quantum import Experiment, measurement_settings
 from ketformer.quantum.backends import open_backend
 from ketformer.quantum.backends.registry import installed_backends
-from ketformer.utils.machine import describe_machine
 from ketformer.utils.progress import Bars
 from ketformer.utils.timing import compared, interleaved
 
@@ -75,7 +75,7 @@ def bench_circuits(
                 rows.append(row)
     for backend in opened.values():
         backend.close()
-    return {"rows": rows, "repeats": repeats, "machine": describe_machine()}
+    return {"rows": rows, "repeats": repeats, "machine": timed_machine()}
 
 
 def _closed_form(attention: Attention, length: int) -> Callable[[], Any]:

@@ -10,12 +10,12 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from ketformer.attention.registry import causal_mechanisms
+from ketformer.bench.machine import timed_machine
 from ketformer.conversion import convert
 from ketformer.errors import KetformerError
 from ketformer.generation.continuation import continue_tokens
 from ketformer.generation.decoding import sample_sequences
 from ketformer.models import KetformerConfig, KetformerForCausalLM, preset
-from ketformer.utils.machine import describe_machine
 from ketformer.utils.progress import Bars
 from ketformer.utils.timing import bench_device, compared, finished, interleaved
 
@@ -120,7 +120,7 @@ def bench_generation(
                 row["molecules_per_second"] = a_second if size.task == "molecules" else None
                 row["parameters"] = models[row["name"]].num_parameters()
                 rows.append(row)
-    return {"rows": rows, "repeats": repeats, "machine": describe_machine()}
+    return {"rows": rows, "repeats": repeats, "machine": timed_machine()}
 
 
 def _gpt2(size: Size) -> Any:

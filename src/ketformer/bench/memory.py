@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from ketformer.attention.registry import causal_mechanisms, mechanisms_with_circuits
+from ketformer.bench.machine import timed_machine
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.models.checks import check_memory
-from ketformer.utils.machine import describe_machine
 from ketformer.utils.processes import run_in_processes
 from ketformer.utils.progress import Bars
 from ketformer.utils.timing import bench_device
@@ -90,7 +90,7 @@ def bench_memory(
                 }
                 for name, own in found.items()
             ]
-    return {"rows": rows, "repeats": repeats, "machine": describe_machine()}
+    return {"rows": rows, "repeats": repeats, "machine": timed_machine()}
 
 
 def peak_mib(task: tuple[str, str, int]) -> float:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ketformer.attention.observables import PauliObservables
+from ketformer.bench.machine import timed_machine
 from ketformer.bench.peer_step import bench_step
 from ketformer.errors import KetformerError
 from ketformer.quantum import (
@@ -25,7 +26,6 @@ from ketformer.quantum import (
     run,
 )
 from ketformer.quantum.backends._packages import require_package
-from ketformer.utils.machine import describe_machine
 from ketformer.utils.progress import Bars
 from ketformer.utils.timing import compared, interleaved
 
@@ -109,7 +109,7 @@ def bench_peers(
                 notes += more
             else:
                 rows += _bench_circuits(size, repeats, bars)
-    return {"rows": rows, "notes": notes, "repeats": repeats, "machine": describe_machine()}
+    return {"rows": rows, "notes": notes, "repeats": repeats, "machine": timed_machine()}
 
 
 def _bench_circuits(size: Size, repeats: int, bars: Bars) -> list[dict[str, Any]]:

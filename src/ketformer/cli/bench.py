@@ -14,9 +14,9 @@ from ketformer.bench import (
     memory as memory_bench,
     peers as peer_bench,
 )
+from ketformer.bench.machine import named_machine, timed_machine
 from ketformer.cli.common import Parser, print_json, print_table
 from ketformer.errors import KetformerError
-from ketformer.utils.machine import describe_machine
 from ketformer.utils.timing import profiles_in
 
 EXAMPLE = """  ketformer bench attention
@@ -136,6 +136,7 @@ def run(options: Any) -> int:
         against = result["rows"][0]["against"]
         columns = (("", "name"), ("work", "work"), *BENCHMARKS[name].columns)
         print_table(result["rows"], (*columns, (f"times {against}", "ratio")))
+    print(f"on {named_machine(timed_machine())}")
     return 0
 
 
@@ -166,4 +167,4 @@ def _together(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     rows = [{"bench": name, **row} for name, result in results.items() for row in result["rows"]]
     notes = {name: result["notes"] for name, result in results.items() if "notes" in result}
     repeats = {name: result["repeats"] for name, result in results.items()}
-    return {"rows": rows, "repeats": repeats, "notes": notes, "machine": describe_machine()}
+    return {"rows": rows, "repeats": repeats, "notes": notes, "machine": timed_machine()}

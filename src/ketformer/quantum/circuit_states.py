@@ -72,7 +72,7 @@ class CircuitStates:
         Returns:
             ``[N, G, 2^n]``.
         """
-        parts = _halves(own, shared)
+        parts = halves(own, shared)
         direct: Callable[..., Tensor] = torch.ops.ketformer.circuit_states
         call: Callable[..., Tensor] = _Differentiable.apply if wants_gradient(*parts) else direct
         return call(*parts, *self.tables, self.circuit.n_qubits, self.growing, self.early)
@@ -88,7 +88,7 @@ class CircuitStates:
             states: what the call returns.
             grad: the gradient by the states.
         """
-        own_cos, own_sin, cos, sin = parts = _halves(own, shared)
+        own_cos, own_sin, cos, sin = parts = halves(own, shared)
         by_own_cos, by_own_sin, by_cos, by_sin = torch.ops.ketformer.circuit_states_backward(
             grad, states, *parts, *self.tables, self.circuit.n_qubits, self.growing, self.early
         )
@@ -96,7 +96,7 @@ class CircuitStates:
         return own_grad, (cos * by_sin - sin * by_cos) / 2
 
 
-def _halves(own: Tensor, shared: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def halves(own: Tensor, shared: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Cosines and sines of half the angles."""
     half, turning = own / 2, shared / 2
     return half.cos(), half.sin(), turning.cos(), turning.sin()
@@ -114,7 +114,7 @@ def _growing_first(circuit: Circuit) -> tuple[tuple[Gate, ...], int]:
     return (*reversed(first), *circuit.gates[n:]), n
 
 
-class _Shape(ctypes.Structure):
+class StatesShape(ctypes.Structure):
     """The kernel's ``struct states_shape``."""
 
     _fields_ = (
@@ -134,7 +134,7 @@ def circuit_states(
     arrays = contiguous(own_cos, own_sin, cos, sin)
     count, groups, _ = own_cos.shape
     out = own_cos.new_empty(count, groups, 1 << n_qubits)
-    shape = _shape(own_cos, cos, gates, sources, n_qubits, growing, early)
+    shape = states_shape(own_cos, cos, gates, sources, n_qubits, growing, early)
     run_kernel("circuit_states", shape, (*arrays, out), count)
     return out
 
@@ -147,7 +147,7 @@ def circuit_states_backward(
     """Gradients by the four tensors of cosines and sines."""
     arrays = contiguous(grad, out, own_cos, own_sin, cos, sin)
     own_grads = [torch.empty_like(part) for part in arrays[2:4]]
-    shape = _shape(own_cos, cos, gates, sources, n_qubits, growing, early)
+    shape = states_shape(own_cos, cos, gates, sources, n_qubits, growing, early)
     written = (*arrays, *own_grads)
     shared = run_backward("circuit_states_backward", shape, written, cos, out.shape[0])
     return own_grads[0], own_grads[1], *shared
@@ -190,12 +190,13 @@ class _Differentiable(torch.autograd.Function):
         return *found, *[None] * 5
 
 
-def _shape(
+def states_shape(
     own: Tensor, cos: Tensor, gates: Tensor, sources: Tensor, n_qubits: int, growing: int,
     early: int,
-) -> _Shape:  # fmt: skip
+) -> StatesShape:  # fmt: skip
+    """The sizes and tables of a call for ``own`` of shape ``[N, G, n_own]``."""
     _, groups, n_own = own.shape
-    return _Shape(
+    return StatesShape(
         n_qubits, groups, n_own, cos.shape[1], gates.shape[0], cos.shape[0], early, growing,
         gates.data_ptr(), sources.data_ptr(),
     )  # fmt: skip

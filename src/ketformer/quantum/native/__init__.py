@@ -1,6 +1,7 @@
 """Kernels in C for the CPU: those of the wheel, or else compiled on first use.
 
-Without either, torch does the work. ``KETFORMER_NATIVE=0`` switches them off. Each kernel has a
+Without either, torch does the work. ``KETFORMER_NATIVE=0`` switches them off. ``avx2`` in
+``ATEN_CPU_CAPABILITY``, which torch reads, narrows their vectors to 256 bits. Each kernel has a
 counterpart in torch, and tests compare the two.
 """
 
@@ -18,11 +19,10 @@ import warnings
 from functools import lru_cache
 from pathlib import Path
 
-from ketformer.quantum.native.levels import FLAGS, best_level
+from ketformer.quantum.native.levels import FLAGS, best_level, narrower_level
 from ketformer.utils.files import cache_folder
 
 _FOLDER = Path(__file__).parent
-_FLAGS = (*FLAGS, "-march=native")
 
 
 @lru_cache(maxsize=1)
@@ -36,15 +36,16 @@ def library() -> ctypes.CDLL | None:
     if compiler is None:
         return None
     sources = sorted(_FOLDER.glob("*.c")) + sorted(_FOLDER.glob("*.inc"))
+    command = [compiler, *FLAGS, f"-march={_narrower() or 'native'}"]
     parts = [path.read_bytes() for path in sources]
-    parts += [" ".join((compiler, *_FLAGS)).encode(), _processor().encode()]
+    parts += [" ".join(command).encode(), _processor().encode()]
     name = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
     target = cache_folder() / "native" / f"{name}.so"
     try:
         if not target.exists():
             if sys.stderr.isatty():
                 print(f"compiling kernels, once, into {target.parent}", file=sys.stderr)
-            _compile(compiler, [str(p) for p in sources if p.suffix == ".c"], target)
+            _compile([*command, *(str(p) for p in sources if p.suffix == ".c")], target)
         _check_owner(target)
         return ctypes.CDLL(str(target))
     except (OSError, subprocess.SubprocessError) as error:
@@ -54,9 +55,19 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
+def instructions() -> str | None:
+    """What the kernels were compiled for, such as ``AVX2``; None without any."""
+    found = library()
+    if found is None:
+        return None
+    found.instructions.restype = ctypes.c_char_p
+    name: bytes = found.instructions()
+    return name.decode()
+
+
 def _shipped() -> ctypes.CDLL | None:
     """The kernels that the wheel brought for the best instruction set of this processor."""
-    level = best_level(_flags().split())
+    level = _narrower() or best_level(_flags().split())
     path = _FOLDER / f"kernels-{level}.so"
     try:
         return ctypes.CDLL(str(path)) if path.is_file() else None
@@ -64,13 +75,17 @@ def _shipped() -> ctypes.CDLL | None:
         return None
 
 
-def _compile(compiler: str, sources: list[str], target: Path) -> None:
+def _narrower() -> str | None:
+    return narrower_level(os.environ.get("ATEN_CPU_CAPABILITY"))
+
+
+def _compile(command: list[str], target: Path) -> None:
     """Compile to a temporary file, then rename it, so that no other process sees half a file."""
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         made = Path(folder) / target.name
         subprocess.run(
-            [compiler, *_FLAGS, "-o", str(made), *sources],
+            [*command, "-o", str(made)],
             check=True,
             capture_output=True,
             text=True,

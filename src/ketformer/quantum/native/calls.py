@@ -79,7 +79,11 @@ def in_parts(part: Callable[[int, int, int], int], count: int, grain: int = _GRA
 
 
 def run_kernel(
-    name: str, shape: ctypes.Structure, arrays: Sequence[Tensor | None], count: int
+    name: str,
+    shape: ctypes.Structure,
+    arrays: Sequence[Tensor | None],
+    count: int,
+    grain: int = _GRAIN,
 ) -> None:
     """Call a kernel over all tokens.
 
@@ -88,14 +92,20 @@ def run_kernel(
         shape: the kernel's structure of sizes.
         arrays: contiguous, in the kernel's order; it writes to the last ones.
         count: number of tokens.
+        grain: of these per thread, at least.
     """
     addresses = _addresses(arrays)
     call = kernel(name, _first(arrays))
-    in_parts(lambda begin, end, _: call(ctypes.byref(shape), *addresses, begin, end), count)
+    in_parts(lambda begin, end, _: call(ctypes.byref(shape), *addresses, begin, end), count, grain)
 
 
 def run_backward(
-    name: str, shape: ctypes.Structure, arrays: Sequence[Tensor | None], cos: Tensor, count: int
+    name: str,
+    shape: ctypes.Structure,
+    arrays: Sequence[Tensor | None],
+    cos: Tensor,
+    count: int,
+    grain: int = _GRAIN,
 ) -> tuple[Tensor, Tensor]:
     """As :func:`run_kernel`, for one that also adds up gradients by angles that tokens share.
 
@@ -105,12 +115,13 @@ def run_backward(
         arrays: without the sums, which come last.
         cos: of half the angles; it sets the shape of the sums.
         count: number of tokens.
+        grain: of these per thread, at least.
 
     Returns:
         Gradients by the cosines and sines of half the angles.
     """
     # One per thread; in float64, since they are sums over many tokens.
-    sums = cos.new_zeros(thread_count(count), 2, *cos.shape, dtype=torch.float64)
+    sums = cos.new_zeros(thread_count(count, grain), 2, *cos.shape, dtype=torch.float64)
     addresses = _addresses(arrays)
     call = kernel(name, _first(arrays))
 
@@ -118,7 +129,7 @@ def run_backward(
         own = _addresses((*sums[thread],))
         return call(ctypes.byref(shape), *addresses, *own, begin, end)
 
-    in_parts(part, count)
+    in_parts(part, count, grain)
     by_cos, by_sin = sums.sum(0).to(cos.dtype)
     return by_cos.clone(), by_sin.clone()
 

@@ -20,11 +20,27 @@
 /* In bytes, as wide as the processor's registers: what is wider is kept in memory. */
 #if defined(__AVX512F__)
 #define VECTOR 64
+#define INSTRUCTIONS "AVX-512"
 #elif defined(__AVX__)
 #define VECTOR 32
+#if defined(__AVX2__)
+#define INSTRUCTIONS "AVX2"
+#else
+#define INSTRUCTIONS "AVX"
+#endif
 #else
 #define VECTOR 16
+#if defined(__SSE2__)
+#define INSTRUCTIONS "SSE2"
+#elif defined(__ARM_NEON)
+#define INSTRUCTIONS "NEON"
+#else
+#define INSTRUCTIONS "128 bits"
 #endif
+#endif
+
+/* What these kernels were compiled for. */
+const char *instructions(void) { return INSTRUCTIONS; }
 
 enum { RX, RY, PERMUTE, RZ, FLIP, GROW, SQUARE };
 
@@ -90,6 +106,14 @@ struct states_shape {
     const int32_t *sources;
 };
 
+/* Causal attention by overlaps of states of 2 groups for each head: its queries, then its keys. */
+struct overlap_shape {
+    struct states_shape states;
+    int64_t length, width; /* positions; of a value */
+    int64_t seen;          /* stride of sequences in the mask */
+    double scale;          /* multiplies an overlap */
+};
+
 /* Circuits on a product state, followed by Z of some qubits. */
 struct outcomes_shape {
     int32_t n_qubits;
@@ -120,11 +144,13 @@ enum { BY_DOT, BY_GAUSSIAN, BY_SQUARE, BY_ABSOLUTE, BY_DOUBLE_EXPONENTIAL };
 #define REAL float
 #define BITS int32_t
 #define NAME(x) x##_f32
+#include "rotations.inc"
 #include "circuit_values.inc"
 #include "circuit_states.inc"
 #include "circuit_outcomes.inc"
 #include "circuit_matrices.inc"
 #include "one_query.inc"
+#include "overlap_mix.inc"
 #undef LANES
 #undef BITS
 #undef REAL
@@ -133,9 +159,11 @@ enum { BY_DOT, BY_GAUSSIAN, BY_SQUARE, BY_ABSOLUTE, BY_DOUBLE_EXPONENTIAL };
 #define REAL double
 #define BITS int64_t
 #define NAME(x) x##_f64
+#include "rotations.inc"
 #include "circuit_values.inc"
 #include "circuit_states.inc"
 #include "circuit_outcomes.inc"
 #include "circuit_matrices.inc"
 #include "one_query.inc"
+#include "overlap_mix.inc"
 #undef LANES
