@@ -14,6 +14,7 @@ from ketformer.bench import (
     peer_step,
     peers as peer_bench,
 )
+from ketformer.bench.sizes import AttentionSize, GenerationSize, PeerSize
 from ketformer.models import preset
 
 
@@ -65,26 +66,21 @@ def test_mistakes(ketformer, args, told):
 @pytest.fixture
 def small(monkeypatch):
     """Every benchmark with tiny sizes; a molecule has four tokens."""
-    from ketformer.bench import (
-        attention as attention_bench,
-        generation as generation_bench,
-        peers as peer_bench,
-    )
     from ketformer.cli import bench
 
     sizes = {
         "attention": [
-            attention_bench.Size("tiny", 8, 1, 2, 4, 3),
-            attention_bench.Size("padded", 8, 1, 2, 4, 3, conditions=2),
+            AttentionSize("tiny", 8, 1, 2, 4, 3),
+            AttentionSize("padded", 8, 1, 2, 4, 3, conditions=2),
         ],
         "generation": [
-            generation_bench.Size("text", "text", 11, 8, 1, 2, 2, 3, 4),
-            generation_bench.Size("molecules", "molecules", 11, 8, 1, 2, 3, 1, 5),
+            GenerationSize("text", "text", 11, 8, 1, 2, 2, 3, 4),
+            GenerationSize("molecules", "molecules", 11, 8, 1, 2, 3, 1, 5),
         ],
         "peers": [
-            peer_bench.Size("values", "values", 4, 8),
-            peer_bench.Size("overlaps", "overlaps", 3, 8),
-            peer_bench.Size("step", "step", 6, 2),
+            PeerSize("values", "values", 4, 8),
+            PeerSize("overlaps", "overlaps", 3, 8),
+            PeerSize("step", "step", 6, 2),
         ],
     }
     decoder = preset("overlap-qm9")
@@ -178,7 +174,7 @@ def test_generation_is_timed_beside_gpt2(ketformer, small):
 @pytest.mark.parametrize("task", ["text", "molecules"])
 @pytest.mark.parametrize("name", causal_mechanisms())
 def test_every_row_of_what_is_timed_has_full_length(task, name):
-    size = generation_bench.Size(task, task, 11, 8, 1, 2, 3, 1, 5)
+    size = GenerationSize(task, task, 11, 8, 1, 2, 3, 1, 5)
     for model in (generation_bench._model(name, size), generation_bench._gpt2(size)):
         written = generation_bench._writing(model.eval(), size)()
         assert written.shape == (3, 5)
@@ -187,7 +183,7 @@ def test_every_row_of_what_is_timed_has_full_length(task, name):
 
 @pytest.mark.parametrize("name", generation_bench.CONVERTED)
 def test_the_converted_gpt2_differs_in_its_attention_alone(name):
-    size = generation_bench.Size("molecules", "molecules", 11, 8, 1, 2, 3, 1, 5)
+    size = GenerationSize("molecules", "molecules", 11, 8, 1, 2, 3, 1, 5)
     original, converted = generation_bench._gpt2(size), generation_bench._converted(name, size)
     (attention,) = converted.converted().values()
     assert type(attention.mechanism) is attention_class(name)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ketformer.bench import (
-    attention as attention_bench,
-    circuits as circuit_bench,
-    generation as generation_bench,
-    memory as memory_bench,
-    peers as peer_bench,
-)
+from ketformer import bench
+from ketformer.bench.sizes import ATTENTION_SIZES, GENERATION_SIZES, PEER_SIZES
 from ketformer.cli.common import Parser, print_json, print_table
 from ketformer.errors import KetformerError
+from ketformer.utils.lazy import lazily
 from ketformer.utils.machine import describe_machine
-from ketformer.utils.timing import profiles_in
+
+if TYPE_CHECKING:
+    from ketformer.utils.timing import profiles_in
+
+__getattr__, __dir__, __all__ = lazily(__name__)
 
 EXAMPLE = """  ketformer bench attention
   ketformer bench attention --mechanisms qisa overlap --sizes "d 64, T 64"
@@ -50,37 +50,38 @@ class Benchmark:
     sizes: dict[str, Any] | None = None
 
 
+# To import a benchmark takes seconds, so each is when it is run.
 BENCHMARKS = {
     "attention": Benchmark(
         "every mechanism against classical attention",
-        attention_bench.bench_attention,
+        lambda **options: bench.bench_attention(**options),
         ("repeats", "mechanisms", "sizes", "compiled"),
         (*_TIMES, ("parameters", "parameters")),
-        attention_bench.SIZES,
+        ATTENTION_SIZES,
     ),
     "generation": Benchmark(
         "sampling with the KV cache against transformers' GPT-2",
-        generation_bench.bench_generation,
+        lambda **options: bench.bench_generation(**options),
         ("repeats", "mechanisms", "sizes"),
         (*_TIMES, ("tokens/s", "tokens_per_second"), ("molecules/s", "molecules_per_second")),
-        generation_bench.SIZES,
+        GENERATION_SIZES,
     ),
     "circuits": Benchmark(
         "each backend against the closed form",
-        circuit_bench.bench_circuits,
+        lambda **options: bench.bench_circuits(**options),
         ("repeats", "backends", "length"),
         (*_TIMES, ("circuits/s", "circuits_per_second")),
     ),
     "peers": Benchmark(
         "the exact path against PennyLane and CUDA-Q",
-        peer_bench.bench_peers,
+        lambda **options: bench.bench_peers(**options),
         ("repeats", "sizes"),
         _TIMES,
-        peer_bench.SIZES,
+        PEER_SIZES,
     ),
     "memory": Benchmark(
         "peak memory of a long sequence against classical attention",
-        memory_bench.bench_memory,
+        lambda **options: bench.bench_memory(**options),
         ("repeats", "mechanisms", "length"),
         (("MiB", "peak_mib"), ("from", "low_mib"), ("to", "high_mib")),
     ),

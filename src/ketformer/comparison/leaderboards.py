@@ -18,10 +18,11 @@ from ketformer.comparison.formats import Table
 from ketformer.comparison.rules import judge
 from ketformer.comparison.statistics import paired
 from ketformer.comparison.tables import cell, length_of
+from ketformer.comparison.terms import TERMS, Terms
 from ketformer.comparison.variants import is_offered, matched, mechanisms_of, row_of, rows_of
 from ketformer.comparison.verdicts import LOSSES, REFERENCE
 from ketformer.errors import KetformerError
-from ketformer.runs import Settings, load_settings
+from ketformer.runs import Settings
 from ketformer.runs.data import prepare
 from ketformer.runs.directory import make_manifest
 from ketformer.tasks.metric import CURVES
@@ -29,41 +30,6 @@ from ketformer.utils.files import write_json
 
 #: The file with the result, in the leaderboard's folder.
 LEADERBOARD = "leaderboard.json"
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What all mechanisms share on one task.
-
-    Attributes:
-        preset: its settings.
-        changes: what differs from them.
-        seeds: how many.
-    """
-
-    preset: str
-    changes: Mapping[str, Any]
-    seeds: int
-
-    def settings(self, changes: Mapping[str, Any]) -> Settings:
-        """The settings, with further changes."""
-        return load_settings(self.preset).override({**self.changes, **changes})
-
-
-#: The terms on each task.
-TERMS = {
-    "text": Terms(
-        "char-small",
-        {
-            "num_hidden_layers": 2,
-            "data": "tinyshakespeare",
-            "max_steps": 600,
-            "per_device_train_batch_size": 16,
-        },
-        5,
-    ),
-    "molecules": Terms("overlap-small", {"data": "qm9", "max_steps": 600}, 3),
-}
 
 
 def leaderboard(
