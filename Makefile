@@ -12,7 +12,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: demo test programs suite lint style types test-slow test-gpu results results-qisa results-overlap results-compare results-equal \
 	results-start results-verdict results-studies results-published results-deep results-circuits \
-	results-speed results-gpu results-tensorized results-convert results-leaderboard results-devices \
+	results-speed results-cold results-gpu results-tensorized results-convert results-leaderboard results-devices \
 	results-moses results-moses-models results-optimise results-scaffolds results-series \
 	results-guidance results-constrained readme docs notebooks fuzz clean
 
@@ -61,7 +61,7 @@ fuzz: $(VENV)/.installed
 # on two cores. Runs already finished in runs/ are not trained again.
 results: results-qisa results-overlap results-compare results-equal results-start results-verdict \
 	results-studies results-published results-deep results-circuits results-speed \
-	results-tensorized results-convert results-leaderboard results-devices results-moses \
+	results-cold results-tensorized results-convert results-leaderboard results-devices results-moses \
 	results-scaffolds results-series results-guidance results-constrained readme
 
 # About an hour.
@@ -246,6 +246,10 @@ results-speed: $(VENV)/.installed
 	$(call timed,peers)
 	OMP_NUM_THREADS=1 $(call keep,bench-memory,bench memory --repeats 1 --mechanisms $(WRITING))
 	$(BIN)/python scripts/scale_table.py
+
+# A minute: what every verb takes before its work begins.
+results-cold: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(call keep,cold-start,bench start)
 
 # A minute, on a GPU.
 results-gpu: $(VENV)/.installed

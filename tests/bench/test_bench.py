@@ -41,7 +41,8 @@ def test_circuits_are_timed_beside_the_closed_form(ketformer):
     [
         (
             ["speed"],
-            "unknown benchmark 'speed'; known: attention, generation, circuits, peers, memory",
+            "unknown benchmark 'speed'; known: attention, generation, circuits, peers, memory, "
+            "start",
         ),
         (["generation", "--mechanisms", "qisa_published"], "sees the future"),
         (["generation", "--repeats", "0"], "must be positive"),
@@ -57,6 +58,7 @@ def test_circuits_are_timed_beside_the_closed_form(ketformer):
         (["attention", "--repeats", "0"], "must be positive"),
         (["circuits", "--backends", "qulacs"], "unknown backend 'qulacs'"),
         (["circuits", "--repeats", "0"], "must be positive"),
+        (["start", "--repeats", "0"], "must be positive"),
     ],
 )
 def test_mistakes(ketformer, args, told):
@@ -237,13 +239,36 @@ def test_memory_of_a_long_sequence_beside_the_classical_one(ketformer, monkeypat
         assert 600 * 64 * 4 / 2**20 < row["low_mib"] <= row["peak_mib"] < 100
 
 
+def test_a_start_takes_more_than_an_interpreter_that_does_nothing(ketformer, monkeypatch):
+    """And what a process computes counts as its time, unlike what it waits."""
+    from ketformer.bench import start
+
+    starts = {
+        "python": ("nothing", ("-c", "pass")),
+        "busy": ("work", ("-c", "sum(range(5_000_000))")),
+        "idle": ("work", ("-c", "import time; time.sleep(0.3)")),
+    }
+    monkeypatch.setattr(start, "_starts", lambda verbs: starts)
+    done = ketformer("bench", "start", "--repeats", 1, "--json")
+    assert done.code == 0, done.err
+    nothing, busy, idle = done.json["rows"]
+    assert nothing["ratio"] == 1
+    assert busy["ratio"] == pytest.approx(busy["cpu_ms"] / nothing["cpu_ms"])
+    assert busy["cpu_ms"] > nothing["cpu_ms"]
+    assert idle["cpu_ms"] < 300 <= idle["median_ms"]
+    starts["fails"] = ("help", ("-c", "raise SystemExit('no help')"))
+    failed = ketformer("bench", "start", "--repeats", 1)
+    assert failed.code == 2
+    assert "fails failed: no help" in failed.err
+
+
 @pytest.mark.usefixtures("traced")
 def test_all_is_one_object_with_profiles(ketformer, small, monkeypatch, tmp_path):
-    """Memory and circuits, which start processes and backends, are replaced by fakes."""
+    """Memory, start and circuits, which start processes and backends, are replaced by fakes."""
     from ketformer.cli import bench
 
     row = {"name": "x", "work": "y", "ratio": 1.0, "against": "x", "device": "cpu"}
-    for name in ("circuits", "memory"):
+    for name in ("circuits", "memory", "start"):
         fake = replace(bench.BENCHMARKS[name], run=lambda **_: {"rows": [row], "repeats": 1})
         monkeypatch.setitem(bench.BENCHMARKS, name, fake)
     for name in ("attention", "generation", "peers"):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ketformer import bench
 from ketformer.bench.sizes import ATTENTION_SIZES, GENERATION_SIZES, PEER_SIZES
+from ketformer.cli import VERBS
 from ketformer.cli.common import Parser, print_json, print_table
 from ketformer.errors import KetformerError
 from ketformer.utils.lazy import lazily
@@ -24,6 +25,7 @@ EXAMPLE = """  ketformer bench attention
   ketformer bench attention --mechanisms qisa_a qisa_a:register=head
   ketformer bench attention --compiled false
   ketformer bench generation --mechanisms qisa
+  ketformer bench start
   ketformer bench circuits --backends torch cudaq --json
   ketformer bench all --profile profiles --json"""
 
@@ -84,6 +86,12 @@ BENCHMARKS = {
         lambda **options: bench.bench_memory(**options),
         ("repeats", "mechanisms", "length"),
         (("MiB", "peak_mib"), ("from", "low_mib"), ("to", "high_mib")),
+    ),
+    "start": Benchmark(
+        "processor time of every verb's help, of an import and of an audit, against Python alone",
+        lambda **options: bench.bench_start(list(VERBS), **options),
+        ("repeats",),
+        (("CPU ms", "cpu_ms"), *_TIMES),
     ),
 }
 
