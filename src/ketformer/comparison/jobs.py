@@ -60,7 +60,8 @@ def run_job(job: Job) -> dict[str, Any]:
         if trial:
             return _last_loss(path)
         run = open_run(path)
-        result = evaluate(run, **(job.evaluation or {}), progress=False)
+        # The rows of a comparison are timed side by side, once all are trained.
+        result = evaluate(run, **(job.evaluation or {}), timed=False, progress=False)
         save_evaluation(run, result)
         return result
 
