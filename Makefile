@@ -12,8 +12,8 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: demo test programs suite lint style types test-slow test-gpu results results-qisa results-overlap results-compare results-equal \
 	results-start results-verdict results-equal-time results-studies results-published \
-	results-deep results-circuits results-speed results-speed-avx2 results-gpu results-tensorized \
-	results-convert results-leaderboard results-devices \
+	results-deep results-circuits results-speed results-speed-avx2 results-cold results-gpu \
+	results-tensorized results-convert results-leaderboard results-devices \
 	results-moses results-moses-models results-optimise results-scaffolds results-series \
 	results-guidance results-constrained readme docs notebooks fuzz clean
 
@@ -63,7 +63,7 @@ fuzz: $(VENV)/.installed
 results: results-qisa results-overlap results-compare results-equal results-start results-verdict \
 	results-equal-time \
 	results-studies results-published results-deep results-circuits results-speed \
-	results-tensorized results-convert results-leaderboard results-devices results-moses \
+	results-cold results-tensorized results-convert results-leaderboard results-devices results-moses \
 	results-scaffolds results-series results-guidance results-constrained readme
 
 # About an hour.
@@ -261,6 +261,10 @@ results-speed-avx2: $(VENV)/.installed
 
 AVX2 = ATEN_CPU_CAPABILITY=avx2 TORCHINDUCTOR_CPP_MARCH=x86-64-v3 MKL_ENABLE_INSTRUCTIONS=AVX2 \
 	ONEDNN_MAX_CPU_ISA=AVX2
+
+# A minute: what every verb takes before its work begins.
+results-cold: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(call keep,cold-start,bench start)
 
 # A minute, on a GPU.
 results-gpu: $(VENV)/.installed

@@ -85,6 +85,25 @@ def speed_memory(read: Read) -> str:
     return f"{markdown_table(titles, rows)}\n{_how(result, 'process', 'processes')}"
 
 
+def speed_start(read: Read) -> str:
+    """What each verb takes before its work begins."""
+    result = read("cold-start")
+    rows = []
+    for row in result["rows"]:
+        command = f"{row['name']} --help" if row["work"] == "help" else row["name"]
+        wall = (f"{row[f'{key}_ms'] / 1000:.2f}" for key in ("median", "low", "high"))
+        middle, low, high = wall
+        rows.append([f"`{command}`", f"{row['cpu_ms'] / 1000:.2f}", f"{row['ratio']:.0f}×",
+                     middle, f"{low} – {high}"])  # fmt: skip
+    titles = ["command", "CPU, s", "relative to `python`", "wall time, s", "from – to"]
+    versions = ", ".join(
+        f"{name} {result['machine']['versions'][name]}" for name in ("torch", "transformers")
+    )
+    python = f"Python {result['machine']['python']}, {versions}"
+    how = _how(result, "process", "processes").rstrip(".\n")
+    return f"{markdown_table(titles, rows)}\n{how}; {python}.\n"
+
+
 def _times(result: dict[str, Any], title: str) -> str:
     rows = [
         [row["work"], row["name"], *_spread(row), f"{row['ratio']:,.2f}× {row['against']}"]

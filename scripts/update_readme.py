@@ -86,6 +86,7 @@ FILES = {
         "speed_generation",
         "speed_peers",
         "speed_memory",
+        "speed_start",
     ),
     "docs/mechanisms/index.md": ("mechanisms",),
     **{f"docs/mechanisms/{name}.md": (f"mechanism_{name}",) for name in mechanism_blocks.PAGES},

@@ -14,6 +14,7 @@ from ketformer.bench import (
     peer_step,
     peers as peer_bench,
 )
+from ketformer.bench.sizes import AttentionSize, GenerationSize, PeerSize
 from ketformer.models import preset
 from ketformer.quantum.native import instructions
 
@@ -43,7 +44,8 @@ def test_circuits_are_timed_beside_the_closed_form(ketformer):
     [
         (
             ["speed"],
-            "unknown benchmark 'speed'; known: attention, generation, circuits, peers, memory",
+            "unknown benchmark 'speed'; known: attention, generation, circuits, peers, memory, "
+            "start",
         ),
         (["generation", "--mechanisms", "qisa_published"], "sees the future"),
         (["generation", "--repeats", "0"], "must be positive"),
@@ -59,6 +61,7 @@ def test_circuits_are_timed_beside_the_closed_form(ketformer):
         (["attention", "--repeats", "0"], "must be positive"),
         (["circuits", "--backends", "qulacs"], "unknown backend 'qulacs'"),
         (["circuits", "--repeats", "0"], "must be positive"),
+        (["start", "--repeats", "0"], "must be positive"),
     ],
 )
 def test_mistakes(ketformer, args, told):
@@ -68,26 +71,21 @@ def test_mistakes(ketformer, args, told):
 @pytest.fixture
 def small(monkeypatch):
     """Every benchmark with tiny sizes; a molecule has four tokens."""
-    from ketformer.bench import (
-        attention as attention_bench,
-        generation as generation_bench,
-        peers as peer_bench,
-    )
     from ketformer.cli import bench
 
     sizes = {
         "attention": [
-            attention_bench.Size("tiny", 8, 1, 2, 4, 3),
-            attention_bench.Size("padded", 8, 1, 2, 4, 3, conditions=2),
+            AttentionSize("tiny", 8, 1, 2, 4, 3),
+            AttentionSize("padded", 8, 1, 2, 4, 3, conditions=2),
         ],
         "generation": [
-            generation_bench.Size("text", "text", 11, 8, 1, 2, 2, 3, 4),
-            generation_bench.Size("molecules", "molecules", 11, 8, 1, 2, 3, 1, 5),
+            GenerationSize("text", "text", 11, 8, 1, 2, 2, 3, 4),
+            GenerationSize("molecules", "molecules", 11, 8, 1, 2, 3, 1, 5),
         ],
         "peers": [
-            peer_bench.Size("values", "values", 4, 8),
-            peer_bench.Size("overlaps", "overlaps", 3, 8),
-            peer_bench.Size("step", "step", 6, 2),
+            PeerSize("values", "values", 4, 8),
+            PeerSize("overlaps", "overlaps", 3, 8),
+            PeerSize("step", "step", 6, 2),
         ],
     }
     decoder = preset("overlap-qm9")
@@ -181,7 +179,7 @@ def test_generation_is_timed_beside_gpt2(ketformer, small):
 @pytest.mark.parametrize("task", ["text", "molecules"])
 @pytest.mark.parametrize("name", causal_mechanisms())
 def test_every_row_of_what_is_timed_has_full_length(task, name):
-    size = generation_bench.Size(task, task, 11, 8, 1, 2, 3, 1, 5)
+    size = GenerationSize(task, task, 11, 8, 1, 2, 3, 1, 5)
     for model in (generation_bench._model(name, size), generation_bench._gpt2(size)):
         written = generation_bench._writing(model.eval(), size)()
         assert written.shape == (3, 5)
@@ -190,7 +188,7 @@ def test_every_row_of_what_is_timed_has_full_length(task, name):
 
 @pytest.mark.parametrize("name", generation_bench.CONVERTED)
 def test_the_converted_gpt2_differs_in_its_attention_alone(name):
-    size = generation_bench.Size("molecules", "molecules", 11, 8, 1, 2, 3, 1, 5)
+    size = GenerationSize("molecules", "molecules", 11, 8, 1, 2, 3, 1, 5)
     original, converted = generation_bench._gpt2(size), generation_bench._converted(name, size)
     (attention,) = converted.converted().values()
     assert type(attention.mechanism) is attention_class(name)
@@ -244,13 +242,36 @@ def test_memory_of_a_long_sequence_beside_the_classical_one(ketformer, monkeypat
         assert 600 * 64 * 4 / 2**20 < row["low_mib"] <= row["peak_mib"] < 100
 
 
+def test_a_start_takes_more_than_an_interpreter_that_does_nothing(ketformer, monkeypatch):
+    """And what a process computes counts as its time, unlike what it waits."""
+    from ketformer.bench import start
+
+    starts = {
+        "python": ("nothing", ("-c", "pass")),
+        "busy": ("work", ("-c", "sum(range(5_000_000))")),
+        "idle": ("work", ("-c", "import time; time.sleep(0.3)")),
+    }
+    monkeypatch.setattr(start, "_starts", lambda verbs: starts)
+    done = ketformer("bench", "start", "--repeats", 1, "--json")
+    assert done.code == 0, done.err
+    nothing, busy, idle = done.json["rows"]
+    assert nothing["ratio"] == 1
+    assert busy["ratio"] == pytest.approx(busy["cpu_ms"] / nothing["cpu_ms"])
+    assert busy["cpu_ms"] > nothing["cpu_ms"]
+    assert idle["cpu_ms"] < 300 <= idle["median_ms"]
+    starts["fails"] = ("help", ("-c", "raise SystemExit('no help')"))
+    failed = ketformer("bench", "start", "--repeats", 1)
+    assert failed.code == 2
+    assert "fails failed: no help" in failed.err
+
+
 @pytest.mark.usefixtures("traced")
 def test_all_is_one_object_with_profiles(ketformer, small, monkeypatch, tmp_path):
-    """Memory and circuits, which start processes and backends, are replaced by fakes."""
+    """Memory, start and circuits, which start processes and backends, are replaced by fakes."""
     from ketformer.cli import bench
 
     row = {"name": "x", "work": "y", "ratio": 1.0, "against": "x", "device": "cpu"}
-    for name in ("circuits", "memory"):
+    for name in ("circuits", "memory", "start"):
         fake = replace(bench.BENCHMARKS[name], run=lambda **_: {"rows": [row], "repeats": 1})
         monkeypatch.setitem(bench.BENCHMARKS, name, fake)
     for name in ("attention", "generation", "peers"):

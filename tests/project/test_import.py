@@ -37,15 +37,14 @@ def test_torch_and_transformers_are_imported_when_they_are_needed(code):
 
 HELP = """
 import gc, sys
-from ketformer.cli import main
+from ketformer.cli import VERBS, main
 
-# All but those that list the options of Trainer, of circuits or of measurements.
-for verb in ["app", "attention", "audit", "data", "demo", "generate", "import-checkpoint",
-             "optimise", "report"]:
+for verb in VERBS:
     try:
         main([verb, "--help"])
     except SystemExit:
         pass
+    assert main([verb, "--no_such_option", "1"]) == 2
 print({"torch", "transformers", "rdkit", "scipy"} & {*sys.modules} or "light")
 print("frozen:", gc.get_freeze_count() > 0)
 sys.argv = ["ketformer", "cite", "qm9"]
@@ -54,7 +53,7 @@ print("frozen:", gc.get_freeze_count() > 0, "on:", gc.isenabled())
 """
 
 
-def test_most_help_needs_no_torch_and_the_command_alone_freezes_its_imports():
+def test_neither_help_nor_a_mistake_needs_torch_and_the_command_alone_freezes_its_imports():
     """The collector skips the imports only where the process is the command's own."""
     said = python(HELP).splitlines()
     assert "light" in said

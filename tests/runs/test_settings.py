@@ -1,16 +1,25 @@
 """Settings of a training run: presets and files, changed from the command line, checked."""
 
 import sys
+import types
+import typing
 from contextlib import suppress
+from dataclasses import fields, is_dataclass
+from enum import Enum
 
 import pytest
 import yaml
+from accelerate.parallelism_config import ParallelismConfig
+from transformers import TrainingArguments
 
 from ketformer.attention import ATTENTION
+from ketformer.attention.layers import Mechanisms
 from ketformer.errors import KetformerError
 from ketformer.models import PRESETS, KetformerConfig, preset
 from ketformer.runs import Settings, load_settings
 from ketformer.runs.settings import model_keys
+from ketformer.utils.choices import Activation, Positions
+from ketformer.utils.declared import field_helps, field_types
 
 
 def complaint_about(call, *args):
@@ -24,6 +33,42 @@ def complaint_about(call, *args):
 def write(path, content):
     path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
     return str(path)
+
+
+# --- Options -----------------------------------------------------------------------------------
+
+
+NAMED = {
+    "Activation": Activation,
+    "Mechanisms": Mechanisms,
+    "ParallelismConfig": ParallelismConfig,
+    "Positions": Positions,
+}
+
+
+def plain(hint):
+    """The type with text in place of enumerations, as a command line has them."""
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return str
+    if arguments := typing.get_args(hint):
+        changed = [plain(argument) for argument in arguments]
+        if typing.get_origin(hint) in (typing.Union, types.UnionType):
+            return typing.Union[tuple(changed)]  # noqa: UP007
+        return hint if typing.get_origin(hint) is typing.Literal else hint.__origin__[*changed]
+    return hint
+
+
+@pytest.mark.parametrize("cls", [KetformerConfig, TrainingArguments])
+def test_the_options_read_from_a_source_are_those_of_the_class(cls):
+    """With their types, and in Trainer's case their help."""
+    target = f"{cls.__module__}:{cls.__qualname__}"
+    inherited = {f.name for base in cls.__mro__[1:] if is_dataclass(base) for f in fields(base)}
+    hints = typing.get_type_hints(cls) if cls is TrainingArguments else cls.__annotations__
+    ours = [f for f in fields(cls) if f.init and f.name not in inherited]
+    read = field_types(target, NAMED)
+    assert read == {f.name: plain(hints[f.name]) for f in ours}
+    told = {f.name: f.metadata["help"] for f in ours if "help" in f.metadata}
+    assert field_helps(target) == told
 
 
 # --- Presets -----------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """Metrics against jiwer, against loops by hand, and on a model that sees the future."""
 
+import itertools
 import math
+import statistics
 import time
 
 import jiwer
@@ -252,6 +254,24 @@ def test_the_median_ignores_one_slow_pass(monkeypatch):
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     inputs = {"model": {"input_ids": torch.zeros(1, 1, dtype=torch.long)}}
     assert inference_seconds({"model": model}, inputs, repeats=3) == {"model": 1}
+
+
+@pytest.mark.parametrize(("durations", "passes"), [([1.0], 5), ([1.0, 1.1], 20)])
+def test_times_that_agree_are_taken_fewer_times(monkeypatch, durations, passes):
+    now, calls = [0.0], []
+    takes = itertools.cycle(durations)
+
+    def model(input_ids, use_cache):
+        calls.append(1)
+        now[0] += next(takes)
+
+    model.device = torch.device("cpu")
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr("ketformer.utils.timing._PASSES", 20)
+    inputs = {"model": {"input_ids": torch.zeros(1, 1, dtype=torch.long)}}
+    seconds = inference_seconds({"model": model}, inputs)
+    assert seconds["model"] == pytest.approx(statistics.median(durations))
+    assert len(calls) == 3 + passes
 
 
 def test_a_real_model_takes_some_time():

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-#: How a model knows the order of its tokens: from a table of its own added to the embeddings, from
-#: rotated queries and keys, from scores that fall with the distance, or not at all.
-Positions = Literal["learned", "rotary", "alibi", "none"]
+from ketformer.utils.choices import Positions
 
 
 @dataclass(frozen=True)

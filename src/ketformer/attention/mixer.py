@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from ketformer.attention import rotary
 from ketformer.attention.checks import check_weights, require_choice
-from ketformer.attention.inputs import InputSizes, Positions, TokenInputs, positions_of
+from ketformer.attention.inputs import InputSizes, TokenInputs, positions_of
 from ketformer.attention.leaks import warn_of_leak
 from ketformer.errors import KetformerError, NotOfferedError
 from ketformer.quantum import Expect, Experiment
+from ketformer.utils.choices import Positions
 
 
 class MixerOptions(TypedDict, total=False):

@@ -10,5 +10,6 @@ if TYPE_CHECKING:
     from ketformer.bench.generation import bench_generation as bench_generation
     from ketformer.bench.memory import bench_memory as bench_memory
     from ketformer.bench.peers import bench_peers as bench_peers
+    from ketformer.bench.start import bench_start as bench_start
 
 __getattr__, __dir__, __all__ = lazily(__name__)

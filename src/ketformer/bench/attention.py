@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from ketformer.attention.options import listed_options
 from ketformer.attention.registry import mechanisms_with_circuits
 from ketformer.bench.machine import timed_machine
+from ketformer.bench.sizes import ATTENTION_SIZES, AttentionSize
 from ketformer.errors import KetformerError
 from ketformer.models import KetformerConfig, KetformerForCausalLM
 from ketformer.utils.progress import Bars
@@ -21,46 +21,10 @@ _AGAINST = "classical"
 _VOCABULARY = 65
 
 
-@dataclass(frozen=True)
-class Size:
-    """A model and a batch.
-
-    Attributes:
-        name: its name in the table.
-        hidden_size: d.
-        num_layers: blocks.
-        num_heads: heads.
-        context: tokens per sequence.
-        batch: sequences.
-        conditions: conditions per sequence. With any, sequences vary in length and are
-            padded, as molecules are.
-    """
-
-    name: str
-    hidden_size: int
-    num_layers: int
-    num_heads: int
-    context: int
-    batch: int
-    conditions: int = 0
-
-
-SIZES = {
-    size.name: size
-    for size in (
-        Size("published, d 16", 16, 6, 1, 16, 1024),
-        Size("published, d 128", 128, 6, 1, 16, 1024),
-        Size("d 64, T 64", 64, 2, 4, 64, 64),
-        Size("GPT-1 width, T 512", 768, 2, 12, 512, 4),
-        Size("padded molecules, 9 conditions", 128, 4, 4, 24, 256, conditions=9),
-    )
-}
-
-
 def bench_attention(
     mechanisms: Sequence[str] | None = None,
     *,
-    sizes: Sequence[Size] = tuple(SIZES.values()),
+    sizes: Sequence[AttentionSize] = tuple(ATTENTION_SIZES.values()),
     repeats: int = 5,
     compiled: bool = True,
     progress: bool = True,
@@ -122,7 +86,7 @@ def bench_attention(
     }
 
 
-def _model(name: str, size: Size) -> KetformerForCausalLM:
+def _model(name: str, size: AttentionSize) -> KetformerForCausalLM:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         config = KetformerConfig(
@@ -143,7 +107,7 @@ def _model(name: str, size: Size) -> KetformerForCausalLM:
         return KetformerForCausalLM(config)
 
 
-def _inputs(size: Size) -> dict[str, Tensor]:
+def _inputs(size: AttentionSize) -> dict[str, Tensor]:
     """Random tokens; with conditions, also random values and lengths from half to full."""
     ids = torch.randint(_VOCABULARY, (size.batch, size.context))
     if not size.conditions:

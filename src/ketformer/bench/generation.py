@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from ketformer.attention.registry import causal_mechanisms
 from ketformer.bench.machine import timed_machine
+from ketformer.bench.sizes import GENERATION_SIZES, GenerationSize
 from ketformer.conversion import convert
 from ketformer.errors import KetformerError
 from ketformer.generation.continuation import continue_tokens
@@ -27,48 +27,10 @@ _MOLECULES = "overlap-qm9-deep"
 _PAD, _BOS, _EOS, _CONDITIONS = 0, 1, 2, 9
 
 
-@dataclass(frozen=True)
-class Size:
-    """A model and its output.
-
-    Attributes:
-        name: its name in the table.
-        task: ``text``, a prompt continued by :func:`~ketformer.generation.continuation`, or
-            ``molecules``, whole sequences from the sampler.
-        vocab_size: tokens in the vocabulary.
-        hidden_size: d.
-        num_layers: blocks.
-        num_heads: heads.
-        batch: sequences written together.
-        prompt: tokens in the prompt.
-        new: new tokens per sequence.
-    """
-
-    name: str
-    task: str
-    vocab_size: int
-    hidden_size: int
-    num_layers: int
-    num_heads: int
-    batch: int
-    prompt: int
-    new: int
-
-
-SIZES = {
-    size.name: size
-    for size in (
-        Size("text, batch 1", "text", 65, 64, 2, 4, 1, 8, 128),
-        Size("text, batch 64", "text", 65, 64, 2, 4, 64, 8, 128),
-        Size("molecules, batch 512", "molecules", 30, 128, 4, 4, 512, 1, 24),
-    )
-}
-
-
 def bench_generation(
     mechanisms: Sequence[str] | None = None,
     *,
-    sizes: Sequence[Size] = tuple(SIZES.values()),
+    sizes: Sequence[GenerationSize] = tuple(GENERATION_SIZES.values()),
     repeats: int = 5,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -123,7 +85,7 @@ def bench_generation(
     return {"rows": rows, "repeats": repeats, "machine": timed_machine()}
 
 
-def _gpt2(size: Size) -> Any:
+def _gpt2(size: GenerationSize) -> Any:
     config = GPT2Config(
         vocab_size=size.vocab_size,
         n_positions=size.prompt + size.new,
@@ -139,20 +101,20 @@ def _gpt2(size: Size) -> Any:
         return GPT2LMHeadModel(config)
 
 
-def _converted(name: str, size: Size) -> Any:
+def _converted(name: str, size: GenerationSize) -> Any:
     original = _gpt2(size)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return convert(original, name, init="random", attention_options=_options(name, size))
 
 
-def _options(name: str, size: Size) -> dict[str, Any] | None:
+def _options(name: str, size: GenerationSize) -> dict[str, Any] | None:
     like = preset(_MOLECULES)["model"]
     molecules = size.task == "molecules" and name == like["attention"]
     return like["attention_options"] if molecules else None
 
 
-def _model(name: str, size: Size) -> KetformerForCausalLM:
+def _model(name: str, size: GenerationSize) -> KetformerForCausalLM:
     special: dict[str, Any] = {}
     if size.task == "molecules":
         special = {
@@ -182,7 +144,7 @@ def _model(name: str, size: Size) -> KetformerForCausalLM:
     return model
 
 
-def _writing(model: Any, size: Size) -> Callable[[], Any]:
+def _writing(model: Any, size: GenerationSize) -> Callable[[], Any]:
     """A function that generates one batch, tokens ``[batch, new]``."""
     prompt = torch.randint(
         3, size.vocab_size, (size.batch, size.prompt), generator=torch.Generator().manual_seed(0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from ketformer.attention.observables import PauliObservables
 from ketformer.bench.machine import timed_machine
 from ketformer.bench.peer_step import bench_step
+from ketformer.bench.sizes import PEER_SIZES, PeerSize
 from ketformer.errors import KetformerError
 from ketformer.quantum import (
     Circuit,
@@ -40,41 +40,11 @@ _CHECKED = 8  # rows compared
 Work = Callable[[Tensor, Tensor], Tensor]
 
 
-@dataclass(frozen=True)
-class Size:
-    """A circuit and a batch.
-
-    Attributes:
-        name: its name for ``--sizes``.
-        kind: ``values``: N amplitude-encoded tokens, the circuit of QISA-A, 16 Pauli strings.
-            ``overlaps``: overlaps of N pairs of states, prepared by RY and CNOT rings with
-            angles per token, then by rings with the shared angles of queries and of keys.
-            ``step``: a training step of the decoder of arXiv 2502.19214.
-        n_qubits: qubits of the circuit.
-        batch: N, or the sequences in the step.
-    """
-
-    name: str
-    kind: str
-    n_qubits: int
-    batch: int
-
-
-SIZES = {
-    size.name: size
-    for size in (
-        *(
-            Size(f"{kind}, {n} qubits, batch {batch:,}", kind, n, batch)
-            for kind, n in (("values", 4), ("values", 6), ("overlaps", 6))
-            for batch in (1024, 16384)
-        ),
-        Size("step, batch 256", "step", 6, 256),
-    )
-}
-
-
 def bench_peers(
-    *, sizes: Sequence[Size] = tuple(SIZES.values()), repeats: int = 5, progress: bool = True
+    *,
+    sizes: Sequence[PeerSize] = tuple(PEER_SIZES.values()),
+    repeats: int = 5,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Time the same circuits here and in PennyLane, forward and backward, and a step in CUDA-Q.
 
@@ -112,7 +82,7 @@ def bench_peers(
     return {"rows": rows, "notes": notes, "repeats": repeats, "machine": timed_machine()}
 
 
-def _bench_circuits(size: Size, repeats: int, bars: Bars) -> list[dict[str, Any]]:
+def _bench_circuits(size: PeerSize, repeats: int, bars: Bars) -> list[dict[str, Any]]:
     n_angles = (3 if size.kind == "values" else 2) * size.n_qubits
     n_own = 2**size.n_qubits if size.kind == "values" else 2 * size.n_qubits
     generator = torch.Generator().manual_seed(0)
@@ -163,7 +133,7 @@ def _difference(ours: Work, theirs: Work, own: Tensor, shared: Tensor) -> float:
     return max(float((a - b).abs().max() / a.abs().max()) for a, b in pairs)
 
 
-def _circuit(size: Size) -> Circuit:
+def _circuit(size: PeerSize) -> Circuit:
     """The circuit: angles per token ``x0``, ``x1``, … first, then shared ones ``t0``, ``t1``, …."""
     if size.kind == "values":
         return entangling_ansatz(size.n_qubits)
@@ -171,13 +141,13 @@ def _circuit(size: Size) -> Circuit:
     return own.then(rotation_ring_ansatz(size.n_qubits))
 
 
-def _strings(size: Size) -> PauliStrings:
+def _strings(size: PeerSize) -> PauliStrings:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # they are random, and all must measure the same
         return distinct_strings(_STRINGS, size.n_qubits)
 
 
-def _ours(size: Size, dtype: torch.dtype = torch.float64) -> Work:
+def _ours(size: PeerSize, dtype: torch.dtype = torch.float64) -> Work:
     """Compute as the mechanisms do: shared matrices once, products of states, one Pauli plan."""
     n = size.n_qubits
     if size.kind == "values":
@@ -204,7 +174,7 @@ def _ours(size: Size, dtype: torch.dtype = torch.float64) -> Work:
     return overlaps
 
 
-def _pennylane(size: Size) -> Work:
+def _pennylane(size: PeerSize) -> Work:
     qml = importlib.import_module("pennylane")
     n, circuit = size.n_qubits, _circuit(size)
     gates = {"RX": qml.RX, "RY": qml.RY}
@@ -232,7 +202,7 @@ def _pennylane(size: Size) -> Work:
 
 
 def _with_columns(
-    size: Size,
+    size: PeerSize,
     *,
     values: Callable[[Tensor, dict[str, Tensor]], Tensor],
     states: Callable[[dict[str, Tensor]], Tensor],

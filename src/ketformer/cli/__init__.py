@@ -1,7 +1,8 @@
 """The command. Each verb is a module in this package with `add_arguments` and `run`.
 
 What `run` alone needs, a verb imports under ``if TYPE_CHECKING:``; it is imported once the options
-are parsed. So the help of most verbs needs no torch, and none a model.
+are parsed. What its options are, where a module that needs torch says it, is read from the source
+of that module (:mod:`ketformer.utils.declared`). So neither help nor a mistake needs torch.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ketformer.attention import ATTENTION
-from ketformer.cli.common import Parser, print_facts, print_json
+from ketformer.cli.common import Parser, print_facts, print_json, use_one_thread
 from ketformer.errors import KetformerError
 from ketformer.utils.lazy import lazily
 
@@ -65,6 +65,8 @@ def run(options: Any) -> int:
         )
     if options.sequences < 1 or (options.length is not None and options.length < 2):
         raise KetformerError("an audit needs at least one sequence of two tokens")
+    if options.attention:
+        use_one_thread()
     with Bars(True, "position", delay=1.0) as bars:
         audit = audit_causality(
             _subject(options),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ketformer.cli.common import Parser
-from ketformer.quantum import Noise
-from ketformer.quantum.backends import BACKENDS, Backend, open_backend
-from ketformer.quantum.backends.journal import JOURNAL_FILE
+from ketformer.quantum.backends import BACKENDS, open_backend
+from ketformer.utils.declared import constant, field_defaults
 
 if TYPE_CHECKING:
+    from ketformer.quantum.backends import Backend
     from ketformer.runs import Run
+
+# Read from their sources, without torch.
+_JOURNAL_FILE: str = constant("ketformer.quantum.backends.journal:JOURNAL_FILE")
+_MEASUREMENTS: tuple[str, ...] = constant("ketformer.attention.overlap_measurement:MEASUREMENTS")
 
 
 def add_backend_arguments(parser: Parser) -> None:
@@ -25,7 +28,7 @@ def add_backend_arguments(parser: Parser) -> None:
         "--shots", type=int | None, default=None,
         help="shots for each circuit (exact expectations)",
     )  # fmt: skip
-    names = ", ".join(field.name for field in fields(Noise))
+    names = ", ".join(field_defaults("ketformer.quantum.noise:Noise"))
     parser.add_argument(
         "--noise", type=dict[str, float], default={},
         help=f"error probabilities of gates and readout ({names}), e.g. --noise.two_qubit 0.01",
@@ -37,13 +40,22 @@ def add_backend_arguments(parser: Parser) -> None:
     )  # fmt: skip
 
 
+def add_measurement_argument(parser: Parser, where: str, more: str = "") -> None:
+    """Add ``--measurement``, whose help begins with where it applies."""
+    parser.add_argument(
+        "--measurement", type=str | None, default=None,
+        help=f"{where}: how overlap's scores are measured: {', '.join(_MEASUREMENTS)} "
+        f"({_MEASUREMENTS[0]}){more}",
+    )  # fmt: skip
+
+
 def add_journal_argument(parser: Parser) -> None:
     """Add ``--journal``."""
     parser.add_argument(
         "--journal", type=str | None, default=None,
         help="with shots: file that keeps each batch of circuits once it is measured, so that the "
         "same command goes on where it was stopped; none keeps nothing "
-        f"({JOURNAL_FILE} in the run)",
+        f"({_JOURNAL_FILE} in the run)",
     )  # fmt: skip
 
 
@@ -52,7 +64,7 @@ def chosen_journal(options: Any, run: Run, backend: Backend | None = None) -> Pa
     exact = backend is not None and backend.shots is None
     if options.journal == "none" or (options.journal is None and exact):
         return None
-    return Path(options.journal or run.path / JOURNAL_FILE)
+    return Path(options.journal or run.path / _JOURNAL_FILE)
 
 
 def chosen_backend(options: Any, seed: int = 0) -> Backend:

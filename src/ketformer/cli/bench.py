@@ -5,25 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ketformer.bench import (
-    attention as attention_bench,
-    circuits as circuit_bench,
-    generation as generation_bench,
-    memory as memory_bench,
-    peers as peer_bench,
-)
-from ketformer.bench.machine import named_machine, timed_machine
+from ketformer import bench
+from ketformer.bench.sizes import ATTENTION_SIZES, GENERATION_SIZES, PEER_SIZES
+from ketformer.cli import VERBS
 from ketformer.cli.common import Parser, print_json, print_table
 from ketformer.errors import KetformerError
-from ketformer.utils.timing import profiles_in
+from ketformer.utils.lazy import lazily
+
+if TYPE_CHECKING:
+    from ketformer.bench.machine import named_machine, timed_machine
+    from ketformer.utils.timing import profiles_in
+
+__getattr__, __dir__, __all__ = lazily(__name__)
 
 EXAMPLE = """  ketformer bench attention
   ketformer bench attention --mechanisms qisa overlap --sizes "d 64, T 64"
   ketformer bench attention --mechanisms qisa_a qisa_a:register=head
   ketformer bench attention --compiled false
   ketformer bench generation --mechanisms qisa
+  ketformer bench start
   ketformer bench circuits --backends torch cudaq --json
   ketformer bench all --profile profiles --json"""
 
@@ -50,39 +52,46 @@ class Benchmark:
     sizes: dict[str, Any] | None = None
 
 
+# To import a benchmark takes seconds, so each is when it is run.
 BENCHMARKS = {
     "attention": Benchmark(
         "every mechanism against classical attention",
-        attention_bench.bench_attention,
+        lambda **options: bench.bench_attention(**options),
         ("repeats", "mechanisms", "sizes", "compiled"),
         (*_TIMES, ("parameters", "parameters")),
-        attention_bench.SIZES,
+        ATTENTION_SIZES,
     ),
     "generation": Benchmark(
         "sampling with the KV cache against transformers' GPT-2",
-        generation_bench.bench_generation,
+        lambda **options: bench.bench_generation(**options),
         ("repeats", "mechanisms", "sizes"),
         (*_TIMES, ("tokens/s", "tokens_per_second"), ("molecules/s", "molecules_per_second")),
-        generation_bench.SIZES,
+        GENERATION_SIZES,
     ),
     "circuits": Benchmark(
         "each backend against the closed form",
-        circuit_bench.bench_circuits,
+        lambda **options: bench.bench_circuits(**options),
         ("repeats", "backends", "length"),
         (*_TIMES, ("circuits/s", "circuits_per_second")),
     ),
     "peers": Benchmark(
         "the exact path against PennyLane and CUDA-Q",
-        peer_bench.bench_peers,
+        lambda **options: bench.bench_peers(**options),
         ("repeats", "sizes"),
         _TIMES,
-        peer_bench.SIZES,
+        PEER_SIZES,
     ),
     "memory": Benchmark(
         "peak memory of a long sequence against classical attention",
-        memory_bench.bench_memory,
+        lambda **options: bench.bench_memory(**options),
         ("repeats", "mechanisms", "length"),
         (("MiB", "peak_mib"), ("from", "low_mib"), ("to", "high_mib")),
+    ),
+    "start": Benchmark(
+        "processor time of every verb's help, of an import and of an audit, against Python alone",
+        lambda **options: bench.bench_start(list(VERBS), **options),
+        ("repeats",),
+        (("CPU ms", "cpu_ms"), *_TIMES),
     ),
 }
 

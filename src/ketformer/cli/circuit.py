@@ -6,33 +6,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ketformer.attention.ansatz import with_files_read
-from ketformer.attention.registry import mechanisms_with_circuits
-from ketformer.circuits import check_backends, circuits_of, resource_table
-from ketformer.circuits.device_costs import DeviceCosts
-from ketformer.circuits.device_tables import (
-    Sizes,
-    device_table,
-    device_table_of_run,
-    sizes_for_run,
-)
-from ketformer.circuits.mechanisms import is_run, layers_with_circuits
-from ketformer.circuits.resources import resources_of_run
 from ketformer.cli import circuit_journal, circuit_methods, circuit_mitigation, circuit_studies
 from ketformer.cli.common import Parser, print_json, print_table
 from ketformer.cli.devices import add_device_arguments, chosen_device
-from ketformer.drawing.circuit import draw_picture, draw_text
 from ketformer.drawing.figure import PLOTS
-from ketformer.drawing.plots import draw_device_resources, draw_resources
 from ketformer.errors import KetformerError
-from ketformer.quantum import Experiment
 from ketformer.quantum.backends import BACKENDS
-from ketformer.quantum.qasm import to_qasm
-from ketformer.quantum.resources import count_resources
 from ketformer.utils.files import picture_kind, write_text
+from ketformer.utils.lazy import lazily
 
 if TYPE_CHECKING:
-    from ketformer.runs import Run
+    from ketformer.attention.ansatz import with_files_read
+    from ketformer.attention.registry import mechanisms_with_circuits
+    from ketformer.circuits import check_backends, circuits_of, resource_table
+    from ketformer.circuits.device_costs import DeviceCosts
+    from ketformer.circuits.device_tables import (
+        Sizes,
+        device_table,
+        device_table_of_run,
+        sizes_for_run,
+    )
+    from ketformer.circuits.mechanisms import is_run, layers_with_circuits
+    from ketformer.circuits.resources import resources_of_run
+    from ketformer.drawing.circuit import draw_picture, draw_text
+    from ketformer.drawing.plots import draw_device_resources, draw_resources
+    from ketformer.quantum import Experiment
+    from ketformer.quantum.qasm import to_qasm
+    from ketformer.quantum.resources import count_resources
+
+__getattr__, __dir__, __all__ = lazily(__name__)
 
 EXAMPLE = """  ketformer circuit show overlap --attention_options.n_qubits 4
   ketformer circuit show runs/mine --out circuit.svg
@@ -67,8 +69,9 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("action", type=str, help=listed)
     parser.add_argument(
         "subject", type=str | None, nargs="?", default=None,
-        help=f"a mechanism ({', '.join(mechanisms_with_circuits())}) or a run directory, which "
-        "noise, mitigation and gradients need; for journal, a run directory or its file",
+        help="a mechanism with circuits, such as overlap (`circuit show` alone names them all), or "
+        "a run directory, which noise, mitigation and gradients need; for journal, a run directory "
+        "or its file",
     )  # fmt: skip
     parser.add_argument(
         "--circuit", type=str | None, default=None, help="circuit to use (the first)"
@@ -252,7 +255,7 @@ _PASSES = (
 def _counted(subject: str, options: Any) -> dict[str, Any]:
     if is_run(subject):
         return resources_of_run(
-            _opened(subject), length=options.length, batch=options.batch,
+            circuit_studies.run_in(subject), length=options.length, batch=options.batch,
             precision=options.precision,
         )  # fmt: skip
     others = {**_given_sizes(options), **options.attention_options}
@@ -266,7 +269,7 @@ def _on_device(subject: str, costs: DeviceCosts, options: Any) -> dict[str, Any]
         "shots": options.shots,
     }
     if is_run(subject):
-        run = _opened(subject)
+        run = circuit_studies.run_in(subject)
         sizes = sizes_for_run(run, options.length, options.batch, **common)
         return device_table_of_run(run, costs, sizes)
     sizes = Sizes(**_given_sizes(options), **common)
@@ -283,7 +286,7 @@ def _check(options: Any) -> int:
         raise KetformerError(f"draws must be positive, got {options.draws}")
     mechanisms: Sequence[str] | None = (options.subject,) if options.subject else None
     if options.subject and is_run(options.subject):
-        mechanisms = tuple(layers_with_circuits(_opened(options.subject).model))
+        mechanisms = tuple(layers_with_circuits(circuit_studies.run_in(options.subject).model))
     result = check_backends(options.backends, mechanisms, draws=options.draws, seed=options.seed)
     if options.json:
         print_json(result)
@@ -294,10 +297,3 @@ def _check(options: Any) -> int:
         )  # fmt: skip
         print_table(result["rows"], columns)
     return 0 if result["agree"] else 1
-
-
-def _opened(path: str) -> Run:
-    # Brings in transformers, which takes seconds and which no mechanism needs.
-    from ketformer.runs import open_run
-
-    return open_run(path)

@@ -7,11 +7,12 @@ from typing import Any
 
 from ketformer.cli.common import print_facts, print_json
 from ketformer.errors import KetformerError
-from ketformer.quantum.backends.journal import JOURNAL_FILE, summary
 
 
 def run(options: Any) -> int:
     """Print what has been measured in each setting."""
+    from ketformer.quantum.backends.journal import JOURNAL_FILE, summary
+
     if options.subject is None:
         raise KetformerError("name a run directory or a journal")
     path = Path(options.subject)

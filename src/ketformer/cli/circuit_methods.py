@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ketformer.circuits.methods import LENGTHS, measurement_methods
 from ketformer.cli.common import Parser, print_json, print_table
-from ketformer.drawing.methods import draw_methods
+from ketformer.utils.declared import constant
+
+# Read from their source, without torch.
+_LENGTHS: tuple[int, ...] = constant("ketformer.circuits.methods:LENGTHS")
 
 
 def add_arguments(parser: Parser) -> None:
     """Add the action's own options."""
     parser.add_argument(
-        "--lengths", type=int, nargs="+", default=list(LENGTHS),
-        help=f"methods: numbers of tokens ({' '.join(map(str, LENGTHS))})",
+        "--lengths", type=int, nargs="+", default=list(_LENGTHS),
+        help=f"methods: numbers of tokens ({' '.join(map(str, _LENGTHS))})",
     )  # fmt: skip
     parser.add_argument(
         "--qubits", type=int, nargs="+",
@@ -29,6 +31,9 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: Any) -> int:
     """Print the table and the way with the fewest shots, or draw them."""
+    from ketformer.circuits.methods import measurement_methods
+    from ketformer.drawing.methods import draw_methods
+
     table = measurement_methods(
         options.subject or "overlap",
         lengths=options.lengths,

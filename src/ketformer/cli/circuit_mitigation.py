@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ketformer.attention.measured import measure_by
-from ketformer.attention.overlap_measurement import MEASUREMENTS
-from ketformer.cli.backends import add_journal_argument, chosen_journal
+from ketformer.cli.backends import (
+    add_journal_argument,
+    add_measurement_argument,
+    chosen_journal,
+)
 from ketformer.cli.circuit_studies import opened
 from ketformer.cli.common import Parser, print_json, print_table
 from ketformer.errors import KetformerError
@@ -17,16 +19,13 @@ SHOTS = 4000
 
 def add_arguments(parser: Parser) -> None:
     """Add the action's own options."""
-    parser.add_argument(
-        "--measurement", type=str | None, default=None,
-        help=f"mitigation: how overlap's scores are measured: {', '.join(MEASUREMENTS)} "
-        f"({next(iter(MEASUREMENTS))})",
-    )  # fmt: skip
+    add_measurement_argument(parser, "mitigation")
     add_journal_argument(parser)
 
 
 def run(options: Any) -> int:
     """Print errors before and after each kind of mitigation, and the extra circuits."""
+    from ketformer.attention.measured import measure_by
     from ketformer.evaluation import mitigation_study
 
     if options.device is None:

@@ -126,10 +126,16 @@ def opened(options: Any) -> Run:
     Raises:
         KetformerError: it names none, or one that cannot be read; or the limit is not positive.
     """
-    from ketformer.runs import open_run
-
     if options.subject is None:
         raise KetformerError(f"{options.action} needs a run directory")
     if options.limit is not None and options.limit < 1:
         raise KetformerError(f"limit must be positive, got {options.limit}")
-    return open_run(options.subject)
+    return run_in(options.subject)
+
+
+def run_in(path: str) -> Run:
+    """The run in a directory."""
+    # Brings in transformers, which takes seconds and which no mechanism needs.
+    from ketformer.runs import open_run
+
+    return open_run(path)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from ketformer.attention import ATTENTION, with_files_read
+from ketformer.attention import ATTENTION
 from ketformer.cli.common import Parser, print_facts, print_json, print_table
-from ketformer.conversion.conversion import Init
-from ketformer.conversion.directory import convert_directory
-from ketformer.conversion.distill import Distillation
 from ketformer.errors import KetformerError
+from ketformer.utils.choices import Init
+from ketformer.utils.declared import field_defaults
+from ketformer.utils.lazy import lazily
+
+if TYPE_CHECKING:
+    from ketformer.attention import with_files_read
+    from ketformer.conversion.directory import convert_directory
+    from ketformer.conversion.distill import Distillation
+
+__getattr__, __dir__, __all__ = lazily(__name__)
 
 EXAMPLE = """  ketformer convert my-gpt2 --attention overlap --data my.txt --out converted
   ketformer convert my-llama --attention qisa --layers 0,2 --init random --out hybrid
@@ -65,11 +71,12 @@ def add_arguments(parser: Parser) -> None:
         "--data", type=str | None, default=None,
         help="calibration text for distill: a data set's name or a path",
     )  # fmt: skip
-    for field in fields(Distillation):
-        if field.name in _HELP:
-            kind = type(field.default)
-            text = f"{_HELP[field.name]} ({field.default})"
-            parser.add_argument(f"--{field.name}", type=kind, default=field.default, help=text)
+    defaults = field_defaults("ketformer.conversion.distill:Distillation")
+    for name, told in _HELP.items():
+        default = defaults[name]
+        parser.add_argument(
+            f"--{name}", type=type(default), default=default, help=f"{told} ({default})"
+        )
 
 
 def run(options: Any) -> int:

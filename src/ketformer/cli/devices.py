@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ketformer.circuits.device_costs import DeviceCosts, Prices
 from ketformer.cli.common import Parser
 from ketformer.errors import KetformerError
-from ketformer.quantum.backends.devices import find_device
-from ketformer.quantum.backends.transpiled import LEVEL, Transpiler
+from ketformer.utils.declared import constant
+
+if TYPE_CHECKING:
+    from ketformer.circuits.device_costs import DeviceCosts
+
+# Read from its source, without torch.
+_LEVEL: int = constant("ketformer.quantum.backends.transpiled:LEVEL")
 
 #: Options without a default that say nothing unless a device is named.
 _OF_A_DEVICE = ("delay_us", "price_per_second", "price_per_shot")
@@ -22,8 +26,8 @@ def add_device_arguments(parser: Parser) -> None:
         "for, e.g. fake_torino, or a device of your saved IBM account",
     )  # fmt: skip
     parser.add_argument(
-        "--optimization_level", type=int, default=LEVEL,
-        help=f"with --device: level of Qiskit's transpiler, 0 to 3 ({LEVEL})",
+        "--optimization_level", type=int, default=_LEVEL,
+        help=f"with --device: level of Qiskit's transpiler, 0 to 3 ({_LEVEL})",
     )  # fmt: skip
     parser.add_argument(
         "--delay_us", type=float | None, default=None,
@@ -50,6 +54,10 @@ def chosen_device(options: Any) -> DeviceCosts | None:
         if given:
             raise KetformerError(f"--{given[0]} needs --device, such as fake_torino")
         return None
+    from ketformer.circuits.device_costs import DeviceCosts, Prices
+    from ketformer.quantum.backends.devices import find_device
+    from ketformer.quantum.backends.transpiled import Transpiler
+
     prices = Prices(options.price_per_second, options.price_per_shot)
     transpiler = Transpiler(
         find_device(options.device),

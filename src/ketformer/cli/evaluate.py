@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ketformer.attention.overlap_measurement import MEASUREMENTS
 from ketformer.cli.backends import (
     add_backend_arguments,
     add_journal_argument,
+    add_measurement_argument,
     chosen_backend,
     chosen_journal,
 )
@@ -111,11 +111,7 @@ def add_arguments(parser: Parser) -> None:
         "--column", type=str | None, default=None, help="column of a file with the SMILES (smiles)"
     )
     add_backend_arguments(parser)
-    parser.add_argument(
-        "--measurement", type=str | None, default=None,
-        help=f"on a backend: how overlap's scores are measured: {', '.join(MEASUREMENTS)} "
-        f"({next(iter(MEASUREMENTS))}); kernel's: uncompute, product",
-    )  # fmt: skip
+    add_measurement_argument(parser, "on a backend", "; kernel's: uncompute, product")
     add_journal_argument(parser)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ketformer.cli.common import (
     Parser,
@@ -16,15 +16,20 @@ from ketformer.cli.common import (
     runs_at_once,
 )
 from ketformer.comparison.formats import csv_text, table_text
-from ketformer.comparison.leaderboards import (
-    TERMS,
-    leaderboard,
-    ranking,
-    records_of,
-    sentences,
-)
+from ketformer.comparison.terms import TERMS
 from ketformer.errors import KetformerError
-from ketformer.report.plots import plots_of_leaderboard
+from ketformer.utils.lazy import lazily
+
+if TYPE_CHECKING:
+    from ketformer.comparison.leaderboards import (
+        leaderboard,
+        ranking,
+        records_of,
+        sentences,
+    )
+    from ketformer.report.plots import plots_of_leaderboard
+
+__getattr__, __dir__, __all__ = lazily(__name__)
 
 EXAMPLE = """  ketformer leaderboard                     # all of them: hours on two cores
   ketformer leaderboard mine                # a mechanism of your package, and its twins

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ketformer.cli.common import (
     Parser,
@@ -20,17 +20,22 @@ from ketformer.cli.common import (
     use_one_thread,
 )
 from ketformer.errors import KetformerError
-from ketformer.report.plots import plots_of_result
-from ketformer.reproduction import (
-    repeat_run,
-    reproduce_overlap,
-    reproduce_qisa,
-    reproduce_tensorized,
-)
 from ketformer.reproduction.claims import claim_about
-from ketformer.reproduction.overlap import OVERLAP_ROWS
-from ketformer.reproduction.qisa import QISA_CLAIM, QISA_ROWS
-from ketformer.reproduction.tensorized import PICTURE, TENSORIZED_ROWS
+from ketformer.reproduction.rows import OVERLAP_ROWS, QISA_ROWS, TENSORIZED_ROWS
+from ketformer.utils.lazy import lazily
+
+if TYPE_CHECKING:
+    from ketformer.report.plots import plots_of_result
+    from ketformer.reproduction import (
+        repeat_run,
+        reproduce_overlap,
+        reproduce_qisa,
+        reproduce_tensorized,
+    )
+    from ketformer.reproduction.qisa import QISA_CLAIM
+    from ketformer.reproduction.tensorized import PICTURE
+
+__getattr__, __dir__, __all__ = lazily(__name__)
 
 EXAMPLE = """  ketformer reproduce qisa
   ketformer reproduce qisa --seeds 1 --max_steps 200 --out runs/quick

@@ -70,7 +70,8 @@ class Job:
             if trial:
                 return _last_loss(path)
             run = open_run(path)
-            result = evaluate(run, **(self.evaluation or {}), progress=False)
+            # The rows of a comparison are timed side by side, once all are trained.
+            result = evaluate(run, **(self.evaluation or {}), timed=False, progress=False)
             save_evaluation(run, result)
             return result
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,51 +14,17 @@ from ketformer.comparison.experiment import compare
 from ketformer.comparison.formats import Table
 from ketformer.comparison.standings import standings
 from ketformer.comparison.tables import cell, length_of
+from ketformer.comparison.terms import TERMS, Terms
 from ketformer.comparison.variants import is_offered, matched, mechanisms_of, row_of, rows_of
 from ketformer.comparison.verdicts import REFERENCE
 from ketformer.errors import KetformerError
-from ketformer.runs import Settings, load_settings
+from ketformer.runs import Settings
 from ketformer.runs.data import prepare
 from ketformer.runs.directory import make_manifest
 from ketformer.utils.files import write_json
 
 #: The file with the result, in the leaderboard's folder.
 LEADERBOARD = "leaderboard.json"
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What all mechanisms share on one task.
-
-    Attributes:
-        preset: its settings.
-        changes: what differs from them.
-        seeds: how many.
-    """
-
-    preset: str
-    changes: Mapping[str, Any]
-    seeds: int
-
-    def settings(self, changes: Mapping[str, Any]) -> Settings:
-        """The settings, with further changes."""
-        return load_settings(self.preset).override({**self.changes, **changes})
-
-
-#: The terms on each task.
-TERMS = {
-    "text": Terms(
-        "char-small",
-        {
-            "num_hidden_layers": 2,
-            "data": "tinyshakespeare",
-            "max_steps": 600,
-            "per_device_train_batch_size": 16,
-        },
-        5,
-    ),
-    "molecules": Terms("overlap-small", {"data": "qm9", "max_steps": 600}, 3),
-}
 
 
 def leaderboard(

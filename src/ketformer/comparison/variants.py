@@ -1,4 +1,7 @@
-"""The rows of a comparison: mechanisms of equal size, and their controls."""
+"""The rows of a comparison: mechanisms of equal size, and their controls.
+
+Only what builds a model imports torch: the names of rows and controls need none.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,9 @@ import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-
-from ketformer.attention import ATTENTION, Mixer, attention_class, attention_options
+from ketformer.attention import ATTENTION, attention_class, attention_options
 from ketformer.attention.layers import (
     Mechanisms,
     distinct,
@@ -20,11 +21,11 @@ from ketformer.attention.layers import (
     parse_mechanisms,
 )
 from ketformer.attention.options import check_option_types, listed_options
-from ketformer.attention.spread import spread_of_scores
 from ketformer.errors import KetformerError, NotOfferedError
-from ketformer.models import KetformerConfig
-from ketformer.runs import Settings
-from ketformer.runs.settings import model_keys
+from ketformer.runs.settings import Settings, model_keys
+
+if TYPE_CHECKING:
+    from ketformer.attention import Mixer
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,8 @@ def controls() -> dict[str, str]:
 
     Controls in the registry are mechanisms themselves; the others change options of the rows.
     """
-    own = {name: vars(cls).get("control", "") for name, cls in ATTENTION.loaded()}
     return {
-        **{name: told for name, told in own.items() if told},
+        **dict(ATTENTION.declaring("control")),
         **{name: ablation.told for name, ablation in _ABLATIONS.items()},
         _MATCHED_START: "scores begun with the same spread as the mechanism's, and as classical's",
     }
@@ -201,6 +201,8 @@ def _ablated(bases: Sequence[Variant], settings: Settings, control: str) -> list
 
 def is_offered(row: Variant, settings: Settings) -> bool:
     """Whether its mechanism has these positions, and what the options leave out, such as gates."""
+    import torch
+
     try:
         with torch.device("meta"):
             new_attention(settings.override(row.changes).model, seed=0)
@@ -267,15 +269,18 @@ def trained_settings(row: Variant, settings: Settings) -> dict[str, Any]:
 
 def _spread_at_start(row: Variant, settings: Settings) -> float:
     """The spread of its scores in a new model, to three digits."""
+    from ketformer.attention.spread import spread_of_scores
+
     attention = new_attention(settings.override(row.changes).model, seed=0)
     return float(f"{spread_of_scores(attention):.3g}")
 
 
 def new_attention(model: Mapping[str, Any], seed: int) -> Mixer:
     """The mechanism of a new model with these configuration keys, as its first block has it."""
-    from ketformer.models import (
-        KetformerForCausalLM,  # takes seconds; names and options need it not
-    )
+    import torch
+
+    from ketformer.attention import Mixer
+    from ketformer.models import KetformerConfig, KetformerForCausalLM
 
     config = KetformerConfig(**{**model, "num_hidden_layers": 1})
     with torch.random.fork_rng(devices=[]):
@@ -297,6 +302,8 @@ def chosen_rows(wanted: Sequence[str] | None, known: Sequence[str]) -> set[str]:
 
 def row_of(arm: str, settings: Settings) -> Variant:
     """``name:option=value,...`` as a row; an option is the mechanism's or the model's."""
+    from ketformer.models import KetformerConfig
+
     name = arm.partition(":")[0]
     mechanisms = mechanisms_of(arm)
     offered = {key for each in distinct(mechanisms) for key in attention_options(each)}
@@ -345,6 +352,8 @@ def matched(
     Raises:
         KetformerError: a row cannot be matched within 2 %.
     """
+    from ketformer.models import KetformerConfig
+
     resized: list[Variant] = []
     target = 0
     for variant in variants:
@@ -373,7 +382,9 @@ def matched(
 
 def _count(settings: Settings, data_keys: Mapping[str, Any], width: int | None) -> int:
     """The number of parameters at a feed-forward width."""
-    from ketformer.models import KetformerForCausalLM
+    import torch
+
+    from ketformer.models import KetformerConfig, KetformerForCausalLM
 
     keys = {**data_keys, **settings.model, "intermediate_size": width}
     with torch.device("meta"):

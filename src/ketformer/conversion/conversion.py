@@ -19,8 +19,7 @@ from ketformer.conversion.layouts import Layout, Weights, beyond_classical, layo
 from ketformer.conversion.names import class_names
 from ketformer.errors import KetformerError
 from ketformer.models.configuration import check_attn_implementation
-
-Init = Literal["distill", "random"]
+from ketformer.utils.choices import Init
 
 
 def convert(

@@ -9,11 +9,12 @@ from typing import Any, Literal
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ketformer.conversion.conversion import Init, convert
+from ketformer.conversion.conversion import convert
 from ketformer.conversion.distill import Distillation
 from ketformer.conversion.names import ARCHITECTURES, original_type
 from ketformer.errors import KetformerError
 from ketformer.tasks.datasets import load_text
+from ketformer.utils.choices import Init
 from ketformer.utils.files import new_folder, write_json
 from ketformer.utils.mappings import read_json
 

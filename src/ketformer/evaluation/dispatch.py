@@ -28,13 +28,14 @@ def evaluate(
     constrained: bool = False,
     guidance: float = 1.0,
     best_of: int = 1,
+    timed: bool = True,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Measure a trained model by all metrics of its task.
 
     See :func:`evaluate_text` and
     :func:`~ketformer.evaluation.evaluate_molecules`; ``samples`` and all that follow it, except
-    ``progress``, apply only to the latter.
+    ``timed`` and ``progress``, apply only to the latter, and ``timed`` only to the former.
     """
     if run.task == "molecules":
         return evaluate_molecules(
@@ -52,7 +53,7 @@ def evaluate(
             best_of=best_of,
             progress=progress,
         )
-    return evaluate_text(run, data=data, split=split, limit=limit, progress=progress)
+    return evaluate_text(run, data=data, split=split, limit=limit, timed=timed, progress=progress)
 
 
 def save_evaluation(run: Run, result: dict[str, Any]) -> Path:

@@ -41,6 +41,7 @@ def evaluate_text(
     data: str | None = None,
     split: str | None = None,
     limit: int | None = None,
+    timed: bool = True,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Measure a trained text model.
@@ -56,12 +57,13 @@ def evaluate_text(
         split: a split method (``standard``, ``published``), whose test part is used,
             or a part (``train``, ``validation``, ``test``) of the run's own split.
         limit: the most windows to use, evenly spread; all by default.
+        timed: also time inference, which means little while other runs share the cores.
         progress: show bars on standard error.
 
     Returns:
         Cross entropies in nats per token (also by position), ``bits_per_character``,
         ``perplexity``, teacher-forced and free-running ``cer`` and ``wer``,
-        ``inference_ms`` for one batch without text decoding, the data they were
+        if timed ``inference_ms`` for one batch without text decoding, the data they were
         measured on, and the metrics of other packages.
 
     Raises:
@@ -80,11 +82,9 @@ def evaluate_text(
     continuations, followed = _free_running(run, windows)
     free_cer, free_wer = error_rates(followed, continuations)
     loss = float(forced.losses.mean())
-    inputs = timing_inputs(run)
-    with Bars(progress, "round") as bars:
-        times = inference_seconds({"model": run.model}, {"model": inputs}, step=bars("timing"))
     with Bars(progress, "position") as bars:
         causal = audit_causality(run.model, sequences=4, step=bars("audit")).causal
+    times = _times(run, progress) if timed else {}
     return {
         "run": str(run.path),
         "weights_sha256": run.weights_sha256,
@@ -106,7 +106,17 @@ def evaluate_text(
         "free_running_cer": free_cer,
         "free_running_wer": free_wer,
         **computed("text", continuations, followed),
-        "inference_ms": 1000 * times["model"],
+        **times,
+    }
+
+
+def _times(run: Run, progress: bool) -> dict[str, Any]:
+    """Milliseconds of a forward pass, and the size of the batch."""
+    inputs = timing_inputs(run)
+    with Bars(progress, "round") as bars:
+        seconds = inference_seconds({"": run.model}, {"": inputs}, step=bars("timing"))
+    return {
+        "inference_ms": 1000 * seconds[""],
         "inference_batch": list(inputs["input_ids"].shape),
     }
 

@@ -18,7 +18,6 @@ from transformers import GenerationConfig
 
 from ketformer.attention import ATTENTION, attention_class, attention_options
 from ketformer.attention.ansatz import as_plain_options
-from ketformer.attention.inputs import Positions
 from ketformer.attention.layers import (
     Mechanisms,
     as_given,
@@ -31,8 +30,8 @@ from ketformer.attention.layers import (
 from ketformer.attention.options import check_option_types
 from ketformer.errors import KetformerError
 from ketformer.models.feed_forward import FEED_FORWARD, check_feed_forward_options, has_width
-from ketformer.models.feed_forward.base import Activation
 from ketformer.models.remote_code import SavedWithModule
+from ketformer.utils.choices import Activation, Positions
 
 # Keys that transformers itself passes or writes besides the declared fields.
 _TRANSFORMERS_KEYS = {

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor
@@ -14,11 +14,11 @@ from torch import Tensor
 from ketformer.errors import KetformerError
 from ketformer.quantum.circuit import Angle, Circuit, Gate
 from ketformer.quantum.experiment import Expect, Experiment
+from ketformer.utils.choices import Gradient
 
 if TYPE_CHECKING:
     from ketformer.quantum.backends import Backend
 
-Gradient = Literal["parameter_shift", "spsa", "adjoint"]
 GRADIENTS: tuple[str, ...] = get_args(Gradient)
 #: Shifts and their coefficients.
 Rule = tuple[tuple[float, ...], tuple[float, ...]]

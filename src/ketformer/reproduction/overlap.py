@@ -9,39 +9,11 @@ from typing import Any
 from ketformer.comparison import Variant, run_variants
 from ketformer.comparison.tables import Columns
 from ketformer.comparison.variants import chosen_rows
+from ketformer.reproduction.rows import OVERLAP_ROWS
 from ketformer.runs import Settings, load_settings
 from ketformer.runs.directory import make_manifest
 from ketformer.utils.files import write_json
 from ketformer.utils.locks import alone_in_out
-
-_SEQUENCE: dict[str, dict[str, Any]] = {
-    "overlap": {"attention": "overlap"},
-    "classical": {"attention": "classical"},
-    "classical_eq": {
-        "attention": "classical_eq",
-        "attention_options": {"features": "embedding"},
-    },
-}
-
-# All properties are always given, in their own units, and the batch scales the angles.
-_AS_PUBLISHED: dict[str, Any] = {
-    "conditions": "all",
-    "standardise_conditions": False,
-    "condition_unknown": False,
-}
-
-
-def _conditional(changes: dict[str, Any]) -> dict[str, Any]:
-    scaled = {"angles": "embedding", "n_qubits": 6, "layers": 1, "published_scaling": True}
-    options = {"attention_options": scaled} if changes["attention"] == "overlap" else {}
-    return {**changes, **_AS_PUBLISHED, **options}
-
-
-#: The six models of the paper, by name.
-OVERLAP_ROWS: tuple[Variant, ...] = (
-    *(Variant(f"{name}_sequence", changes) for name, changes in _SEQUENCE.items()),
-    *(Variant(f"{name}_conditions", _conditional(changes)) for name, changes in _SEQUENCE.items()),
-)
 
 #: The published figures of each: the recorded validation loss (padding counts), and for the
 #: conditional models the samples without a target. None where no figure is known.

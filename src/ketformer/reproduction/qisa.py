@@ -8,29 +8,11 @@ from typing import Any
 
 from ketformer.comparison import Variant, run_variants
 from ketformer.comparison.variants import chosen_rows
+from ketformer.reproduction.rows import QISA_ROWS
 from ketformer.runs import Settings, load_settings
 from ketformer.runs.directory import make_manifest
 from ketformer.utils.files import write_json
 from ketformer.utils.locks import alone_in_out
-
-_AS_PUBLISHED = {"score": "double_exponential", "observables": "random"}
-
-#: Rows of the QISA table (arXiv 2603.03318): name, how it relates to the paper, settings.
-QISA_ROWS: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("classical", "baseline", {"attention": "classical"}),
-    (
-        "classical_transposed",
-        "control: classical with the leak",
-        {"attention": "classical", "attention_options": {"mixing": "transposed"}},
-    ),
-    ("qisa_published", "as published", {"attention": "qisa_published"}),
-    ("qisa_causal", "leak mended", {"attention": "qisa", "attention_options": _AS_PUBLISHED}),
-    ("qisa", "ours", {"attention": "qisa"}),
-    ("qisa_a_published", "as published", {"attention": "qisa_a_published"}),
-    ("qisa_a_causal", "leak mended", {"attention": "qisa_a", "attention_options": _AS_PUBLISHED}),
-    ("qisa_a", "ours", {"attention": "qisa_a"}),
-    ("qsann", "baseline", {"attention": "qsann"}),
-)
 
 #: What the paper claims for QISA against classical attention: how many times lower the
 #: errors are, and how many times longer inference takes.

@@ -17,6 +17,7 @@ from ketformer.comparison import Variant, run_variants
 from ketformer.comparison.tables import Columns
 from ketformer.comparison.variants import chosen_rows
 from ketformer.drawing.plots import draw_curves
+from ketformer.reproduction.rows import TENSORIZED_ROWS
 from ketformer.runs import Settings, load_settings, read_metrics
 from ketformer.runs.directory import make_manifest
 from ketformer.utils.files import write_json, write_text
@@ -26,13 +27,6 @@ from ketformer.utils.locks import alone_in_out
 LETTERS = string.ascii_lowercase + "012345"
 #: The least cross entropy that an honest model can have, in nats per token.
 HONEST = math.log(len(LETTERS))
-
-#: Rows of the table: name, what it is.
-TENSORIZED_ROWS: tuple[tuple[str, str], ...] = (
-    ("tensorized_published", "as released"),
-    ("tensorized", "the same layer, masked"),
-    ("classical", "classical attention"),
-)
 
 _LENGTH = 300_000  # characters
 _CONTEXT = 8

@@ -1,4 +1,8 @@
-"""Settings of a training run, with changes from the command line."""
+"""Settings of a training run, with changes from the command line.
+
+What the options are is read from the sources of the classes that have them, so that neither help
+nor a mistake needs transformers or torch.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +20,16 @@ from typing import Any, Literal
 
 import jsonargparse
 
-from ketformer.attention import ATTENTION, with_files_read
+from ketformer.attention import ATTENTION
 from ketformer.attention.layers import Mechanisms, distinct, nested, parse_mechanisms
 from ketformer.attention.options import name_of_type
 from ketformer.errors import KetformerError
-from ketformer.models import KetformerConfig
 from ketformer.models.feed_forward import FEED_FORWARD
 from ketformer.quantum.backends.registry import BACKENDS
-from ketformer.quantum.gradients import Gradient
 from ketformer.tasks.datasets import found_from_anywhere
 from ketformer.tasks.metric import Task
-from ketformer.tasks.molecules.replicates import Merge
+from ketformer.utils.choices import Activation, Gradient, Merge, Positions
+from ketformer.utils.declared import class_docstring, field_helps, field_types
 from ketformer.utils.docstrings import docstring_arguments, first_sentence
 
 #: Shown by ``train --help``; every other option of TrainingArguments works as well.
@@ -50,6 +53,9 @@ _NOT_SET = {
     "condition_means", "condition_stds", "condition_ranges",
 }  # fmt: skip
 
+
+_MODEL = "ketformer.models.configuration:KetformerConfig"
+_TRAINING = "transformers.training_args:TrainingArguments"
 
 #: What an option of a mechanism, a backend or Trainer can be.
 Scalar = bool | int | float | str | None
@@ -157,6 +163,8 @@ class Settings:
     @property
     def attention(self) -> Mechanisms:
         """The mechanism of all layers, or of each."""
+        from ketformer.models import KetformerConfig
+
         found: Mechanisms = self.model.get("attention", KetformerConfig.attention)
         return found
 
@@ -177,6 +185,9 @@ class Settings:
         Raises:
             KetformerError: an unknown key, a value of the wrong type, or an unreadable file.
         """
+        from ketformer.attention import with_files_read
+        from ketformer.models import KetformerConfig
+
         own, model, training = {}, dict(self.model), dict(self.training)
         checked = checked_settings(changes)
         if "attention" in checked:
@@ -212,9 +223,7 @@ def add_settings_arguments(parser: jsonargparse.ArgumentParser) -> None:
 
 def model_keys() -> tuple[str, ...]:
     """Configuration keys that belong to this model and not to every transformers model."""
-    inherited = {f.name for f in fields(KetformerConfig.__mro__[1])}
-    ours = (f.name for f in fields(KetformerConfig) if f.name not in inherited)
-    return tuple(key for key in ours if key not in _NOT_SET)
+    return tuple(_model_types())
 
 
 def own_keys() -> tuple[str, ...]:
@@ -222,27 +231,24 @@ def own_keys() -> tuple[str, ...]:
     return tuple(f.name for f in fields(Settings) if f.name not in {"model", "training", "name"})
 
 
-def _training_arguments() -> Any:
-    """Trainer's options. The import brings in peft and models, which to read a run needs not."""
-    from transformers import TrainingArguments
-
-    return TrainingArguments
+@lru_cache
+def _own_types() -> dict[str, Any]:
+    hints = typing.get_type_hints(Settings)
+    return {key: _plain(hints[key]) for key in own_keys()}
 
 
 @lru_cache
-def _training_fields() -> dict[str, Any]:
-    return {f.name: f for f in fields(_training_arguments()) if f.name not in _OURS and f.init}
+def _model_types() -> dict[str, Any]:
+    names = {"Activation": Activation, "Mechanisms": Mechanisms, "Positions": Positions}
+    hints = field_types(_MODEL, names)
+    return {key: _plain(hint) for key, hint in hints.items() if key not in _NOT_SET}
 
 
 @lru_cache
-def _hints(cls: type) -> dict[str, Any]:
-    if cls is KetformerConfig:  # its base's annotations name modules that typing cannot see
-        hints = {f.name: f.type for f in fields(KetformerConfig)}
-    else:
-        hints = typing.get_type_hints(cls)
-    if "fsdp" in hints:  # Trainer's; declared as a string, the deprecated form of a bool
-        hints["fsdp"] = bool | str | None
-    return {key: _plain(hint) for key, hint in hints.items()}
+def _training_types() -> dict[str, Any]:
+    hints = field_types(_TRAINING, {})
+    hints["fsdp"] = bool | str | None  # declared as a string, the deprecated form of a bool
+    return {key: _plain(hint) for key, hint in hints.items() if key not in _OURS}
 
 
 def _plain(hint: Any) -> Any:
@@ -258,55 +264,43 @@ def _plain(hint: Any) -> Any:
 
 
 @lru_cache
-def _parser(*, training: bool = True) -> jsonargparse.ArgumentParser:
-    """All settings, in a group for each part of :class:`Settings`, or all but Trainer's."""
+def _parser() -> jsonargparse.ArgumentParser:
+    """All settings, in a group for each part of :class:`Settings`."""
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    unset = argparse.SUPPRESS
-    own = parser.add_argument_group("data")
-    help_of = docstring_arguments(Settings)
+    help_of = docstring_arguments(Settings.__doc__)
     help_of["backend"] += f" One of {', '.join(BACKENDS)}."
-    for key in own_keys():
-        own.add_argument(
-            f"--{key}", type=_hints(Settings)[key], default=unset, help=help_of.get(key)
-        )
-    model = parser.add_argument_group("model")
-    help_of = docstring_arguments(KetformerConfig)
+    _add_group(parser.add_argument_group("data"), _own_types(), help_of)
+    help_of = docstring_arguments(class_docstring(_MODEL))
     help_of["attention"] = (
         f"one of {', '.join(ATTENTION)}; or a hybrid, one for each layer: overlap,classical"
     )
     help_of["feed_forward"] = f"the feed-forward layer of every block: {', '.join(FEED_FORWARD)}"
-    for key in model_keys():
-        kind = _hints(KetformerConfig)[key]
-        model.add_argument(f"--{key}", type=kind, default=unset, help=help_of.get(key))
-    if training:
-        _add_training_arguments(parser)
+    _add_group(parser.add_argument_group("model"), _model_types(), help_of)
+    training = parser.add_argument_group(
+        "training", "any other option of transformers' TrainingArguments works as well"
+    )
+    told = field_helps(_TRAINING)
+    common = {key: first_sentence(told.get(key, "")) for key in COMMON_TRAINING_OPTIONS}
+    types = _training_types()
+    ordered = {key: types[key] for key in (*common, *types)}
+    _add_group(training, ordered, {key: common.get(key, argparse.SUPPRESS) for key in types})
     return parser
 
 
-def _add_training_arguments(parser: jsonargparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(
-        "training", "any other option of transformers' TrainingArguments works as well"
-    )
-    trainers = _training_fields()
-    for key in dict.fromkeys((*COMMON_TRAINING_OPTIONS, *trainers)):
-        text = argparse.SUPPRESS
-        if key in COMMON_TRAINING_OPTIONS:
-            text = first_sentence(trainers[key].metadata.get("help", ""))
-        kind = _hints(_training_arguments())[key]
-        group.add_argument(f"--{key}", type=kind, default=argparse.SUPPRESS, help=text)
+def _add_group(group: Any, types: Mapping[str, Any], help_of: Mapping[str, str]) -> None:
+    for key, kind in types.items():
+        group.add_argument(f"--{key}", type=kind, default=argparse.SUPPRESS, help=help_of.get(key))
 
 
 def checked_settings(changes: Mapping[str, Any]) -> dict[str, Any]:
     """The changes with their types checked and strings such as ``3e-3`` read as numbers."""
-    ours = {*own_keys(), *model_keys()}
-    of_training = not ours.issuperset(changes)
-    known = ours.union(_training_fields() if of_training else ())
+    types = _own_types() | _model_types() | _training_types()
     for key in changes:
-        if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
+        if key not in types:
+            close = difflib.get_close_matches(key, types, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise KetformerError(f"unknown setting {key!r}{hint}")
-    parse = _parser(training=of_training).parse_object
+    parse = _parser().parse_object
     try:
         checked = parse(dict(changes), defaults=False).as_dict()
     except jsonargparse.ArgumentError:  # one by one takes longer, and says which
@@ -315,16 +309,9 @@ def checked_settings(changes: Mapping[str, Any]) -> dict[str, Any]:
             try:
                 checked |= parse({key: value}, defaults=False).as_dict()
             except jsonargparse.ArgumentError:
-                kind = name_of_type(_hint_of(key))
+                kind = name_of_type(types[key])
                 raise KetformerError(f"setting {key!r} must be {kind}, got {value!r}") from None
     for key, value in changes.items():
         if isinstance(checked[key], float) and not math.isfinite(checked[key]):
             raise KetformerError(f"setting {key!r} must be finite, got {value!r}")
     return {key: checked[key] for key in changes}
-
-
-def _hint_of(key: str) -> Any:
-    for cls in (Settings, KetformerConfig, _training_arguments()):
-        if key in _hints(cls):
-            return _hints(cls)[key]
-    raise KeyError(key)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import docstring_parser
 
 
-def docstring_arguments(cls: type) -> dict[str, str]:
-    """The description of each name in a class docstring's Args or Attributes section.
+def docstring_arguments(docstring: str | None) -> dict[str, str]:
+    """The description of each name in a docstring's Args or Attributes section.
 
     Each is on one line, without markup, and escaped for argparse.
     """
     texts = {
-        p.arg_name: p.description or "" for p in docstring_parser.parse(cls.__doc__ or "").params
+        p.arg_name: p.description or "" for p in docstring_parser.parse(docstring or "").params
     }
     return {
         key: " ".join(text.split()).replace("``", "").replace("%", "%%")

@@ -31,6 +31,7 @@ from importlib.metadata import (
 from typing import Any, Generic, TypeVar
 
 from ketformer.errors import KetformerError, NotOfferedError
+from ketformer.utils.declared import class_constant
 from ketformer.utils.lazy import collector_paused
 
 Item = TypeVar("Item")
@@ -130,6 +131,24 @@ class Registry(Mapping[str, Item], Generic[Item]):
                 yield name, self.load(name)
             except KetformerError as error:
                 warnings.warn(f"left out: {error}", stacklevel=2)
+
+    def declaring(self, attribute: str) -> Iterator[tuple[str, Any]]:
+        """The names whose class itself sets this attribute to a constant, with the constant.
+
+        Our own classes are not imported for it, which would take seconds.
+        """
+        for name in self:
+            target = self._built_in[name].target if name in self._built_in else None
+            try:
+                if isinstance(target, str):
+                    value = class_constant(target, attribute)
+                else:
+                    value = vars(self.load(name)).get(attribute)
+            except KetformerError as error:
+                warnings.warn(f"left out: {error}", stacklevel=2)
+                continue
+            if value is not None:
+                yield name, value
 
     def register(self, name: str, target: str | Item) -> None:
         """Add a name for this process and the workers that it starts.

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,8 +18,10 @@ from torch import Tensor
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Timed passes of a model; their median counts.
-_PASSES = 20
+# Timed passes of a model, whose median counts: at least the first, at most the second.
+_FEWEST_PASSES, _PASSES = 5, 20
+# No more are timed once the middle half of each model's lie within this share of their median.
+_SETTLED = 0.02
 _PROFILES: ContextVar[Path | None] = ContextVar("profiles", default=None)
 
 
@@ -62,6 +64,7 @@ def interleaved(
     label: str = "",
     *,
     warmups: int = 1,
+    enough: Callable[[Mapping[str, list[float]]], bool] | None = None,
 ) -> dict[str, list[float]]:
     """Seconds of each candidate; they take turns, so that a busy moment affects all alike.
 
@@ -71,6 +74,7 @@ def interleaved(
         step: called with (done, total).
         label: what they do, for the name of a profile.
         warmups: untimed rounds beforehand, which fill caches.
+        enough: called with the seconds after each round; whether they suffice.
     """
     for _ in range(warmups):
         for work in timed.values():
@@ -83,6 +87,8 @@ def interleaved(
             seconds[name].append(time.perf_counter() - began)
         if step:
             step(round_ + 1, repeats)
+        if enough and enough(seconds):
+            break
     folder = _PROFILES.get()
     if folder is not None:
         for name, work in timed.items():
@@ -134,7 +140,8 @@ def inference_seconds(
     Args:
         models: by name, in evaluation mode.
         inputs: by the same names, each model's inputs, at least ``input_ids``.
-        repeats: timed passes of each model; 20 by default.
+        repeats: timed passes of each model; by default 20, or as few as 5 once the middle half of
+            each model's times lie within 2 % of their median.
         step: called with (done, total).
     """
 
@@ -145,5 +152,18 @@ def inference_seconds(
 
     with torch.inference_mode():
         timed = {name: work(name) for name in models}
-        seconds = interleaved(timed, repeats or _PASSES, step, warmups=3)
+        seconds = interleaved(
+            timed, repeats or _PASSES, step, warmups=3, enough=None if repeats else _settled
+        )
     return {name: median(times) for name, times in seconds.items()}
+
+
+def _settled(seconds: Mapping[str, list[float]]) -> bool:
+    """Whether more rounds would hardly move the medians."""
+    for times in seconds.values():
+        if len(times) < _FEWEST_PASSES:
+            return False
+        low, middle, high = quantiles(times, n=4)
+        if high - low > _SETTLED * middle:
+            return False
+    return True

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, TypedDict, get_args
+from typing import ClassVar, TypedDict, get_args
 
 from torch import Tensor, nn
 
 from ketformer.attention.checks import require_choice
 from ketformer.errors import KetformerError
 from ketformer.models.dropout import Dropout
-
-Activation = Literal["relu", "gelu", "gelu_new"]
+from ketformer.utils.choices import Activation
 
 
 class FeedForwardOptions(TypedDict, total=False):

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from ketformer.attention.options import check_option_types
 from ketformer.errors import KetformerError
+from ketformer.utils.choices import Activation
 from ketformer.utils.registry import Registry
 
 # The names alone need no torch, which takes a second to import.
 if TYPE_CHECKING:
-    from ketformer.models.feed_forward.base import Activation, FeedForward
+    from ketformer.models.feed_forward.base import FeedForward
 
 
 def _check(name: str, found: Any) -> None:

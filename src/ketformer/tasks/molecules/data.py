@@ -22,12 +22,12 @@ from ketformer.tasks.molecules.notations import find_notation, notation_of
 from ketformer.tasks.molecules.properties import PROPERTIES, cached_properties
 from ketformer.tasks.molecules.randomised import RandomisedRows, drawn_texts
 from ketformer.tasks.molecules.reading import MOLECULE_SETS, Molecules, load_molecules
-from ketformer.tasks.molecules.replicates import Merge
 from ketformer.tasks.molecules.rows import MoleculeRows, compact_ids
 from ketformer.tasks.molecules.splits import split_molecules
 from ketformer.tasks.molecules.standardise import marks_of
 from ketformer.tasks.molecules.tokenizer import smiles_tokenizer, vocabulary_of
 from ketformer.tasks.molecules.varying import check_size, unvarying, where
+from ketformer.utils.choices import Merge
 
 # Room for random texts, in lengths of the longest that was looked at.
 _SLACK = 1.1

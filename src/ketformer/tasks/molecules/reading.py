@@ -21,9 +21,10 @@ from ketformer.tasks.molecules.dialect import RECOGNISED, Dialect
 from ketformer.tasks.molecules.embedded import MAX_HEAVY_ATOMS, embedded_smiles
 from ketformer.tasks.molecules.packed import PACKED, Packed
 from ketformer.tasks.molecules.quoting import shortened
-from ketformer.tasks.molecules.replicates import Merge, Spread, merged, told
+from ketformer.tasks.molecules.replicates import Spread, merged, told
 from ketformer.tasks.molecules.standardise import Standardised, standardised
 from ketformer.tasks.molecules.tables import SUFFIXES, Table, read_table, suffix_of
+from ketformer.utils.choices import Merge
 from ketformer.utils.files import cache_folder, hash_of, read_bytes, replacing
 
 #: The sets that :func:`load_molecules` knows by name.

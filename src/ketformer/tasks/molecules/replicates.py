@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ketformer.errors import KetformerError
+from ketformer.utils.choices import Merge
 
-#: How the known values of a molecule become one.
-Merge = Literal["mean", "median", "first"]
 MERGES: tuple[Merge, ...] = get_args(Merge)
 
 
