@@ -43,11 +43,8 @@ def field_types(target: str, names: Mapping[str, Any]) -> dict[str, Any]:
         names: what the annotations name besides Python's own types, ``Any`` and ``Literal``.
             Another name is that of an enumeration, which a command line has as text.
     """
-    known = _Names({"Any": Any, "Literal": Literal, **names})
-    return {
-        name: eval(compile(ast.Expression(field.annotation), target, "eval"), {}, known)
-        for name, field in _fields(target).items()
-    }
+    known = {"Any": Any, "Literal": Literal, **names}
+    return {name: _type(field.annotation, known) for name, field in _fields(target).items()}
 
 
 def field_defaults(target: str) -> dict[str, Any]:
@@ -71,9 +68,24 @@ def field_helps(target: str) -> dict[str, str]:
     }
 
 
-class _Names(dict[str, Any]):
-    def __missing__(self, name: str) -> Any:
-        return getattr(builtins, name, str)
+def _type(node: ast.expr, names: Mapping[str, Any]) -> Any:
+    """The type that an annotation writes; nothing is executed."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return _type(ast.parse(text, mode="eval").body, names)
+        case ast.Constant(value=None):
+            return None
+        case ast.Name(id=name):
+            return names.get(name, getattr(builtins, name, str))
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _type(left, names) | _type(right, names)
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=inside):
+            return Literal[ast.literal_eval(inside)]
+        case ast.Subscript(value=value, slice=ast.Tuple(elts=inside)):
+            return _type(value, names)[tuple(_type(each, names) for each in inside)]
+        case ast.Subscript(value=value, slice=inside):
+            return _type(value, names)[_type(inside, names)]
+    raise LookupError(f"{ast.unparse(node)} is no type that a command line has")
 
 
 @lru_cache
