@@ -146,11 +146,13 @@ def chemist_constrained(read: Read) -> str:
     )
     first, *_, last = (t["constrained"]["seconds"] / t["plain"]["seconds"] for t in turns)
     refused = _mean(turn["valid_plain_refused"] for turn in turns)
+    size = f"{result['parameters']:,} parameters, {result['steps']:,} steps"
     return (
-        f"`{result['run']}` of `make results-studies`, {len(turns)} times {result['number']:,} "
-        f"molecules: {_percent(plain)} are valid without constraint and {_percent(constrained)} "
-        f"with it, in {first:.2f} times the processor time the first time and {last:.2f} times "
-        f"the last. {_percent(refused, 2)} of the valid plain samples would have been refused.\n"
+        f"A conditional `{result['attention']}` model of {result['data']}, {size}, "
+        f"{len(turns)} times {result['number']:,} molecules: {_percent(plain)} are valid without "
+        f"constraint and {_percent(constrained)} with it, in {first:.2f} times the processor time "
+        f"the first time and {last:.2f} times the last. {_percent(refused, 2)} of the valid plain "
+        "samples would have been refused.\n"
     )
 
 

@@ -37,8 +37,11 @@ def main() -> None:
     _sampled(run, options.number, seed=0, constrained=False)  # warms up
     turns = [_turn(run, options.number, seed) for seed in range(1, options.turns + 1)]
     result = {
-        "run": str(run.path),
         "attention": run.model.config.attention_name,
+        "data": Path(run.settings.data).name,
+        "parameters": run.model.num_parameters(),
+        "steps": run.settings.training.get("max_steps"),
+        "weights_sha256": run.weights_sha256,
         "number": options.number,
         "turns": turns,
         "ratio": sum(t["constrained"]["seconds"] for t in turns)

@@ -7,7 +7,7 @@ import torch
 from ketformer.errors import KetformerError
 from ketformer.generation import MoleculeSampling, sample_molecules
 from ketformer.generation.best_of import distances, nearest_of
-from ketformer.generation.constraint import Constraint, Refused, Table
+from ketformer.generation.constraint import Constraint, Refused, Table, _table as table_of_tokens
 from ketformer.generation.decoding import sample_sequences
 from ketformer.runs import open_run
 from ketformer.tasks.molecules.chemistry import canonical_smiles
@@ -78,6 +78,12 @@ def test_probabilities_are_the_models_over_the_allowed_tokens(options):
     frequency = torch.bincount(ids[:, 0], minlength=len(VOCABULARY)) / num
     sigma = (expected * (1 - expected) / num).sqrt()
     assert ((frequency - expected).abs() <= 4 * sigma + 1e-12).all()
+
+
+def test_a_table_may_grow_while_refused_tokens_are_taken_out():
+    table_of_tokens.cache_clear()
+    rows, _, _ = sample(untrained(), 1, constrained=True, top_k=3)  # one row: most is learned there
+    assert canonical_smiles(rows[0]) is not None
 
 
 def test_a_share_of_what_was_refused_is_said_for_all_batches():

@@ -115,7 +115,8 @@ class Constraint:
         self._refused.changed += int((~self._changed[numbers[wrong]]).sum())
         self._changed[numbers[wrong]] = True
         if beforehand:
-            allowed = table.needs[table.all_after(before)] <= room
+            every = table.all_after(before)  # which may put a longer array in the place of needs
+            allowed = table.needs[every] <= room
             logits.masked_fill_(~torch.from_numpy(allowed).to(logits.device), -torch.inf)
             wrong = np.arange(len(rows))
         while len(wrong):
@@ -191,8 +192,8 @@ class Table:
         unknown = (found == _UNKNOWN).nonzero()[0]
         if not len(unknown):
             return found
-        pairs = np.unique(np.stack([states[unknown], tokens[unknown]]), axis=1)
-        for state, token in pairs.T.tolist():
+        pairs = zip(states[unknown].tolist(), tokens[unknown].tolist(), strict=True)
+        for state, token in sorted(set(pairs)):
             number = self._learn(state, token)
             self._after[state, token] = number
         known: np.ndarray = self._after[states, tokens]

@@ -21,6 +21,7 @@ from ketformer.tasks.molecules.grammar_state import (
     START,
     Atom,
     State,
+    goes_on,
     pair,
 )
 from ketformer.tasks.molecules.valence import Valence, valence_of
@@ -46,8 +47,8 @@ class Grammar:
     start = State()
 
     def __init__(self, tokens: Iterable[str]) -> None:
-        self._valences: list[Valence] = []
-        self._kinds: dict[str, int] = {}
+        self._valences = [Valence(0)]  # by kind
+        self._atoms: dict[str, Atom] = {}
         self._digits: dict[str, int] = {}
         self.unreadable: list[str] = []
         known = list(dict.fromkeys(tokens))
@@ -56,9 +57,12 @@ class Grammar:
             if number.isdecimal():
                 self._digits[token] = int(number)
             elif (valence := valence_of(token)) is not None:
-                if valence not in self._valences:  # the fewer kinds, the fewer states
-                    self._valences.append(valence)
-                self._kinds[token] = self._valences.index(valence)
+                # The fewer kinds, the fewer states: only aromatic atoms differ in more than in what
+                # they have left.
+                kind = valence if valence.aromatic else self._valences[0]
+                if kind not in self._valences:
+                    self._valences.append(kind)
+                self._atoms[token] = Atom(self._valences.index(kind), valence.most)
             elif token.startswith("["):
                 self.unreadable.append(token)
         self._bonds = {token: order for token, order in _ORDERS.items() if token in known}
@@ -79,8 +83,8 @@ class Grammar:
 
         That a state is reached doesn't mean that it can end: see :meth:`needs`.
         """
-        if (kind := self._kinds.get(token)) is not None:
-            return self._add_atom(state, kind)
+        if (atom := self._atoms.get(token)) is not None:
+            return self._add_atom(state, atom)
         if (number := self._digits.get(token)) is not None:
             return self._ring(state, number)
         if (order := self._bonds.get(token)) is not None:
@@ -111,32 +115,33 @@ class Grammar:
             similar = self._similar(state)
             found = self._needs.get(similar)
             if found is None:
-                found = self._needs[similar] = self._by_parts(similar)
+                found = self._by_parts(similar) if self._can_pair(similar) else NEVER
+                self._needs[similar] = found
             self._needs[state] = found
         return found
 
     def _widest(self, wanted: Callable[[Valence], bool]) -> list[str]:
         """The atom's token that can have the most bonds of those wanted, if there are any."""
-        found = {t: v for t, k in self._kinds.items() if wanted(v := self._valences[k])}
-        return sorted(found, key=lambda t: (-found[t].most, -len(found[t].paired), t))[:1]
+        found = {t: v for t, a in self._atoms.items() if wanted(v := self._valences[a.kind])}
+        most = {t: (self._atoms[t].left, len(v.paired)) for t, v in found.items()}
+        return sorted(most, key=lambda t: (-most[t][0], -most[t][1], t))[:1]
 
     # --- Atoms, rings and branches ---------------------------------------------------------------
 
-    def _add_atom(self, state: State, kind: int) -> State | None:
-        valence = self._valences[kind]
-        new = Atom(kind, valence.most)
+    def _add_atom(self, state: State, new: Atom) -> State | None:
         if state.place == START:
             return State(ATOM, 0, (new,), state.paired)
         path, paired = list(state.path), state.paired
         last = path[-1]
-        both = valence.aromatic and self._valences[last.kind].aromatic
-        order = state.bond or (AROMATIC if both else 1)
+        order = state.bond or (AROMATIC if new.aromatic and last.aromatic else 1)
         first, second = self._bonded(last, order), self._bonded(new, order)
         if first is None or second is None:
             return None
         if state.place == ATOM:
             path = [atom._replace(bonded=False) if atom.bonded else atom for atom in path]
-        path[-1] = first._replace(bonded=True, outside=last.outside or order == AROMATIC)
+        path[-1] = first._replace(
+            bonded=bool(first.rings), outside=last.outside or order == AROMATIC
+        )
         path.append(second)
         if order == AROMATIC:
             paired = pair(paired, len(path) - 2, len(path) - 1)
@@ -155,15 +160,14 @@ class Grammar:
         asked = dict(other.rings)[number]
         if there == here or other.bonded or (asked and state.bond and asked != state.bond):
             return None
-        both = self._valences[last.kind].aromatic and self._valences[other.kind].aromatic
-        order = asked or state.bond or (AROMATIC if both else 1)
+        order = asked or state.bond or (AROMATIC if last.aromatic and other.aromatic else 1)
         first, second = (
             self._bonded(self._released(other, number), order),
             self._bonded(last, order),
         )
         if first is None or second is None:
             return None
-        path[there], path[here] = first._replace(bonded=True), second
+        path[there], path[here] = first._replace(bonded=bool(first.rings)), second
         for place in range(there, here):  # all bonds between the two are now in a ring
             if path[place].outside:
                 path[place] = path[place]._replace(outside=False)
@@ -196,10 +200,10 @@ class Grammar:
 
     def _bonded(self, atom: Atom, order: int) -> Atom | None:
         """The atom with one more bond."""
-        valence = self._valences[atom.kind]
-        if not valence.aromatic:
+        if not atom.aromatic:
             left = atom.left - order
-            return None if order == AROMATIC or left < 0 else atom._replace(left=left)
+            return None if order == AROMATIC or left < 0 else Atom(0, left, *atom[2:])
+        valence = self._valences[atom.kind]
         aromatic, single, double = atom.bonds
         if order == AROMATIC:
             bonds = aromatic + 1, single, double
@@ -209,13 +213,15 @@ class Grammar:
             bonds = aromatic, single, double + 1
         else:
             return None
-        return atom._replace(bonds=bonds) if valence.may_have(bonds, len(atom.rings)) else None
+        if not valence.may_have(bonds, len(atom.rings)):
+            return None
+        return Atom(atom.kind, atom.left, bonds, *atom[3:])
 
     def _holding(self, atom: Atom, number: int, order: int) -> Atom | None:
         """The atom with one more open ring."""
-        valence = self._valences[atom.kind]
         rings = (*atom.rings, (number, order))
-        if valence.aromatic:
+        if atom.aromatic:
+            valence = self._valences[atom.kind]
             if order in (3, 4) or not valence.may_have(atom.bonds, len(rings)):
                 return None
             return atom._replace(rings=rings)
@@ -226,8 +232,7 @@ class Grammar:
         """The atom without an open ring, and with the valence that was kept for it."""
         kept = next(order or 1 for n, order in atom.rings if n == number)
         rings = tuple(ring for ring in atom.rings if ring[0] != number)
-        aromatic = self._valences[atom.kind].aromatic
-        return atom._replace(rings=rings, left=atom.left if aromatic else atom.left + kept)
+        return atom._replace(rings=rings, left=atom.left if atom.aromatic else atom.left + kept)
 
     # --- Atoms that get no more bonds ------------------------------------------------------------
 
@@ -251,9 +256,8 @@ class Grammar:
     ) -> tuple[tuple[Atom, ...], frozenset[int]] | None:
         """The path and the pairings without an atom; None if the atom may not end like that."""
         atom = path[place]
-        valence = self._valences[atom.kind]
-        if valence.aromatic:
-            double = valence.needs_double(atom.bonds)
+        if atom.aromatic:
+            double = self._valences[atom.kind].needs_double(atom.bonds)
             if double is None:
                 return None
             paired = frozenset(bits for bits in paired if (bits >> place & 1) == double)
@@ -286,8 +290,33 @@ class Grammar:
             path.append(atom)
         return state._replace(path=tuple(path))
 
+    def _can_pair(self, state: State) -> bool:
+        """False if no pairing fits the bonds that some atom is still going to get."""
+        paired, last = state.paired, len(state.path) - 1
+        for place, atom in enumerate(state.path):
+            if not atom.aromatic:
+                continue
+            bonds, more = atom.bonds, len(atom.rings)
+            if place == last and state.bond in (1, 2):
+                aromatic, single, double = bonds
+                bonds = aromatic, single + (state.bond == 1), double + (state.bond == 2)
+            elif place == last:
+                more += goes_on(state)
+            valence = self._valences[atom.kind]
+            exactly = place < last and not atom.branch
+            with_double, without = valence.outcomes(bonds, more, exactly)
+            if not (with_double and without):
+                paired = frozenset(
+                    bits for bits in paired if (with_double if bits >> place & 1 else without)
+                )
+        return bool(paired)
+
     def _by_parts(self, state: State) -> int:
-        """What a branch needs alone and the rest after it, where the two are separate."""
+        """The least that a branch needs alone and the rest after it, if the two are separate.
+
+        It is the least over the branches, so that it falls with each token of the way to an end.
+        """
+        least = NEVER
         for base in range(len(state.path) - 2, -1, -1):
             if not state.path[base].branch or state.path[base].outside:
                 continue
@@ -298,9 +327,8 @@ class Grammar:
                 rest[-1] = rest[-1]._replace(branch=False)
                 alone = self.needs(State(state.place, state.bond, state.path[base + 1 :], inner))
                 after = self.needs(State(CLOSED, 0, tuple(rest), outer))
-                if alone + after < NEVER:
-                    return alone + after
-        return self._search(state)
+                least = min(least, alone + after)
+        return least if least < NEVER else self._search(state)
 
     def _search(self, state: State) -> int:
         """Depth-first, with a limit on the length that grows from the least conceivable one."""
@@ -343,7 +371,7 @@ class Grammar:
         if not state.path:
             return self._plain + self._aromatic
         *before, last = state.path
-        aromatic = self._valences[last.kind].aromatic
+        aromatic = last.aromatic
         lacking = any(self._lacking(atom) for atom in before)
         if aromatic and state.place == ATOM and last.bonds[0] + len(last.rings) == 0:
             used = {number for atom in state.path for number, _ in atom.rings}
@@ -352,21 +380,19 @@ class Grammar:
             lacking
             or (aromatic and self._lacking(last))
             or any(atom.outside for atom in before)
-            or (
-                aromatic
-                and any(atom.rings and self._valences[atom.kind].aromatic for atom in before)
-            )
+            or (aromatic and any(atom.rings and atom.aromatic for atom in before))
         ):
             ways += self._aromatic
         if not aromatic or state.bond in (1, 2) or not self._lacking(last):
             ways += self._plain
-            if aromatic and not any(atom.rings for atom in state.path):
+            waiting = [atom for atom in state.path if atom.rings]
+            if any(atom.aromatic for atom in waiting) if not aromatic else not waiting:
                 ways += self._double
         return ways
 
     def _lacking(self, atom: Atom) -> bool:
         """Whether an aromatic atom has fewer than two aromatic bonds."""
-        return self._valences[atom.kind].aromatic and atom.bonds[0] < 2
+        return atom.aromatic and atom.bonds[0] < 2
 
     def _least(self, state: State) -> int:
         """Fewer tokens than this end no SMILES from there, as far as is known."""

@@ -16,11 +16,12 @@ class Atom(NamedTuple):
     """An atom that can still get bonds: the last one, or one with open rings or an open branch.
 
     Attributes:
-        kind: its valence, by its number.
+        kind: the valence of an aromatic atom, by its number; 0 for all other atoms.
         left: valence left; of an aromatic atom the ``bonds`` count instead.
         rings: number and bond order (0: not said) of each open ring.
         branch: whether a branch is open at it.
-        bonded: whether it is bonded to the last atom, so that no ring may close between them.
+        bonded: whether it has open rings and is bonded to the last atom, so that no ring may
+            close between them.
         outside: whether an aromatic bond between it and the next of these atoms is in no ring yet.
     """
 
@@ -31,6 +32,11 @@ class Atom(NamedTuple):
     branch: bool = False
     bonded: bool = False
     outside: bool = False
+
+    @property
+    def aromatic(self) -> bool:
+        """Whether the atom is aromatic."""
+        return self.kind > 0
 
 
 class State(NamedTuple):
@@ -47,6 +53,17 @@ class State(NamedTuple):
     bond: int = 0
     path: tuple[Atom, ...] = ()
     paired: frozenset[int] = frozenset({0})
+
+
+def goes_on(state: State) -> bool:
+    """Whether another atom must follow the last one, or a ring be closed at it."""
+    *before, last = state.path
+    if state.bond or state.place == OPENED or last.rings:
+        return True
+    for atom in reversed(before):
+        if atom.branch or atom.rings:
+            return not atom.branch
+    return False
 
 
 def pair(paired: frozenset[int], one: int, other: int) -> frozenset[int]:

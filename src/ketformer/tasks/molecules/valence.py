@@ -30,6 +30,9 @@ class Valence:
     most: int
     paired: tuple[tuple[Bonds, bool], ...] = ()
     _double: dict[Bonds, bool] = field(init=False, compare=False, repr=False)
+    _outcomes: dict[tuple[Bonds, int, bool], tuple[bool, bool]] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
     _partial: frozenset[tuple[int, int, int, int]] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -54,6 +57,30 @@ class Valence:
     def needs_double(self, bonds: Bonds) -> bool | None:
         """Whether one of the aromatic bonds must be double; None if no atom ends like that."""
         return self._double.get(bonds)
+
+    def outcomes(self, bonds: Bonds, more: int, exactly: bool) -> tuple[bool, bool]:
+        """What an aromatic atom can still become.
+
+        Args:
+            bonds: it has these.
+            more: it is going to get that many.
+            exactly: and no others.
+
+        Returns:
+            Whether it can end as it is if one of its aromatic bonds is double, and if none is:
+            with a double bond that an aromatic bond yet to come may bring, or without.
+        """
+        key = bonds, more, exactly
+        if (found := self._outcomes.get(key)) is None:
+            ends = [
+                (double, added[0] > 0)
+                for end, double in self.paired
+                if min(added := [e - b for e, b in zip(end, bonds, strict=True)]) >= 0
+                and (sum(added) == more if exactly else sum(added) >= more)
+            ]
+            found = any(d for d, _ in ends), any(not d or aromatic for d, aromatic in ends)
+            self._outcomes[key] = found
+        return found
 
 
 @cache
