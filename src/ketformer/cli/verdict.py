@@ -107,7 +107,7 @@ def run(options: Any) -> int:
     print(f"{result['sentence']}\n")
     print_rows(comparison["rows"], comparison["columns"])
     if shares := [_cells(share) for share in result["attribution"]]:
-        print("\nWhat each control has of the gain:\n")
+        print("\nWhat each control accounts for of the gain:\n")
         print_table(shares, [(key, key) for key in shares[0]])
     if left_out := result["plan"]["left_out"]:
         print(f"\nNot within the budget: {', '.join(left_out)}.")

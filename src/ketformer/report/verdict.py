@@ -44,15 +44,10 @@ def verdict_section(study: Study) -> str:
         drawn = inline_svg(
             lambda: _bars(shares, said["explained_by"]), "Share of the gain by control"
         )
-        reasons = "".join(
-            f"<dt>{html.escape(share['control'])}</dt><dd>{html.escape(share['reason'])}</dd>"
-            for share in shares
-        )
         parts.append(
-            f'<div class="figures"><figure>{drawn}<figcaption>What each control has of the gain, '
-            "with 95 % intervals; blue ones explain it. The dashed line is all of it.</figcaption>"
-            "</figure>"
-            f"<div><dl>{reasons}</dl></div></div>"
+            f"<figure>{drawn}<figcaption>What each control accounts for of the gain, with 95 % "
+            "intervals; blue ones explain it. The dashed line is all of it.</figcaption></figure>"
+            f"{_reasons(shares)}"
         )
     if len(curve := said.get("truncation") or []) > 1:
         parts += [_cut(curve, kind, *said) for kind, said in _CUTS.items()]
@@ -60,6 +55,22 @@ def verdict_section(study: Study) -> str:
         names = html.escape(", ".join(map(str, left_out)))
         parts.append(f'<p class="small">Not within the budget: {names}.</p>')
     return "".join(parts)
+
+
+def _reasons(shares: list[dict[str, Any]]) -> str:
+    """A table of what each control is and has."""
+    rows = "".join(
+        f'<tr><th scope="row">{html.escape(share["control"])}</th>'
+        f'<td class="words">{html.escape(share["reason"])}</td>'
+        f"<td>{100 * share['share']:.0f} % ({100 * share['low']:.0f} to {100 * share['high']:.0f})"
+        "</td></tr>"
+        for share in shares
+    )
+    return (
+        '<div class="scroll" tabindex="0" role="region" aria-label="controls"><table><thead><tr>'
+        '<th scope="col">control</th><th scope="col" class="words">what it is</th>'
+        f'<th scope="col">of the gain</th></tr></thead><tbody>{rows}</tbody></table></div>'
+    )
 
 
 def _cut(curve: list[dict[str, Any]], kind: str, title: str, meaning: str) -> str:
@@ -122,7 +133,8 @@ def _bars(shares: list[dict[str, Any]], explaining: list[str]) -> Figure:
         axes.barh(place, part, height=0.6, color=_COLOURS[share["control"] in explaining])
         axes.plot([low, high], [place, place], color="#b07a12", linewidth=1.6)
     axes.axvline(100, color="#7d8590", linewidth=0.8, linestyle=(0, (4, 3)))
-    axes.set_xlim(min(-20, *(100 * s["share"] for s in shares)) - 5, 160)
+    lowest, highest = min(s["low"] for s in shares), max(s["high"] for s in shares)
+    axes.set_xlim(100 * min(-0.2, lowest) - 5, 100 * max(1.2, highest) + 5)
     axes.set_ylim(len(shares) - 0.4, -0.6)
     axes.set_yticks(range(len(shares)), [short(share["control"]) for share in shares])
     axes.set_xlabel("share of the gain (%)")
