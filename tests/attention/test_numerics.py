@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ketformer.attention import ATTENTION, InputSizes, TokenInputs
+from ketformer.attention.mixing import Weighting, mix
 
 from .conftest import CASES
 from .helpers import build, tokens
@@ -109,3 +110,13 @@ def test_tables_of_angles_are_finite_at_every_precision(precision, conditions):
         unknown=torch.tensor([[True, True], [False, False]]) if conditions else None,
     )
     assert_finite(attention, tokens(2, 5, 16).to(precision), given)
+
+
+def test_distant_queries_give_no_denormal_gradients():
+    """With which a training step would take several times as long."""
+    how = Weighting("double_exponential", 1.0, 1.0, False, 0.0, True)
+    queries = torch.zeros(1, 1, 4, 1, requires_grad=True)
+    keys = torch.full((1, 1, 4, 1), 88.0**0.5)  # exp(-88) is the last that is no denormal number
+    mixed, _ = mix(how, queries, keys, tokens(1, 4, 3)[None], None)
+    mixed.square().sum().backward()
+    assert queries.grad.eq(0).all()

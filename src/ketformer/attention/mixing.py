@@ -35,6 +35,9 @@ _OF_PRODUCTS: dict[str, Callable[[Tensor], Tensor]] = {
     "square": torch.square,
     "absolute": torch.abs,
 }
+#: Scores of the double exponential below this are 0 to a softmax. Their gradients would be denormal
+#: numbers, with which a processor takes many times as long.
+_NO_SCORE = 1e-20
 #: Scores that are a function of the distance, and so without the scale of the product.
 _OF_DISTANCES = ("gaussian", "double_exponential")
 #: Queries scored at a time where no fused kernel supports the score.
@@ -242,6 +245,8 @@ def _mix_explicitly(
     The last query is at the position of the last key.
     """
     scores = reference_scores(how.score, queries, keys, how.temperature, how.dot_scale)
+    if how.score == "double_exponential" and how.normalise == "softmax":
+        scores = F.threshold(scores, _NO_SCORE, 0.0)
     if how.bias is not None:
         bias = how.bias(scores.dtype)
         scores = scores + bias if how.normalise == "softmax" else scores * bias.exp()
