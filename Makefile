@@ -86,7 +86,7 @@ results-verdict: $(VENV)/.installed
 	$(call keep,verdict-overlap,verdict overlap $(TINY) --budget 18m \
 		--out runs/verdict-overlap)
 
-# Half an hour of an otherwise idle core: circuits of overlap, trained for equally long.
+# A quarter of an hour of an otherwise idle core: circuits of overlap, trained for equally long.
 results-equal-time: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/equal_time_study.py
 

@@ -8,7 +8,6 @@ from typing import Any
 from claims_blocks import compared, notes
 
 from ketformer.comparison import paired
-from ketformer.comparison.tables import cell
 from ketformer.utils.markdown import markdown_table
 
 Read = Callable[[str], dict[str, Any]]
@@ -75,25 +74,21 @@ def verdict_whole(read: Read) -> str:
 
 def verdict_equal_time(read: Read) -> str:
     """Circuits of overlap that were trained for equally long."""
-    tasks = read("equal-time")["tasks"]
-    lines = []
-    for task, result in tasks.items():
-        base = result["rows"][0][result["loss"]]["values"]
-        for i, row in enumerate(result["rows"]):
-            losses = row[result["loss"]]["values"]
-            lines.append(
-                [
-                    f"{task}, {len(result['seeds'])} seeds" if not i else "",
-                    f"`{row['name']}`",
-                    f"{row['parameters']:,}",
-                    f"{row['step_ms']:.1f}",
-                    f"{row['steps']:,}",
-                    cell(row, result["loss"]),
-                    _difference(losses, base) if i else "",
-                ]
-            )
-    titles = ["task", "circuit", "parameters", "step, ms", "steps", "loss", "difference"]
-    return f"{markdown_table(titles, lines)}\n"
+    result = read("equal-time")
+    published = _values(result["rows"][0])
+    lines = [
+        [
+            f"`{row['name']}`",
+            f"{row['parameters']:,}",
+            f"{row['step_ms']:.1f}",
+            f"{row['steps']:,}",
+            _mean(row),
+            _difference(_values(row), published) if i else "",
+        ]
+        for i, row in enumerate(result["rows"])
+    ]
+    titles = ["circuit", "parameters", "step, ms", "steps", "loss", "difference"]
+    return f"{markdown_table(titles, lines)}\n{len(result['seeds'])} seeds.\n"
 
 
 def verdict_conditions(read: Read) -> str:
