@@ -50,6 +50,7 @@ FILES = {
         "verdict_start",
         "verdict_mechanisms_text",
         "verdict_answer",
+        "verdict_equal_time",
         "verdict_whole",
         "verdict_mechanisms_qm9",
         "verdict_conditions",
