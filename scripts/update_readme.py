@@ -83,6 +83,7 @@ FILES = {
     "docs/robustness.md": ("robust_million", "robust_fuzz"),
     "docs/speed.md": (
         "speed_attention",
+        "speed_attention_avx2",
         "speed_gpu",
         "speed_generation",
         "speed_peers",

@@ -1,7 +1,9 @@
 """``ketformer bench``: ratios that match the times next to them."""
 
+import json
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +19,8 @@ from ketformer.bench import (
 from ketformer.bench.sizes import AttentionSize, GenerationSize, PeerSize
 from ketformer.models import preset
 from ketformer.quantum.native import instructions
+
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 def test_circuits_are_timed_beside_the_closed_form(ketformer):
@@ -296,3 +300,16 @@ def test_the_tables_can_be_read(ketformer, small):
     assert "times GPT-2 of transformers" in done.out
     assert "tokens/s" in done.out
     assert done.out.splitlines()[-1].endswith(instructions() or "without kernels")
+
+
+def test_both_instruction_sets_were_measured_on_one_machine():
+    files = "bench-attention.json", "bench-attention-avx2.json"
+    wide, narrow = (json.loads((RESULTS / name).read_text()) for name in files)
+    sets = [result["machine"].pop("instructions") for result in (wide, narrow)]
+    assert sets == [
+        {"kernels": "AVX-512", "torch": "AVX512"},
+        {"kernels": "AVX2", "torch": "AVX2"},
+    ]
+    assert wide["machine"] == narrow["machine"]
+    timed = [[(row["work"], row["name"]) for row in result["rows"]] for result in (wide, narrow)]
+    assert timed[0] == timed[1]
