@@ -51,14 +51,11 @@ class Grammar:
         self._atoms: dict[str, Atom] = {}
         self._digits: dict[str, int] = {}
         self.unreadable: list[str] = []
-        known = list(dict.fromkeys(tokens))
-        for token in known:
-            number = token.lstrip("%").strip("()")
-            if number.isdecimal():
+        for token in (known := list(dict.fromkeys(tokens))):
+            if (number := token.lstrip("%").strip("()")).isdecimal():
                 self._digits[token] = int(number)
             elif (valence := valence_of(token)) is not None:
-                # The fewer kinds, the fewer states: only aromatic atoms differ in more than in what
-                # they have left.
+                # Only aromatic atoms differ in more than the valence that is left: fewer states.
                 kind = valence if valence.aromatic else self._valences[0]
                 if kind not in self._valences:
                     self._valences.append(kind)
