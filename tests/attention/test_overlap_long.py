@@ -13,6 +13,18 @@ from ketformer.utils.conformance import all_alike
 from .helpers import ROTARY, build, tokens
 
 ALIBI = InputSizes(vocab_size=11, max_positions=128, positions="alibi")
+#: Options for which only the usual way is right.
+UNUSUAL = [
+    {"inputs": ALIBI},
+    {"angles": "embedding"},
+    {"entanglement": "none"},
+    {"ansatz": "strongly_entangling"},
+    {"score": "gaussian"},
+    {"normalise": "l2"},
+    {"learnable_temperature": True},
+    {"dropout": 0.1},
+    {"gradient": "spsa"},
+]
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="no native kernels here")
 
@@ -51,21 +63,7 @@ def test_values_and_gradients_are_the_usual_ones(options, dtype, states, apart, 
     assert len(apart) == 1
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"inputs": ALIBI},
-        {"angles": "embedding"},
-        {"entanglement": "none"},
-        {"ansatz": "strongly_entangling"},
-        {"score": "gaussian"},
-        {"normalise": "l2"},
-        {"learnable_temperature": True},
-        {"dropout": 0.1},
-        {"gradient": "spsa"},
-    ],
-    ids=lambda options: next(iter(options)),
-)
+@pytest.mark.parametrize("options", UNUSUAL, ids=lambda options: next(iter(options)))
 def test_what_the_other_way_lacks_takes_the_usual_one(options, apart):
     case = Case("overlap", 16, 2, options)
     output = case.batch(2, 5).through(case.build().train())

@@ -11,7 +11,7 @@ from ketformer.quantum import native
 from ketformer.utils.conformance import all_alike
 
 from .helpers import ROTARY
-from .test_overlap_long import ALIBI
+from .test_overlap_long import UNUSUAL
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="no native kernels here")
 
@@ -69,21 +69,7 @@ def test_a_mask_says_what_is_seen(sees_later, dtype, in_cache, monkeypatch):
     torch.testing.assert_close(found, expected, **close)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"inputs": ALIBI},
-        {"angles": "embedding"},
-        {"entanglement": "none"},
-        {"ansatz": "strongly_entangling"},
-        {"score": "gaussian"},
-        {"normalise": "l2"},
-        {"learnable_temperature": True},
-        {"dropout": 0.1},
-        {"gradient": "spsa"},
-    ],
-    ids=lambda options: next(iter(options)),
-)
+@pytest.mark.parametrize("options", UNUSUAL, ids=lambda options: next(iter(options)))
 def test_what_the_kernel_lacks_takes_the_usual_way(options, in_cache):
     case = Case("overlap", 16, 2, options)
     output = case.batch(2, 5).through(case.build().train())

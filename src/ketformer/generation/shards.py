@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import re
 import shutil
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -35,6 +34,7 @@ from ketformer.tasks.molecules.data import Known
 from ketformer.tasks.molecules.journal import forget, rows_noted
 from ketformer.tasks.molecules.output import COLUMNS, flag_text
 from ketformer.tasks.molecules.properties import PROPERTIES, compute_properties
+from ketformer.utils.background import watching
 from ketformer.utils.files import hash_of, replacing
 from ketformer.utils.locks import in_use
 from ketformer.utils.workers import do_jobs
@@ -181,22 +181,14 @@ def _bar(tables: Sequence[Path], num: int, shown: bool) -> Iterator[None]:
     def noted() -> int:
         return sum(map(rows_noted, tables))
 
-    ended = threading.Event()
     with tqdm(total=num, initial=noted(), desc="sample", unit="molecule", disable=not shown) as bar:
 
-        def watch() -> None:
-            while not ended.wait(_BEAT):
-                if more := noted() - bar.n:
-                    bar.update(more)
+        def look() -> None:
+            if more := noted() - bar.n:
+                bar.update(more)
 
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
+        with watching(look, _BEAT):
             yield
-        finally:
-            ended.set()
-            thread.join()
-            bar.update(noted() - bar.n)
 
 
 def merge_tables(tables: Sequence[Path], out: Path, *, progress: bool = True) -> Sampled:

@@ -27,6 +27,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 
 from ketformer.errors import KetformerError
+from ketformer.utils.background import watching
 from ketformer.utils.files import write_text
 from ketformer.utils.locks import in_use
 from ketformer.utils.logging import quiet_libraries
@@ -235,28 +236,18 @@ def _work(crew: _Crew, packed: bytes, sent: Parcel, send: Callable[[Parcel], Non
 @contextmanager
 def _sending(path: Path, send: Callable[[Parcel], None]) -> Iterator[None]:
     """Send the files of a job that change while the block runs, and at its end."""
-    ended = threading.Event()
     known = _versions(path)
 
-    def watch() -> None:
+    def look() -> None:
         nonlocal known
-        while True:
-            last = ended.wait(2 * _BEAT)
-            with suppress(FileNotFoundError):  # rotated away meanwhile; the next look is right
-                now = _versions(path)
-                if now != known:
-                    send(pack(path, [name for name in now if now[name] != known.get(name)], now))
-                    known = now
-            if last:
-                return
+        with suppress(FileNotFoundError):  # rotated away meanwhile; the next look is right
+            now = _versions(path)
+            if now != known:
+                send(pack(path, [name for name in now if now[name] != known.get(name)], now))
+                known = now
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
+    with watching(look, 2 * _BEAT):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _versions(path: Path) -> dict[str, tuple[int, int]]:
