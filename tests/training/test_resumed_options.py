@@ -9,6 +9,7 @@ import torch
 import yaml
 from hypothesis import HealthCheck, assume, given, settings as examples, strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 from transformers import TrainingArguments, get_scheduler
 
 from commands import cut_off, largest_difference, metrics, write_settings
@@ -354,8 +355,13 @@ def test_a_wrong_schedule_is_refused_for_a_new_run_too(ketformer, tiny, tmp_path
 
 
 @pytest.mark.parametrize(("step", "kept"), [(12, 10), (3, 0)])
-def test_tensorboard_forgets_the_steps_that_a_kill_took_back(ketformer, tiny, tmp_path, step, kept):
+def test_tensorboard_forgets_the_steps_that_a_kill_took_back(
+    ketformer, tiny, tmp_path, monkeypatch, step, kept
+):
     """Killed at a step after the newest checkpoint, resumed with sparser logs."""
+    # TensorBoard reads its files in the order of their names, which end in a count of the
+    # process's files: here, in one process and one second, file 10 would be read before file 9.
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
     run, board = tmp_path / "run", ("--report_to", "tensorboard")
     with cut_off(step):
         ketformer("train", tiny, "--out", run, *board, "--logging_steps", 1)
