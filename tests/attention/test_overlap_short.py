@@ -36,8 +36,10 @@ def in_cache(monkeypatch):
         (2, {}),
         (33, {"inputs": ROTARY, "temperature": 2.0}),
         (16, {"layers": 2, "n_qubits": 3, "token_shift": True}),
+        (33, {"entanglement": "none", "inputs": ROTARY}),
+        (5, {"entanglement": "none", "layers": 2, "n_qubits": 1}),
     ],
-    ids=["usual", "rotary", "narrower"],
+    ids=["usual", "rotary", "narrower", "products", "one qubit"],
 )
 def test_values_and_gradients_are_the_usual_ones(length, options, dtype, in_cache, monkeypatch):
     case = Case("overlap", 15, 3, options)

@@ -214,7 +214,7 @@ class Overlap(Attention):
         less memory (:mod:`ketformer.attention.overlap_long`).
         """
         length = hidden_states.shape[1]
-        is_long = length >= LONG and mask is None
+        is_long = length >= LONG and mask is None and not self.states.is_product
         plain = cache is None and not return_weights and (1 < length <= SHORT or is_long)
         if not plain or not self._is_plain(hidden_states):
             return super().forward(

@@ -57,7 +57,7 @@ class OverlapStates:
         self._turn = KeptUnitary(between)
         self._turn_whole = KeptUnitary(remainder((), ansatz))
         self.native: CircuitStates | None = None
-        if not self.is_product and CircuitStates.can_run(self.of_queries):
+        if CircuitStates.can_run(self.of_queries):
             # Groups of queries, and of keys, which stop after the preparation.
             self.native = CircuitStates(self.of_queries, len(own.parameters), len(kept))
 
