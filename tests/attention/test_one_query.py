@@ -1,8 +1,11 @@
 """One query of each sequence in a native call, against the readable reference."""
 
+import math
+
 import pytest
 import torch
 
+from ketformer.attention.mixing import joined
 from ketformer.attention.one_query import can_mix, mix_one_query
 from ketformer.attention.scores import SCORES, reference_scores, weights_of
 from ketformer.quantum import native
@@ -41,6 +44,20 @@ def test_every_score_width_and_mask(score, dtype):
             assert_equal_to(
                 TOLERANCE[dtype], found.double(), expected(score, queries, keys, values, mask)
             )
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("score", ["dot", "square", "absolute"])
+def test_keys_in_two_parts(score, dtype):
+    seen = torch.rand(3, 1, 1, 11, generator=torch.Generator().manual_seed(1)) < 0.6
+    for parts in ((8, 8), (8, 4), (2, 1), (3, 5)):
+        queries = some(3, 2, 1, math.prod(parts), dtype=dtype) / math.prod(parts)
+        keys, values = some(3, 2, 11, sum(parts), dtype=dtype), some(3, 2, 11, 5, dtype=dtype)
+        found = mix_one_query(score, 0.7 / 1.3, queries, keys, values, seen, parts)
+        whole = joined(keys.double(), parts)
+        assert_equal_to(
+            TOLERANCE[dtype], found.double(), expected(score, queries, whole, values, seen)
+        )
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)

@@ -1,5 +1,7 @@
 """What cancels in an overlap, against complete states of the simulator; and products in halves."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -28,9 +30,9 @@ OWN = (
 )
 
 
-def overlap(**options):
+def overlap(sizes=SIZES, **options):
     """A mechanism in float64 with every weight redrawn."""
-    attention = build("overlap", HIDDEN, HEADS, inputs=SIZES, **options).double()
+    attention = build("overlap", HIDDEN, HEADS, inputs=sizes, **options).double()
     for parameter in attention.parameters():
         torch.nn.init.normal_(parameter)
     return attention
@@ -145,14 +147,49 @@ def test_mixing_by_halves_is_mixing_by_states(score, length):
         assert_equal_to(1e-9, one, other)
 
 
-def test_a_cache_holds_halves():
-    attention, (states, ids) = overlap(entanglement="none"), inputs()
-    cache, steps = GrowingCache(), []
-    for t in range(LENGTH):
-        one = TokenInputs(ids.input_ids[:, t : t + 1], ids.position_ids[:, t : t + 1])
-        steps.append(attention(states[:, t : t + 1], cache=cache, tokens=one)[0])
-    assert cache.keys[0].shape[-1] == 8 + 8
-    assert_equal_to(EXACT, torch.cat(steps, 1), attention(states, tokens=ids)[0])
+@pytest.mark.parametrize("score", ["dot", "gaussian"])
+@pytest.mark.parametrize("entanglement", ["ring", "none"])
+def test_a_cache_holds_halves(entanglement, score):
+    attention, (states, ids) = overlap(entanglement=entanglement, score=score), inputs()
+    for recorded in (True, False):  # in torch, and in the kernel
+        cache, steps = GrowingCache(), []
+        with torch.set_grad_enabled(recorded):
+            for part in (slice(2), slice(2, 3), slice(3, 4)):
+                one = TokenInputs(ids.input_ids[:, part], ids.position_ids[:, part])
+                steps.append(attention(states[:, part], cache=cache, tokens=one)[0])
+        assert cache.keys[0].shape[-1] == 8 + 8
+        assert_equal_to(EXACT, torch.cat(steps, 1), attention(states, tokens=ids)[0])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"n_qubits": 3},
+        {"n_qubits": 5, "entanglement": "none"},
+        {"n_qubits": 4, "sizes": replace(SIZES, positions="rotary")},
+        {"n_qubits": 4, "entanglement": "none", "layers": 2},
+    ],
+    ids=str,
+)
+def test_a_kernel_and_torch_keep_the_same_keys(options):
+    attention = overlap(**options)
+    with torch.no_grad():
+        by_kernel = attention.factors(*inputs(), cached=True)
+    if attention.states.native is not None and "layers" not in options:
+        assert by_kernel[0].shape[-1] == 2 ** options["n_qubits"]
+    in_torch = attention.factors(*inputs(), cached=True)
+    assert in_torch[1].requires_grad
+    assert_equal_to(EXACT, by_kernel[1], in_torch[1])
+    query, key, _ = attention.project(*inputs())
+    for queries, keys, _, parts in (by_kernel, in_torch):
+        whole = queries if queries.shape[-1] > sum(parts) else joined(queries, parts)
+        assert_equal_to(EXACT, whole @ joined(keys, parts).mT, query @ key.mT)
+
+
+@pytest.mark.parametrize("options", [{"n_qubits": 2}, {"layers": 2}, {"angles": "embedding"}])
+def test_other_keys_are_kept_whole(options):
+    *_, parts = overlap(**options).factors(*inputs(), cached=True)
+    assert parts == ()
 
 
 def test_halves_are_not_rounded_before_they_are_multiplied():

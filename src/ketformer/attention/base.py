@@ -181,12 +181,18 @@ class Attention(Mixer):
         raise NotImplementedError  # abstract
 
     def factors(
-        self, hidden_states: Tensor, tokens: TokenInputs | None = None
+        self, hidden_states: Tensor, tokens: TokenInputs | None = None, *, cached: bool = False
     ) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...]]:
-        """As :meth:`project`, for scores that are products of the dot products of parts.
+        """As :meth:`project`, for keys that are products of parts.
 
-        The last are the widths of the parts that queries and keys are made of, side by side. There
-        are none by default, and queries and keys are those of :meth:`project`.
+        The last are the widths of these parts, which lie side by side; those of queries, too,
+        unless they are wider. There are none by default, and queries and keys are those of
+        :meth:`project`.
+
+        Args:
+            hidden_states: as for :meth:`project`.
+            tokens: likewise.
+            cached: keys go to a cache, where narrow ones are better.
         """
         return (*self.project(hidden_states, tokens), ())
 
@@ -272,7 +278,9 @@ class Attention(Mixer):
         hidden_states, halves = self.shift(hidden_states, mask, cache)
         parts: tuple[int, ...] = ()
         if self.expect is None:
-            queries, keys, values, parts = self.factors(hidden_states, tokens)
+            queries, keys, values, parts = self.factors(
+                hidden_states, tokens, cached=cache is not None
+            )
         else:
             outcomes = {
                 name: torch.stack([self.expect(e) for e in heads], dim=-2).to(hidden_states.dtype)

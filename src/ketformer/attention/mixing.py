@@ -62,8 +62,8 @@ class Weighting(NamedTuple):
         normalise: how a row of scores becomes weights, see
             :func:`~ketformer.attention.scores.weights_of`.
         least_sum: the least sum of scores that ``sum`` divides by.
-        parts: widths of parts of queries and keys whose dot products are multiplied to give q·k; ()
-            for q·k as it is.
+        parts: widths of the parts whose products keys are; queries, too, unless they are wider: q·k
+            is then the product of the parts' dot products. () for keys as they are.
     """
 
     score: Score
@@ -101,16 +101,23 @@ def mix(
     Returns:
         ``[B, H, Tq, Dv]``, and the weights ``[B, H, Tq, Tk]`` or None.
     """
-    if how.parts and (return_weights or not _prefers_parts(how, queries, keys, values)):
-        queries, keys = (joined(each, how.parts) for each in (queries, keys))
+    scale = None if return_weights else _one_scale(how)
+    is_one = scale is not None and can_mix(queries, keys, values)
+    if is_one:
+        in_parts = _is_of_products(how.score)
+    else:
+        in_parts = not return_weights and _prefers_parts(how, queries, keys, values)
+    if how.parts and not in_parts:
+        queries, keys = _whole(queries, how.parts), joined(keys, how.parts)
         how = how._replace(parts=())
     if return_weights:
         return _mix_explicitly(how, queries, keys, values, mask)
+    if is_one:
+        assert scale is not None
+        queries = _whole(queries, how.parts)
+        return mix_one_query(how.score, scale, queries, keys, values, mask, how.parts), None
     if how.parts:
         return _mix_products(how, queries, keys, values, mask), None
-    scale = _one_scale(how)
-    if scale is not None and can_mix(queries, keys, values):
-        return mix_one_query(how.score, scale, queries, keys, values, mask), None
     if how.normalise != "softmax":
         if mask is None and _prefers_prefix_sums(how, queries, values):
             return _mix_by_prefix_sums(how, queries, keys, values), None
@@ -166,13 +173,22 @@ def _prefers_parts(how: Weighting, queries: Tensor, keys: Tensor, values: Tensor
     """Whether the scores are few enough to be multiplied rather than left to a fused kernel."""
     if how.normalise != "softmax" or not how.causal or is_half(queries):
         return False
-    if how.score != "dot" and how.score not in _OF_PRODUCTS:
+    if not _is_of_products(how.score) or queries.shape[-1] != sum(how.parts):
         return False
     if torch.compiler.is_exporting():  # the graph takes any length
         return False
     rows, columns = queries.shape[-2], keys.shape[-2]
     few = rows * columns * values.shape[-1] <= _FEW_SCORES * math.prod(how.parts)
     return rows == 1 or (queries.device.type == "cpu" and few)
+
+
+def _is_of_products(score: Score) -> bool:
+    return score == "dot" or score in _OF_PRODUCTS
+
+
+def _whole(queries: Tensor, parts: tuple[int, ...]) -> Tensor:
+    """Plain queries, from these or from parts."""
+    return joined(queries, parts) if parts and queries.shape[-1] == sum(parts) else queries
 
 
 def joined(states: Tensor, parts: tuple[int, ...]) -> Tensor:

@@ -26,7 +26,7 @@ class _Shape(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in (
             "heads", "keys", "width", "mixed", "query_b", "query_h", "key_b", "key_h", "key_t",
-            "value_b", "value_h", "value_t", "seen", "kind",
+            "value_b", "value_h", "value_t", "seen", "kind", "rows",
         )),
         ("scale", ctypes.c_double),
     )  # fmt: skip
@@ -47,28 +47,32 @@ def can_mix(queries: Tensor, keys: Tensor, values: Tensor) -> bool:
 
 
 def mix_one_query(
-    score: str, scale: float, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
-) -> Tensor:
+    score: str, scale: float, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None,
+    parts: tuple[int, ...] = (),
+) -> Tensor:  # fmt: skip
     """Mix the values by a softmax of the scores.
 
     Args:
         score: name of the score.
         scale: what multiplies it.
         queries: ``[B, H, 1, Dk]``.
-        keys: ``[B, H, Tk, Dk]``.
+        keys: ``[B, H, Tk, Dk]``, or two parts side by side, of whose products there are Dk.
         values: ``[B, H, Tk, Dv]``.
         mask: bool, broadcastable to ``[B, 1, 1, Tk]``; None if every key is seen.
+        parts: widths of the two parts; () for keys as they are. Then a score must be a function of
+            the product alone.
 
     Returns:
         ``[B, H, 1, Dv]``; 0 for a query that sees no key.
     """
-    (batch, heads, count, mixed), width = values.shape, keys.shape[-1]
+    (batch, heads, count, mixed), width = values.shape, queries.shape[-1]
     if mask is not None:
         mask = mask.expand(-1, 1, 1, count).contiguous()
     shape = _Shape(
         heads, count, width, mixed,
         *queries.stride()[:2], *keys.stride()[:3], *values.stride()[:3],
-        0 if mask is None or len(mask) == 1 else count, _KINDS[score], scale,
+        0 if mask is None or len(mask) == 1 else count, _KINDS[score], parts[0] if parts else 1,
+        scale,
     )  # fmt: skip
     out = values.new_empty(batch, 1, heads, mixed)
     call = kernel("one_query", out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal, Unpack, get_args
 
@@ -251,25 +252,33 @@ class Overlap(Attention):
         They are those of queries and keys up to a rotation of both
         (:mod:`ketformer.attention.overlap_states`).
         """
-        query, key, value, _ = self._projected(hidden_states, tokens, in_parts=False)
+        query, key, value, _ = self._projected(hidden_states, tokens)
         return query, key, value
 
     def factors(
-        self, hidden_states: Tensor, tokens: TokenInputs | None = None
+        self, hidden_states: Tensor, tokens: TokenInputs | None = None, *, cached: bool = False
     ) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...]]:
-        """Product states as two halves, if nothing is entangled."""
-        return self._projected(hidden_states, tokens, in_parts=True)
+        """Two halves of keys that are products: in a cache, and if queries are products, too."""
+        states = self.states
+        if cached and states.keys_are_products and self.registers is None:
+            return self._projected(hidden_states, tokens, states.with_halves_of_keys)
+        if states.is_product and self.n_qubits > 1:
+            return self._projected(hidden_states, tokens, states.halves)
+        return self._projected(hidden_states, tokens)
 
     def _projected(
-        self, hidden_states: Tensor, tokens: TokenInputs | None, *, in_parts: bool
+        self,
+        hidden_states: Tensor,
+        tokens: TokenInputs | None,
+        halves: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...]]:
         value = self.split_heads(self.value_proj(hidden_states))
         parts: tuple[int, ...] = ()
         if self.gradient == "spsa" and self.training:
             query, key = run_spsa(*self.whole_circuit(hidden_states, tokens), self.spsa_epsilon)
-        elif in_parts and self.states.parts and not is_half(value):  # halves would be rounded
+        elif halves and not is_half(value):  # these would be rounded before they are multiplied
             parts = self.states.parts
-            query, key = self.states.halves(*self._angles(hidden_states, tokens))
+            query, key = halves(*self._angles(hidden_states, tokens))
         else:
             query, key = self._states(hidden_states, tokens)
         return (

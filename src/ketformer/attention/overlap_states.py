@@ -12,6 +12,9 @@ training: only then is the overlap that of product states.
 
 Without gates between qubits, states are products and overlaps are products of cosines. Each half of
 the qubits then is a state of its own, and the overlap is the product of two dot products.
+
+The keys of one layer are products in any case. A cache keeps their halves: of 6 qubits 16 numbers
+in place of 64.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from torch import Tensor
 
 from ketformer.attention.shared_unitary import MAX_DENSE_QUBITS, Kept, KeptUnitary
 from ketformer.quantum import Circuit, CircuitStates, Gate, product_state, run
+from ketformer.quantum.native.calls import wants_gradient
 
 _OWN, _QUERY, _KEY, _BOTH = "own_", "query_", "key_", "both_"
 
@@ -39,15 +43,16 @@ class OverlapStates:
         self.n_qubits = own.n_qubits
         #: Whether all states are products of RY rotations.
         self.is_product = all(_is_plain_turn(gate) for gate in (*own.gates, *ansatz.gates))
-        half = (self.n_qubits + 1) // 2
-        #: Widths of the halves of :meth:`halves`; () for states that are no products.
-        self.parts: tuple[int, ...] = ()
-        if self.is_product and self.n_qubits > 1:
-            self.parts = (2**half, 2 ** (self.n_qubits - half))
+        #: Qubits in each half of a product.
+        self._sizes = ((self.n_qubits + 1) // 2, self.n_qubits // 2)
+        #: Widths of the halves.
+        self.parts = (2 ** self._sizes[0], 2 ** self._sizes[1])
         self._rows = [_angles_by_qubit(each) for each in (own, ansatz)]
         tail = fixed_tail(own)
         kept = own.gates[: len(own.gates) - len(tail)]
         self.preparation = Circuit(self.n_qubits, kept).renamed(_OWN)
+        #: Whether keys are products, of halves that are together narrower than a state.
+        self.keys_are_products = all(map(_is_plain_turn, kept)) and self.n_qubits > 2
         between = remainder(tail, ansatz)
         self.of_queries = self.preparation.then(between)
         names = [f"{_QUERY}{name}" for name in ansatz.parameters]
@@ -102,8 +107,30 @@ class OverlapStates:
 
         Arguments as in a call.
         """
-        first = (self.n_qubits + 1) // 2
-        return self._products(own, shared, (first, self.n_qubits - first))
+        return self._products(own, shared, self._sizes)
+
+    def with_halves_of_keys(self, own: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries ``[B, H, T, 2^n]``, or their halves, and halves of keys, which are products.
+
+        Keys are always the same for the same arguments, so a cache may hold them.
+
+        Args:
+            own: ``[B, T, 2, H, P]``.
+            shared: ``[2, H, R]``.
+        """
+        turn = self.between(shared)
+        by_kernel = self.native is not None and self.native.ends_in_products
+        if by_kernel and self.has_kernel(own) and not wants_gradient(own, turn):
+            assert self.native is not None
+            found = self.native.and_halves(own.flatten(2, 3).flatten(0, 1), turn)
+            query, key = (x.unflatten(0, own.shape[:2]).transpose(1, 2) for x in found)
+            return query, key
+        if self.is_product:  # all turning on the side of the queries
+            query_turn, key_turn = shared
+            turns = torch.stack([query_turn - key_turn, torch.zeros_like(key_turn)])
+            return self._products(own, turns, self._sizes)
+        _, key = self._products(own, torch.zeros_like(shared), self._sizes)
+        return self(own, shared)[0], key
 
     def has_kernel(self, like: Tensor) -> bool:
         """Whether a native kernel runs for tensors like this one."""

@@ -77,6 +77,26 @@ class CircuitStates:
         call: Callable[..., Tensor] = _Differentiable.apply if wants_gradient(*parts) else direct
         return call(*parts, *self.tables, self.circuit.n_qubits, self.growing, self.early)
 
+    @property
+    def ends_in_products(self) -> bool:
+        """Whether the groups that stop early are product states: one RY on every qubit."""
+        return self.growing == self.early == self.circuit.n_qubits
+
+    def and_halves(self, own: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
+        """As a call, without a gradient; but halves of the states of the groups that stop early.
+
+        They must be product states, see :attr:`ends_in_products`.
+
+        Returns:
+            The states of the first W groups, ``[N, W, 2^n]``, and of the others those of the first
+            ⌈n/2⌉ qubits and of the rest side by side.
+        """
+        sizes = self.circuit.n_qubits, self.growing, self.early
+        found: tuple[Tensor, Tensor] = torch.ops.ketformer.states_and_halves(
+            *halves(own, shared), *self.tables, *sizes
+        )
+        return found
+
     def gradients(
         self, own: Tensor, shared: Tensor, states: Tensor, grad: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -140,6 +160,26 @@ def circuit_states(
 
 
 @operation
+def states_and_halves(
+    own_cos: Tensor, own_sin: Tensor, cos: Tensor, sin: Tensor, gates: Tensor, sources: Tensor,
+    n_qubits: int, growing: int, early: int,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """See :meth:`CircuitStates.and_halves`."""
+    arrays = contiguous(own_cos, own_sin, cos, sin)
+    shape = states_shape(own_cos, cos, gates, sources, n_qubits, growing, early)
+    found = _like_states_and_halves(own_cos, cos, n_qubits)
+    run_kernel("states_and_halves", shape, (*arrays, *found), own_cos.shape[0])
+    return found
+
+
+def _like_states_and_halves(own: Tensor, shared: Tensor, n_qubits: int) -> tuple[Tensor, Tensor]:
+    (count, groups, _), whole, half = own.shape, shared.shape[0], (n_qubits + 1) // 2
+    width = (1 << half) + (1 << n_qubits - half)
+    states = own.new_empty(count, whole, 1 << n_qubits)
+    return states, own.new_empty(count, groups - whole, width)
+
+
+@operation
 def circuit_states_backward(
     grad: Tensor, out: Tensor, own_cos: Tensor, own_sin: Tensor, cos: Tensor, sin: Tensor,
     gates: Tensor, sources: Tensor, n_qubits: int, growing: int, early: int,
@@ -156,6 +196,11 @@ def circuit_states_backward(
 @torch.library.register_fake("ketformer::circuit_states")  # type: ignore[untyped-decorator]
 def _(own_cos: Tensor, *rest: Any) -> Tensor:
     return own_cos.new_empty(*own_cos.shape[:2], 1 << rest[-3])
+
+
+@torch.library.register_fake("ketformer::states_and_halves")  # type: ignore[untyped-decorator]
+def _(own_cos: Tensor, own_sin: Tensor, cos: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    return _like_states_and_halves(own_cos, cos, rest[-3])
 
 
 @torch.library.register_fake("ketformer::circuit_states_backward")  # type: ignore[untyped-decorator]

@@ -136,6 +136,7 @@ struct query_shape {
     int64_t query[2], key[3], value[3]; /* strides of sequences, heads and positions */
     int64_t seen;                       /* stride of sequences in the mask */
     int64_t kind;                       /* the score */
+    int64_t rows; /* 1; or width of the first part of a key, every number of which multiplies the second */
     double scale;                       /* multiplies it */
 };
 
