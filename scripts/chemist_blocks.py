@@ -31,6 +31,19 @@ _WAYS = {
     "both": "both",
 }
 _STEERED = ("guided", "best", "both")
+_MOSES = {
+    "moses_valid": "valid",
+    "moses_unique_10k": "unique@10k",
+    "moses_novelty": "novel",
+    "moses_fcd": "FCD",
+    "moses_fcd_scaffolds": "FCD, scaffold test",
+    "moses_snn": "SNN",
+    "moses_frag": "Frag",
+    "moses_scaf": "Scaf",
+    "moses_scaf_scaffolds": "Scaf, scaffold test",
+    "moses_int_div": "IntDiv",
+    "moses_filters": "Filters",
+}
 _SHARES = {
     "validity": "valid",
     "uniqueness": "distinct, of the valid",
@@ -154,6 +167,67 @@ def chemist_constrained(read: Read) -> str:
         f"the first time and {last:.2f} times the last. {_percent(refused, 2)} of the valid plain "
         "samples would have been refused.\n"
     )
+
+
+def chemist_moses(read: Read) -> str:
+    """Models trained on MOSES beside the published ones."""
+    result = read("moses-models")
+    sources = list(dict.fromkeys(row["source"] for row in result["published"]))
+    names = [(f"**`{row['name']}`**, ours", row) for row in result["rows"]]
+    names += [
+        (f"{row['model']} [{sources.index(row['source']) + 1}]", row) for row in result["published"]
+    ]
+    rows = [
+        [name, *("–" if row[key] is None else f"{row[key]:.3f}" for key in _MOSES)]
+        for name, row in names
+    ]
+    trained = "; ".join(
+        f"`{row['name']}`: {row['parameters']:,} parameters, {row['steps']:,} steps of "
+        f"{row['batch']}, {row['epochs']:.2f} epochs, seed {row['seed']}, loss {row['loss']:.3f}"
+        for row in result["rows"]
+    )
+    bounds = "; ".join(
+        f"`{row['name']}`: {_percent(row['constrained']['validity'], 2)} valid, FCD "
+        f"{row['constrained']['fcd']:.2f} (without constraint {row['free']['fcd']:.2f}), "
+        f"{row['constrained']['heavy_atoms']['mean']:.2f} heavy atoms "
+        f"({row['free']['heavy_atoms']['mean']:.2f}; test set "
+        f"{row['free']['heavy_atoms']['mean of reference']:.2f})"
+        for row in result["rows"]
+    )
+    told = (
+        f"{result['samples']:,} samples of each. {trained}. Sources: "
+        + "; ".join(f"[{place}] {source}" for place, source in enumerate(sources, 1))
+        + f".\n\nWith `--constrained true`, and the FCD of 10,000 of each side — {bounds}.\n"
+    )
+    return f"{markdown_table(['model', *_MOSES.values()], rows)}\n{told}"
+
+
+def chemist_goals(read: Read) -> str:
+    """How soon good molecules are found, beside REINVENT."""
+    result = read("optimise")
+    rows = [
+        [
+            f"`{row['goal']}`",
+            f"{row['auc_top_10']:.3f}",
+            f"{row['reinvent_auc_top_10']:.3f} ± {row['reinvent_deviation']:.3f}",
+            f"{row['top_10']:.3f}",
+            _percent(row["valid"]),
+        ]
+        for row in result["rows"]
+    ]
+    titles = [
+        "goal", "top-10 AUC", "REINVENT, mean and standard deviation", "top 10 at the end",
+        "valid, of the sampled",
+    ]  # fmt: skip
+    better = sum(row["auc_top_10"] > row["reinvent_auc_top_10"] for row in result["rows"])
+    seeds = _seeds(result["rows"][0]["seeds"])
+    told = (
+        f"The `{result['attention']}` model of {result['data']['name']} above, "
+        f"{result['parameters']:,} parameters, {result['budget']:,} calls of each oracle, {seeds}. "
+        f"It is ahead of REINVENT in {better} of {len(rows)} goals. REINVENT: "
+        f"{result['published']}.\n"
+    )
+    return f"{markdown_table(titles, rows)}\n{told}"
 
 
 def _model(result: dict[str, Any]) -> str:

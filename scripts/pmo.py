@@ -1,7 +1,7 @@
 """PMO's top-10 AUC of a run steered towards some of its goals, beside REINVENT's in the paper.
 
-Each goal takes 10,000 calls of its oracle, some hours on two cores for a model of MOSES. What is
-finished in --work is not done again, and what was interrupted goes on.
+Each goal takes 10,000 calls of its oracle. What is finished in --work is not done again, and what
+was interrupted goes on.
 Usage: python scripts/pmo.py RUN [--goals NAME …] [--budget 10000] [--seeds 1]
        [--work runs/optimise] [--out results/optimise.json]
 """
@@ -83,7 +83,7 @@ def main() -> None:
 
 def measure(run: Run, goal: str, budget: int, seeds: int, work: Path) -> dict[str, Any]:
     """One goal: the areas of all seeds, and what PMO has."""
-    areas, tops = [], []
+    areas, tops, curves, valid = [], [], [], []
     for seed in range(42, 42 + seeds):
         how = Optimisation(**{**vars(_HOW), "budget": budget, "seed": seed})
         with tqdm(total=budget, desc=f"{goal} {seed}", unit="call") as bar:
@@ -96,6 +96,8 @@ def measure(run: Run, goal: str, budget: int, seeds: int, work: Path) -> dict[st
             )
         areas.append(found["auc_top_10"])
         tops.append(found["top_10"])
+        valid.append(found["valid"])
+        curves.append([[row["calls"], row["top_10"]] for row in found["curve"]])
     mean, deviation = REINVENT[goal]
     return {
         "goal": goal,
@@ -103,6 +105,8 @@ def measure(run: Run, goal: str, budget: int, seeds: int, work: Path) -> dict[st
         "deviation": float(np.std(areas, ddof=1)) if seeds > 1 else None,
         "seeds": areas,
         "top_10": float(np.mean(tops)),
+        "valid": float(np.mean(valid)),
+        "curves": curves,
         "reinvent_auc_top_10": mean,
         "reinvent_deviation": deviation,
     }

@@ -93,3 +93,51 @@ def test_guidance_is_compared_with_none_at_every_target(conditional):
     assert all(row["least"] <= row["best"]["mae"]["mean"] + 1e-6 for row in rows)
     table = blocks.chemist_guidance({"guidance": result}.__getitem__)
     assert f"{100 * lower:.1f}\N{NO-BREAK SPACE}% with both" in table
+
+
+def test_models_of_moses_stand_beside_published_ones(fragments, monkeypatch):
+    study, blocks = import_module("moses_models"), import_module("chemist_blocks")
+    run, _ = fragments
+    atoms = {"mean": 21.5, "mean of reference": 21.7}
+    free = {"validity": 0.9, "fcd": 0.5, "heavy_atoms": atoms}
+    constrained = {"validity": 0.999, "fcd": 0.6, "heavy_atoms": atoms}
+    asked = []
+
+    def evaluate(run, **options):
+        asked.append(options)
+        known = {"attention": "classical", "parameters": 7, "causal": True, "loss": 0.5}
+        return {
+            **known, **free, **dict.fromkeys(study.KEYS, 0.125), "moses_sampled": 50,
+            "weights_sha256": run.weights_sha256, "constrained": constrained,
+        }  # fmt: skip
+
+    monkeypatch.setattr(study, "evaluate", evaluate)
+    rows = [study.measure(run, 50) for _ in range(2)]
+    assert rows[0] == rows[1]
+    assert asked == [{"samples": 50, "constrained": True}]  # what is there is not measured again
+    assert (rows[0]["steps"], rows[0]["batch"]) == (20, run.manifest["batch"])
+    text = blocks.chemist_moses(
+        {"moses-models": {"samples": 50, "rows": rows[:1], "published": study.published()}}.get
+    )
+    assert "| **`classical`**, ours | 0.125 | " in text
+    assert "| CharRNN [1] | 0.975 | 0.999 | 0.842 | 0.073 | " in text
+    assert "| MolGPT [2] | 0.994 | 1.000 | 0.797 | 0.067 | – | " in text
+    assert "99.90\N{NO-BREAK SPACE}% valid, FCD 0.60 (without constraint 0.50)" in text
+
+
+def test_goals_stand_beside_reinvent(fragments, tmp_path):
+    study, blocks = import_module("pmo"), import_module("chemist_blocks")
+    run, _ = fragments
+    row = study.measure(run, "qed", 30, 2, tmp_path)
+    assert row == study.measure(run, "qed", 30, 2, tmp_path)
+    assert row["auc_top_10"] == pytest.approx(sum(row["seeds"]) / 2)
+    assert [curve[-1][0] for curve in row["curves"]] == [30, 30]
+    assert 0 < row["auc_top_10"] < row["top_10"] <= 1
+    result = {
+        "attention": "classical", "parameters": 7, "data": {"name": "moses"}, "budget": 30,
+        "published": "PMO", "rows": [row],
+    }  # fmt: skip
+    text = blocks.chemist_goals({"optimise": result}.get)
+    assert f"| `qed` | {row['auc_top_10']:.3f} | 0.941 ± 0.000 | {row['top_10']:.3f} | " in text
+    import_module("chemist_pictures").draw_goals(result, tmp_path / "goals.svg")
+    assert "REINVENT" in (tmp_path / "goals.svg").read_text()
