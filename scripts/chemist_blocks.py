@@ -211,19 +211,21 @@ def chemist_goals(read: Read) -> str:
             f"{row['auc_top_10']:.3f}",
             f"{row['reinvent_auc_top_10']:.3f} ± {row['reinvent_deviation']:.3f}",
             f"{row['top_10']:.3f}",
+            f"{row['calls']:,.0f}",
             _percent(row["valid"]),
         ]
         for row in result["rows"]
     ]
     titles = [
         "goal", "top-10 AUC", "REINVENT, mean and standard deviation", "top 10 at the end",
-        "valid, of the sampled",
+        "calls", "valid, of the sampled",
     ]  # fmt: skip
     better = sum(row["auc_top_10"] > row["reinvent_auc_top_10"] for row in result["rows"])
     seeds = _seeds(result["rows"][0]["seeds"])
     told = (
         f"The `{result['attention']}` model of {result['data']['name']} above, "
-        f"{result['parameters']:,} parameters, {result['budget']:,} calls of each oracle, {seeds}. "
+        f"{result['parameters']:,} parameters, {seeds}; at most {result['budget']:,} calls of each "
+        f"oracle, fewer if the best 100 stay the same for {result['options']['patience']} steps. "
         f"It is ahead of REINVENT in {better} of {len(rows)} goals. REINVENT: "
         f"{result['published']}.\n"
     )

@@ -47,7 +47,7 @@ _GOALS = (
     "perindopril_mpo", "ranolazine_mpo",
 )  # fmt: skip
 # PMO's own for REINVENT, which has no diversity filter there.
-_HOW = Optimisation(sigma=500.0, learning_rate=5e-4, batch=64, replay=24, bucket_size=0)
+_HOW = Optimisation(sigma=500.0, learning_rate=5e-4, batch=64, replay=24, patience=5, bucket_size=0)
 
 
 def main() -> None:
@@ -83,7 +83,7 @@ def main() -> None:
 
 def measure(run: Run, goal: str, budget: int, seeds: int, work: Path) -> dict[str, Any]:
     """One goal: the areas of all seeds, and what PMO has."""
-    areas, tops, curves, valid = [], [], [], []
+    areas, tops, curves, valid, calls = [], [], [], [], []
     for seed in range(42, 42 + seeds):
         how = Optimisation(**{**vars(_HOW), "budget": budget, "seed": seed})
         with tqdm(total=budget, desc=f"{goal} {seed}", unit="call") as bar:
@@ -97,6 +97,7 @@ def measure(run: Run, goal: str, budget: int, seeds: int, work: Path) -> dict[st
         areas.append(found["auc_top_10"])
         tops.append(found["top_10"])
         valid.append(found["valid"])
+        calls.append(found["calls"])
         curves.append([[row["calls"], row["top_10"]] for row in found["curve"]])
     mean, deviation = REINVENT[goal]
     return {
@@ -106,6 +107,7 @@ def measure(run: Run, goal: str, budget: int, seeds: int, work: Path) -> dict[st
         "seeds": areas,
         "top_10": float(np.mean(tops)),
         "valid": float(np.mean(valid)),
+        "calls": float(np.mean(calls)),
         "curves": curves,
         "reinvent_auc_top_10": mean,
         "reinvent_deviation": deviation,

@@ -135,7 +135,7 @@ def test_goals_stand_beside_reinvent(fragments, tmp_path):
     assert 0 < row["auc_top_10"] < row["top_10"] <= 1
     result = {
         "attention": "classical", "parameters": 7, "data": {"name": "moses"}, "budget": 30,
-        "published": "PMO", "rows": [row],
+        "options": {"patience": 5}, "published": "PMO", "rows": [row],
     }  # fmt: skip
     text = blocks.chemist_goals({"optimise": result}.get)
     assert f"| `qed` | {row['auc_top_10']:.3f} | 0.941 ± 0.000 | {row['top_10']:.3f} | " in text

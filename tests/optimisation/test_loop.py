@@ -155,6 +155,19 @@ def test_a_model_that_finds_nothing_new_ends_early(run, tmp_path, monkeypatch):
     assert (result["calls"], result["stopped"]) == (1, "no new molecule in 2 steps")
 
 
+def test_it_ends_when_the_best_stay_the_same(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_MANY", 20)
+    monkeypatch.setattr(loop, "_BEST", 2)
+    oracle = Oracle("m:f", lambda smiles: [0.5] * len(smiles))
+    how = Optimisation(budget=10_000, batch=8, patience=3)
+    result = optimise(run, oracle, tmp_path / "out", how)
+    assert result["stopped"] == "the best 2 stayed the same for 3 steps"
+    # As soon as there are enough: the scores are all the same.
+    *_, before, last = (row["calls"] for row in result["trace"])
+    assert before < 20 <= last or len(result["trace"]) == 4
+    assert result == optimise(run, oracle, tmp_path / "out", how)
+
+
 def test_the_steered_model_is_a_run(whole, run):
     agent = open_run(whole[1] / "agent")
     assert agent.task == "molecules"

@@ -55,6 +55,11 @@ def add_arguments(parser: Parser) -> None:
         help="different molecules that the oracle may be asked about (10000)",
     )  # fmt: skip
     parser.add_argument(
+        "--patience", type=int, default=_HOW.patience,
+        help="end when the best 100 have stayed the same for that many steps, after 1,000 "
+        "molecules; 0: never (0)",
+    )  # fmt: skip
+    parser.add_argument(
         "--range", type=float, nargs=2, default=None, metavar=("BAD", "GOOD"),
         help="the oracle's value that is a score of 0, and the one that is a score of 1; GOOD may "
         "be the lower one (0 1; for logp 0 5, for sa 10 1)",
@@ -114,6 +119,7 @@ def run(options: Any) -> int:
         learning_rate=options.learning_rate,
         replay=options.replay,
         memory=options.memory,
+        patience=options.patience,
         augmentations=options.augmentations,
         bucket_size=options.bucket_size,
         min_score=options.min_score,

@@ -38,6 +38,8 @@ from ketformer.utils.mappings import read_json
 
 _SAVED_EVERY = 20  # steps
 _PATIENCE = 100  # steps without a molecule that is new
+_BEST = 100  # that have to change
+_MANY = 1000  # calls before an end is considered
 _HOPELESS = 10  # failures of the oracle without a single answer
 
 
@@ -163,12 +165,23 @@ class _Work:
             if self.stale >= _PATIENCE:
                 self._save()
                 return f"no new molecule in {_PATIENCE} steps"
+            if self._is_settled():
+                self._save()
+                return f"the best {_BEST} stayed the same for {self.how.patience} steps"
             if not self._step(each):
                 return None  # the state is that of before this step
             if self.steps % _SAVED_EVERY == 0:
                 self._save()
         self._save()
         return None
+
+    def _is_settled(self) -> bool:
+        """Whether none of the last steps found one of the best."""
+        patience, scores = self.how.patience, self.history.scores
+        if not patience or len(self.trace) <= patience or len(scores) < _MANY:
+            return False
+        before = int(self.trace[-1 - patience]["calls"])
+        return sorted(scores[:before])[-_BEST:] == sorted(scores)[-_BEST:]
 
     def _step(self, each: Callable[[Step], None]) -> bool:
         """Sample and learn; False if the budget ended within the step, so nothing was learnt."""

@@ -27,6 +27,8 @@ class Optimisation:
         learning_rate: of Adam.
         replay: molecules replayed in each step, drawn from the memory by their score.
         memory: how many of the best molecules are kept for that.
+        patience: steps in which the best 100 may stay the same before it ends, once there are
+            1,000; 0 for no end before the budget's. PMO takes 5.
         augmentations: further updates in each step, on the whole memory written as random SMILES;
             the augmented memory of Guo and Schwaller 2023 (arXiv 2305.16160), who take 2.
         bucket_size: molecules of one scaffold that are rewarded, from ``min_score`` on; 0 for
@@ -44,6 +46,7 @@ class Optimisation:
     learning_rate: float = 5e-4
     replay: int = 24
     memory: int = 100
+    patience: int = 0
     augmentations: int = 0
     bucket_size: int = 25
     min_score: float = 0.4
@@ -55,7 +58,7 @@ class Optimisation:
         for name in ("budget", "batch", "memory"):
             if getattr(self, name) < 1:
                 raise KetformerError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("replay", "augmentations", "bucket_size"):
+        for name in ("replay", "patience", "augmentations", "bucket_size"):
             if getattr(self, name) < 0:
                 raise KetformerError(f"{name} must not be negative, got {getattr(self, name)}")
         for name in ("sigma", "learning_rate"):
