@@ -19,7 +19,9 @@ SIDES = ("C", "OC", "N", "F", "CC", "C(=O)N")
 RINGS = ("c1cc({a})ccc1{b}", "c1cc({a})ncc1{b}", "C1CC({a})N({b})CC1", "C1C({a})C1{b}")
 SCAFFOLDS = st.sampled_from(["c1ccncc1", "C1CC1", "c1ccccc1", "CC(=O)N", "c1ccc(C2CC2)cc1"])
 POINTED = st.sampled_from(["c1cc([*:1])ncc1[*:2]", "*C1CC1", "[*:3]CCN[*:1]", "*c1ccccc1*"])
-FRAGMENTS = st.lists(st.one_of(SCAFFOLDS, POINTED), min_size=2, max_size=2)
+FRAGMENTS = st.lists(st.one_of(SCAFFOLDS, POINTED), min_size=2, max_size=3).filter(
+    lambda parts: sum(max(part.count("*"), 1) for part in parts) <= 4
+)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +110,21 @@ def test_whatever_is_chosen_the_molecule_contains_what_was_asked_for(opened, ask
         assert molecule.HasSubstructMatch(pattern)
 
 
+@pytest.mark.parametrize("asked", [["c1ccncc1", "c1ccccc1"], ["[*:1]c1ccncc1", "*c1ccccc1"]])
+def test_fragments_may_be_bound_directly(opened, asked):
+    """The second one closes a number of the first; if it does not, atoms are between them."""
+    beginnings = Beginnings(opened, parts_of(None, asked), 1)
+    biaryl = Chem.MolFromSmarts("[$(c1cnccc1),$(c1ncccc1),$(c1ccncc1)]~[$(c1ccccc1)]")
+    direct = []
+    for seed in range(30):
+        text = written_by(beginnings, opened, np.random.default_rng(seed))
+        first, second, *_ = (set(NUMBER.findall(piece)) for piece in text.split("."))
+        direct.append(bool(first & second))
+        found = Chem.MolFromSmiles(text).HasSubstructMatch(biaryl)
+        assert found == direct[-1], text
+    assert 0 < sum(direct) < 30
+
+
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_what_is_not_allowed_is_never_sampled(opened, use_cache):
     """The model's own choice: texts begin with the parts, and no number is left over."""
@@ -125,11 +142,11 @@ def test_what_is_not_allowed_is_never_sampled(opened, use_cache):
     ended = 0
     for row in opened.tokenizer.batch_decode(ids):
         text, end, _ = row.partition("[EOS]")
-        first, second, rest = text.split(".", 2)
+        first, second, *rest = text.split(".")
         plain = Chem.MolToSmiles(Chem.MolFromSmiles(NUMBER.sub("", first)))
         assert plain == "c1ccncc1"
         assert Chem.MolToSmiles(Chem.MolFromSmiles(NUMBER.sub("", second))) == "C1CC1"
-        assert rest
+        assert all(rest)
         numbers = NUMBER.findall(text)
         if end:
             ended += 1

@@ -229,20 +229,55 @@ class _Row:
             self.choices = [] if self.empty else [*closing, *fresh, *self._ends()]
             return
         left = self.pieces[self.piece][self.place :]
-        on = self._ends() if not left else fresh if left[0][0] == _NEW else [left[0][0]]
-        lonely = len(self.pieces) > 1 and self.piece not in self.open.values()
-        if self.spare and lonely and not any(spare for _, spare in left):
-            self.choices = fresh  # the last place where this piece can be joined to another
+        point = not self.spare and bool(left) and left[0][0] == _NEW
+        on = self._ends() if not left else fresh if point else [left[0][0]]
+        # Whether a number may or must come later in this piece.
+        later = any(spare or token == _NEW for token, spare in left[point:])
+        direct = self._direct(later or self.spare > 1) if self.spare or point else []
+        group = self.group[self.piece]
+        joined = len(self.pieces) == 1 or self._whole() or group in self._waiting()
+        if self.spare and not joined and not later:
+            self.choices = [*direct, *fresh]  # the last place to join this piece to another
             return
+        on = [*direct, *on]
         kept = sum(cuts_of(piece) for piece in self.pieces[self.piece + 1 :])
         free = self.spare and self.used + kept < len(self.tokens.numbers)
         self.choices = [*(fresh if free else []), *on]
+
+    def _direct(self, later: bool) -> list[int]:
+        """The numbers that bind this atom to another piece, which was not joined with this one.
+
+        The two must then be whole, or keep a number that joins them to the others.
+
+        Args:
+            later: whether this piece can open a number after that.
+        """
+        own = self.group[self.piece]
+        waiting = [self.group[piece] for piece in self.open.values()]
+        groups = len(set(self.group))
+        return [
+            token
+            for token, piece in self.open.items()
+            if (other := self.group[piece]) != own
+            and (
+                later
+                or waiting.count(other) + waiting.count(own) > 1
+                or (groups == 2 and self.piece + 1 == len(self.pieces))
+            )
+        ]
+
+    def _waiting(self) -> set[int]:
+        """The groups of pieces with an open number."""
+        return {self.group[piece] for piece in self.open.values()}
+
+    def _whole(self) -> bool:
+        """Whether all that was asked for is one molecule."""
+        return self.piece + 1 == len(self.pieces) and len(set(self.group)) == 1
 
     def _ends(self) -> list[int]:
         """The dot and the end, where nothing is left behind by them."""
         if self.begins and self.piece + 1 < len(self.pieces):
             return [self.tokens.dot]
-        waiting = {self.group[piece] for piece in self.open.values()}
         if not self.open:
             return [self.tokens.end] if len(set(self.group)) == 1 else []
-        return [self.tokens.dot] if waiting == set(self.group) else []
+        return [self.tokens.dot] if self._waiting() == set(self.group) else []
