@@ -11,6 +11,7 @@ from ketformer.generation.constraint import Constraint, Refused, Table, _table a
 from ketformer.generation.decoding import sample_sequences
 from ketformer.runs import open_run
 from ketformer.tasks.molecules.chemistry import canonical_smiles
+from ketformer.tasks.molecules.grammar import Grammar
 from ketformer.tasks.molecules.tokenizer import smiles_tokenizer
 from models.helpers import small_model
 
@@ -95,7 +96,13 @@ def test_a_share_of_what_was_refused_is_said_for_all_batches():
 
 def test_tokens_that_are_not_smiles_are_refused():
     with pytest.raises(KetformerError, match=r"token '\[Ring1\]' of this run is none"):
-        Table(("", "C", "[Ring1]"), end=0)
+        Table(("", "C", "[Ring1]"), 0, Grammar(["C", "[Ring1]"]))
+
+
+def test_a_dot_leaves_room_for_a_molecule():
+    table = Table(("", "C", "."), 0, Grammar(["C", "."]))
+    after_dot = table.after(table.after(np.array([2]), np.array([1])), np.array([2]))
+    assert table.needs[after_dot].tolist() == [2]
 
 
 # --- Guidance ------------------------------------------------------------------------------------

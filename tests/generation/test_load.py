@@ -95,6 +95,32 @@ def test_interrupted_shards_go_on_where_they_were(
 
 
 @pytest.mark.usefixtures("small_blocks")
+def test_the_shards_of_another_command_are_refused_and_kept(
+    ketformer, molecules, conditional, interrupted, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(
+        "ketformer.generation.shards.do_jobs", lambda jobs, **_: [job.run() for job in jobs]
+    )
+    out = ("--out", tmp_path / "m.csv")
+    call = ("generate", molecules, "--num", 130, "--jobs", 2)
+    interrupted(3)
+    assert ketformer(*call, *out).code == 130
+    left = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for run, changes, other in (
+        (molecules, {"--num": 200, "--top_k": 3}, "num, top_k"),
+        (molecules, {"--jobs": 3}, "jobs"),
+        (conditional, {}, "run"),
+    ):
+        options = [word for pair in {"--num": 130, "--jobs": 2, **changes}.items() for word in pair]
+        told = f"m.shards holds 65 molecules of another command (not the same: {other}); repeat"
+        ketformer("generate", run, *options, *out).assert_mistake(told)
+        assert {path: path.read_bytes() for path in left} == left
+    done = ketformer(*call, *out)
+    assert done.code == 0, done.err
+    assert "65/130" in done.err
+
+
+@pytest.mark.usefixtures("small_blocks")
 def test_stopped_as_the_table_is_whole_it_is_not_sampled_again(
     ketformer, molecules, monkeypatch, tmp_path
 ):

@@ -9,9 +9,11 @@ from hypothesis import given, settings, strategies as st
 from rdkit import Chem
 
 from commands import rows_of, write_molecule_settings
+from ketformer.generation import MoleculeSampling, sample_molecules
 from ketformer.generation.decoding import sample_sequences
-from ketformer.generation.scaffolds import Beginnings, parts_of
+from ketformer.generation.scaffolds import Beginnings, parts_of, tokens_needed
 from ketformer.runs import open_run
+from ketformer.tasks.molecules.chemistry import canonical_smiles
 from ketformer.tasks.molecules.substructure import contain
 
 NUMBER = re.compile(r"%\d\d")
@@ -19,7 +21,9 @@ SIDES = ("C", "OC", "N", "F", "CC", "C(=O)N")
 RINGS = ("c1cc({a})ccc1{b}", "c1cc({a})ncc1{b}", "C1CC({a})N({b})CC1", "C1C({a})C1{b}")
 SCAFFOLDS = st.sampled_from(["c1ccncc1", "C1CC1", "c1ccccc1", "CC(=O)N", "c1ccc(C2CC2)cc1"])
 POINTED = st.sampled_from(["c1cc([*:1])ncc1[*:2]", "*C1CC1", "[*:3]CCN[*:1]", "*c1ccccc1*"])
-FRAGMENTS = st.lists(st.one_of(SCAFFOLDS, POINTED), min_size=2, max_size=2)
+FRAGMENTS = st.lists(st.one_of(SCAFFOLDS, POINTED), min_size=2, max_size=3).filter(
+    lambda parts: sum(max(part.count("*"), 1) for part in parts) <= 4
+)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +112,21 @@ def test_whatever_is_chosen_the_molecule_contains_what_was_asked_for(opened, ask
         assert molecule.HasSubstructMatch(pattern)
 
 
+@pytest.mark.parametrize("asked", [["c1ccncc1", "c1ccccc1"], ["[*:1]c1ccncc1", "*c1ccccc1"]])
+def test_fragments_may_be_bound_directly(opened, asked):
+    """The second one closes a number of the first; if it does not, atoms are between them."""
+    beginnings = Beginnings(opened, parts_of(None, asked), 1)
+    biaryl = Chem.MolFromSmarts("[$(c1cnccc1),$(c1ncccc1),$(c1ccncc1)]~[$(c1ccccc1)]")
+    direct = []
+    for seed in range(30):
+        text = written_by(beginnings, opened, np.random.default_rng(seed))
+        first, second, *_ = (set(NUMBER.findall(piece)) for piece in text.split("."))
+        direct.append(bool(first & second))
+        found = Chem.MolFromSmiles(text).HasSubstructMatch(biaryl)
+        assert found == direct[-1], text
+    assert 0 < sum(direct) < 30
+
+
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_what_is_not_allowed_is_never_sampled(opened, use_cache):
     """The model's own choice: texts begin with the parts, and no number is left over."""
@@ -125,11 +144,11 @@ def test_what_is_not_allowed_is_never_sampled(opened, use_cache):
     ended = 0
     for row in opened.tokenizer.batch_decode(ids):
         text, end, _ = row.partition("[EOS]")
-        first, second, rest = text.split(".", 2)
+        first, second, *rest = text.split(".")
         plain = Chem.MolToSmiles(Chem.MolFromSmiles(NUMBER.sub("", first)))
         assert plain == "c1ccncc1"
         assert Chem.MolToSmiles(Chem.MolFromSmiles(NUMBER.sub("", second))) == "C1CC1"
-        assert rest
+        assert all(rest)
         numbers = NUMBER.findall(text)
         if end:
             ended += 1
@@ -172,6 +191,33 @@ def test_the_json_and_the_table_say_what_was_kept(ketformer, trained, tmp_path, 
     assert done.json["scaffold_kept"] == pytest.approx(sum(kept) / 60)
     assert sum(kept) == done.json["valid"] > 0
     assert done.json[options[0].strip("-")] == (wanted if len(wanted) > 1 else wanted[0])
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"prompt": "c1cc%10ccc1."},
+        {"scaffold": "c1cc([*:1])ncc1[*:2]", "top_k": 5},
+        {"fragments": ("*c1ccccc1", "CC(=O)N", "C1CC1")},
+    ],
+    ids=str,
+)
+def test_constrained_samples_are_all_molecules_with_what_was_asked_for(opened, wish):
+    """Whatever room there is: the model has learned little, and would seldom end them itself."""
+    sampling = MoleculeSampling(constrained=True, temperature=1.5, **wish)
+    needed = sampling.parts and tokens_needed([part.steps(None) for part in sampling.parts])
+    for context in (80, needed + 8 if needed else 16):
+        opened.model.config.max_position_embeddings = context
+        try:
+            (texts,) = sample_molecules(opened, 24, sampling)
+        finally:
+            opened.model.config.max_position_embeddings = 80
+        canonical = [canonical_smiles(text) for text in texts]
+        assert None not in canonical
+        if sampling.parts:
+            assert all(contain(canonical, sampling.parts))
+        if wish.get("prompt"):
+            assert all(text.startswith(wish["prompt"]) for text in texts)
 
 
 def test_without_a_wish_nothing_is_said_of_it(ketformer, trained, tmp_path):
@@ -228,11 +274,10 @@ def test_runs_on_fragments_are_compared_as_any_others(ketformer, fragments, tmp_
         (("--scaffold", "c1ccncc"), "--scaffold 'c1ccncc' is not a SMILES that RDKit can read"),
         (("--scaffold", "c1cc[se]c1"), "needs the token '[se]', which is not in the vocabulary of"),
         (("--fragment", "C1CC1", "--fragment", "c1"), "--fragment 'c1' is not a SMILES"),
-        (("--scaffold", "C" * 90), "need 92 tokens with their attachments, but "),
+        (("--scaffold", "C" * 90), "need 95 tokens with their attachments, but "),
         (("--scaffold", "*C(*)(*)CC(*)*"), "5 attachments were asked for, but the molecules that"),
         (("--scaffold", "C", "--fragment", "C"), "give either --scaffold or --fragment, not both"),
         (("--scaffold", "C", "--prompt", "C"), "give either --prompt or what"),
-        (("--scaffold", "C", "--constrained", "true"), "reads SMILES, and this run writes safe"),
     ],
 )
 def test_mistakes_are_one_line(ketformer, trained, tmp_path, options, told):

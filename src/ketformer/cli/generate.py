@@ -110,8 +110,7 @@ def add_arguments(parser: Parser) -> None:
     )  # fmt: skip
     molecules.add_argument(
         "--fragment", type=str, action="append", default=[], metavar="SMILES",
-        help="likewise; given twice or more, the fragments are linked through one atom or "
-        "more",
+        help="likewise; given twice or more, the fragments are linked, by a bond or through atoms",
     )  # fmt: skip
     molecules.add_argument(
         "--special_tokens", type=bool | None, default=None,

@@ -53,7 +53,8 @@ def add_shortlist_arguments(parser: Parser) -> None:
     group.add_argument(
         "--jobs", type=int | None, default=None,
         help="sample in that many shards at once, which share the cores, and merge them into "
-        "--out, without repeats; if interrupted, the same command resumes (1)",
+        "--out, without repeats; if interrupted, the same command resumes, and another one is "
+        "refused until the folder of the shards is removed (1)",
     )  # fmt: skip
     group.add_argument(
         "--cluster", type=str | None, default=None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ketformer.errors import KetformerError
 from ketformer.tasks.molecules.grammar import NEVER, Grammar
-from ketformer.tasks.molecules.grammar_state import State
+from ketformer.tasks.molecules.grammar_fragments import FragmentGrammar
 from ketformer.tasks.molecules.notations import notation_of
 
 _END, _NOWHERE, _START = range(3)  # the first states of a table
@@ -58,6 +59,7 @@ class Constraint:
         num: molecules in the batch.
         refused: is added to.
         prompt: token ids that all of them begin with.
+        joined: whether all fragments must become one molecule.
 
     Raises:
         KetformerError: the tokenizer has tokens that are not SMILES, or is of another notation;
@@ -70,8 +72,10 @@ class Constraint:
         num: int,
         refused: Refused,
         prompt: Sequence[int] = (),
+        *,
+        joined: bool = False,
     ) -> None:
-        self._table = table_of(tokenizer)
+        self._table = table_of(tokenizer, joined=joined)
         state = np.array([_START])
         for token in prompt:
             state = self._table.after(state, np.array([token]))
@@ -134,27 +138,50 @@ class Constraint:
         return chosen
 
 
-def table_of(tokenizer: PreTrainedTokenizerBase) -> Table:
+class Rules(Protocol):
+    """A grammar: :class:`~ketformer.tasks.molecules.grammar.Grammar` or that of fragments."""
+
+    start: Any
+    unreadable: list[str]
+
+    def step(self, state: Any, token: str) -> Any:
+        """The state after a token; None if nothing goes on like that."""
+
+    def ends(self, state: Any) -> bool:
+        """Whether the text is a molecule as it stands."""
+
+    def needs(self, state: Any) -> int:
+        """A number of tokens that end the text, the end token counted."""
+
+
+def table_of(tokenizer: PreTrainedTokenizerBase, *, joined: bool = False) -> Table:
     """The table of a tokenizer, which other batches may have begun.
+
+    Args:
+        tokenizer: of a run of molecules.
+        joined: whether all fragments must become one molecule.
 
     Raises:
         KetformerError: the tokenizer has tokens that are not SMILES.
     """
-    if (notation := notation_of(tokenizer).name) != "smiles":
+    if (notation := notation_of(tokenizer).name) not in ("smiles", "safe"):
         raise KetformerError(f"--constrained reads SMILES, and this run writes {notation}")
     vocabulary = tokenizer.get_vocab()
     special = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token}
     tokens = ["" if t in special else t for t in sorted(vocabulary, key=vocabulary.__getitem__)]
-    table = _table(tuple(tokens), vocabulary[str(tokenizer.eos_token)])
+    end = vocabulary[str(tokenizer.eos_token)]
+    table = _table(tuple(tokens), end, notation == "safe", joined)
     if len(table.states) > _MOST_STATES:
         _table.cache_clear()
-        return table_of(tokenizer)
+        return table_of(tokenizer, joined=joined)
     return table
 
 
 @lru_cache(maxsize=4)
-def _table(tokens: tuple[str, ...], end: int) -> Table:
-    return Table(tokens, end)
+def _table(tokens: tuple[str, ...], end: int, fragments: bool, joined: bool) -> Table:
+    known = [token for token in tokens if token]
+    grammar = FragmentGrammar(known, joined=joined) if fragments else Grammar(known)
+    return Table(tokens, end, grammar)
 
 
 class Table:
@@ -163,27 +190,27 @@ class Table:
     Args:
         tokens: the vocabulary; the special ones are empty.
         end: id of the end token.
+        grammar: of these tokens.
 
     Attributes:
         states: by number; the first two stand for the end and for no molecule.
-        needs: ``[n_states or more]``, tokens that end the SMILES.
+        needs: ``[n_states or more]``, tokens that end the text.
         end: id of the end token.
 
     Raises:
         KetformerError: some tokens are not SMILES.
     """
 
-    def __init__(self, tokens: tuple[str, ...], end: int) -> None:
-        self.tokens, self.end = tokens, end
-        self.grammar = Grammar(filter(None, tokens))
-        if self.grammar.unreadable:
+    def __init__(self, tokens: tuple[str, ...], end: int, grammar: Rules) -> None:
+        self.tokens, self.end, self.grammar = tokens, end, grammar
+        if grammar.unreadable:
             raise KetformerError(
-                f"--constrained reads SMILES, and token {self.grammar.unreadable[0]!r} of this "
-                "run is none; sample it without"
+                f"--constrained reads SMILES, and token {grammar.unreadable[0]!r} of this run is "
+                "none; sample it without"
             )
-        self.states = [Grammar.start] * 3
-        self.needs = np.array([0, NEVER, 0])
-        self._numbers: dict[State, int] = {Grammar.start: _START}
+        self.states = [grammar.start] * 3
+        self.needs = np.array([0, NEVER, grammar.needs(grammar.start)])
+        self._numbers: dict[Any, int] = {grammar.start: _START}
         self._after = np.full((3, len(tokens)), _UNKNOWN)
 
     def after(self, states: np.ndarray, tokens: np.ndarray) -> np.ndarray:

@@ -133,7 +133,7 @@ def generate_molecules(
     computed = [name for name in requested if name in PROPERTIES]
     marks = marks_of(run.settings.standardise)
     tally = Tally({name: requested[name] for name in computed})
-    journal = Journal(table, _key(run, num, sampling, known), num) if table else None
+    journal = Journal(table, facts_of(run, num, sampling, known), num) if table else None
     before = journal.read() if journal else None
     parts, kept = sampling.parts, 0
     if journal and before:
@@ -216,7 +216,7 @@ def rows_there(
     run: Run, num: int, sampling: MoleculeSampling, known: Known | None, table: Path
 ) -> int:
     """How many rows the same call of :func:`generate_molecules` has safely written already."""
-    before = Journal(table, _key(run, num, sampling, known), num).read()
+    before = Journal(table, facts_of(run, num, sampling, known), num).read()
     return before.rows if before else 0
 
 
@@ -276,26 +276,27 @@ def _properties(canonical: Sequence[str | None]) -> np.ndarray:
     return compute_properties([smiles or "" for smiles in canonical], progress=False)
 
 
-def _key(run: Run, num: int, sampling: MoleculeSampling, known: Known | None) -> str:
-    """A hash of everything that decides the content of a table."""
-    digest = hashlib.sha256()
+def facts_of(run: Run, num: int, sampling: MoleculeSampling, known: Known | None) -> dict[str, Any]:
+    """Everything that decides the content of a table, by name, as JSON has it."""
+    config = run.model.config.to_dict()
+    model = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
     for name, tensor in run.model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        model.update(name.encode())
+        model.update(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
     data = [hashlib.sha256("\n".join(sorted(part)).encode()).hexdigest() for part in known or ()]
     facts = {
-        "config": run.model.config.to_dict(),
+        "run": model.hexdigest(),
+        "data": data,
         "num": num,
-        "sampling": asdict(sampling),
-        "known": data,
+        **asdict(sampling),
         "standardise": run.settings.standardise,
         "columns": COLUMNS,
         "batch": BATCH,
         "device": run.model.device.type,
         "torch": torch.__version__,
     }
-    digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
-    return digest.hexdigest()
+    told: dict[str, Any] = json.loads(json.dumps(facts, default=str))
+    return told
 
 
 def write_molecules(sampled: Sampled, table: Path, *, progress: bool = True) -> dict[str, str]:

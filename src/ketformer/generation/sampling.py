@@ -84,7 +84,9 @@ def sample_molecules(
             use_cache=sampling.use_cache,
             guidance=sampling.guidance,
             constraint=(
-                Constraint(tokenizer, rows, refused, prompt) if sampling.constrained else None
+                Constraint(tokenizer, rows, refused, prompt, joined=bool(beginnings))
+                if sampling.constrained
+                else None
             ),
         )
         return decode_smiles(tokenizer, ids.cpu())

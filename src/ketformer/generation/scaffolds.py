@@ -80,8 +80,8 @@ class Beginnings:
                 f"on have at most {len(self.tokens.numbers)}"
             )
         self.context = run.model.config.max_position_embeddings
-        needed = sum(len(part.steps(None)) + 2 for part in parts)
-        if needed >= self.context:
+        needed = tokens_needed([part.steps(None) for part in parts])
+        if needed > self.context:
             raise KetformerError(
                 f"{' and '.join(part.smiles for part in parts)} need {needed} tokens with their "
                 f"attachments, but {run.path} writes at most {self.context}"
@@ -107,8 +107,11 @@ class Beginnings:
                 steps = part.steps(draw)
             else:
                 steps = part.steps(None)
-            pieces.append([(self.vocabulary.get(s.token or "", _NEW), s.spare) for s in steps])
-        return _Row(self.tokens, pieces)
+            pieces.append(steps)
+        if tokens_needed(pieces) > self.context:
+            pieces = [part.steps(None) for part in self.parts]
+        written = [[(self.vocabulary.get(s.token or "", _NEW), s.spare) for s in p] for p in pieces]
+        return _Row(self.tokens, written, self.context)
 
     def _unknown(self, steps: Sequence[Step]) -> str | None:
         """The first token that the run does not know."""
@@ -156,7 +159,27 @@ _NEW = -1  # stands for the next number
 
 def cuts_of(piece: Sequence[tuple[int, int]]) -> int:
     """How many numbers a piece of several needs at least."""
-    return max(sum(token == _NEW for token, _ in piece), 1)
+    return max(_points(piece), 1)
+
+
+def _points(piece: Sequence[tuple[int, int]]) -> int:
+    """How many attachment points it has."""
+    return sum(token == _NEW for token, _ in piece)
+
+
+def _joining(numbers: int, pieces: int) -> int:
+    """In how many tokens, with the end token, so many pieces and open numbers can be joined.
+
+    An atom or a chain takes a number of each piece, and every other number gets its own atom.
+    """
+    return numbers + 1 + max(1, pieces - 2) + 2 * (numbers - pieces) + 1
+
+
+def tokens_needed(pieces: Sequence[Sequence[Step]]) -> int:
+    """The tokens of a molecule that has these pieces, if they are linked by as few as possible."""
+    cuts = [sum(step.token is None for step in piece) for piece in pieces]
+    written = sum(len(piece) + (not points) for piece, points in zip(pieces, cuts, strict=True))
+    return written + len(pieces) - 1 + _joining(sum(max(n, 1) for n in cuts), len(pieces))
 
 
 @dataclass
@@ -166,12 +189,14 @@ class _Row:
     Attributes:
         tokens: those with a role.
         pieces: of the beginning: token ids, or ``_NEW``, with how many numbers may follow.
+        room: for how many more tokens there is room.
         choices: in the beginning the tokens that may be next; then those of them with a role.
         begins: whether it is in its beginning.
     """
 
     tokens: _Tokens
     pieces: list[list[tuple[int, int]]]
+    room: int
     choices: list[int] = field(default_factory=list)
     begins: bool = True
 
@@ -187,6 +212,7 @@ class _Row:
 
     def advance(self, token: int) -> None:
         """Add a token."""
+        self.room -= 1
         if token == self.tokens.dot:
             self.piece += 1
             self.place = self.spare = 0
@@ -229,20 +255,67 @@ class _Row:
             self.choices = [] if self.empty else [*closing, *fresh, *self._ends()]
             return
         left = self.pieces[self.piece][self.place :]
-        on = self._ends() if not left else fresh if left[0][0] == _NEW else [left[0][0]]
-        lonely = len(self.pieces) > 1 and self.piece not in self.open.values()
-        if self.spare and lonely and not any(spare for _, spare in left):
-            self.choices = fresh  # the last place where this piece can be joined to another
+        point = not self.spare and bool(left) and left[0][0] == _NEW
+        on = self._ends() if not left else fresh if point else [left[0][0]]
+        # Whether a number may or must come later in this piece.
+        later = any(spare or token == _NEW for token, spare in left[point:])
+        direct = self._direct(later or self.spare > 1) if self.spare or point else []
+        group = self.group[self.piece]
+        joined = len(self.pieces) == 1 or self._whole() or group in self._waiting()
+        if self.spare and not joined and not later:
+            self.choices = [*direct, *fresh]  # the last place to join this piece to another
             return
-        kept = sum(cuts_of(piece) for piece in self.pieces[self.piece + 1 :])
-        free = self.spare and self.used + kept < len(self.tokens.numbers)
-        self.choices = [*(fresh if free else []), *on]
+        on = [*direct, *on]
+        self.choices = [*(fresh if self.spare and self._fits(left) else []), *on]
+
+    def _fits(self, left: Sequence[tuple[int, int]]) -> bool:
+        """Whether one more number leaves enough numbers and room for what must follow.
+
+        Args:
+            left: the rest of the piece.
+        """
+        later = self.pieces[self.piece + 1 :]
+        kept = sum(cuts_of(piece) for piece in later)
+        if self.used + kept >= len(self.tokens.numbers):
+            return False
+        numbers = len(self.open) + 1 + kept + _points(left)
+        ahead = len(left) + sum(len(piece) + 1 + (not _points(piece)) for piece in later)
+        return 1 + ahead + _joining(numbers, len(self.pieces)) <= self.room
+
+    def _direct(self, later: bool) -> list[int]:
+        """The numbers that bind this atom to another piece, which was not joined with this one.
+
+        The two must then be whole, or keep a number that joins them to the others.
+
+        Args:
+            later: whether this piece can open a number after that.
+        """
+        own = self.group[self.piece]
+        waiting = [self.group[piece] for piece in self.open.values()]
+        groups = len(set(self.group))
+        return [
+            token
+            for token, piece in self.open.items()
+            if (other := self.group[piece]) != own
+            and (
+                later
+                or waiting.count(other) + waiting.count(own) > 1
+                or (groups == 2 and self.piece + 1 == len(self.pieces))
+            )
+        ]
+
+    def _waiting(self) -> set[int]:
+        """The groups of pieces with an open number."""
+        return {self.group[piece] for piece in self.open.values()}
+
+    def _whole(self) -> bool:
+        """Whether all that was asked for is one molecule."""
+        return self.piece + 1 == len(self.pieces) and len(set(self.group)) == 1
 
     def _ends(self) -> list[int]:
         """The dot and the end, where nothing is left behind by them."""
         if self.begins and self.piece + 1 < len(self.pieces):
             return [self.tokens.dot]
-        waiting = {self.group[piece] for piece in self.open.values()}
         if not self.open:
             return [self.tokens.end] if len(set(self.group)) == 1 else []
-        return [self.tokens.dot] if waiting == set(self.group) else []
+        return [self.tokens.dot] if self._waiting() == set(self.group) else []

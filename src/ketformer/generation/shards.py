@@ -6,11 +6,12 @@ import csv
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from ketformer.generation.molecules import (
     Sampled,
     Tally,
     checked,
+    facts_of,
     generate_molecules,
     judged_of,
     rows_there,
@@ -31,7 +33,7 @@ from ketformer.generation.options import MoleculeSampling, share_of
 from ketformer.generation.sampling import BATCH
 from ketformer.runs import Run, open_run
 from ketformer.tasks.molecules.data import Known
-from ketformer.tasks.molecules.journal import forget, rows_noted
+from ketformer.tasks.molecules.journal import forget, noted, rows_noted
 from ketformer.tasks.molecules.output import COLUMNS, flag_text
 from ketformer.tasks.molecules.properties import PROPERTIES, compute_properties
 from ketformer.utils.background import watching
@@ -108,7 +110,7 @@ def generate_in_shards(
 
     The result is that of sampling each shard by itself and merging them, see
     :func:`merge_tables`. They are kept in a folder beside the table, ``NAME.shards``, so that the
-    same call resumes, until :func:`forget_shards`.
+    same call resumes and another one is refused, until :func:`forget_shards`.
 
     Args:
         run: an opened run.
@@ -123,8 +125,8 @@ def generate_in_shards(
 
     Raises:
         KetformerError: see :func:`~.molecules.generate_molecules`; or there are fewer molecules
-            than shards, another process writes this table, a worker died, or the cluster cannot be
-            reached or does not share the storage.
+            than shards, another process writes this table, another call's shards lie beside it, a
+            worker died, or the cluster cannot be reached or does not share the storage.
         Stopped: a signal arrived; what was sampled is kept.
     """
     sampling = checked(run, num, sampling)
@@ -141,6 +143,7 @@ def generate_in_shards(
     ]
     tables = [job.table for job in jobs]
     with in_use(folder):
+        _refuse_others(folder, jobs, facts_of(run, num, sampling, known))
         begun = time.monotonic()
         with _bar(tables, num, progress):
             answers = do_jobs(jobs, processes=shards, cluster=cluster)
@@ -164,6 +167,29 @@ def forget_shards(table: Path) -> None:
             shutil.rmtree(path)
     with suppress(OSError):  # not empty: somebody else's files
         folder.rmdir()
+
+
+def _refuse_others(folder: Path, jobs: Sequence[Shard], facts: Mapping[str, Any]) -> None:
+    """Refuse to sample where another call's shards lie, which would be lost."""
+    own = {
+        job.table: {**facts, "num": job.num, "shard": [part, len(jobs)]}
+        for part, job in enumerate(jobs, 1)
+    }
+    total, other = 0, set[str]()
+    for table in (path / "molecules.csv" for path in folder.glob("*-of-*")):
+        rows, theirs = noted(table)
+        total += rows
+        if rows and table not in own:
+            other.add("jobs")
+        elif rows:
+            other |= {name for name, value in own[table].items() if theirs.get(name) != value}
+    other -= {"device", "torch"}  # of the worker, perhaps on another machine
+    if other:
+        raise KetformerError(
+            f"{folder} holds {total:,} molecules of another command (not the same: "
+            f"{', '.join(sorted(other))}); repeat that command, remove the folder or choose "
+            "another --out"
+        )
 
 
 def _folder(table: Path) -> Path:

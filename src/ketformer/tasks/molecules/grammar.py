@@ -313,10 +313,12 @@ class Grammar:
 
         It is the least over the branches, so that it falls with each token of the way to an end.
         """
-        least = NEVER
+        least, used = NEVER, sum(len(atom.rings) for atom in state.path)
         for base in range(len(state.path) - 2, -1, -1):
             if not state.path[base].branch or state.path[base].outside:
                 continue
+            if self._new_ring(state) and used == len(self._order):
+                break  # the branch alone would take a number that is in use
             inner = frozenset(bits >> base + 1 for bits in state.paired)
             outer = frozenset(bits & (2 << base) - 1 for bits in state.paired)
             if len(inner) * len(outer) == len(state.paired):
@@ -370,7 +372,7 @@ class Grammar:
         *before, last = state.path
         aromatic = last.aromatic
         lacking = any(self._lacking(atom) for atom in before)
-        if aromatic and state.place == ATOM and last.bonds[0] + len(last.rings) == 0:
+        if self._new_ring(state):
             used = {number for atom in state.path for number, _ in atom.rings}
             ways += [self._numbers[number] for number in self._order if number not in used][:1]
         if (
@@ -386,6 +388,11 @@ class Grammar:
             if any(atom.aromatic for atom in waiting) if not aromatic else not waiting:
                 ways += self._double
         return ways
+
+    def _new_ring(self, state: State) -> bool:
+        """Whether the last atom is aromatic and in no ring yet."""
+        last = state.path[-1]
+        return last.aromatic and state.place == ATOM and last.bonds[0] + len(last.rings) == 0
 
     def _lacking(self, atom: Atom) -> bool:
         """Whether an aromatic atom has fewer than two aromatic bonds."""

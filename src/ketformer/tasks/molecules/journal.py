@@ -6,10 +6,11 @@ import csv
 import json
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from ketformer.tasks.molecules.output import part_of
 from ketformer.utils.files import replacing
@@ -35,25 +36,26 @@ class Journal:
 
     Args:
         table: the final CSV file.
-        key: identifies everything that decides its content; notes with another key are ignored.
+        facts: everything that decides its content, by name, as JSON has it; notes with others are
+            ignored.
         num: number of rows in the finished table.
     """
 
-    def __init__(self, table: Path, key: str, num: int) -> None:
+    def __init__(self, table: Path, facts: Mapping[str, Any], num: int) -> None:
         self.table = table
-        self.key = key
+        self.facts = facts
         self.num = num
         self.file = _file_of(table)
 
     def read(self) -> Progress | None:
         """The progress of an interrupted call of the same kind; None if there was none."""
         try:
-            noted = json.loads(self.file.read_text(encoding="utf-8"))
-            key, progress = noted.pop("key"), Progress(**noted)
+            note = json.loads(self.file.read_text(encoding="utf-8"))
+            facts, progress = note.pop("facts"), Progress(**note)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
         written = self.written(progress)
-        if key != self.key:
+        if facts != self.facts:
             if progress.rows < self.num and written.is_file():
                 warnings.warn(
                     f"{self.table} was left unfinished by another command; starting over",
@@ -72,7 +74,7 @@ class Journal:
     def note(self, progress: Progress) -> None:
         """Save the progress; after a crash either the old note or the new one is there."""
         with replacing(self.file) as part, part.open("w", encoding="utf-8") as file:
-            json.dump({"key": self.key, **asdict(progress)}, file)
+            json.dump({"facts": self.facts, **asdict(progress)}, file)
             file.flush()
             os.fsync(file.fileno())
 
@@ -86,10 +88,16 @@ class Journal:
 
 def rows_noted(table: Path) -> int:
     """How many rows of a table are noted as safely on disk, by whatever call; for a bar."""
+    return noted(table)[0]
+
+
+def noted(table: Path) -> tuple[int, dict[str, Any]]:
+    """How many rows of a table are noted as safely on disk, and what decided them."""
     try:
-        return int(json.loads(_file_of(table).read_text(encoding="utf-8"))["rows"])
+        note = json.loads(_file_of(table).read_text(encoding="utf-8"))
+        return int(note["rows"]), dict(note["facts"])
     except (OSError, ValueError, TypeError, KeyError):
-        return 0
+        return 0, {}
 
 
 def forget(table: Path) -> None:
