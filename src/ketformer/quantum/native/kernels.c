@@ -2,12 +2,8 @@
    of many Pauli strings.
 
    A tile of tokens stays in the processor's cache from the first gate to the last string. Tokens
-   are the innermost dimension, so every loop is vectorised. No state is written to memory: the
-   backward pass runs the circuit again, then undoes it gate by gate.
-
-   Strings that flip the same bits share one product of amplitudes y[b] y[b ^ flip]. Their signs
-   are characters of the bits: after summing out the bits that no string uses, a Walsh-Hadamard
-   transform over the others gives all strings at once. */
+   are the innermost dimension, so every loop is vectorised. No state is written to memory for the
+   backward pass, which runs the circuit again. */
 
 #include <complex.h>
 #include <math.h>
