@@ -1,6 +1,7 @@
 """The native kernels against the torch simulator, on any circuit and strings that they support."""
 
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 import torch
@@ -101,12 +102,15 @@ def test_values_and_their_gradients(data, circuit, count, seed):
 
 
 @pytest.mark.parametrize("entanglement", ["ring", "none"])
-def test_values_of_more_qubits_than_a_block_has(entanglement):
-    """Without a ring, more rotations in a row than the backward pass takes at a time."""
+def test_values_of_more_qubits_than_a_block_and_more_sums_than_a_batch(entanglement):
     circuit = entangling_ansatz(8, layers=3, entanglement=entanglement)
-    strings = PauliStrings(("XIZYIIZX", "IIIIIIIZ", "ZYXXYZIX"))
+    pairs = combinations(range(5), 2)
+    wide = ("".join("Y" if i in pair else "Z" for i in range(8)) for pair in pairs)
+    strings = PauliStrings(("XIZYIIZX", "IIIIIIIZ", "ZYXXYZIX", *wide))
+    kernel = CircuitValues([strings], circuit)
+    assert kernel.tables[True][-1][0, -1] < 10 * 2**8  # the wide strings are not in one batch
     real, angles = numbers(1, 17, 1, 200), numbers(2, 1, len(circuit.parameters))
-    found = CircuitValues([strings], circuit)(real, None, angles)
+    found = kernel(real, None, angles)
     expected = values_in_torch([strings], circuit, real, None, angles)
     torch.testing.assert_close(found, expected, atol=1e-10, rtol=0)
     assert_same_gradients(found, expected, [real, angles], 3)

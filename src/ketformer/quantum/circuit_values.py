@@ -1,14 +1,15 @@
 """Expectations of Pauli strings after a circuit that all tokens share, in C on the CPU.
 
 It gives the same numbers as :class:`~ketformer.quantum.PauliPlan` after
-:func:`~ketformer.quantum.unitary`; ``native/kernels.c`` explains how.
+:func:`~ketformer.quantum.unitary`; ``native/circuit_layers.inc`` and ``native/pauli_strings.inc``
+explain how.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from itertools import accumulate, groupby
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from ketformer.quantum.native.calls import (
     wants_gradient,
 )
 from ketformer.quantum.pauli import PauliStrings
+from ketformer.quantum.pauli_programs import string_programs
 from ketformer.quantum.simulate import flips_as_permutation
 
 _GATES = {"RX": 0, "RY": 1}
@@ -41,15 +43,14 @@ class CircuitValues:
     def __init__(self, heads: Sequence[PauliStrings], circuit: Circuit | None = None) -> None:
         self.n_strings = max(map(len, heads))
         self.n_qubits = heads[0].n_qubits
-        programs = [_program(strings) for strings in heads]
         circuit = circuit or Circuit(self.n_qubits)
         gates, sources = gate_program(circuit, circuit.parameters)
-        self.tables = (
-            torch.tensor(gates, dtype=torch.int32, device="cpu").reshape(-1, 3),
-            torch.tensor(sources, dtype=torch.int32, device="cpu").reshape(-1, 1 << self.n_qubits),
-            torch.tensor([n for p in programs for n in p], dtype=torch.int32, device="cpu"),
-            torch.tensor([0, *accumulate(map(len, programs))], dtype=torch.int32, device="cpu"),
-        )
+        layers, rotations = _layers(gates)
+        self.is_complex = any(gate.name == "RX" for gate in circuit.gates)
+        shared = _table(layers, 4), _table(rotations, 3), _table(sources, 1 << self.n_qubits)
+        # For real states, and for complex ones.
+        of_strings = (string_programs(heads, is_complex) for is_complex in (False, True))
+        self.tables = [(*shared, _table(n, 1), _table(of_head, 4)) for n, of_head in of_strings]
 
     @staticmethod
     def can_run(circuit: Circuit | None) -> bool:
@@ -81,16 +82,19 @@ class CircuitValues:
         Returns:
             ``[N, H, S]``; 0 beyond a head's last string.
         """
+        is_complex = self.is_complex or imag is not None
+        tables = self.tables[is_complex]
         if angles is None:
             # Two tensors, because torch.compile does not accept one twice.
-            cos, sin = (real.new_empty(self.tables[3].shape[0] - 1, 0) for _ in range(2))
+            cos, sin = (real.new_empty(tables[-1].shape[0], 0) for _ in range(2))
         else:
             cos, sin = (angles / 2).cos(), (angles / 2).sin()
         # Calling an autograd.Function takes longer than computing one token.
         direct = torch.ops.ketformer.circuit_values
         followed = wants_gradient(real, imag, cos, sin)
         call: Callable[..., Tensor] = _Differentiable.apply if followed else direct
-        return call(real, imag, cos, sin, *self.tables, self.n_qubits, self.n_strings, normalise)
+        sizes = self.n_qubits, self.n_strings
+        return call(real, imag, cos, sin, *tables, *sizes, is_complex, normalise)
 
 
 def gate_program(circuit: Circuit, parameters: Sequence[str]) -> tuple[list[int], list[int]]:
@@ -117,32 +121,25 @@ def gate_program(circuit: Circuit, parameters: Sequence[str]) -> tuple[list[int]
     return gates, sources
 
 
-def _program(strings: PauliStrings) -> list[int]:
-    groups: dict[tuple[int, bool], list[tuple[int, int, int]]] = {}
-    for row, string in enumerate(strings.strings):
-        flip = strings.flip_mask(string)
-        pivot = 1 << flip.bit_length() >> 1
-        # Only products with a 0 at the pivot are computed, so its phase never counts.
-        phase = int("".join("1" if c in "YZ" else "0" for c in string), 2) & ~pivot
-        n_y = string.count("Y")
-        # As in `PauliStrings.tables`; where bits flip, each product counts twice.
-        factor = (-1) ** (n_y // 2) * (2 if flip else 1)
-        groups.setdefault((flip, n_y % 2 == 1), []).append((row, phase, factor))
-    out: list[int] = []
-    for (flip, odd), members in groups.items():
-        wanted = 0
-        for _, phase, _ in members:
-            wanted |= phase
-        out += [flip, flip.bit_length() - 1, int(odd), wanted, len(members)]
-        for row, phase, factor in members:
-            out += [row, _closed_up(phase, wanted), factor]
-    return out
+def _layers(gates: list[int]) -> tuple[list[int], list[int]]:
+    """The layers of a gate program, as in the kernel's ``struct shape``, and their rotations."""
+    layers: list[list[int]] = []
+    rotations: list[int] = []
+    for kind, which, angle in zip(*[iter(gates)] * 3, strict=True):
+        if kind == _PERMUTE or not layers:
+            here = len(rotations) // 3
+            layers.append([which if kind == _PERMUTE else -1, here, here])
+        if kind != _PERMUTE:
+            rotations += [kind, which, angle]
+            layers[-1][2] += 1
+    if layers and _GATES["RX"] in rotations[3 * layers[-1][1] :: 3]:
+        layers.append([-1, layers[-1][2], layers[-1][2]])  # for the factors that RX leaves
+    moved = [source >= 0 for source, _, _ in layers]
+    return [n for i, each in enumerate(layers) for n in (*each, not any(moved[i + 1 :]))], rotations
 
 
-def _closed_up(number: int, mask: int) -> int:
-    """The bits of ``number`` selected by ``mask``, packed together."""
-    places = [bit for bit in range(mask.bit_length()) if mask >> bit & 1]
-    return sum((number >> bit & 1) << place for place, bit in enumerate(places))
+def _table(numbers: Sequence[int], columns: int) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.int32, device="cpu").reshape(-1, columns)
 
 
 class _Shape(ctypes.Structure):
@@ -150,20 +147,25 @@ class _Shape(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_int32) for name in (
-            "n_qubits", "width", "heads", "states", "strings", "n_angles", "n_gates", "normalise",
+            "n_qubits", "width", "heads", "states", "strings", "n_angles", "n_layers", "is_complex",
+            "normalise",
         )),
-        *((name, ctypes.c_void_p) for name in ("gates", "sources", "program", "starts")),
+        *((name, ctypes.c_void_p) for name in (
+            "layers", "gates", "sources", "program", "programs",
+        )),
     )  # fmt: skip
 
 
 @operation
 def circuit_values(
-    real: Tensor, imag: Tensor | None, cos: Tensor, sin: Tensor, gates: Tensor, sources: Tensor,
-    program: Tensor, starts: Tensor, n_qubits: int, n_strings: int, normalise: bool,
+    real: Tensor, imag: Tensor | None, cos: Tensor, sin: Tensor, layers: Tensor, gates: Tensor,
+    sources: Tensor, program: Tensor, programs: Tensor, n_qubits: int, n_strings: int,
+    is_complex: bool, normalise: bool,
 ) -> Tensor:  # fmt: skip
     """See :class:`CircuitValues`; ``cos`` and ``sin`` are those of half the angles."""
     real, imag, cos, sin = contiguous(real, imag, cos, sin)
-    shape = _shape(real, cos, gates, sources, program, starts, n_qubits, n_strings, normalise)
+    tables = layers, gates, sources, program, programs
+    shape = _shape(real, cos, tables, n_qubits, n_strings, is_complex, normalise)
     out = real.new_empty(real.shape[0], cos.shape[0], n_strings)
     run_kernel("circuit_values", shape, (real, imag, cos, sin, out), real.shape[0])
     return out
@@ -171,14 +173,15 @@ def circuit_values(
 
 @operation
 def circuit_values_backward(
-    grad: Tensor, real: Tensor, imag: Tensor | None, cos: Tensor, sin: Tensor, gates: Tensor,
-    sources: Tensor, program: Tensor, starts: Tensor, n_qubits: int, normalise: bool,
+    grad: Tensor, real: Tensor, imag: Tensor | None, cos: Tensor, sin: Tensor, layers: Tensor,
+    gates: Tensor, sources: Tensor, program: Tensor, programs: Tensor, n_qubits: int,
+    is_complex: bool, normalise: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients by ``real``, ``imag`` (empty for None), ``cos`` and ``sin``."""
     real, imag, cos, sin = contiguous(real, imag, cos, sin)
     grad = grad.contiguous()
-    tables = gates, sources, program, starts
-    shape = _shape(real, cos, *tables, n_qubits, grad.shape[-1], normalise)
+    tables = layers, gates, sources, program, programs
+    shape = _shape(real, cos, tables, n_qubits, grad.shape[-1], is_complex, normalise)
     real_grad = torch.empty_like(real)
     imag_grad = real.new_empty(0) if imag is None else torch.empty_like(imag)
     arrays = (grad, real, imag, cos, sin, real_grad, imag_grad)
@@ -188,7 +191,7 @@ def circuit_values_backward(
 
 @torch.library.register_fake("ketformer::circuit_values")  # type: ignore[untyped-decorator]
 def _(real: Tensor, imag: Any, cos: Tensor, *rest: Any) -> Tensor:
-    return real.new_empty(real.shape[0], cos.shape[0], rest[-2])
+    return real.new_empty(real.shape[0], cos.shape[0], rest[-3])
 
 
 @torch.library.register_fake("ketformer::circuit_values_backward")  # type: ignore[untyped-decorator]
@@ -208,36 +211,37 @@ class _Differentiable(torch.autograd.Function):
 
     @staticmethod  # every argument by name: torch.compile mistakes *inputs for a context
     def forward(
-        real: Tensor, imag: Tensor | None, cos: Tensor, sin: Tensor, gates: Tensor,
-        sources: Tensor, program: Tensor, starts: Tensor, n_qubits: int, n_strings: int,
-        normalise: bool,
+        real: Tensor, imag: Tensor | None, cos: Tensor, sin: Tensor, layers: Tensor, gates: Tensor,
+        sources: Tensor, program: Tensor, programs: Tensor, n_qubits: int, n_strings: int,
+        is_complex: bool, normalise: bool,
     ) -> Tensor:  # fmt: skip
         values: Tensor = torch.ops.ketformer.circuit_values(
-            real, imag, cos, sin, gates, sources, program, starts, n_qubits, n_strings, normalise
-        )
+            real, imag, cos, sin, layers, gates, sources, program, programs, n_qubits, n_strings,
+            is_complex, normalise,
+        )  # fmt: skip
         return values
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        *tensors, ctx.n_qubits, _, ctx.normalise = inputs
+        *tensors, ctx.n_qubits, _, ctx.is_complex, ctx.normalise = inputs
         ctx.save_for_backward(*tensors)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         saved = ctx.saved_tensors  # read once: checkpointing recomputes them at every access
         by_real, by_imag, by_cos, by_sin = torch.ops.ketformer.circuit_values_backward(
-            grads[0], *saved, ctx.n_qubits, ctx.normalise
+            grads[0], *saved, ctx.n_qubits, ctx.is_complex, ctx.normalise
         )
         real_states = saved[1] is None
-        return by_real, None if real_states else by_imag, by_cos, by_sin, *[None] * 7
+        return by_real, None if real_states else by_imag, by_cos, by_sin, *[None] * 9
 
 
 def _shape(
-    real: Tensor, cos: Tensor, gates: Tensor, sources: Tensor, program: Tensor, starts: Tensor,
-    n_qubits: int, n_strings: int, normalise: bool,
+    real: Tensor, cos: Tensor, tables: tuple[Tensor, ...], n_qubits: int, n_strings: int,
+    is_complex: bool, normalise: bool,
 ) -> _Shape:  # fmt: skip
     _, states, width = real.shape
     return _Shape(
-        n_qubits, width, cos.shape[0], states, n_strings, cos.shape[1], gates.shape[0], normalise,
-        gates.data_ptr(), sources.data_ptr(), program.data_ptr(), starts.data_ptr(),
+        n_qubits, width, cos.shape[0], states, n_strings, cos.shape[1], tables[0].shape[0],
+        is_complex, normalise, *(table.data_ptr() for table in tables),
     )  # fmt: skip

@@ -2,19 +2,16 @@
    of many Pauli strings.
 
    A tile of tokens stays in the processor's cache from the first gate to the last string. Tokens
-   are the innermost dimension, so every loop is vectorised. No state is written to memory: the
-   backward pass runs the circuit again, then undoes it gate by gate.
+   are the innermost dimension, so every loop is vectorised. No state is written to memory for the
+   backward pass, which runs the circuit again. */
 
-   Strings that flip the same bits share one product of amplitudes y[b] y[b ^ flip]. Their signs
-   are characters of the bits: after summing out the bits that no string uses, a Walsh-Hadamard
-   transform over the others gives all strings at once. */
-
+#include <complex.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #if defined(__SSE__)
-#include <xmmintrin.h>
+#include <immintrin.h>
 #endif
 
 /* In bytes, as wide as the processor's registers: what is wider is kept in memory. */
@@ -41,6 +38,12 @@
 
 /* What these kernels were compiled for. */
 const char *instructions(void) { return INSTRUCTIONS; }
+
+/* What a fold computes: sums, differences or both. */
+enum { PLUS = 1, MINUS = 2 };
+
+/* The most qubits of a circuit that all tokens share. */
+#define MOST_QUBITS 32
 
 enum { RX, RY, PERMUTE, RZ, FLIP, GROW, SQUARE };
 
@@ -72,24 +75,39 @@ static inline void put_back(uint64_t before) {
 #endif
 }
 
+/* The bits of number where mask has a 1, packed together. */
+static inline uint32_t closed_up(uint32_t number, uint32_t mask) {
+#if defined(__BMI2__)
+    return _pext_u32(number, mask);
+#else
+    uint32_t out = 0;
+    for (uint32_t place = 1; mask; mask &= mask - 1, place <<= 1)
+        if (number & mask & -mask) out |= place;
+    return out;
+#endif
+}
+
 struct shape {
     int32_t n_qubits;
     int32_t width;    /* number of given amplitudes; the rest up to 2^n_qubits are 0 */
     int32_t heads;
     int32_t states;   /* heads, or 1 if all heads start from the same state */
-    int32_t strings;  /* per head */
+    int32_t strings;  /* per head, at most */
     int32_t n_angles; /* per head */
-    int32_t n_gates;
-    int32_t normalise; /* whether to divide each state, which is real, by its norm */
-    /* Each gate: RX or RY, bit, angle; or PERMUTE, table index, 0. Bit 0 is the lowest. */
-    const int32_t *gates;
+    int32_t n_layers;
+    int32_t is_complex; /* whether states are, once there was a layer */
+    int32_t normalise;  /* whether to divide each state, which is real, by its norm */
+    /* Each layer: table index of its permutation or -1, its first gate, the gate after its last one,
+       and whether no permutation follows. */
+    const int32_t *layers;
+    const int32_t *gates;   /* each: RX or RY, bit, angle; bit 0 is the lowest */
     const int32_t *sources; /* tables of 2^n_qubits: the amplitude that moves to each place */
-    /* For each head, groups of flip, pivot, odd, wanted, count, then count times (string, index,
-       factor): the flipped bits; the highest of them (-1 for none), which halves the number of
-       products; whether the strings have an odd number of Y; the bits that are transformed; the
-       index of the string's sum in the transform. */
+    /* In batches: numbers of groups, folds and strings, and of sums. Each group: the flipped bits;
+       the highest of them if products are taken only where it is 0; the bits that are transformed;
+       its first sum. Each fold: kind, first sum, half their number. Each string: its index, that of
+       its sum, what multiplies it forwards and backwards. */
     const int32_t *program;
-    const int32_t *starts; /* where each head's groups begin; heads + 1 numbers */
+    const int32_t *programs; /* each head's: begin, end, the bits of all its strings, the most sums */
 };
 
 /* Real circuits from |0…0>, with angles per state and angles that all states share. */
@@ -146,6 +164,8 @@ enum { BY_DOT, BY_GAUSSIAN, BY_SQUARE, BY_ABSOLUTE, BY_DOUBLE_EXPONENTIAL };
 #define BITS int32_t
 #define NAME(x) x##_f32
 #include "rotations.inc"
+#include "circuit_layers.inc"
+#include "pauli_strings.inc"
 #include "circuit_values.inc"
 #include "circuit_states.inc"
 #include "circuit_outcomes.inc"
@@ -161,6 +181,8 @@ enum { BY_DOT, BY_GAUSSIAN, BY_SQUARE, BY_ABSOLUTE, BY_DOUBLE_EXPONENTIAL };
 #define BITS int64_t
 #define NAME(x) x##_f64
 #include "rotations.inc"
+#include "circuit_layers.inc"
+#include "pauli_strings.inc"
 #include "circuit_values.inc"
 #include "circuit_states.inc"
 #include "circuit_outcomes.inc"
