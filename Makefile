@@ -112,7 +112,7 @@ results-moses: $(VENV)/.installed
 	$(PIP) -e '.[molecules]'
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/moses_train.py
 
-# Three hours on two cores: `overlap-moses` and its classical twin, an epoch of each. For the
+# Two to three hours on two cores: `overlap-moses` and its classical twin, an epoch of each. For the
 # ten epochs of the preset, on a GPU: `make results-moses-models MOSES_STEPS=`.
 MOSES_STEPS ?= --max_steps 12380
 results-moses-models: $(VENV)/.installed

@@ -69,6 +69,7 @@ FILES = {
         "chemist_scaffolds",
         "chemist_guidance",
         "chemist_constrained",
+        "chemist_moses",
         "targets",
     ),
     "docs/how-to/fine-tune.md": ("chemist_series",),

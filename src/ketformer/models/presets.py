@@ -256,7 +256,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "split": "official",
         "task": "molecules",
         "model": _DEEP,
-        # An epoch is 12,380 steps, an hour of two cores, so checkpoints are kept more often.
+        # An epoch is 12,380 steps, 90 minutes of a core, so checkpoints are kept more often.
         "training": {
             "num_train_epochs": 10,
             "per_device_train_batch_size": 128,
