@@ -122,7 +122,7 @@ results-moses-models: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/moses_models.py \
 		runs/moses/overlap-seed42 runs/moses/classical-seed42
 
-# Two hours: that model steered towards seven goals of PMO, three times.
+# Half an hour: that model steered towards six goals of PMO.
 STEERED ?= runs/moses/overlap-seed42
 results-optimise: $(VENV)/.installed
 	$(PIP) -e '.[molecules]'

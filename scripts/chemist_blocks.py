@@ -223,7 +223,7 @@ def chemist_goals(read: Read) -> str:
     better = sum(row["auc_top_10"] > row["reinvent_auc_top_10"] for row in result["rows"])
     seeds = _seeds(result["rows"][0]["seeds"])
     told = (
-        f"The `{result['attention']}` model of {result['data']['name']} above, "
+        f"The `{result['attention']}` model of `{result['data']['name']}`, "
         f"{result['parameters']:,} parameters, {seeds}; at most {result['budget']:,} calls of each "
         f"oracle, fewer if the best 100 stay the same for {result['options']['patience']} steps. "
         f"It is ahead of REINVENT in {better} of {len(rows)} goals. REINVENT: "

@@ -44,7 +44,7 @@ REINVENT = {
 }
 _GOALS = (
     "albuterol_similarity", "amlodipine_mpo", "fexofenadine_mpo", "median1", "osimertinib_mpo",
-    "perindopril_mpo", "ranolazine_mpo",
+    "perindopril_mpo",
 )  # fmt: skip
 # PMO's own for REINVENT, which has no diversity filter there.
 _HOW = Optimisation(sigma=500.0, learning_rate=5e-4, batch=64, replay=24, patience=5, bucket_size=0)

@@ -73,6 +73,7 @@ FILES = {
         "targets",
     ),
     "docs/how-to/fine-tune.md": ("chemist_series",),
+    "docs/optimise.md": ("chemist_goals",),
     "docs/circuits.md": ("check", "bench", "noise", "gradients", "resources"),
     "docs/scale.md": (
         "scale_assumed",
