@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def draw_goals(result: dict[str, Any], path: Path) -> None:
     """The mean of the best ten scores over the calls, goal by goal, with REINVENT's area."""
     rows = result["rows"]
-    columns = min(4, len(rows))
+    columns = min(3, len(rows))
     lines = -(-len(rows) // columns)
     figure, axes = plt.subplots(
         lines, columns, figsize=(2.4 * columns, 2.2 * lines), sharex=True, sharey=True,
@@ -32,7 +32,7 @@ def draw_goals(result: dict[str, Any], path: Path) -> None:
         axis.axhline(
             row["reinvent_auc_top_10"], color="#ef6c00", linestyle="--", label="REINVENT's area"
         )
-        axis.set(title=row["goal"], ylim=(0, 1))
+        axis.set(title=row["goal"], ylim=(0, 1), xticks=(0, 5000, 10_000))
         axis.title.set_fontsize("small")
         axis.grid(alpha=0.3)
     figure.supxlabel("calls of the oracle", fontsize="small")
