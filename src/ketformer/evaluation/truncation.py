@@ -116,7 +116,7 @@ def _queries(module: Any, cut: Limit) -> Iterator[None]:
     """Cut down the states that are queries and keys."""
     project = module.project
 
-    def limited(*args: Any) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...]]:
+    def limited(*args: Any, **_: Any) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...]]:
         query, key, value = project(*args)
         query, key = cut([query, key])
         return query, key, value, ()

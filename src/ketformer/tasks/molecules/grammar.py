@@ -21,7 +21,9 @@ from ketformer.tasks.molecules.grammar_state import (
     START,
     Atom,
     State,
+    begins_ring,
     goes_on,
+    is_lacking,
     pair,
 )
 from ketformer.tasks.molecules.valence import Valence, valence_of
@@ -317,7 +319,7 @@ class Grammar:
         for base in range(len(state.path) - 2, -1, -1):
             if not state.path[base].branch or state.path[base].outside:
                 continue
-            if self._new_ring(state) and used == len(self._order):
+            if begins_ring(state) and used == len(self._order):
                 break  # the branch alone would take a number that is in use
             inner = frozenset(bits >> base + 1 for bits in state.paired)
             outer = frozenset(bits & (2 << base) - 1 for bits in state.paired)
@@ -371,32 +373,23 @@ class Grammar:
             return self._plain + self._aromatic
         *before, last = state.path
         aromatic = last.aromatic
-        lacking = any(self._lacking(atom) for atom in before)
-        if self._new_ring(state):
+        lacking = any(is_lacking(atom) for atom in before)
+        if begins_ring(state):
             used = {number for atom in state.path for number, _ in atom.rings}
             ways += [self._numbers[number] for number in self._order if number not in used][:1]
         if (
             lacking
-            or (aromatic and self._lacking(last))
+            or (aromatic and is_lacking(last))
             or any(atom.outside for atom in before)
             or (aromatic and any(atom.rings and atom.aromatic for atom in before))
         ):
             ways += self._aromatic
-        if not aromatic or state.bond in (1, 2) or not self._lacking(last):
+        if not aromatic or state.bond in (1, 2) or not is_lacking(last):
             ways += self._plain
             waiting = [atom for atom in state.path if atom.rings]
             if any(atom.aromatic for atom in waiting) if not aromatic else not waiting:
                 ways += self._double
         return ways
-
-    def _new_ring(self, state: State) -> bool:
-        """Whether the last atom is aromatic and in no ring yet."""
-        last = state.path[-1]
-        return last.aromatic and state.place == ATOM and last.bonds[0] + len(last.rings) == 0
-
-    def _lacking(self, atom: Atom) -> bool:
-        """Whether an aromatic atom has fewer than two aromatic bonds."""
-        return atom.aromatic and atom.bonds[0] < 2
 
     def _least(self, state: State) -> int:
         """Fewer tokens than this end no SMILES from there, as far as is known."""

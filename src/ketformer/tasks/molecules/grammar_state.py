@@ -70,3 +70,14 @@ def pair(paired: frozenset[int], one: int, other: int) -> frozenset[int]:
     """The pairings, also with a double bond between two atoms that have none."""
     bits = 1 << one | 1 << other
     return paired | {before | bits for before in paired if not before & bits}
+
+
+def begins_ring(state: State) -> bool:
+    """Whether the last atom is aromatic and in no ring yet."""
+    last = state.path[-1]
+    return last.aromatic and state.place == ATOM and last.bonds[0] + len(last.rings) == 0
+
+
+def is_lacking(atom: Atom) -> bool:
+    """Whether an aromatic atom has fewer than two aromatic bonds."""
+    return atom.aromatic and atom.bonds[0] < 2
