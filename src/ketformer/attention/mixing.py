@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from ketformer.attention import distance_short
 from ketformer.attention.alibi import LinearBias
 from ketformer.attention.linear import CHUNK, Tokens, in_chunks
 from ketformer.attention.masking import causal_mask
@@ -118,6 +119,12 @@ def mix(
         return mix_one_query(how.score, scale, queries, keys, values, mask, how.parts), None
     if how.parts:
         return _mix_products(how, queries, keys, values, mask), None
+    if scale is not None and _is_short(how, queries, keys, values):
+        exponential = how.score == "double_exponential"
+        mixed = distance_short.mix_distances(
+            scale, queries, keys, values, mask, exponential=exponential
+        )
+        return mixed, None
     if how.normalise != "softmax":
         if mask is None and _prefers_prefix_sums(how, queries, values):
             return _mix_by_prefix_sums(how, queries, keys, values), None
@@ -180,6 +187,13 @@ def _prefers_parts(how: Weighting, queries: Tensor, keys: Tensor, values: Tensor
     rows, columns = queries.shape[-2], keys.shape[-2]
     few = rows * columns * values.shape[-1] <= _FEW_SCORES * math.prod(how.parts)
     return rows == 1 or (queries.device.type == "cpu" and few)
+
+
+def _is_short(how: Weighting, queries: Tensor, keys: Tensor, values: Tensor) -> bool:
+    """Whether one kernel makes and uses these scores of distances."""
+    if how.score not in _OF_DISTANCES or (how.dropout and how.training):  # it drops single weights
+        return False
+    return distance_short.can_mix(queries, keys, values)
 
 
 def _is_of_products(score: Score) -> bool:

@@ -124,6 +124,22 @@ struct states_shape {
     const int32_t *sources;
 };
 
+/* Causal attention of few positions by products of queries and keys. */
+struct mix_shape {
+    int64_t size, length, width; /* numbers of a query and key; positions; numbers of a value */
+    int64_t bends;               /* whether a score is the exponential of a product */
+    double scale;                /* multiplies a product */
+};
+
+/* Causal attention by the distances of queries and keys, in memory that may have gaps. */
+struct distance_shape {
+    int64_t heads, length, width, mixed;
+    int64_t query[3], key[3], value[3]; /* strides of sequences, heads and positions */
+    int64_t seen;                       /* stride of sequences in the mask */
+    int64_t bends;                      /* whether the score is an exponential */
+    double scale;                       /* multiplies minus the squared distance */
+};
+
 /* Causal attention by overlaps of states of 2 groups for each head: its queries, then its keys. */
 struct overlap_shape {
     struct states_shape states;
@@ -171,7 +187,9 @@ enum { BY_DOT, BY_GAUSSIAN, BY_SQUARE, BY_ABSOLUTE, BY_DOUBLE_EXPONENTIAL };
 #include "circuit_outcomes.inc"
 #include "circuit_matrices.inc"
 #include "one_query.inc"
+#include "short_mix.inc"
 #include "overlap_mix.inc"
+#include "distance_mix.inc"
 #undef LANES
 #undef BITS
 #undef REAL
@@ -188,5 +206,7 @@ enum { BY_DOT, BY_GAUSSIAN, BY_SQUARE, BY_ABSOLUTE, BY_DOUBLE_EXPONENTIAL };
 #include "circuit_outcomes.inc"
 #include "circuit_matrices.inc"
 #include "one_query.inc"
+#include "short_mix.inc"
 #include "overlap_mix.inc"
+#include "distance_mix.inc"
 #undef LANES
