@@ -113,6 +113,12 @@ class WholeBatches(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """A row alone, for Trainer, which groups rows by their lengths if it is asked to."""
+        if index >= len(self):
+            raise IndexError(index)  # ends an iteration
+        return {name: values[0] for name, values in self.rows.batch([index]).items()}
+
     def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
         """A whole batch."""
         return self.rows.batch(indices)
