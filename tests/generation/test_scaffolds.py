@@ -9,11 +9,15 @@ from hypothesis import given, settings, strategies as st
 from rdkit import Chem
 
 from commands import rows_of, write_molecule_settings
+from ketformer.errors import KetformerError
 from ketformer.generation import MoleculeSampling, sample_molecules
+from ketformer.generation.constraint import require_readable
 from ketformer.generation.decoding import sample_sequences
 from ketformer.generation.scaffolds import Beginnings, parts_of, tokens_needed
 from ketformer.runs import open_run
 from ketformer.tasks.molecules.chemistry import canonical_smiles
+from ketformer.tasks.molecules.fragments import NUMBERS
+from ketformer.tasks.molecules.grammar_fragments import FragmentGrammar
 from ketformer.tasks.molecules.substructure import contain
 
 NUMBER = re.compile(r"%\d\d")
@@ -218,6 +222,13 @@ def test_constrained_samples_are_all_molecules_with_what_was_asked_for(opened, w
             assert all(contain(canonical, sampling.parts))
         if wish.get("prompt"):
             assert all(text.startswith(wish["prompt"]) for text in texts)
+
+
+def test_a_scaffold_that_the_grammar_cannot_read_is_refused():
+    grammar = FragmentGrammar(["C", "N", "[NH3]", "[CH2]", "[Cu]", "->", "<-", "(", ")", *NUMBERS])
+    require_readable(grammar, parts_of("*CN(*)C", []))
+    with pytest.raises(KetformerError, match="no such bonds as those of"):
+        require_readable(grammar, parts_of(None, ["CC", "[*:1]C[Cu]<-N"]))
 
 
 def test_without_a_wish_nothing_is_said_of_it(ketformer, trained, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -13,9 +13,11 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ketformer.errors import KetformerError
+from ketformer.tasks.molecules.fragments import NUMBERS
 from ketformer.tasks.molecules.grammar import NEVER, Grammar
 from ketformer.tasks.molecules.grammar_fragments import FragmentGrammar
 from ketformer.tasks.molecules.notations import notation_of
+from ketformer.tasks.molecules.substructure import Part
 
 _END, _NOWHERE, _START = range(3)  # the first states of a table
 _UNKNOWN = -1
@@ -136,6 +138,27 @@ class Constraint:
             wrong = wrong[(table.needs[after[wrong]] > room) & ~stuck.cpu().numpy()]
         self._states[numbers] = after
         return chosen
+
+
+def require_readable(grammar: Rules, parts: Iterable[Part]) -> None:
+    """Refuse parts of molecules that the grammar cannot read, so that no sample could be finished.
+
+    Args:
+        grammar: of fragments.
+        parts: what the molecules are to contain.
+
+    Raises:
+        KetformerError: naming the first of them.
+    """
+    for part in parts:
+        state, numbers = grammar.start, iter(NUMBERS)
+        for step in part.steps(None):
+            state = grammar.step(state, step.token or next(numbers))
+            if state is None:
+                raise KetformerError(
+                    f"--constrained knows no such bonds as those of {part.smiles!r}; sample "
+                    "without it"
+                )
 
 
 class Rules(Protocol):

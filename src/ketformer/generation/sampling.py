@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ketformer.errors import KetformerError
 from ketformer.generation.best_of import distances, nearest_of
-from ketformer.generation.constraint import Constraint, Refused
+from ketformer.generation.constraint import Constraint, Refused, require_readable, table_of
 from ketformer.generation.decoding import sample_sequences
 from ketformer.generation.options import MoleculeSampling
 from ketformer.generation.scaffolds import Beginnings
@@ -60,6 +60,8 @@ def sample_molecules(
         beginnings = Beginnings(run, sampling.parts, seed_of(sampling))
     if sampling.constrained:
         Constraint(run.tokenizer, 0, Refused(), prompt)  # refuses what it cannot read
+        if sampling.parts:
+            require_readable(table_of(run.tokenizer, joined=True).grammar, sampling.parts)
     if sampling.guidance != 1 and not run.model.config.condition_unknown:
         raise KetformerError(f"{run.path} needs every condition; --guidance needs it without too")
     if sampling.best_of > 1:
