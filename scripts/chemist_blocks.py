@@ -202,6 +202,39 @@ def chemist_moses(read: Read) -> str:
     return f"{markdown_table(['model', *_MOSES.values()], rows)}\n{told}"
 
 
+def chemist_qm9(read: Read) -> str:
+    """Models of QM9 without conditions, sampled freely and constrained."""
+    result = read("qm9-models")
+    rows = [
+        [
+            str(row["seed"]),
+            f"{row['loss']:.3f}",
+            *(
+                cell
+                for way in (row["free"], row["constrained"])
+                for cell in (
+                    _percent(way["validity"], 2),
+                    _percent(way["uniqueness"], 1),
+                    _percent(way["novelty"], 1),
+                    f"{way['fcd']:.3f}",
+                    f"{way['heavy_atoms']['mean']:.2f}",
+                )
+            ),
+        ]
+        for row in result["rows"]
+    ]
+    titles = ["valid", "unique", "novel", "FCD", "heavy atoms"]
+    head = ["seed", "loss", *titles, *(f"{title}, constrained" for title in titles)]
+    first = result["rows"][0]
+    atoms = first["free"]["heavy_atoms"]["mean of reference"]
+    told = (
+        f"`{first['name']}`, {first['parameters']:,} parameters, {first['epochs']:.0f} epochs "
+        f"({first['steps']:,} steps of {first['batch']}); {result['samples']:,} samples of each, "
+        f"FCD against the test part, whose molecules have {atoms:.2f} heavy atoms.\n"
+    )
+    return f"{markdown_table(head, rows)}\n{told}"
+
+
 def chemist_goals(read: Read) -> str:
     """How soon good molecules are found, beside REINVENT."""
     result = read("optimise")

@@ -70,6 +70,7 @@ FILES = {
         "chemist_guidance",
         "chemist_constrained",
         "chemist_moses",
+        "chemist_qm9",
         "targets",
     ),
     "docs/how-to/fine-tune.md": ("chemist_series",),
