@@ -30,9 +30,7 @@ def main() -> None:
     given = parser.parse_args()
     quiet_libraries()
     rows = [measure(open_run(path), given.samples) for path in given.runs]
-    write_json(
-        given.out, {"samples": given.samples, "rows": rows, "machine": describe_machine()}
-    )
+    write_json(given.out, {"samples": given.samples, "rows": rows, "machine": describe_machine()})
     for row in rows:
         print(f"{row['name']}, seed {row['seed']}: {row['free']['validity']:.2%} valid, "
               f"{row['constrained']['validity']:.2%} constrained")  # fmt: skip
