@@ -12,6 +12,8 @@ from ketformer.tasks.molecules.grammar import NEVER, Grammar
 from ketformer.tasks.molecules.tokenizer import QM9_VOCABULARY, split_smiles, vocabulary_of
 from ketformer.tasks.molecules.valence import valence_of
 
+from .walks import random_text
+
 DRUGS = [
     "CC(=O)Nc1ccc(O)cc1", "CN1C=NC2=C1C(=O)N(C(=O)N2C)C", "Cn1c(=O)c2c(ncn2C)n(C)c1=O",
     "CC(C)c1nnc2n1CCN(Cc1nc(-c3cccs3)no1)C2", "COc1cc(OC)c2ncc3c(=O)nc4ccccn4c3c2c1",
@@ -51,6 +53,11 @@ def check_every_token(grammar, smiles, room):
     assert grammar.needs(state) == 1
 
 
+def test_rings_fused_to_three_others_are_met_without_what_other_molecules_taught():
+    text = "COc1cc(OC)c2ncc3c(=O)nc4ccccn4c3c2c1"
+    check_every_token(Grammar(_DRUGS_TOKENS), text, len(split_smiles(text)) + 12)
+
+
 @given(st.sampled_from(DRUGS), ORDERS)
 @settings(max_examples=60)
 def test_what_rdkit_writes_passes_in_any_order(drug, seed):
@@ -75,17 +82,8 @@ def test_small_molecules_pass_with_hardly_more_room_than_they_need(smiles, data)
 @settings(max_examples=40)
 def test_random_tokens_that_are_allowed_make_a_molecule(seed, room):
     """Tokens are drawn alike, so nothing but the grammar makes these molecules."""
-    chance, state, text = random.Random(seed), Grammar.start, ""
-    while not (_QM9.ends(state) and (room == 1 or chance.random() < 0.1)):
-        following = None
-        for token in chance.sample(_PLAIN, len(_PLAIN)):
-            following = _QM9.step(state, token)
-            if following is not None and _QM9.needs(following) <= room - 1:
-                break
-        else:
-            assert _QM9.ends(state), f"nothing may follow {text!r}, with room for {room}"
-            break
-        state, text, room = following, text + token, room - 1
+    chance = random.Random(seed)
+    text = random_text(_QM9, room, chance, lambda: chance.sample(_PLAIN, len(_PLAIN)))
     assert canonical_smiles(text) is not None, text
 
 

@@ -13,6 +13,7 @@ from ketformer.tasks.molecules.grammar_fragments import FragmentGrammar
 from ketformer.tasks.molecules.tokenizer import split_smiles, vocabulary_of
 
 from .druglike import DRUGS, canonical, drug_like
+from .walks import random_text
 
 SMALL = ["C", "N", "O", "F", "c", "n", "[nH]", "=", "(", ")", "1", "2", ".", *NUMBERS[:5]]
 GRAMMARS = {joined: FragmentGrammar(SMALL, joined=joined) for joined in (False, True)}
@@ -48,20 +49,15 @@ def test_what_is_trained_on_passes_with_hardly_more_room_than_it_needs(smiles, s
 @given(st.booleans(), st.integers(0, 2**32), st.integers(3, 20))
 def test_random_tokens_that_are_allowed_make_a_molecule(joined, seed, room):
     """Numbers and dots are preferred half of the time; all else is drawn alike."""
-    grammar, chance, text = GRAMMARS[joined], random.Random(seed), ""
-    state = grammar.start
-    while not (grammar.ends(state) and (room == 1 or chance.random() < 0.1)):
+    chance = random.Random(seed)
+
+    def ordered():
         tokens = chance.sample(SMALL, len(SMALL))
         if chance.random() < 0.5:
             tokens.sort(key=lambda token: token not in (*NUMBERS, "."))
-        for token in tokens:
-            following = grammar.step(state, token)
-            if following is not None and grammar.needs(following) <= room - 1:
-                break
-        else:
-            assert grammar.ends(state), f"nothing may follow {text!r}, with room for {room}"
-            break
-        state, text, room = following, text + token, room - 1
+        return tokens
+
+    text = random_text(GRAMMARS[joined], room, chance, ordered)
     found = canonical_smiles(text)
     assert found is not None, text
     assert not joined or "." not in found, text

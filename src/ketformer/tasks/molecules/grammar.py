@@ -33,7 +33,7 @@ NEVER = 1_000_000
 
 _ORDERS = {"-": 1, "=": 2, "#": 3, "$": 4, ":": AROMATIC, "/": 1, "\\": 1}
 _SLACK = 1  # by how many tokens the limit on an end grows
-_TRIES = 150  # states looked at in a search for an end; ten are the rule
+_TRIES = 400  # states looked at in a search for an end; ten are the rule
 
 
 class Grammar:
