@@ -19,7 +19,9 @@ DISTANCES = ["gaussian", "double_exponential"]
 
 def weighting(score, **changed):
     """A softmax of these scores, at a temperature of its own."""
-    return Weighting(score, 1.3, 1.0, causal=True, dropout=0.0, training=True)._replace(**changed)
+    return Weighting(
+        score, 1.3, 1.0, causal=True, dropout=0.0, training=True, has_kernel=True
+    )._replace(**changed)
 
 
 def drawn(batch, heads, length, width, mixed, dtype=torch.float64):
@@ -99,6 +101,7 @@ def test_the_mechanisms_use_it(in_cache):
     "usual",
     [
         {"score": "dot"},
+        {"score": "gaussian", "has_kernel": False},
         {"score": "gaussian", "dropout": 0.5},
         {"score": "gaussian", "causal": False},
         {"score": "gaussian", "temperature": torch.ones(2, 1, 1, dtype=torch.float64)},

@@ -18,10 +18,11 @@ from ketformer.attention.inputs import InputSizes, TokenInputs, positions_of
 from ketformer.attention.leaks import warn_of_leak
 from ketformer.attention.masking import causal_mask
 from ketformer.attention.mixer import Mixer, MixerOptions
-from ketformer.attention.mixing import Weighting, mix
+from ketformer.attention.mixing import OF_DISTANCES, Weighting, mix
 from ketformer.attention.scores import NORMALISE, SCORES, Normalise, Score
 from ketformer.attention.shift import KeyValueCache, halves_of, shifted
 from ketformer.errors import KetformerError, NotOfferedError
+from ketformer.quantum import native
 
 Mixing = Literal["causal", "transposed"]
 #: The experiment with a row per pair of positions i >= j; others have a row per token.
@@ -120,6 +121,7 @@ class Attention(Mixer):
                 f"initial_spread must be positive and finite, got {initial_spread}"
             )
         self.score: Score = score
+        self._has_kernel = score in OF_DISTANCES and native.library() is not None
         self.normalise: Normalise = self.default_normalise if normalise is None else normalise
         require_choice("normalise", self.normalise, NORMALISE)
         self.mixing = mixing
@@ -321,6 +323,7 @@ class Attention(Mixer):
             self.normalise,
             self.least_sum,
             parts,
+            self._has_kernel,
         )
         mixed, weights = mix(how, queries, keys, values, mask, return_weights=return_weights)
         merged = mixed.transpose(1, 2).flatten(2)

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ketformer.quantum import native
 from ketformer.quantum.native.calls import contiguous, operation, run_kernel, wants_gradient
 
 #: Positions up to which this is faster than the fused kernel.
@@ -25,20 +24,14 @@ _GRAIN = 2**20
 
 
 def can_mix(queries: Tensor, keys: Tensor, values: Tensor) -> bool:
-    """Whether there are few positions, and the kernel takes tensors such as these."""
+    """Whether there are few positions, and the kernel, if there is one, takes such tensors."""
     return (
         1 < queries.shape[-2] == keys.shape[-2] <= SHORT
         and queries.device.type == "cpu"
         and queries.dtype in (torch.float32, torch.float64)
         and queries.dtype == keys.dtype == values.dtype
         and not torch.compiler.is_exporting()
-        and _has_kernels()
     )
-
-
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _has_kernels() -> bool:
-    return native.library() is not None
 
 
 def mix_distances(

@@ -40,7 +40,7 @@ _OF_PRODUCTS: dict[str, Callable[[Tensor], Tensor]] = {
 #: numbers, with which a processor takes many times as long.
 _NO_SCORE = 1e-20
 #: Scores that are a function of the distance, and so without the scale of the product.
-_OF_DISTANCES = ("gaussian", "double_exponential")
+OF_DISTANCES = ("gaussian", "double_exponential")
 #: Queries scored at a time where no fused kernel supports the score.
 _CHUNK = 256
 #: Scores of a head up to which a CPU multiplies those of parts faster than it fuses whole queries,
@@ -65,6 +65,7 @@ class Weighting(NamedTuple):
         least_sum: the least sum of scores that ``sum`` divides by.
         parts: widths of the parts whose products keys are; queries, too, unless they are wider: q·k
             is then the product of the parts' dot products. () for keys as they are.
+        has_kernel: whether there are native kernels for scores of distances.
     """
 
     score: Score
@@ -77,6 +78,7 @@ class Weighting(NamedTuple):
     normalise: Normalise = "softmax"
     least_sum: float = 0.0
     parts: tuple[int, ...] = ()
+    has_kernel: bool = False
 
 
 def mix(
@@ -173,7 +175,7 @@ def _one_scale(how: Weighting) -> float | None:
         return None
     if isinstance(how.temperature, Tensor):
         return None
-    return (1.0 if how.score in _OF_DISTANCES else how.dot_scale) / how.temperature
+    return (1.0 if how.score in OF_DISTANCES else how.dot_scale) / how.temperature
 
 
 def _prefers_parts(how: Weighting, queries: Tensor, keys: Tensor, values: Tensor) -> bool:
@@ -191,7 +193,8 @@ def _prefers_parts(how: Weighting, queries: Tensor, keys: Tensor, values: Tensor
 
 def _is_short(how: Weighting, queries: Tensor, keys: Tensor, values: Tensor) -> bool:
     """Whether one kernel makes and uses these scores of distances."""
-    if how.score not in _OF_DISTANCES or (how.dropout and how.training):  # it drops single weights
+    drops = how.dropout and how.training  # single weights
+    if drops or not how.has_kernel or how.score not in OF_DISTANCES:
         return False
     return distance_short.can_mix(queries, keys, values)
 
