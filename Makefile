@@ -158,10 +158,10 @@ GUIDED ?= runs/conditional-qm9/overlap-seed42
 results-guidance: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/guidance_study.py $(GUIDED)
 
-# A minute, after results-studies: the time and the validity of constrained sampling.
-RUN ?= runs/conditional-qm9/overlap-seed42
+# Two minutes, after results-qm9-models: the time and the validity of constrained sampling.
+RUN ?= runs/qm9/overlap-seed42
 results-constrained: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python scripts/constrained_study.py $(RUN) --number 5000
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/constrained_study.py $(RUN) --number 10000
 
 # Two hours: every mechanism on equal terms, text and molecules; sizes; little data.
 results-studies: $(VENV)/.installed

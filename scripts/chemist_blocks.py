@@ -161,7 +161,7 @@ def chemist_constrained(read: Read) -> str:
     refused = _mean(turn["valid_plain_refused"] for turn in turns)
     size = f"{result['parameters']:,} parameters, {result['steps']:,} steps"
     return (
-        f"A conditional `{result['attention']}` model of {result['data']}, {size}, "
+        f"A model of `{result['attention']}` on {result['data']}, {size}, "
         f"{len(turns)} times {result['number']:,} molecules: {_percent(plain)} are valid without "
         f"constraint and {_percent(constrained)} with it, in {first:.2f} times the processor time "
         f"the first time and {last:.2f} times the last. {_percent(refused, 2)} of the valid plain "

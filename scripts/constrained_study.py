@@ -16,7 +16,7 @@ from typing import Any
 
 from ketformer.generation import MoleculeSampling, sample_molecules
 from ketformer.generation.constraint import Refused, table_of
-from ketformer.runs import Run, open_run
+from ketformer.runs import Run, open_run, read_metrics
 from ketformer.tasks.molecules.standardise import canonicalise
 from ketformer.tasks.molecules.tokenizer import split_smiles
 from ketformer.utils.files import write_json
@@ -40,7 +40,7 @@ def main() -> None:
         "attention": run.model.config.attention_name,
         "data": Path(run.settings.data).name,
         "parameters": run.model.num_parameters(),
-        "steps": run.settings.training.get("max_steps"),
+        "steps": read_metrics(run.path)[-1]["step"],
         "weights_sha256": run.weights_sha256,
         "number": options.number,
         "turns": turns,
