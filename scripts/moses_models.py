@@ -7,6 +7,7 @@ Usage: python scripts/moses_models.py RUN… [--samples 30000] [--out results/mo
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +79,32 @@ def published() -> list[dict[str, Any]]:
 
 def measure(run: Run, samples: int) -> dict[str, Any]:
     """How long a run was trained, and what its samples are like, free and constrained."""
+    found = evaluated(run, samples, "moses_sampled")
+    return {
+        **trained(run, found),
+        **{key: value for key, value in found.items() if key.startswith("moses_")},
+        **free_and_constrained(found, ("validity", "fcd", "heavy_atoms")),
+    }
+
+
+def evaluated(run: Run, samples: int, counted: str, **options: Any) -> dict[str, Any]:
+    """The run's evaluation: the one that is kept, or a new one, which is kept.
+
+    Args:
+        run: a run of molecules.
+        samples: how many the evaluation is of.
+        counted: the key of that number.
+        options: of a new evaluation.
+    """
     found = read_evaluation(run.path) or {}
-    if found.get("moses_sampled") != samples or "constrained" not in found:
-        found = evaluate(run, samples=samples, constrained=True)
+    if found.get(counted) != samples or "constrained" not in found:
+        found = evaluate(run, samples=samples, constrained=True, **options)
         save_evaluation(run, found)
+    return found
+
+
+def trained(run: Run, found: dict[str, Any]) -> dict[str, Any]:
+    """What was trained, and how long."""
     *_, last = read_metrics(run.path)
     return {
         "name": found["attention"],
@@ -89,12 +112,13 @@ def measure(run: Run, samples: int) -> dict[str, Any]:
         **{key: run.manifest[key] for key in ("seed", "batch")},
         "steps": last["step"],
         "epochs": last["epoch"],
-        **{key: value for key, value in found.items() if key.startswith("moses_")},
-        **{
-            name: {key: way[key] for key in ("validity", "fcd", "heavy_atoms")}
-            for name, way in (("free", found), ("constrained", found["constrained"]))
-        },
     }
+
+
+def free_and_constrained(found: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """These metrics of both ways of sampling."""
+    ways = (("free", found), ("constrained", found["constrained"]))
+    return {name: {key: way[key] for key in keys} for name, way in ways}
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ketformer.evaluation import evaluate, save_evaluation
-from ketformer.runs import Run, open_run, read_metrics
-from ketformer.runs.directory import read_evaluation
+from moses_models import evaluated, free_and_constrained, trained
+
+from ketformer.runs import Run, open_run
 from ketformer.utils.files import write_json
 from ketformer.utils.logging import quiet_libraries
 from ketformer.utils.machine import describe_machine
@@ -38,22 +38,8 @@ def main() -> None:
 
 def measure(run: Run, samples: int) -> dict[str, Any]:
     """How long a run was trained, and what its samples are like, free and constrained."""
-    found = read_evaluation(run.path) or {}
-    if found.get("sampled") != samples or "constrained" not in found:
-        found = evaluate(run, samples=samples, with_fcd=True, constrained=True)
-        save_evaluation(run, found)
-    *_, last = read_metrics(run.path)
-    return {
-        "name": found["attention"],
-        **{key: found[key] for key in ("parameters", "weights_sha256", "causal", "loss")},
-        **{key: run.manifest[key] for key in ("seed", "batch")},
-        "steps": last["step"],
-        "epochs": last["epoch"],
-        **{
-            name: {key: way[key] for key in KEYS}
-            for name, way in (("free", found), ("constrained", found["constrained"]))
-        },
-    }
+    found = evaluated(run, samples, "sampled", with_fcd=True)
+    return {**trained(run, found), **free_and_constrained(found, KEYS)}
 
 
 if __name__ == "__main__":

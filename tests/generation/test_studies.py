@@ -125,6 +125,32 @@ def test_models_of_moses_stand_beside_published_ones(fragments, monkeypatch):
     assert "99.90\N{NO-BREAK SPACE}% valid, FCD 0.60 (without constraint 0.50)" in text
 
 
+def test_models_of_qm9_have_a_row_for_each_seed(fragments, monkeypatch):
+    study, blocks = import_module("qm9_models"), import_module("chemist_blocks")
+    run, _ = fragments
+    atoms = {"mean": 8.5, "mean of reference": 8.8}
+    free = {"uniqueness": 0.9, "novelty": 0.1, "fcd": 0.25, "snn": 0.5, "heavy_atoms": atoms}
+
+    def evaluate(run, samples, constrained, with_fcd):
+        assert constrained
+        assert with_fcd
+        known = {"attention": "classical", "parameters": 7, "causal": True, "loss": 0.5}
+        return {
+            **known, **free, "validity": 0.75, "sampled": samples,
+            "weights_sha256": run.weights_sha256, "constrained": {**free, "validity": 1.0},
+        }  # fmt: skip
+
+    monkeypatch.setattr(import_module("moses_models"), "evaluate", evaluate)
+    row = study.measure(run, 40)
+    text = blocks.chemist_qm9({"qm9-models": {"samples": 40, "rows": [row]}}.get)
+    space = "\N{NO-BREAK SPACE}"
+    start = (
+        f"| {run.manifest['seed']} | 0.500 | 75.00{space}% | 90.0{space}% | 10.0{space}% | 0.250 "
+    )
+    assert start in text
+    assert f"| 8.50 | 100.00{space}% | " in text
+
+
 def test_goals_stand_beside_reinvent(fragments, tmp_path):
     study, blocks = import_module("pmo"), import_module("chemist_blocks")
     run, _ = fragments
