@@ -70,6 +70,14 @@ def test_torch_s_own_variable_narrows_the_vectors(cache, monkeypatch):
     assert native.instructions() is None
 
 
+@pytest.mark.slow
+def test_the_compiler_of_a_mac_can_make_them(cache, monkeypatch, recwarn):
+    monkeypatch.setenv("CC", "clang")
+    assert shutil.which("clang"), "apt-get install clang"
+    assert native.library().instructions
+    assert not recwarn.list
+
+
 @needs_compiler
 def test_what_another_user_put_there_is_not_loaded(cache, monkeypatch):
     assert native.library() is not None

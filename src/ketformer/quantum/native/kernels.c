@@ -87,6 +87,9 @@ static inline uint32_t closed_up(uint32_t number, uint32_t mask) {
 #endif
 }
 
+/* Memory for tiles; NULL if there is none. Some systems give only multiples of the alignment. */
+static inline void *aligned(size_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 64); }
+
 struct shape {
     int32_t n_qubits;
     int32_t width;    /* number of given amplitudes; the rest up to 2^n_qubits are 0 */
@@ -177,8 +180,10 @@ struct query_shape {
 enum { BY_DOT, BY_GAUSSIAN, BY_SQUARE, BY_ABSOLUTE, BY_DOUBLE_EXPONENTIAL };
 
 #define REAL float
+#define WIDTH 4
 #define BITS int32_t
 #define NAME(x) x##_f32
+#include "lanes.inc"
 #include "rotations.inc"
 #include "circuit_layers.inc"
 #include "pauli_strings.inc"
@@ -192,12 +197,15 @@ enum { BY_DOT, BY_GAUSSIAN, BY_SQUARE, BY_ABSOLUTE, BY_DOUBLE_EXPONENTIAL };
 #include "distance_mix.inc"
 #undef LANES
 #undef BITS
+#undef WIDTH
 #undef REAL
 #undef NAME
 
 #define REAL double
+#define WIDTH 8
 #define BITS int64_t
 #define NAME(x) x##_f64
+#include "lanes.inc"
 #include "rotations.inc"
 #include "circuit_layers.inc"
 #include "pauli_strings.inc"
