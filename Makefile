@@ -258,9 +258,9 @@ results-circuits: $(VENV)/.installed
 results-devices: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/device_study.py --published $(PUBLISHED)
 
-# A quarter of an hour on an otherwise idle machine. `bench all` gives the same in one object.
+# Half an hour on an otherwise idle machine. `bench all` gives the same in one object.
 results-speed: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(call keep,bench-attention,bench attention --repeats 9 --mechanisms $(TIMED))
+	OMP_NUM_THREADS=1 $(call keep,bench-attention,bench attention --repeats 7 --mechanisms $(TIMED))
 	OMP_NUM_THREADS=1 $(call keep,bench-attention-eager,bench attention --compiled false \
 		--mechanisms $(TIMED))
 	OMP_NUM_THREADS=1 $(call keep,bench-generation,bench generation --mechanisms $(WRITING))
@@ -271,7 +271,7 @@ results-speed: $(VENV)/.installed
 # Ten minutes, on a processor with AVX-512, right after results-speed: attention again with vectors of
 # 256 bits, in torch, in what it compiles, in its libraries, and in the kernels.
 results-speed-avx2: $(VENV)/.installed
-	$(AVX2) OMP_NUM_THREADS=1 $(call keep,bench-attention-avx2,bench attention --repeats 9 \
+	$(AVX2) OMP_NUM_THREADS=1 $(call keep,bench-attention-avx2,bench attention --repeats 7 \
 		--mechanisms $(TIMED))
 
 AVX2 = ATEN_CPU_CAPABILITY=avx2 TORCHINDUCTOR_CPP_MARCH=x86-64-v3 MKL_ENABLE_INSTRUCTIONS=AVX2 \
