@@ -263,7 +263,8 @@ results-speed: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(call keep,bench-attention,bench attention --repeats 7 --mechanisms $(TIMED))
 	OMP_NUM_THREADS=1 $(call keep,bench-attention-eager,bench attention --compiled false \
 		--mechanisms $(TIMED))
-	OMP_NUM_THREADS=1 $(call keep,bench-generation,bench generation --mechanisms $(WRITING))
+	OMP_NUM_THREADS=1 $(call keep,bench-generation,bench generation --repeats 7 \
+		--mechanisms $(WRITING))
 	$(call timed,peers)
 	OMP_NUM_THREADS=1 $(call keep,bench-memory,bench memory --repeats 1 --mechanisms $(WRITING))
 	$(BIN)/python scripts/scale_table.py
