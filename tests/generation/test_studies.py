@@ -164,6 +164,7 @@ def test_goals_stand_beside_reinvent(fragments, tmp_path):
         "options": {"patience": 5}, "published": "PMO", "rows": [row],
     }  # fmt: skip
     text = blocks.chemist_goals({"optimise": result}.get)
-    assert f"| `qed` | {row['auc_top_10']:.3f} | 0.941 ± 0.000 | {row['top_10']:.3f} | " in text
+    ours = f"{row['auc_top_10']:.3f} ± {row['deviation']:.3f}"
+    assert f"| `qed` | {ours} | 0.941 ± 0.000 | {row['top_10']:.3f} | " in text
     import_module("chemist_pictures").draw_goals(result, tmp_path / "goals.svg")
     assert "REINVENT" in (tmp_path / "goals.svg").read_text()
