@@ -124,7 +124,7 @@ results-moses-models: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/moses_models.py \
 		runs/moses/overlap-seed42 runs/moses/classical-seed42
 
-# Two hours on two cores: the model of `overlap-qm9-deep` without conditions, from three seeds.
+# Over three hours on a core: the model of `overlap-qm9-deep` without conditions, from three seeds.
 results-qm9-models: $(VENV)/.installed
 	$(PIP) -e '.[molecules]'
 	$(call plain,42)
@@ -140,7 +140,7 @@ plain = $(BIN)/ketformer train overlap-qm9-deep --conditions null --condition_pd
 STEERED ?= runs/moses/overlap-seed42
 results-optimise: $(VENV)/.installed
 	$(PIP) -e '.[molecules]'
-	OMP_NUM_THREADS=1 $(BIN)/python scripts/pmo.py $(STEERED) --seeds 3
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/pmo.py $(STEERED)
 
 # Ten minutes: a model of fragments of QM9, asked for scaffolds and to link fragments.
 results-scaffolds: $(VENV)/.installed
@@ -269,8 +269,8 @@ results-speed: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(call keep,bench-memory,bench memory --repeats 1 --mechanisms $(WRITING))
 	$(BIN)/python scripts/scale_table.py
 
-# Ten minutes, on a processor with AVX-512, right after results-speed: attention again with vectors of
-# 256 bits, in torch, in what it compiles, in its libraries, and in the kernels.
+# A quarter of an hour, on a processor with AVX-512, right after results-speed: attention again with
+# vectors of 256 bits, in torch, in what it compiles, in its libraries, and in the kernels.
 results-speed-avx2: $(VENV)/.installed
 	$(AVX2) OMP_NUM_THREADS=1 $(call keep,bench-attention-avx2,bench attention --repeats 7 \
 		--mechanisms $(TIMED))

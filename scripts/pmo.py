@@ -2,7 +2,7 @@
 
 Each goal takes 10,000 calls of its oracle. What is finished in --work is not done again, and what
 was interrupted goes on.
-Usage: python scripts/pmo.py RUN [--goals NAME …] [--budget 10000] [--seeds 1]
+Usage: python scripts/pmo.py RUN [--goals NAME …] [--budget 10000] [--seeds 3]
        [--work runs/optimise] [--out results/optimise.json]
 """
 
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a run of molecules")
     parser.add_argument("--goals", nargs="+", choices=sorted(REINVENT), default=_GOALS)
     parser.add_argument("--budget", type=int, default=10_000, help="calls of each oracle (10000)")
-    parser.add_argument("--seeds", type=int, default=1, help="runs of each, seeds 42, 43, … (1)")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each, seeds 42, 43, … (3)")
     parser.add_argument("--work", type=Path, default=ROOT / "runs/optimise")
     parser.add_argument("--out", type=Path, default=ROOT / "results/optimise.json")
     given = parser.parse_args()

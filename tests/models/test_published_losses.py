@@ -128,9 +128,10 @@ def test_the_conditional_model_has_its_recorded_loss_up_to_rdkits_changes(publis
 
 @pytest.mark.slow
 def test_the_released_weights_write_as_many_molecules_as_was_measured(shared_file, qm9, tmp_path):
-    """At temperature 1, special tokens allowed; of 1.6 million, 68.5 % are valid.
+    """100,000 at temperature 1, special tokens allowed.
 
-    The first 100,000 that were measured were luckier: 68.8 %, 56,321 of them distinct.
+    The authors found 56,195 distinct valid ones, 52.6 % novel. In 16 runs, 68.5 % of our 1.6
+    million samples were valid.
     """
     import_checkpoint(shared_file("published", SEQUENCE), tmp_path / "run")
     sampled = generate_molecules(
@@ -141,5 +142,5 @@ def test_the_released_weights_write_as_many_molecules_as_was_measured(shared_fil
         progress=False,
     )
     assert sampled.metrics["validity"] == pytest.approx(0.685, abs=0.005)
-    assert sampled.metrics["unique"] == pytest.approx(56_160, abs=500)
+    assert sampled.metrics["unique"] == pytest.approx(56_195, abs=500)
     assert sampled.metrics["novelty_to_training"] == pytest.approx(0.526, abs=0.01)

@@ -218,8 +218,8 @@ def test_the_committed_molecule_results_meet_the_published_figures():
     assert released["loss_as_published"] == pytest.approx(0.63440, abs=1e-4)
     assert released["sampled"] == 100_000
     assert released["validity"] == pytest.approx(0.685, abs=0.005)
-    assert released["unique"] == pytest.approx(56_160, abs=500)
-    assert released["novelty_to_training"] == pytest.approx(0.526, abs=0.005)  # as published
+    assert released["unique"] == pytest.approx(56_195, abs=500)  # this and the next as published
+    assert released["novelty_to_training"] == pytest.approx(0.526, abs=0.005)
     rows = json.loads((ROOT / "results/reproduce-overlap.json").read_text())["rows"]
     rows = {row["name"]: row for row in rows}
     assert set(rows) == set(OVERLAP_PUBLISHED)
