@@ -7,7 +7,7 @@ import pennylane as qml
 import torch
 from hypothesis import strategies as st
 
-from ketformer.quantum import Angle, Circuit, Gate
+from ketformer.quantum import Angle, Circuit, Gate, unitary
 from ketformer.quantum.gates import GATES
 
 ANGLED = tuple(name for name, kind in GATES.items() if kind.has_angle)
@@ -76,6 +76,12 @@ def random_angles(circuit, *batch, seed=0):
     generator = torch.Generator().manual_seed(seed)
     shape = (*batch, len(circuit.parameters))
     return (torch.rand(shape, generator=generator, dtype=torch.float64) - 0.5) * 25
+
+
+def matrix_of(circuit, values):
+    """The circuit's matrix for these values of its parameters, by name."""
+    angles = torch.tensor([values[name] for name in circuit.parameters], dtype=torch.float64)
+    return unitary(circuit, angles).to(torch.complex128)
 
 
 def random_state(n_qubits, *batch, seed=0, dtype=torch.complex128):
